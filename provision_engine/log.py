@@ -116,7 +116,7 @@ _SR_AUTH = re.compile(
     r"(SR_AUTH(?=\W*[=:>])(?:<!\[CDATA\[|&quot;|&#34;|[\s\\\"'=:>,])*)[A-Za-z0-9+/_-]+=*"
 )
 _AUTHORIZATION = re.compile(
-    r"(authorization\W{1,8}(?:[a-z]+\s+)?)[A-Za-z0-9+/_.~-]+=*", re.IGNORECASE
+    r"(authorization[\"']?\s*[:=]\s*[b\"']{0,2}(?:[a-z]+\s+)?)[A-Za-z0-9+/_.~-]+=*", re.IGNORECASE
 )
 # Directions of writing are no control characters, but they turn a line around on a terminal.
 _UNPRINTABLE = re.compile(
@@ -131,7 +131,7 @@ def redact(text: str) -> str:
         text = text.replace(value, _HIDDEN)
     if "SR_AUTH" in text:
         text = _SR_AUTH.sub(rf"\1{_HIDDEN}", text)
-    if "uthorization" in text:
+    if "uthorization" in text or "UTHORIZATION" in text:
         text = _AUTHORIZATION.sub(rf"\1{_HIDDEN}", text)
     return text
 
