@@ -22,6 +22,8 @@ from typing import Any
 import jsonschema
 import yaml
 
+from provision_engine.failures import OperatorError
+
 DEFAULT_PATH = Path("/etc/provision-engine/engine.conf")
 ENVIRONMENT_VARIABLE = "PROVISION_ENGINE_CONF"
 SCHEMA_PATH = Path(__file__).parent / "schemas" / "config.json"
@@ -56,7 +58,7 @@ _WORKERS_MIN, _WORKERS_MAX = 2, 8
 Document = dict[str, Any]
 
 
-class ConfigurationError(Exception):
+class ConfigurationError(OperatorError):
     """The configuration cannot be used; the text is one line that names the place."""
 
 
@@ -420,7 +422,7 @@ def _configuration(source: Path | None, written: Document) -> Configuration:
     values.update(_derived(values))
     _check_lock(values, source)
     return Configuration(
-        path=source,
+        path=source.absolute() if source else None,
         one_xmlrpc=values["one_xmlrpc"],
         oneflow_server=values["oneflow_server"].rstrip("/"),
         host=values["host"],

@@ -23,6 +23,7 @@ from types import TracebackType
 
 from provision_engine import __version__
 from provision_engine.config import Log
+from provision_engine.failures import OperatorError
 
 engine = logging.getLogger("provision_engine.engine")
 cloud = logging.getLogger("provision_engine.CloudClient")
@@ -49,7 +50,7 @@ _NAMES = {
 _HIDDEN = "***"
 
 
-class LogError(Exception):
+class LogError(OperatorError):
     """The logs cannot be written as configured; the text is one line that says why."""
 
 
