@@ -1,0 +1,1 @@
+"""The HTTP API. Nothing here knows OpenNebula's wires."""

@@ -1,0 +1,40 @@
+"""Who calls: HTTP Basic with OpenNebula's user and password."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+
+from provision_engine.cloud.client import Credentials
+from provision_engine.errors import Unauthorized
+
+
+def credentials(header: str | None) -> Credentials:
+    """From an Authorization header. A password may hold colons. Raises Unauthorized."""
+    if not header:
+        raise Unauthorized("OpenNebula user and password are needed, as HTTP Basic")
+    scheme, _, token = header.strip().partition(" ")
+    if scheme.lower() != "basic":
+        raise Unauthorized("The Authorization header is not HTTP Basic")
+    user, colon, password = _decoded(token.strip()).partition(":")
+    if not (colon and user and password):
+        raise Unauthorized("The Authorization header holds no user and password")
+    if not all(_travels(character) for character in user + password):
+        raise Unauthorized("User or password hold characters that OpenNebula cannot read")
+    return Credentials(user, password)
+
+
+def _decoded(token: str) -> str:
+    try:
+        raw = base64.b64decode(token, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise Unauthorized("The Authorization header is not Base64") from error
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")  # what older clients send
+
+
+def _travels(character: str) -> bool:
+    """Whether XML-RPC can carry it to oned."""
+    return character.isprintable() and ord(character) <= 0xFFFF

@@ -1,0 +1,77 @@
+"""The routes of serverless runtimes: read the request, one call of the engine, render."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, Response, current_app, jsonify, request
+
+from provision_engine import log
+from provision_engine.api import auth, validation
+from provision_engine.cloud.client import CloudClient
+from provision_engine.deadline import Deadline
+from provision_engine.engine import roles
+from provision_engine.engine.runtimes import Runtimes
+from provision_engine.errors import NotFound
+
+LARGEST_ID = 2**31 - 1
+
+routes = Blueprint("runtimes", __name__, url_prefix="/serverless-runtimes")
+
+
+@routes.post("")
+def create_runtime() -> Response:
+    runtimes = _of_caller("Create")
+    runtime = runtimes.create_runtime(validation.to_create(request.get_data()))
+    response = _rendered(runtime, 201)
+    response.headers["Location"] = f"/serverless-runtimes/{runtime['ID']}"
+    return response
+
+
+@routes.get("/<runtime_id>")
+def get_runtime(runtime_id: str) -> Response:
+    runtimes = _of_caller("Read", runtime_id)
+    return _rendered(runtimes.get_runtime(_number(runtimes, runtime_id)), 200)
+
+
+@routes.put("/<runtime_id>")
+def update_runtime(runtime_id: str) -> Response:
+    runtimes = _of_caller("Update", runtime_id)
+    runtime = runtimes.find_runtime(_number(runtimes, runtime_id))
+    wanted = validation.to_update(request.get_data())
+    return _rendered(runtimes.update_runtime(runtime, wanted), 200)
+
+
+@routes.delete("/<runtime_id>")
+def delete_runtime(runtime_id: str) -> Response:
+    runtimes = _of_caller("Delete", runtime_id)
+    runtimes.delete_runtime(runtimes.find_runtime(_number(runtimes, runtime_id)))
+    return Response(status=204)
+
+
+def _of_caller(what: str, runtime_id: str = "") -> Runtimes:
+    """The runtimes of the user in the request. Raises Unauthorized."""
+    log.engine.info("Received request to %s a Serverless Runtime %s", what, runtime_id)
+    credentials = auth.credentials(request.headers.get("Authorization"))
+    log.secret(credentials.password, roles.sr_auth(credentials))
+    shared = current_app.extensions
+    configuration = shared["configuration"]
+    deadline = Deadline(configuration.timeout_seconds)
+    cloud = CloudClient(shared["backends"], credentials, deadline)
+    return Runtimes(cloud, configuration, shared["cache"])
+
+
+def _number(runtimes: Runtimes, runtime_id: str) -> int:
+    """The id in the path. Raises NotFound where it cannot be one, for callers who may ask."""
+    if runtime_id.isascii() and runtime_id.isdigit() and len(runtime_id) <= 10:
+        number = int(runtime_id)
+        if number <= LARGEST_ID:
+            return number
+    runtimes.check_login()
+    raise NotFound("There is no such serverless runtime: the id is no number up to 2^31 - 1")
+
+
+def _rendered(runtime: dict[str, Any], status: int) -> Response:
+    response = jsonify({validation.RUNTIME: runtime})
+    response.status_code = status
+    return response

@@ -1,0 +1,118 @@
+"""Both services of OpenNebula as one, on behalf of one caller, within one deadline."""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from provision_engine import log
+from provision_engine.cloud.http import HttpBackend
+from provision_engine.cloud.oned import Oned
+from provision_engine.cloud.oneflow import Oneflow
+from provision_engine.config import Configuration
+from provision_engine.deadline import Deadline
+from provision_engine.errors import EngineError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """A user of OpenNebula, as the caller gave them."""
+
+    user: str
+    password: str
+
+    @property
+    def session(self) -> str:
+        """The form in which oned wants them."""
+        return f"{self.user}:{self.password}"
+
+    def __repr__(self) -> str:
+        return f"Credentials({self.user!r}, ***)"
+
+
+class Backends:
+    """What all requests of a process share: connections, and threads for calls side by side."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        tls, limits = configuration.tls, configuration.limits
+        ca_file = str(tls.ca_file) if tls.ca_file else True
+        verify = ca_file if tls.verify else False
+        self.oned = HttpBackend("oned", configuration.one_xmlrpc, limits.oned_requests, verify)
+        self.oneflow = HttpBackend(
+            "oneflow", configuration.oneflow_server, limits.oneflow_requests, verify
+        )
+        self._lock = threading.Lock()
+        self._threads: ThreadPoolExecutor | None = None
+        self._max_threads = limits.oned_requests
+
+    @property
+    def threads(self) -> ThreadPoolExecutor:
+        """Made on first use, because threads do not survive the fork into workers."""
+        with self._lock:
+            if self._threads is None:
+                self._threads = ThreadPoolExecutor(self._max_threads, "beside")
+            return self._threads
+
+
+class CloudClient:
+    """Calls to OpenNebula with the caller's own credentials. Every call is logged."""
+
+    def __init__(self, backends: Backends, credentials: Credentials, deadline: Deadline) -> None:
+        self.credentials = credentials
+        self.deadline = deadline
+        self._backends = backends
+        self.oned: Oned = _Logged(  # type: ignore[assignment]
+            Oned(backends.oned, credentials.session, deadline), "oned"
+        )
+        self.oneflow: Oneflow = _Logged(  # type: ignore[assignment]
+            Oneflow(backends.oneflow, credentials.session, deadline), "oneflow"
+        )
+
+    def until(self, deadline: Deadline) -> CloudClient:
+        """The same caller with another deadline."""
+        return CloudClient(self._backends, self.credentials, deadline)
+
+    def beside(self, call: Callable[[CloudClient], T]) -> Future[T]:
+        """Make a call in another thread, with a client of its own, while the caller goes on."""
+        context = contextvars.copy_context()
+        return self._backends.threads.submit(context.run, call, self.until(self.deadline))
+
+
+class _Logged:
+    """Hands calls on and writes down what was called, how it ended and how long it took."""
+
+    def __init__(self, service: Oned | Oneflow, name: str) -> None:
+        self._service, self._name = service, name
+
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        call: Callable[..., Any] = getattr(self._service, method)
+
+        def logged(*arguments: Any, **named: Any) -> Any:
+            start = time.perf_counter()
+            try:
+                result = call(*arguments, **named)
+            except EngineError as error:
+                level = logging.ERROR if error.status >= 500 else logging.INFO
+                self._write(level, method, arguments, start, f"failed: {error}")
+                raise
+            self._write(logging.DEBUG, method, arguments, start, "done")
+            return result
+
+        return logged
+
+    def _write(
+        self, level: int, method: str, arguments: tuple[Any, ...], start: float, end: str
+    ) -> None:
+        if not log.cloud.isEnabledFor(level):
+            return
+        what = ", ".join(str(argument) for argument in arguments)
+        spent_ms = (time.perf_counter() - start) * 1000
+        log.cloud.log(level, "%s.%s(%s) %s, %.1f ms", self._name, method, what, end, spent_ms)

@@ -1,0 +1,173 @@
+"""OpenNebula's objects, as far as the engine looks at them, read from the XML of oned."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from lxml import etree
+
+from provision_engine.errors import BadGateway
+
+Attributes = dict[str, Any]
+"""A template: names to text, to a nested Attributes, or to a list of these where a name repeats."""
+
+
+def parse(xml: str | bytes) -> etree._Element:
+    """The root element of an answer. Raises BadGateway where it is no XML."""
+    parser = etree.XMLParser(huge_tree=True, resolve_entities=False, no_network=True)
+    try:
+        return etree.fromstring(xml.encode() if isinstance(xml, str) else xml, parser)
+    except etree.XMLSyntaxError as error:
+        raise BadGateway(f"oned: {error}") from error
+
+
+def text(element: etree._Element, path: str, default: str = "") -> str:
+    return element.findtext(path) or default
+
+
+def number(element: etree._Element, path: str, default: int = 0) -> int:
+    try:
+        return int(float(text(element, path) or default))
+    except (ValueError, OverflowError) as error:
+        raise BadGateway(f"oned: {path} is {text(element, path)!r}, not a number") from error
+
+
+def attributes(element: etree._Element | None) -> Attributes:
+    """The children of an element, nested ones as dictionaries, repeated ones as lists."""
+    found: Attributes = {}
+    for child in element if element is not None else ():
+        value = attributes(child) if len(child) else (child.text or "")
+        known = found.get(child.tag)
+        if known is None:
+            found[child.tag] = value
+        elif isinstance(known, list):
+            known.append(value)
+        else:
+            found[child.tag] = [known, value]
+    return found
+
+
+@dataclass(frozen=True)
+class Document:
+    """A document of the pool: a runtime (type 1337), a service (100), a flow template (101)."""
+
+    id: int
+    name: str
+    type: int
+    user_id: int
+    body_text: str
+    locked_at: int | None
+    """When it was locked (Unix time), or None."""
+
+    @classmethod
+    def of(cls, element: etree._Element) -> Document:
+        return cls(
+            id=number(element, "ID"),
+            name=text(element, "NAME"),
+            type=number(element, "TYPE"),
+            user_id=number(element, "UID"),
+            body_text=text(element, "TEMPLATE/BODY"),
+            locked_at=number(element, "LOCK/TIME") or None,
+        )
+
+    @cached_property
+    def body(self) -> dict[str, Any]:
+        """The body, which is JSON. Raises BadGateway where it is not."""
+        try:
+            body = json.loads(self.body_text)
+        except ValueError as error:
+            raise BadGateway(f"The body of document {self.id} is no JSON: {error}") from error
+        if not isinstance(body, dict):
+            raise BadGateway(f"The body of document {self.id} is no JSON object")
+        return body
+
+
+@dataclass(frozen=True)
+class VmTemplate:
+    """A VM template with its attributes."""
+
+    id: int
+    name: str
+    attributes: Attributes
+
+    @classmethod
+    def of(cls, element: etree._Element) -> VmTemplate:
+        return cls(
+            number(element, "ID"), text(element, "NAME"), attributes(element.find("TEMPLATE"))
+        )
+
+
+@dataclass(frozen=True)
+class Vm:
+    """A virtual machine as oned knows it."""
+
+    id: int
+    state: int
+    lcm_state: int
+    cpu: float
+    memory_mb: int
+    cpu_max: int | None
+    memory_max_mb: int | None
+    disk_id: int | None
+    """Of the first disk; None without disks."""
+    disk_size_mb: int | None
+    nic: Attributes
+    """The first NIC's attributes."""
+    must_report_ready: bool
+    is_ready: bool
+    error: str
+    sched_message: str
+
+    @classmethod
+    def of(cls, element: etree._Element) -> Vm:
+        template, user = element.find("TEMPLATE"), element.find("USER_TEMPLATE")
+        if template is None or user is None:
+            raise BadGateway(f"oned: VM {text(element, 'ID')} has no template")
+        disk = template.find("DISK")
+        return cls(
+            id=number(element, "ID"),
+            state=number(element, "STATE"),
+            lcm_state=number(element, "LCM_STATE"),
+            cpu=float(text(template, "CPU", "0")),
+            memory_mb=number(template, "MEMORY"),
+            cpu_max=number(template, "VCPU_MAX") or None,
+            memory_max_mb=number(template, "MEMORY_MAX") or None,
+            disk_id=None if disk is None else number(disk, "DISK_ID"),
+            disk_size_mb=None if disk is None else number(disk, "SIZE"),
+            nic=attributes(template.find("NIC")),
+            must_report_ready=text(template, "CONTEXT/REPORT_READY").upper() == "YES",
+            is_ready=text(user, "READY").upper() == "YES",
+            error=text(user, "ERROR"),
+            sched_message=text(user, "SCHED_MESSAGE"),
+        )
+
+
+@dataclass(frozen=True)
+class Quota:
+    """What a user may have of VMs. A limit below 0 is none."""
+
+    limits: dict[str, float]
+    used: dict[str, float]
+
+    @classmethod
+    def of(cls, element: etree._Element) -> Quota:
+        quota = attributes(element.find("VM_QUOTA/VM"))
+        defaults = attributes(element.find("DEFAULT_USER_QUOTAS/VM_QUOTA/VM"))
+        names = ("VMS", "CPU", "MEMORY", "SYSTEM_DISK_SIZE")
+        return cls(
+            {name: cls._limit(quota, defaults, name) for name in names},
+            {name: float(quota.get(f"{name}_USED", 0)) for name in names},
+        )
+
+    @staticmethod
+    def _limit(quota: Attributes, defaults: Attributes, name: str) -> float:
+        limit = float(quota.get(name, -2))  # -2: the default decides; -1: unlimited
+        return float(defaults.get(name, -1)) if limit == -2 else limit
+
+
+def children(element: etree._Element, tag: str) -> Iterator[etree._Element]:
+    return element.iterfind(tag)

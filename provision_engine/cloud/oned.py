@@ -1,0 +1,200 @@
+"""oned, over XML-RPC, with pyone. Methods are named as OpenNebula names its own."""
+
+from __future__ import annotations
+
+import functools
+import xmlrpc.client
+from collections.abc import Sequence
+from typing import Any
+
+import pyone
+from lxml import etree
+from pyone.server_xrpc import OneServerXRPC, RequestsTransport
+
+from provision_engine.cloud.errors import from_oned
+from provision_engine.cloud.http import HttpBackend
+from provision_engine.cloud.objects import Document, Quota, Vm, VmTemplate, children, parse
+from provision_engine.deadline import Deadline
+from provision_engine.errors import BadGateway
+
+USABLE_BY_ME = -2
+"""Pool filter: everything that the user may use, whoever owns it."""
+MINE = -3
+"""Pool filter: what belongs to the user."""
+REPLACE, APPEND = 0, 1
+LOCK_LEVEL_ADMIN = 3
+"""The only level at which the owner can still update the document that he has locked."""
+
+_HEADERS = {"Content-Type": "text/xml", "Accept-Encoding": "identity"}
+
+
+class _Xml:
+    """XML in an answer: pyone hands on what is no text, so that we read it by ourselves."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+
+
+class _Transport(RequestsTransport):  # type: ignore[misc]
+    """Sends a call over the kept-alive connections and reads the answer quickly."""
+
+    def __init__(self, backend: HttpBackend, deadline: Deadline) -> None:
+        super().__init__()
+        self._backend, self._deadline = backend, deadline
+        self.repeatable = False
+
+    def request(self, host: str, handler: str, request_body: bytes, verbose: bool = False) -> Any:
+        response = self._backend.send(
+            "POST",
+            deadline=self._deadline,
+            body=request_body,
+            headers=_HEADERS,
+            repeatable=self.repeatable,
+        )
+        if response.status_code != 200:
+            raise BadGateway(f"oned answered HTTP {response.status_code}")
+        return (read_answer(response.content),)
+
+
+class _Server(OneServerXRPC):  # type: ignore[misc]
+    """pyone's server; it puts the session in front and raises for refusals."""
+
+    def __init__(self, session: str, transport: _Transport) -> None:
+        super().__init__("http://oned/RPC2", session)
+        self._ServerProxy__transport = transport
+
+    def _do_request(self, method: str, params: Any) -> Any:
+        answer = super()._do_request(method, params)
+        if not isinstance(answer, list) or len(answer) < 3:
+            raise BadGateway(f"oned: {method} answered no array of three")
+        if answer[0] and isinstance(answer[1], str):
+            answer[1] = _Xml(answer[1])
+        return answer
+
+
+class Oned:
+    """oned for one caller and one request."""
+
+    def __init__(self, backend: HttpBackend, session: str, deadline: Deadline) -> None:
+        self._transport = _Transport(backend, deadline)
+        self._server = _Server(session, self._transport)
+
+    def version(self) -> str:
+        """Of OpenNebula, for example ``7.4.0``. Raises Unauthorized."""
+        return self._text("system.version")
+
+    def quota(self) -> Quota:
+        """The caller's own."""
+        return Quota.of(self._xml("user.info", -1, False))
+
+    def document(self, document_id: int) -> Document:
+        """Raises NotFound, Forbidden."""
+        return Document.of(self._xml("document.info", document_id, False))
+
+    def documents(self, document_type: int, whose: int = USABLE_BY_ME) -> list[Document]:
+        pool = self._xml("documentpool.info", whose, -1, -1, document_type)
+        return [Document.of(element) for element in children(pool, "DOCUMENT")]
+
+    def allocate_document(self, template: str, document_type: int) -> int:
+        return self._number("document.allocate", template, document_type)
+
+    def update_document(self, document_id: int, template: str) -> None:
+        """Replaces the whole template, so that a repetition does no harm."""
+        self._number("document.update", document_id, template, REPLACE, repeatable=True)
+
+    def rename_document(self, document_id: int, name: str) -> None:
+        self._number("document.rename", document_id, name, repeatable=True)
+
+    def delete_document(self, document_id: int) -> None:
+        self._number("document.delete", document_id)
+
+    def lock_document(self, document_id: int) -> None:
+        """Raises ActionRefused, with the time of locking, where it is locked already."""
+        self._number("document.lock", document_id, LOCK_LEVEL_ADMIN, True)
+
+    def unlock_document(self, document_id: int) -> None:
+        self._number("document.unlock", document_id, repeatable=True)
+
+    def vm_template(self, template_id: int) -> VmTemplate:
+        """Raises NotFound, Forbidden."""
+        return VmTemplate.of(self._xml("template.info", template_id, False, False))
+
+    def vms(self, vm_ids: Sequence[int]) -> dict[int, Vm]:
+        """Those of the VMs that exist and that the caller may see, by id, in one call."""
+        if not vm_ids:
+            return {}
+        pool = self._xml("vmpool.infoset", ",".join(map(str, vm_ids)), True)
+        return {vm.id: vm for vm in map(Vm.of, children(pool, "VM"))}
+
+    def resize_vm(self, vm_id: int, template: str) -> None:
+        """Raises CapacityRefused, Locked, Forbidden. Host capacity and quota are enforced."""
+        self._number("vm.resize", vm_id, template, True)
+
+    def resize_disk(self, vm_id: int, disk_id: int, size_mb: int) -> None:
+        """Raises CapacityRefused where it shrinks, Locked."""
+        self._number("vm.diskresize", vm_id, disk_id, str(size_mb))
+
+    def update_vm(self, vm_id: int, template: str) -> None:
+        """Appends to the user template: attributes of the same name are replaced."""
+        self._number("vm.update", vm_id, template, APPEND, repeatable=True)
+
+    def reschedule_vm(self, vm_id: int) -> None:
+        """Flags the VM; only who has ADMIN rights on it may. Raises Forbidden."""
+        self._number("vm.action", "resched", vm_id)
+
+    def _xml(self, method: str, *params: Any) -> etree._Element:
+        answer = self._call(method, *params, repeatable=True)
+        if not isinstance(answer, _Xml):
+            raise BadGateway(f"oned: {method} answered no XML")
+        return parse(answer.source)
+
+    def _text(self, method: str, *params: Any) -> str:
+        answer = self._call(method, *params, repeatable=True)
+        if not isinstance(answer, _Xml):
+            raise BadGateway(f"oned: {method} answered no text")
+        return answer.source
+
+    def _number(self, method: str, *params: Any, repeatable: bool = False) -> int:
+        answer = self._call(method, *params, repeatable=repeatable)
+        if not isinstance(answer, int):
+            raise BadGateway(f"oned: {method} answered no number")
+        return answer
+
+    def _call(self, method: str, *params: Any, repeatable: bool) -> Any:
+        self._transport.repeatable = repeatable
+        try:
+            return functools.reduce(getattr, method.split("."), self._server)(*params)
+        except pyone.OneException as error:
+            raise from_oned(error) from error
+
+
+def read_answer(content: bytes) -> list[Any]:
+    """The array in an XML-RPC answer. Raises xmlrpc.client.Fault for a fault, or BadGateway.
+
+    The standard library needs a call-back for every escaped character, and an answer of oned is
+    XML inside XML: lxml reads it many times faster.
+    """
+    root = parse(content)
+    values = [_scalar(value) for value in root.iterfind("params/param/value/array/data/value")]
+    if not values:
+        raise _fault(root)
+    return values
+
+
+def _fault(root: etree._Element) -> Exception:
+    code = root.findtext("fault/value/struct/member[name='faultCode']/value/i4")
+    explanation = root.findtext("fault/value/struct/member[name='faultString']/value/string")
+    if code is None:
+        return BadGateway("oned: the answer is neither an array nor a fault")
+    return xmlrpc.client.Fault(int(code), explanation or "")
+
+
+def _scalar(value: etree._Element) -> bool | int | str:
+    kind = value[0].tag if len(value) else "string"
+    content = (value[0].text if len(value) else value.text) or ""
+    try:
+        if kind == "boolean":
+            return content.strip() == "1"
+        return int(content) if kind in ("i4", "int", "i8") else content
+    except ValueError as error:
+        raise BadGateway(f"oned: {content[:40]!r} is no {kind}") from error

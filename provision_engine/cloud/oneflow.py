@@ -1,0 +1,70 @@
+"""oneflow, over REST: only what oned cannot do, since each call costs a hundred times more."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import requests
+
+from provision_engine.cloud.errors import from_oneflow
+from provision_engine.cloud.http import HttpBackend
+from provision_engine.deadline import Deadline
+from provision_engine.errors import BadGateway
+
+
+class Oneflow:
+    """oneflow for one caller and one request."""
+
+    def __init__(self, backend: HttpBackend, session: str, deadline: Deadline) -> None:
+        self._backend, self._deadline = backend, deadline
+        token = base64.b64encode(session.encode()).decode()
+        self._headers = {"Authorization": f"Basic {token}", "Content-Type": "application/json"}
+
+    def instantiate_service(self, template_id: int, merge_template: dict[str, Any]) -> int:
+        """Start a service; its id. It may still fail to deploy after this."""
+        answer = self._act(
+            f"/service_template/{template_id}", "instantiate", {"merge_template": merge_template}
+        )
+        try:
+            return int(answer.json()["DOCUMENT"]["ID"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise BadGateway("oneflow: instantiate answered no service") from error
+
+    def delete_service(self, service_id: int) -> None:
+        """Undeploy a service. Raises NotFound; ActionRefused in a state that does not allow it."""
+        self._send("DELETE", f"/service/{service_id}")
+
+    def recover_service(self, service_id: int) -> None:
+        """Try again what failed. Raises NotFound; ActionRefused where nothing failed."""
+        self._act(f"/service/{service_id}", "recover", {})
+
+    def purge_service(self, service_id: int) -> None:
+        """Recover with delete: removes a service in any state, with its VMs. Raises NotFound."""
+        self._act(f"/service/{service_id}", "recover", {"delete": True})
+
+    def _act(self, path: str, action: str, params: dict[str, Any]) -> requests.Response:
+        body = json.dumps({"action": {"perform": action, "params": params}}).encode()
+        return self._send("POST", f"{path}/action", body)
+
+    def _send(self, method: str, path: str, body: bytes | None = None) -> requests.Response:
+        answer = self._backend.send(
+            method, path, deadline=self._deadline, body=body, headers=self._headers
+        )
+        if answer.status_code not in (200, 201, 204):
+            raise from_oneflow(answer.status_code, explanation(answer))
+        return answer
+
+
+def explanation(answer: requests.Response) -> str:
+    """Why oneflow says no: its plain text, the reason in its JSON, or nothing (an HTML page)."""
+    if answer.text.lstrip().startswith("<"):
+        return ""
+    try:
+        reason = answer.json()
+    except ValueError:
+        return answer.text[:1000]
+    if isinstance(reason, dict):
+        return f"{reason.get('message', '')}: {reason.get('reason', '')}"[:1000]
+    return answer.text[:1000]

@@ -1,0 +1,283 @@
+"""An update of a runtime: what differs, whether all of it can be had, and then doing it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from provision_engine import log
+from provision_engine.cloud import template
+from provision_engine.cloud.client import CloudClient
+from provision_engine.cloud.objects import Vm
+from provision_engine.engine import roles, states, view
+from provision_engine.engine.document import Runtime
+from provision_engine.engine.specification import Function, Specification
+from provision_engine.engine.states import State
+from provision_engine.errors import (
+    BackendTimeout,
+    CapacityRefused,
+    EngineError,
+    Forbidden,
+    Locked,
+    Unprocessable,
+    UpdateFailed,
+)
+
+TIDY_SECONDS = 0.8
+
+
+@dataclass(frozen=True)
+class Resize:
+    """The new sizes of one function's VM; None where a size stays."""
+
+    role: str
+    vm: Vm
+    cpu: int | None
+    memory_mb: int | None
+    disk_size_mb: int | None
+
+    @classmethod
+    def of(cls, role: str, vm: Vm, wanted: Function) -> Resize:
+        return cls(
+            role,
+            vm,
+            cpu=_differs(wanted.cpu, view.cores(vm)),
+            memory_mb=_differs(wanted.memory_mb, vm.memory_mb),
+            disk_size_mb=_differs(wanted.disk_size_mb, vm.disk_size_mb),
+        )
+
+    @property
+    def changes_capacity(self) -> bool:
+        return self.cpu is not None or self.memory_mb is not None
+
+    @property
+    def template(self) -> str:
+        """For vm.resize: only what changes, the rest stays as it is."""
+        lines = []
+        if self.cpu is not None:
+            lines += [f"VCPU={self.cpu}", f"CPU={self.cpu}"]
+        if self.memory_mb is not None:
+            lines += [f"MEMORY={self.memory_mb}"]
+        return "\n".join(lines)
+
+    @property
+    def undone(self) -> Resize:
+        """The resize that gives the VM its old capacity back."""
+        return dataclasses.replace(
+            self,
+            cpu=None if self.cpu is None else view.cores(self.vm),
+            memory_mb=None if self.memory_mb is None else self.vm.memory_mb,
+        )
+
+    def is_visible_in(self, vm: Vm) -> bool:
+        wanted = ((self.cpu, view.cores(vm)), (self.memory_mb, vm.memory_mb))
+        return all(new is None or new == now for new, now in wanted)
+
+    def exceeds_maximum(self) -> bool:
+        """Whether the VM was made for less; many hypervisors then refuse a live resize."""
+        limits = ((self.cpu, self.vm.cpu_max), (self.memory_mb, self.vm.memory_max_mb))
+        return any(new and limit and new > limit for new, limit in limits)
+
+
+class Update:
+    """The steps of one update of one runtime, whose lock the caller holds."""
+
+    def __init__(self, cloud: CloudClient, runtime: Runtime, wanted: Specification) -> None:
+        self._cloud, self._runtime, self._wanted = cloud, runtime, wanted
+        self._vms = {
+            role: vm
+            for vms in [cloud.oned.vms(runtime.vm_ids)]
+            for role, function in runtime.functions.items()
+            if function.vm_id is not None and (vm := vms.get(function.vm_id))
+        }
+        self._resizes = [
+            Resize.of(role, vm, wanted.functions.get(role, Function()))
+            for role, vm in self._vms.items()
+        ]
+
+    def check(self) -> None:
+        """Raises Unprocessable, CapacityRefused, Locked or UpdateFailed; changes nothing."""
+        self._check_flavours()
+        self._check_states()
+        self._check_disks()
+        self._check_quota()
+
+    def apply(self) -> Runtime:
+        """Do it; the runtime as it is kept afterwards.
+
+        Disks come last, since they cannot shrink back when something else fails.
+        """
+        runtime = self._changed()
+        self._resize_capacity()
+        self._resize_disks()
+        self._tell_vms(runtime)
+        self._keep(runtime)
+        return runtime
+
+    # ---- checking -----------------------------------------------------------------------
+
+    def _check_flavours(self) -> None:
+        for role, function in self._wanted.functions.items():
+            known = self._runtime.functions.get(role)
+            if function.flavour and (known is None or function.flavour != known.flavour):
+                now = known.flavour if known else "none"
+                raise Unprocessable(
+                    f"{role}.FLAVOUR cannot change from {now} to {function.flavour}"
+                )
+
+    def _check_states(self) -> None:
+        for role in self._runtime.functions:
+            vm = self._vms.get(role)
+            state, why = states.of_vm(vm) if vm else (State.ERROR, "It has no VM")
+            if state is State.ERROR:
+                raise UpdateFailed(self._recover(role, why))
+            if state is not State.RUNNING:
+                raise Locked(f"{role} is {state}")
+
+    def _recover(self, role: str, why: str) -> dict[str, str]:
+        """Have oneflow try again what failed; what became of it."""
+        try:
+            if self._runtime.service_id is None:
+                return {role: why, "RECOVERY": "It has no service to recover"}
+            self._cloud.oneflow.recover_service(self._runtime.service_id)
+        except EngineError as error:
+            return {role: why, "RECOVERY": str(error.message)}
+        return {role: why, "RECOVERY": "Started; ask again in a while"}
+
+    def _check_disks(self) -> None:
+        for resize in self._resizes:
+            now, new = resize.vm.disk_size_mb, resize.disk_size_mb
+            if new is not None and now is not None and new < now:
+                raise CapacityRefused(
+                    f"{resize.role}.DISK_SIZE cannot shrink from {now} to {new} MB"
+                )
+
+    def _check_quota(self) -> None:
+        more = {
+            "CPU": sum(_more(r.cpu, view.cores(r.vm)) for r in self._resizes),
+            "MEMORY": sum(_more(r.memory_mb, r.vm.memory_mb) for r in self._resizes),
+            "SYSTEM_DISK_SIZE": sum(
+                _more(r.disk_size_mb, r.vm.disk_size_mb or 0) for r in self._resizes
+            ),
+        }
+        if not any(growth > 0 for growth in more.values()):
+            return
+        quota = self._cloud.oned.quota()
+        for name, growth in more.items():
+            limit, used = quota.limits[name], quota.used[name]
+            if growth > 0 and 0 <= limit < used + growth:
+                raise CapacityRefused(
+                    f"The quota of {name} is {limit:g}, of which {used:g} is used; "
+                    f"this update needs {growth} more"
+                )
+
+    # ---- doing --------------------------------------------------------------------------
+
+    def _resize_capacity(self) -> None:
+        done: list[Resize] = []
+        try:
+            for resize in self._resizes:
+                if resize.changes_capacity:
+                    self._cloud.oned.resize_vm(resize.vm.id, resize.template)
+                    done.append(resize)
+            self._confirm(done)
+        except EngineError:
+            self._give_back(done)
+            raise
+
+    def _confirm(self, done: list[Resize]) -> None:
+        """Wait until the VMs run with their new sizes. A driver may refuse them silently."""
+        vms = self._wait_until_running(resize.vm.id for resize in done)
+        for resize in done:
+            if resize.is_visible_in(vms[resize.vm.id]):
+                continue
+            if resize.exceeds_maximum():
+                raise CapacityRefused(
+                    f"{resize.role} was made for {resize.vm.cpu_max} cores and "
+                    f"{resize.vm.memory_max_mb} MB at most"
+                )
+            raise UpdateFailed(f"{resize.role} keeps its size: its VM could not be resized")
+
+    def _give_back(self, done: Iterable[Resize]) -> None:
+        cloud = self._cloud.until(self._cloud.deadline.at_least(TIDY_SECONDS))
+        for resize in done:
+            try:
+                cloud.oned.resize_vm(resize.vm.id, resize.undone.template)
+            except EngineError as error:
+                log.engine.error("%s keeps its new size: %s", resize.role, error)
+
+    def _resize_disks(self) -> None:
+        grown = []
+        for resize in self._resizes:
+            if resize.disk_size_mb is not None and resize.vm.disk_id is not None:
+                self._cloud.oned.resize_disk(resize.vm.id, resize.vm.disk_id, resize.disk_size_mb)
+                grown.append(resize.vm.id)
+        self._wait_until_running(grown)
+
+    def _wait_until_running(self, vm_ids: Iterable[int]) -> Mapping[int, Vm]:
+        wanted = list(vm_ids)
+        if not wanted:
+            return {}
+        for _ in self._cloud.deadline.polls():
+            vms = self._cloud.oned.vms(wanted)
+            seen = [states.of_vm(vms[vm_id]) for vm_id in wanted if vm_id in vms]
+            if any(state is State.ERROR for state, _ in seen):
+                raise UpdateFailed("; ".join(why for _, why in seen if why))
+            if len(seen) == len(wanted) and all(state is State.RUNNING for state, _ in seen):
+                return vms
+        raise BackendTimeout("The VMs are still being resized")
+
+    def _tell_vms(self, runtime: Runtime) -> None:
+        """Bring SCHEDULING and DEVICE_INFO into the VMs' user templates."""
+        before, after = self._runtime, runtime
+        moved = before.scheduling != after.scheduling
+        if not moved and before.device_info == after.device_info:
+            return
+        attributes = roles.user_attributes(after.scheduling, after.device_info)
+        for vm in self._vms.values():
+            self._cloud.oned.update_vm(vm.id, template.render(attributes))
+            if moved:
+                self._reschedule(vm)
+
+    def _reschedule(self, vm: Vm) -> None:
+        try:
+            self._cloud.oned.reschedule_vm(vm.id)
+        except EngineError as error:
+            # Ordinary owners may not, and their runtime is updated all the same.
+            level = log.engine.info if isinstance(error, Forbidden) else log.engine.warning
+            level("VM %s is not flagged for rescheduling: %s", vm.id, error)
+
+    def _changed(self) -> Runtime:
+        """The runtime as it is to be kept."""
+        sizes = {resize.role: resize for resize in self._resizes}
+        functions = {}
+        for role, function in self._runtime.functions.items():
+            resize = sizes[role]
+            functions[role] = dataclasses.replace(
+                function,
+                cpu=resize.cpu or view.cores(resize.vm),
+                memory_mb=resize.memory_mb or resize.vm.memory_mb,
+                disk_size_mb=resize.disk_size_mb or resize.vm.disk_size_mb or function.disk_size_mb,
+            )
+        return dataclasses.replace(
+            self._runtime,
+            name=self._wanted.name or self._runtime.name,
+            functions=functions,
+            scheduling={**self._runtime.scheduling, **self._wanted.scheduling},
+            device_info={**self._runtime.device_info, **self._wanted.device_info},
+        )
+
+    def _keep(self, runtime: Runtime) -> None:
+        if runtime.body != self._runtime.body:
+            self._cloud.oned.update_document(runtime.id, template.document_body(runtime.body))
+        if runtime.document_name != self._runtime.document_name:
+            self._cloud.oned.rename_document(runtime.id, runtime.document_name)
+
+
+def _differs(wanted: int | None, now: int | None) -> int | None:
+    return None if now is None or wanted == now else wanted
+
+
+def _more(new: int | None, now: int) -> int:
+    return 0 if new is None else new - now
