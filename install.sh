@@ -1,0 +1,226 @@
+#!/bin/sh
+# Installs the Provisioning Engine, or removes it. See usage below.
+set -eu
+umask 022
+
+usage() {
+    cat <<'USAGE'
+usage: install.sh               install; the program is a link to this checkout
+       install.sh copy          install an independent copy
+       install.sh clean         remove the program and its command; keep configuration and logs
+       install.sh clean purge   remove everything
+
+The program goes to /opt/provision-engine, the command to /usr/local/bin, the configuration to
+/etc/provision-engine and the logs to /var/log/provision-engine. An edited engine.conf is kept.
+A user other than root needs sudo, which is used only where something is not writable.
+
+environment:
+  PYTHON    the Python to use (3.11 or newer); else /usr/bin/python3, else python3 on the PATH
+  DESTDIR   a directory to put before all these paths, to try the installation
+USAGE
+}
+
+say() { printf '%s\n' "$*"; }
+fail() { printf 'install.sh: %s\n' "$*" >&2; exit 1; }
+
+checkout=$(dirname "$(readlink -f "$0")")
+prefix=${DESTDIR:-}
+case $prefix in
+    '' | /*) ;;
+    *) fail "DESTDIR is $prefix: must be an absolute path" ;;
+esac
+prefix=${prefix%/}
+opt=$prefix/opt/provision-engine
+bin=$prefix/usr/local/bin
+etc=$prefix/etc/provision-engine
+logs=$prefix/var/log/provision-engine
+run=$prefix/run/provision-engine
+commands='provision-engine provision-engine-server'
+sudo=
+
+# Runs a command with the right to write where the program goes.
+root() { $sudo "$@"; }
+
+# Tells whether a path, or what of it exists, can be written.
+writable() {
+    path=$1
+    while [ ! -e "$path" ]; do path=$(dirname "$path"); done
+    [ -w "$path" ]
+}
+
+# What lies in a directory can be removed only by who may write its parent.
+choose_sudo() {
+    [ "$(id -u)" -ne 0 ] || return 0
+    for place in "$opt" "$(dirname "$opt")" "$bin" "$etc" "$(dirname "$etc")" \
+        "$logs" "$(dirname "$logs")" "$run" "$(dirname "$run")"; do
+        writable "$place" || sudo=sudo
+    done
+    [ -z "$sudo" ] || command -v sudo >/dev/null ||
+        fail "you may not write $opt, and sudo is missing: run this as root"
+}
+
+fits() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+has_venv() { "$1" -c 'import ensurepip, venv' 2>/dev/null; }
+
+# The system's Python comes first: one in a home directory is out of reach for other users.
+choose_python() {
+    if [ -n "${PYTHON:-}" ]; then
+        set -- "$PYTHON"
+    else
+        set -- /usr/bin/python3 python3
+    fi
+    old=
+    for candidate in "$@"; do
+        command -v "$candidate" >/dev/null 2>&1 || continue
+        fits "$candidate" || continue
+        old=$candidate
+        has_venv "$candidate" || continue
+        python=$candidate
+        return 0
+    done
+    [ -z "$old" ] || fail "$old cannot make virtual environments: apt-get install python3-venv"
+    fail "Python 3.11 or newer is missing: apt-get install python3 python3-venv"
+}
+
+# Prints the process id of a running engine, if it is the one that is installed here.
+running() {
+    [ -x "$opt/venv/bin/provision-engine" ] && [ -f "$etc/engine.conf" ] || return 0
+    pid=$("$opt/venv/bin/provision-engine" --config "$etc/engine.conf" status 2>/dev/null |
+        sed -n 's/^running (pid \([0-9]*\)).*/\1/p') || return 0
+    [ -n "$pid" ] || return 0
+    program=$(tr '\0' '\n' 2>/dev/null <"/proc/$pid/cmdline" | head -n 1) || return 0
+    case $program in
+        "$opt"/*) say "$pid" ;;
+    esac
+}
+
+stop_engine() {
+    pid=$(running)
+    [ -n "$pid" ] || return 0
+    say "stopping the engine (pid $pid)"
+    "$opt/venv/bin/provision-engine" --config "$etc/engine.conf" stop >/dev/null 2>&1 ||
+        root "$opt/venv/bin/provision-engine" --config "$etc/engine.conf" stop >/dev/null ||
+        fail "the engine (pid $pid) cannot be stopped; nothing was removed"
+}
+
+# ---- install ---------------------------------------------------------------------------------
+
+# pip is run by the user, with the user's configuration, and never by sudo.
+make_environment() {
+    root mkdir -p "$opt"
+    [ -z "$sudo" ] || root chown -hR "$(id -u):$(id -g)" "$opt"
+    if ! fits "$opt/venv/bin/python" || ! "$opt/venv/bin/python" -m pip --version >/dev/null 2>&1; then
+        say "making a virtual environment with $python"
+        "$python" -m venv --clear "$opt/venv"
+    fi
+}
+
+pip_install() {
+    "$opt/venv/bin/python" -m pip install --quiet --disable-pip-version-check "$@" ||
+        fail "pip could not install the program (see above)"
+}
+
+# Links in a directory of its own: pip then writes nothing into the checkout.
+install_links() {
+    say "installing the program as a link to $checkout"
+    rm -rf "$opt/src"
+    mkdir -p "$opt/src"
+    for part in provision_engine setup.cfg pyproject.toml README.md LICENSE; do
+        ln -s "$checkout/$part" "$opt/src/$part"
+    done
+    pip_install --editable "$opt/src"
+}
+
+install_copy() {
+    say "installing a copy of the program"
+    copy=$(mktemp -d)
+    trap 'rm -rf "$copy"' EXIT
+    for part in provision_engine setup.cfg pyproject.toml README.md LICENSE; do
+        cp -R "$checkout/$part" "$copy/$part"
+    done
+    pip_install "$copy"
+    rm -rf "$opt/src"
+}
+
+install_configuration() {
+    root mkdir -p "$etc"
+    root rm -rf "$etc/schemas"
+    root cp -R "$checkout/provision_engine/schemas" "$etc/schemas"
+    if [ ! -e "$etc/engine.conf" ] || cmp -s "$opt/engine.conf" "$etc/engine.conf"; then
+        root cp "$checkout/etc/engine.conf" "$etc/engine.conf"
+    elif ! cmp -s "$checkout/etc/engine.conf" "$etc/engine.conf"; then
+        say "keeping $etc/engine.conf, which was edited; new keys: $checkout/etc/engine.conf"
+    fi
+    # What was shipped, to see next time whether it was edited.
+    root cp "$checkout/etc/engine.conf" "$opt/engine.conf"
+}
+
+install_commands() {
+    root mkdir -p "$bin"
+    for command in $commands; do
+        root ln -sfn "$opt/venv/bin/$command" "$bin/$command"
+    done
+}
+
+# Who installed the engine may run it too, without being root.
+install_directories() {
+    for place in "$logs" "$run"; do
+        [ -d "$place" ] || {
+            root mkdir -p "$place"
+            [ -z "$sudo" ] || root chown "$(id -u):$(id -g)" "$place"
+        }
+    done
+}
+
+install_engine() {
+    choose_python
+    choose_sudo
+    before=$(running)
+    make_environment
+    "install_$1"
+    install_configuration
+    install_commands
+    install_directories
+    [ -z "$sudo" ] || root chown -hR 0:0 "$opt"
+    version=$("$bin/provision-engine" --version) || fail "the installed program does not run"
+    say "installed: $version"
+    say "  configuration  $etc/engine.conf"
+    say "  logs           $logs"
+    if [ -n "$before" ]; then
+        say "an engine is running as it was before: $bin/provision-engine restart"
+    else
+        say "start it with: $bin/provision-engine start"
+    fi
+}
+
+# ---- clean -----------------------------------------------------------------------------------
+
+clean() {
+    choose_sudo
+    stop_engine
+    for command in $commands; do
+        case $(readlink "$bin/$command" 2>/dev/null || true) in
+            "$opt"/*) root rm -f "$bin/$command" ;;
+        esac
+    done
+    root rm -rf "$opt" "$run"
+    say "removed: the program"
+}
+
+purge() {
+    clean
+    root rm -rf "$etc" "$logs"
+    say "removed: configuration and logs"
+}
+
+case "$#:$*" in
+    0:) install_engine links ;;
+    1:copy) install_engine copy ;;
+    1:clean) clean ;;
+    "2:clean purge") purge ;;
+    1:-h | 1:--help | 1:help) usage ;;
+    *)
+        usage >&2
+        exit 2
+        ;;
+esac
