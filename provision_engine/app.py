@@ -42,6 +42,7 @@ def create_app(configuration: Configuration) -> Flask:
     app = Flask("provision_engine", static_folder=None)
     app.json = _Json(app)
     app.config["MAX_CONTENT_LENGTH"] = configuration.limits.body_bytes
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     # A redirect to the proper form of a path would be an answer in HTML.
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False

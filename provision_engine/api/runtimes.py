@@ -22,8 +22,10 @@ routes = Blueprint("runtimes", __name__, url_prefix="/serverless-runtimes")
 @routes.post("")
 def create_runtime() -> Response:
     runtimes = _of_caller("Create")
-    runtime = runtimes.create_runtime(validation.to_create(request.get_data()))
-    response = _rendered(runtime, 201)
+    key = validation.idempotency_key(request.headers.get("Idempotency-Key"))
+    specification = validation.to_create(request.get_data())
+    runtime, is_new = runtimes.create_runtime(specification, key)
+    response = _rendered(runtime, 201 if is_new else 200)
     response.headers["Location"] = f"/serverless-runtimes/{runtime['ID']}"
     return response
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -60,6 +61,15 @@ def to_create(body: bytes) -> Specification:
 def to_update(body: bytes) -> Specification:
     """The changes that a body asks for. Raises BadRequest."""
     return _checked(_runtime(body, _FOR_UPDATE))
+
+
+def idempotency_key(header: str | None) -> str:
+    """What is kept of a key: its digest; empty without one. Raises BadRequest."""
+    if header is None:
+        return ""
+    if not 0 < len(header) <= 255 or not header.isascii() or not header.isprintable():
+        raise BadRequest("Idempotency-Key: up to 255 printable ASCII characters are allowed")
+    return hashlib.sha256(header.encode()).hexdigest()
 
 
 def parse(body: bytes) -> Any:

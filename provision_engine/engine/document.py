@@ -78,6 +78,9 @@ class Runtime:
     device_info: Mapping[str, str | int | float] = field(default_factory=dict)
     created_at: int = 0
     """Unix time."""
+    key: str = ""
+    """The idempotency key that it was made with, and the digest of the body sent along."""
+    digest: str = ""
     locked_at: int | None = None
 
     @classmethod
@@ -97,6 +100,8 @@ class Runtime:
             scheduling=_object(body.get("SCHEDULING")),
             device_info=_object(body.get("DEVICE_INFO")),
             created_at=_number(ours.get("CREATED_AT")) or 0,
+            key=str(ours.get("KEY", "")),
+            digest=str(ours.get("DIGEST", "")),
             locked_at=document.locked_at,
         )
 
@@ -118,6 +123,8 @@ class Runtime:
     def _members(self) -> Json:
         ours: Json = {"PHASE": self.phase, "SERVICE_NAME": self.service_name}
         ours["CREATED_AT"] = self.created_at
+        if self.key:
+            ours |= {"KEY": self.key, "DIGEST": self.digest}
         if self.document_name != self.name:
             ours["NAME"] = self.name
         members: Json = {role: f.as_json() for role, f in self.functions.items()}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -42,6 +44,8 @@ class Specification:
     device_info: Mapping[str, str | int | float] = field(default_factory=dict)
     sent: Mapping[str, Any] = field(default_factory=dict)
     """The functions as they were sent, for error messages."""
+    digest: str = ""
+    """Of all that was sent: the same for the same request."""
 
     @classmethod
     def of(cls, sent: Json) -> Specification:
@@ -52,6 +56,7 @@ class Specification:
             scheduling=_texts(sent.get("SCHEDULING", {}), ("POLICY", "REQUIREMENTS")),
             device_info=dict(_device_info(sent.get("DEVICE_INFO", {}))),
             sent={role: sent[role] for role in ROLES if role in sent},
+            digest=hashlib.sha256(json.dumps(sent, sort_keys=True).encode()).hexdigest(),
         )
 
     @property

@@ -1,0 +1,133 @@
+"""The making of one runtime: planned whole, written down first, and undone where it fails."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+import uuid
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from provision_engine import log
+from provision_engine.cloud import template
+from provision_engine.cloud.client import CloudClient
+from provision_engine.cloud.objects import Attributes
+from provision_engine.config import Configuration
+from provision_engine.engine import kept, roles, services
+from provision_engine.engine.document import RUNTIME_TYPE, Phase, Runtime, StoredFunction
+from provision_engine.engine.flavours import Flavours, FlowTemplate
+from provision_engine.engine.specification import Specification
+from provision_engine.errors import (
+    BackendTimeout,
+    BackendUnreachable,
+    BadGateway,
+    EngineError,
+    NoFlowTemplate,
+    NotFound,
+)
+
+TIDY_SECONDS = 0.8
+"""What tidying up after a failure may take beyond the request's own time."""
+UNSURE = (BackendTimeout, BackendUnreachable, BadGateway)
+"""After these nobody knows whether oneflow has started the service."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a runtime will be made of, found out before anything is made."""
+
+    flow: FlowTemplate
+    functions: Mapping[str, StoredFunction]
+    role_names: Mapping[str, str]
+    """FAAS and DAAS → the flow template's name of that role."""
+    attributes: Mapping[str, Attributes]
+    """By the flow template's role name."""
+    version: Future[str]
+    """Of OpenNebula. Asked for anew each time: it may have been upgraded under the engine."""
+
+
+class Creation:
+    """The steps of one create."""
+
+    def __init__(
+        self, cloud: CloudClient, configuration: Configuration, flavours: Flavours
+    ) -> None:
+        self._cloud, self._configuration, self._flavours = cloud, configuration, flavours
+        self._may_have_started = False
+
+    def plan(self, specification: Specification) -> Plan:
+        """Find flow template, roles and sizes; changes nothing. Raises what a create would."""
+        version = self._cloud.beside(lambda cloud: cloud.oned.version())
+        flow = self._flavours.flow_template(specification)
+        assigned = flow.assign(specification)
+        capacity, credentials = self._configuration.capacity, self._cloud.credentials
+        sr_auth = roles.sr_auth(credentials) if self._configuration.context.sr_auth else None
+        functions, attributes = {}, {}
+        for role, function in specification.functions.items():
+            vm_template = self._flavours.vm_template(assigned[role].vm_template_id)
+            functions[role] = roles.size(function, vm_template, capacity)
+            attributes[assigned[role].name] = roles.role_attributes(
+                functions[role], vm_template, specification, flow.id, capacity, sr_auth
+            )
+        names = {role: flow_role.name for role, flow_role in assigned.items()}
+        return Plan(flow, functions, names, attributes, version)
+
+    def write_intent(self, specification: Specification, plan: Plan, key: str) -> Runtime:
+        """The document comes first: what is started afterwards can always be found from it."""
+        service_name = f"{specification.flavour_tuple}_{uuid.uuid4()}"
+        runtime = Runtime(
+            id=-1,
+            name=specification.name or service_name,
+            functions=plan.functions,
+            service_name=service_name,
+            phase=Phase.CREATING,
+            scheduling=specification.scheduling,
+            device_info=specification.device_info,
+            created_at=int(time.time()),
+            key=key,
+            digest=specification.digest if key else "",
+        )
+        document = template.document(runtime.document_name, runtime.body)
+        document_id = self._cloud.oned.allocate_document(document, RUNTIME_TYPE)
+        return dataclasses.replace(runtime, id=document_id)
+
+    def start(self, runtime: Runtime, plan: Plan) -> Runtime:
+        """Instantiate the service, wait for its VMs and complete the document."""
+        dialect = roles.Dialect.of(plan.version.result())
+        merge = roles.merge_template(
+            runtime.service_name, plan.flow.roles, plan.attributes, dialect
+        )
+        service_id = self._instantiate(plan.flow.id, merge)
+        vm_ids = services.wait_for_vms(self._cloud, service_id, plan.role_names.values())
+        by_role = {role: vm_ids[name] for role, name in plan.role_names.items()}
+        return kept.complete(self._cloud, runtime, service_id, by_role)
+
+    def undo(self, runtime: Runtime, error: BaseException) -> None:
+        """Leave nothing behind. What cannot be removed now is marked for whoever comes later."""
+        self._flavours.forget()
+        cloud = self._cloud.until(self._cloud.deadline.at_least(TIDY_SECONDS))
+        may_still_start = self._may_have_started and isinstance(error, UNSURE)
+        try:
+            found = services.find(cloud, runtime.service_name)
+            gone = [services.remove(cloud, service.id, cloud.deadline) for service in found]
+            if all(gone) and (found or not may_still_start):
+                cloud.oned.delete_document(runtime.id)
+            else:
+                kept.mark(cloud, runtime, Phase.DELETING)
+        except EngineError as failure:
+            log.engine.error("Runtime %s could not be undone yet: %s", runtime.id, failure)
+
+    def _instantiate(self, flow_template_id: int, merge: dict[str, Any]) -> int:
+        log.engine.debug(
+            "Instantiating service_template %s with options %s",
+            flow_template_id,
+            json.dumps({"name": merge["name"]}),
+        )
+        self._may_have_started = True
+        try:
+            return self._cloud.oneflow.instantiate_service(flow_template_id, merge)
+        except NotFound as error:
+            raise NoFlowTemplate(error.message) from error

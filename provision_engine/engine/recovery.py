@@ -1,0 +1,86 @@
+"""Unfinished runtimes: whoever meets one that nobody works on any more settles it.
+
+The rules stand in docs/reliability.md.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from provision_engine import log
+from provision_engine.cloud.client import CloudClient
+from provision_engine.engine import kept, services, states
+from provision_engine.engine.document import Phase, Runtime
+from provision_engine.engine.locks import locked
+from provision_engine.errors import NotFound
+
+REMOVAL_SECONDS = 5.0
+"""How long a removal is watched; OpenNebula goes on with it by itself."""
+
+
+def is_abandoned(runtime: Runtime, after_seconds: float) -> bool:
+    """Whether a runtime is unfinished, and longer so than any request lasts."""
+    return runtime.phase is not Phase.READY and time.time() - runtime.created_at > after_seconds
+
+
+def settle(cloud: CloudClient, runtime_id: int, stale_seconds: float) -> Runtime | None:
+    """Finish or undo an abandoned runtime; None when it is gone then.
+
+    Raises Locked where somebody else is at it.
+    """
+    try:
+        with locked(cloud, runtime_id, stale_seconds):
+            runtime = Runtime.of(cloud.oned.document(runtime_id))
+            log.engine.warning("Settling runtime %s, left %s", runtime.id, runtime.phase)
+            if runtime.phase is Phase.CREATING:
+                runtime = _finish(cloud, runtime) or runtime
+            return runtime if runtime.phase is Phase.READY else _remove(cloud, runtime)
+    except NotFound:
+        return None
+
+
+def _finish(cloud: CloudClient, runtime: Runtime) -> Runtime | None:
+    """Complete a runtime whose service is there with all its VMs; None if it is not."""
+    found = services.find(cloud, runtime.service_name)
+    if len(found) != 1 or states.has_failed(found[0].body) or states.is_ending(found[0].body):
+        return None
+    vm_ids = assigned(runtime, states.vm_ids(found[0].body))
+    if None in vm_ids.values():
+        return None
+    return kept.complete(cloud, runtime, found[0].id, vm_ids)
+
+
+def assigned(runtime: Runtime, vm_ids: Mapping[str, int | None]) -> dict[str, int | None]:
+    """The VMs of a service by FAAS and DAAS: by role name, else flavour, else position."""
+    upper = {name.upper(): vm_id for name, vm_id in vm_ids.items()}
+    in_order = list(vm_ids.values())
+    return {
+        role: upper.get(
+            role,
+            upper.get(function.flavour.upper(), in_order[place] if place < len(in_order) else None),
+        )
+        for place, (role, function) in enumerate(runtime.functions.items())
+    }
+
+
+def _remove(cloud: CloudClient, runtime: Runtime) -> Runtime | None:
+    """End what runs for a runtime, and then its document."""
+    if remove_services(cloud, runtime):
+        cloud.oned.delete_document(runtime.id)
+        return None
+    kept.mark(cloud, runtime, Phase.DELETING)
+    return None
+
+
+def remove_services(cloud: CloudClient, runtime: Runtime) -> bool:
+    """Whether all that runs for a runtime was gone before REMOVAL_SECONDS were over."""
+    deadline = cloud.deadline.at_most(REMOVAL_SECONDS)
+    ids = [runtime.service_id] if runtime.service_id is not None else _found(cloud, runtime)
+    return all([services.remove(cloud, service_id, deadline) for service_id in ids])  # noqa: C419
+
+
+def _found(cloud: CloudClient, runtime: Runtime) -> list[int]:
+    return (
+        [s.id for s in services.find(cloud, runtime.service_name)] if runtime.service_name else []
+    )
