@@ -6,12 +6,14 @@ Whatever a text holds, one event is one line, and no secret of the request is in
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import logging
 import logging.handlers
 import os
 import re
+import socket
 import time
 import traceback
 import urllib.parse
@@ -108,13 +110,15 @@ def answered(
     address: str, call: str, status: int | str, answer_bytes: int | str, seconds: float
 ) -> None:
     """Write one line of the access log; `call` is method, path and protocol."""
-    access.info('%s "%s" %s %s %.4f', address, call, status, answer_bytes, seconds)
+    quoted = call.replace('"', "%22")
+    access.info('%s "%s" %s %s %.4f', address, quoted, status, answer_bytes, seconds)
 
 
 # ---- what a line may hold --------------------------------------------------------------
 
+_QUOTE = r"(?:\\*[\"']|&quot;|&#34;)"
 _SR_AUTH = re.compile(
-    r"(SR_AUTH(?=\W*[=:>])(?:<!\[CDATA\[|&quot;|&#34;|[\s\\\"'=:>,])*)[A-Za-z0-9+/_-]+=*"
+    rf"(SR_AUTH(?:>(?:<!\[CDATA\[)?|{_QUOTE}?\s*[=:]\s*b?{_QUOTE}?))[A-Za-z0-9+/_-]+=*"
 )
 _AUTHORIZATION = re.compile(
     r"(authorization[\"']?\s*[:=]\s*[b\"']{0,2}(?:[a-z]+\s+)?)[A-Za-z0-9+/_.~-]+=*", re.IGNORECASE
@@ -231,17 +235,23 @@ def _handler(component: str, configuration: Log) -> logging.Handler:
 
 
 def _syslog_handler(component: str) -> logging.Handler:
-    try:
-        handler = QuietSyslogHandler(
-            SYSLOG_SOCKET, facility=logging.handlers.SysLogHandler.LOG_DAEMON
-        )
-    except OSError as error:
-        raise LogError(
-            f"log.system is syslog, but {SYSLOG_SOCKET} cannot be reached: {error.strerror}"
-        ) from error
+    _check_syslog()
+    handler = QuietSyslogHandler(SYSLOG_SOCKET, facility=logging.handlers.SysLogHandler.LOG_DAEMON)
     handler.append_nul = False
     handler.setFormatter(SyslogFormatter(component))
     return handler
+
+
+def _check_syslog() -> None:
+    """Raise LogError when nobody listens; the handler would only begin to drop lines."""
+    for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+        with socket.socket(socket.AF_UNIX, kind) as probe:
+            reached = probe.connect_ex(SYSLOG_SOCKET)
+        if reached != errno.EPROTOTYPE:
+            break
+    if reached != 0:
+        reason = os.strerror(reached)
+        raise LogError(f"log.system is syslog, but {SYSLOG_SOCKET} cannot be reached: {reason}")
 
 
 class QuietSyslogHandler(logging.handlers.SysLogHandler):

@@ -1,0 +1,305 @@
+"""engine.conf: what is read, what is refused and with which words."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from provision_engine import config
+from provision_engine.config import ConfigurationError
+
+SHIPPED = Path(__file__).parents[2] / "etc" / "engine.conf"
+SOURCE = Path("/etc/x/engine.conf")
+
+
+def parsed(text: str) -> config.Configuration:
+    return config.parse(text, SOURCE)
+
+
+def refused(text: str) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        parsed(text)
+    reason = str(caught.value)
+    assert "\n" not in reason
+    assert reason.startswith(f"{SOURCE}: ")
+    return reason.removeprefix(f"{SOURCE}: ")
+
+
+def without_colons(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key.lstrip(":"): without_colons(item) for key, item in value.items()}
+    return value
+
+
+# ---- values ----------------------------------------------------------------------------
+
+
+def test_everything_has_a_default() -> None:
+    found = parsed("")
+    assert found.one_xmlrpc == "http://localhost:2633/RPC2"
+    assert found.oneflow_server == "http://localhost:2474"
+    assert (found.host, found.port, found.timeout_seconds) == ("127.0.0.1", 1337, 30)
+    assert found.mapping == {}
+    assert found.capacity.disk.default_mb == 1024
+    assert (found.capacity.cpu.default_cores, found.capacity.cpu.multiplier) == (2, 2)
+    assert (found.capacity.memory.default_mb, found.capacity.memory.multiplier) == (1024, 2)
+    assert found.capacity.memory.resize_mode == "BALLOONING"
+    assert (found.log.level, found.log.system) == (1, "file")
+    assert found.log.directory == Path("/var/log/provision-engine")
+    assert found.context.sr_auth is True
+    assert found.server.workers >= 2
+    assert found.server.pid_file == Path("/run/provision-engine/engine.pid")
+    assert found.limits.body_bytes == 1_048_576
+    assert found.cache.seconds == 10
+    assert found.lock.stale_seconds > 2 * found.timeout_seconds
+    assert (found.tls.certificate, found.tls.key, found.tls.ca_file) == (None, None, None)
+    assert found.tls.verify is True
+
+
+@pytest.mark.parametrize("text", ["", "---", "~", "# nothing\n", "capacity:\nlog:\n"])
+def test_an_empty_file_and_empty_sections_are_all_defaults(text: str) -> None:
+    assert dataclasses.asdict(parsed(text).capacity) == dataclasses.asdict(parsed("").capacity)
+
+
+def test_nested_defaults_survive_a_partial_file() -> None:
+    found = parsed(":capacity:\n  :cpu:\n    :mult: 5\n")
+    assert (found.capacity.cpu.multiplier, found.capacity.cpu.default_cores) == (5, 2)
+    assert found.capacity.memory.default_mb == 1024
+
+
+def test_symbols_are_read_as_keys_and_as_values() -> None:
+    found = parsed(":log:\n  :system: :syslog\nmapping:\n  :nature: 5\n  s3: 6\n")
+    assert found.log.system == "syslog"
+    assert found.mapping == {"nature": 5, "s3": 6}
+
+
+def test_an_ipv6_address_is_no_symbol() -> None:
+    assert parsed("host: ::1").host == "::1"
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_key(tmp_path: Path) -> None:
+    file = tmp_path / "engine.conf"
+    file.write_bytes(b"\xef\xbb\xbfport: 4000\n")
+    assert config.load(file).port == 4000
+
+
+def test_bounds_in_flight_leave_threads_to_the_others() -> None:
+    found = parsed("server: {threads: 8}")
+    assert found.limits.oneflow_requests == 6
+    assert found.limits.oned_requests == 4
+    assert parsed("server: {threads: 1}").limits.oned_requests == 1
+
+
+def test_a_lock_is_stale_only_when_no_update_can_still_hold_it() -> None:
+    assert parsed("timeout: 100").lock.stale_seconds == 260
+    assert "must be more than twice the timeout" in refused(
+        "timeout: 100\nlock: {stale_seconds: 200}"
+    )
+
+
+def test_the_configuration_cannot_be_changed() -> None:
+    found = parsed("mapping: {nature: 5}")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        found.port = 1  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        found.mapping["nature"] = 6  # type: ignore[index]
+
+
+# ---- the document of /server/config ----------------------------------------------------
+
+
+def test_the_document_equals_the_shipped_file() -> None:
+    found = config.load(SHIPPED)
+    assert found.as_document() == without_colons(yaml.safe_load(SHIPPED.read_text()))
+
+
+def test_the_document_has_the_contract_keys_and_what_the_file_adds() -> None:
+    document = parsed("cache: {seconds: 3}\nmapping:\n").as_document()
+    assert document["cache"] == {"seconds": 3}
+    assert document["mapping"] is None
+    assert document["capacity"]["memory"]["resize_mode"] == "BALLOONING"
+    assert "server" not in document
+    assert "directory" not in document["log"]
+
+
+def test_the_document_is_a_copy() -> None:
+    found = parsed("mapping: {nature: 5}")
+    found.as_document()["mapping"]["nature"] = 6
+    assert found.mapping["nature"] == 5
+    assert found.as_document()["mapping"] == {"nature": 5}
+
+
+@pytest.mark.parametrize(
+    "validator",
+    [jsonschema.Draft4Validator, jsonschema.Draft6Validator, jsonschema.Draft202012Validator],
+)
+def test_old_and_new_validators_accept_schema_and_document(validator: Any) -> None:
+    validator.check_schema(config.schema())
+    checker = validator(config.schema())
+    checker.validate(config.load(SHIPPED).as_document())
+    assert list(checker.iter_errors({"port": "1337"}))
+
+
+def test_each_key_of_the_schema_is_described_and_each_default_fits() -> None:
+    for name in config._leaves():
+        rules = config._rules_at(tuple(name.split(".")))
+        assert rules["description"].endswith("."), name
+        if "default" in rules:
+            sections = name.split(".")
+            document: Any = rules["default"]
+            for key in reversed(sections):
+                document = {key: document}
+            config.parse(json.dumps(document), SOURCE)
+
+
+# ---- what is refused -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "value", "allowed"),
+    [
+        ("port: x", "port", '"x"', "a whole number from 1 to 65535"),
+        ("port: 0", "port", "0", "from 1 to 65535"),
+        ("port: 65536", "port", "65536", "from 1 to 65535"),
+        ("port: true", "port", "true", "a whole number"),
+        ("port: 80.0", "port", "80.0", "a whole number"),
+        ("port:", "port", "null", "a whole number"),
+        ("port: [1]", "port", "[1]", "a whole number"),
+        ("port: 2023-01-02", "port", '"2023-01-02"', "a whole number"),
+        ("timeout: .nan", "timeout", "NaN", "a number from 0.1 to 3600"),
+        ("timeout: .inf", "timeout", "Infinity", "a number from 0.1 to 3600"),
+        ("timeout: 0", "timeout", "0", "a number from 0.1"),
+        ("timeout: yes", "timeout", "true", "a number"),
+        ("host: a:1", "host", '"a:1"', "a host name or an IP address, without a port"),
+        ("host: 7", "host", "7", "a host name"),
+        ("one_xmlrpc: ftp://x", "one_xmlrpc", '"ftp://x"', "an http or https URL"),
+        ("one_xmlrpc: http://h:99999", "one_xmlrpc", "99999", "an http or https URL"),
+        ("oneflow_server: http://", "oneflow_server", '"http://"', "an http or https URL"),
+        ("mapping: 3", "mapping", "3", "keys and values"),
+        ("mapping: {nature: -1}", "mapping.nature", "-1", "from 0 to 2147483647"),
+        ("mapping: {nature: '5'}", "mapping.nature", '"5"', "a whole number"),
+        ("capacity: {cpu: {mult: 2.5}}", "capacity.cpu.mult", "2.5", "from 1 to 1000"),
+        ("capacity: {cpu: 3}", "capacity.cpu", "3", "keys and values"),
+        ("capacity: {memory: {resize_mode: x}}", "resize_mode", '"x"', "BALLOONING or HOTPLUG"),
+        ("log: {level: 4}", "log.level", "4", "from 0 to 3"),
+        ("log: {system: journal}", "log.system", '"journal"', "file or syslog"),
+        ("log: {directory: logs}", "log.directory", '"logs"', "an absolute path"),
+        ("context: {sr_auth: 1}", "context.sr_auth", "1", "true or false"),
+        ("server: {workers: 0}", "server.workers", "0", "from 1 to 64"),
+        ("cache: {seconds: -1}", "cache.seconds", "-1", "from 0 to 3600"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_key_and_what_is_allowed(
+    text: str, key: str, value: str, allowed: str
+) -> None:
+    reason = refused(text)
+    assert key in reason.partition(" is ")[0]
+    assert value in reason
+    assert allowed in reason.partition("must be ")[2]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("prot: 3", "prot is unknown: did you mean port?"),
+        ("capacity: {cpus: {}}", "capacity.cpus is unknown: did you mean capacity.cpu?"),
+        ("level: 3", "level is unknown: did you mean log.level?"),
+        ("log: {xyzzy: 3}", "allowed are log.level, log.system, log.directory"),
+        ("a: [", "is not YAML: line 1, column 5"),
+        ("port: 1\n\tx: 2", "is not YAML: line 2"),
+        ("a: 1\n--- \nb: 2", "is not YAML: line 2"),
+        ("port: !!python/object/apply:os.system [ls]", "is not YAML: line 1"),
+        ("port: 1\nport: 2", "line 2: port is given twice (as port:)"),
+        ("port: 1\n:port: 2", "line 2: port is given twice (as :port: and port:)"),
+        ("log: {level: 1, ':level': 2}", "log.level is given twice"),
+        ("- a", "must hold keys and values"),
+        ("text", "must hold keys and values"),
+        ("mapping: {1: 2}", "mapping.1 is a key that YAML reads as 1: put it in quotes"),
+        ("mapping: {no: 2}", "mapping.no is a key that YAML reads as false: put it in quotes"),
+        ("a: &a {b: *a}", "is nested too deeply"),
+        ("a: " + "[" * 20_000, "is nested too deeply"),
+        ("port: 2023-13-45", "month must be in 1..12"),
+        ('host: "a\\nb"', "line 1: host holds a control character or a line break"),
+        ("tls: {key: /a}", "tls: certificate and key must be given together"),
+    ],
+)
+def test_a_file_that_makes_no_sense_is_refused(text: str, reason: str) -> None:
+    assert reason in refused(text)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://user:pass9@host/RPC2", "http://user:pass9/x@host", "https://h/?token=pass9"]
+)
+def test_urls_carry_no_secrets_and_none_is_shown(url: str) -> None:
+    reason = refused(f"one_xmlrpc: {url}")
+    assert "without user, password" in reason
+    assert "user:pass9" not in reason
+
+
+def test_an_error_is_short_and_one_line_whatever_the_value() -> None:
+    assert len(refused("port: " + "x" * 5000)) < 300
+    assert "\u2028" not in refused('port: "a\u2028b"')
+
+
+# ---- which file ------------------------------------------------------------------------
+
+
+def test_the_argument_comes_before_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = tmp_path / "one.conf", tmp_path / "other.conf"
+    one.write_text("port: 4001\n")
+    other.write_text("port: 4002\n")
+    monkeypatch.setenv(config.ENVIRONMENT_VARIABLE, str(one))
+    assert config.load().port == 4001
+    assert config.load(other).port == 4002
+    assert config.load(other).path == other
+
+
+def test_only_the_usual_file_may_be_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = tmp_path / "missing.conf"
+    monkeypatch.delenv(config.ENVIRONMENT_VARIABLE, raising=False)
+    monkeypatch.setattr(config, "DEFAULT_PATH", missing)
+    assert config.load().path is None
+    with pytest.raises(ConfigurationError, match=r"missing\.conf: cannot be read: No such file"):
+        config.load(missing)
+    monkeypatch.setenv(config.ENVIRONMENT_VARIABLE, str(missing))
+    with pytest.raises(ConfigurationError, match="No such file"):
+        config.load()
+
+
+def test_the_usual_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = tmp_path / "engine.conf"
+    usual.write_text("port: 4003\n")
+    monkeypatch.delenv(config.ENVIRONMENT_VARIABLE, raising=False)
+    monkeypatch.setattr(config, "DEFAULT_PATH", usual)
+    assert config.load().port == 4003
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"port: 1\nhost: \xff\n", "line 2: is not UTF-8"),
+        (b"#" * 1_048_577, "is longer than"),
+    ],
+)
+def test_a_file_that_cannot_be_understood_is_refused(
+    tmp_path: Path, content: bytes, reason: str
+) -> None:
+    file = tmp_path / "engine.conf"
+    file.write_bytes(content)
+    with pytest.raises(ConfigurationError, match=reason):
+        config.load(file)
+
+
+def test_a_directory_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be read: Is a directory"):
+        config.load(tmp_path)
