@@ -34,6 +34,8 @@ def create_app(configuration: Configuration) -> Any:
     return application
 
 
+server.HEAD_SECONDS = int(os.environ.get("STUB_HEAD_SECONDS", server.HEAD_SECONDS))
+server.BODY_SECONDS = int(os.environ.get("STUB_BODY_SECONDS", server.BODY_SECONDS))
 server.APPLICATION = "engine_with_stub:create_app"
 
 if __name__ == "__main__":

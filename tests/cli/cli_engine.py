@@ -1,0 +1,134 @@
+"""Real engines on free ports, with their files in a temporary directory."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from provision_engine.failures import OperatorError
+from provision_engine.pidfile import PidFile
+
+STUB = Path(__file__).with_name("engine_with_stub.py")
+WAIT_SECONDS = 20.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = WAIT_SECONDS) -> Any:
+    """Return the first true value of the condition; fail when there is none in time."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if value := condition():
+            return value
+        time.sleep(0.02)
+    raise AssertionError(f"nothing came of it within {seconds} seconds")
+
+
+@dataclass
+class Engine:
+    """An engine.conf, and the command line called with it."""
+
+    directory: Path
+    port: int = field(default_factory=free_port)
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.configuration: dict[str, Any] = {
+            "port": self.port,
+            "timeout": 7,
+            "log": {"level": 0, "directory": str(self.logs)},
+            "server": {
+                "pid_file": str(self.pid_file),
+                "grace_seconds": 5,
+                "workers": 2,
+                "threads": 4,
+            },
+        }
+        self.write()
+
+    @property
+    def file(self) -> Path:
+        return self.directory / "engine.conf"
+
+    @property
+    def logs(self) -> Path:
+        return self.directory / "logs"
+
+    @property
+    def pid_file(self) -> Path:
+        return self.directory / "run" / "engine.pid"
+
+    def write(self) -> None:
+        self.file.write_text(yaml.safe_dump(self.configuration))
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, str(STUB), "--config", str(self.file), *arguments]
+
+    def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(*arguments),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            env={**os.environ, **self.environment},
+        )
+
+    def start(self) -> int:
+        """Start it, and return the process id of its master."""
+        done = self.call("start")
+        assert (done.returncode, done.stderr) == (0, "")
+        match = re.fullmatch(r"started \(pid (\d+)\) on .*\n", done.stdout)
+        assert match
+        return int(match[1])
+
+    def log(self, component: str = "engine") -> str:
+        return (self.logs / f"{component}.log").read_text()
+
+    def get(self, path: str = "/", **options: Any) -> tuple[int, str]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=WAIT_SECONDS)
+        try:
+            connection.request(options.pop("method", "GET"), path, **options)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+        finally:
+            connection.close()
+
+    def send(self, data: bytes) -> bytes:
+        """Send raw bytes, and return all that comes back."""
+        with socket.create_connection(("127.0.0.1", self.port), WAIT_SECONDS) as connection:
+            connection.sendall(data)
+            return b"".join(iter(lambda: connection.recv(65_536), b""))
+
+    def workers(self, master: int) -> list[int]:
+        children = Path(f"/proc/{master}/task/{master}/children").read_text()
+        return [int(pid) for pid in children.split()]
+
+    def end(self) -> None:
+        """End what a test left running, by the id in the locked file."""
+        if pid := self._running():
+            os.kill(pid, signal.SIGTERM)
+            wait_until(lambda: not self._running())
+
+    def _running(self) -> int | None:
+        try:
+            return PidFile(self.pid_file).running()
+        except OperatorError:
+            return None

@@ -1,0 +1,349 @@
+"""start, stop, restart and status, with real processes."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from cli_engine import Engine, wait_until
+
+from provision_engine import __version__, cli
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2]
+    except FileNotFoundError:
+        return False
+    return not state.startswith("Z")
+
+
+# ---- the command line itself -----------------------------------------------------------
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"provision-engine {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ([], "required: COMMAND"),
+        (["begin"], "invalid choice: 'begin'"),
+        (["start", "--nowhere"], "unrecognized arguments: --nowhere"),
+        (["status", "now"], "unrecognized arguments: now"),
+        (["--config"], "expected one argument"),
+    ],
+)
+def test_a_wrong_command_line_is_explained(
+    arguments: list[str], reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    assert ended.value.code == 2
+    assert reason in capsys.readouterr().err
+
+
+def test_every_command_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    listed = capsys.readouterr().out
+    assert all(re.search(rf"^  {name} ", listed, re.MULTILINE) for name in cli.COMMANDS)
+
+
+@pytest.mark.parametrize("command", ["start", "stop", "restart", "status"])
+def test_a_wrong_configuration_stops_every_command(engine: Engine, command: str) -> None:
+    engine.file.write_text("port: x\n")
+    done = engine.call(command)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f'provision-engine: {engine.file}: port is "x": must be a whole number from 1 to 65535\n'
+    )
+
+
+def test_the_launcher_runs_the_command_line_from_anywhere(tmp_path: Path) -> None:
+    launcher = Path(__file__).parents[2] / "bin" / "provision-engine"
+    link = tmp_path / "provision-engine-server"
+    link.symlink_to(launcher)
+    # A checkout without .venv takes the python3 on the PATH: here the one that runs the tests.
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        [link, "--version"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PATH": path},
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout == f"provision-engine {__version__}\n"
+
+
+# ---- start -----------------------------------------------------------------------------
+
+
+def test_start_returns_when_the_engine_answers(engine: Engine) -> None:
+    pid = engine.start()
+    assert engine.get()[0] == 200
+    assert engine.pid_file.read_text() == f"{pid}\n"
+    done = engine.call("status")
+    assert done.returncode == 0
+    assert done.stdout == f"running (pid {pid}) on http://127.0.0.1:{engine.port}\n"
+
+
+def test_the_engine_leaves_the_terminal(engine: Engine) -> None:
+    pid = engine.start()
+    assert os.getsid(pid) == pid
+    assert {os.readlink(f"/proc/{pid}/fd/{number}") for number in range(3)} == {os.devnull}
+    assert os.readlink(f"/proc/{pid}/cwd") == "/"
+
+
+def test_a_second_start_is_refused(engine: Engine) -> None:
+    pid = engine.start()
+    done = engine.call("start")
+    assert done.returncode == 1
+    assert done.stderr == f"provision-engine: the engine is already running (pid {pid})\n"
+    done = engine.call("start", "--foreground")
+    assert done.returncode == 1
+    assert f"already running (pid {pid})" in done.stderr
+    assert engine.get()[0] == 200
+
+
+def test_a_port_that_is_taken_is_named(engine: Engine, tmp_path: Path) -> None:
+    engine.start()
+    (tmp_path / "other").mkdir()
+    other = Engine(tmp_path / "other", port=engine.port)
+    done = other.call("start")
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"provision-engine: cannot listen on 127.0.0.1 port {engine.port}: Address already in use\n"
+    )
+    assert not other.pid_file.exists()
+
+
+@pytest.mark.parametrize("foreground", [[], ["--foreground"]])
+def test_logs_that_cannot_be_written_stop_the_start(engine: Engine, foreground: list[str]) -> None:
+    engine.logs.write_text("a file")
+    done = engine.call("start", *foreground)
+    assert done.returncode == 1
+    assert "engine.log cannot be written: " in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not engine.pid_file.exists()
+
+
+def test_a_pid_file_that_cannot_be_written_stops_the_start(engine: Engine) -> None:
+    engine.pid_file.parent.write_text("a file")
+    done = engine.call("start")
+    assert done.returncode == 1
+    assert "the pid file" in done.stderr
+    assert "see server.pid_file" in done.stderr
+
+
+def test_an_application_that_fails_is_told(engine: Engine) -> None:
+    engine.environment["STUB_FAILS"] = "no such\nthing"
+    done = engine.call("start")
+    assert done.returncode == 1
+    assert done.stderr == (
+        "provision-engine: the application cannot be loaded: RuntimeError: no such\\nthing\n"
+    )
+    assert "The application cannot be loaded" in engine.log()
+
+
+@pytest.mark.parametrize(
+    ("host", "reason"),
+    [("203.0.113.1", "cannot listen on 203.0.113.1"), ("no.such.host.invalid", "is unknown")],
+)
+def test_an_address_that_is_not_ours_is_named(engine: Engine, host: str, reason: str) -> None:
+    engine.configuration["host"] = host
+    engine.write()
+    done = engine.call("start")
+    assert done.returncode == 1
+    assert reason in done.stderr
+
+
+def test_a_killed_engine_is_noticed_and_followed(engine: Engine) -> None:
+    pid = engine.start()
+    os.kill(pid, signal.SIGKILL)
+    assert engine.pid_file.exists()
+    wait_until(lambda: engine.call("status").returncode == 1)
+    # At once, although the workers of the killed one still have the port.
+    assert engine.start() != pid
+    assert engine.get()[0] == 200
+    assert "An engine before this one was killed" in engine.log()
+
+
+def test_a_process_id_of_somebody_else_is_left_alone(engine: Engine) -> None:
+    engine.pid_file.parent.mkdir()
+    engine.pid_file.write_text(f"{os.getpid()}\n")
+    assert engine.call("status").returncode == 1
+    assert engine.call("stop").stderr == "provision-engine: not running\n"
+    assert engine.start() != os.getpid()
+
+
+def test_a_pid_file_is_not_written_through_a_link(engine: Engine, tmp_path: Path) -> None:
+    engine.pid_file.parent.mkdir()
+    engine.pid_file.symlink_to(tmp_path / "elsewhere")
+    done = engine.call("start")
+    assert done.returncode == 1
+    assert "the pid file" in done.stderr
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_in_the_foreground_it_serves_until_it_is_told_to_end(engine: Engine) -> None:
+    process = subprocess.Popen(engine.command("start", "--foreground"))
+    try:
+        wait_until(lambda: engine.call("status").returncode == 0)
+        assert engine.pid_file.read_text() == f"{process.pid}\n"
+        wait_until(lambda: "Booting worker" in engine.log())
+        assert engine.get()[0] == 200
+        process.terminate()
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+    assert not engine.pid_file.exists()
+
+
+def test_a_host_of_every_interface_is_warned_about_and_answers(engine: Engine) -> None:
+    engine.configuration["host"] = "0.0.0.0"
+    engine.write()
+    engine.start()
+    assert "Listening on 0.0.0.0 without TLS" in engine.log()
+
+
+def test_a_loopback_address_is_not_warned_about(engine: Engine) -> None:
+    engine.start()
+    assert "without TLS" not in engine.log()
+
+
+# ---- stop, restart, status -------------------------------------------------------------
+
+
+def test_stop_returns_when_all_processes_have_ended(engine: Engine) -> None:
+    pid = engine.start()
+    workers = wait_until(lambda: len(engine.workers(pid)) == 2 and engine.workers(pid))
+    done = engine.call("stop")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "stopped\n", "")
+    assert not any(is_alive(process) for process in workers)
+    wait_until(lambda: not is_alive(pid))
+    assert not engine.pid_file.exists()
+
+
+@pytest.mark.parametrize("command", ["stop", "status"])
+def test_what_does_not_run_is_said_so(engine: Engine, command: str) -> None:
+    done = engine.call(command)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "provision-engine: not running\n"
+
+
+def test_stop_lets_requests_finish_and_takes_no_more(engine: Engine) -> None:
+    engine.start()
+    answers: list[tuple[int, str]] = []
+    caller = threading.Thread(target=lambda: answers.append(engine.get("/slow/1.5")))
+    caller.start()
+    time.sleep(0.3)  # until the request is in flight
+    began = time.monotonic()
+    done = engine.call("stop")
+    assert done.returncode == 0
+    assert time.monotonic() - began < 4
+    caller.join()
+    assert [status for status, _ in answers] == [200]
+    with pytest.raises(ConnectionRefusedError):
+        engine.get()
+
+
+def test_stop_cuts_a_request_after_the_grace_time(engine: Engine) -> None:
+    engine.configuration["server"]["grace_seconds"] = 1
+    engine.write()
+    engine.start()
+    caller = threading.Thread(target=lambda: _swallow(engine))
+    caller.start()
+    time.sleep(0.3)  # until the request is in flight
+    began = time.monotonic()
+    assert engine.call("stop").returncode == 0
+    assert time.monotonic() - began < 6
+    caller.join(10)
+    assert not caller.is_alive()
+
+
+def _swallow(engine: Engine) -> None:
+    try:
+        engine.get("/slow/30")
+    except (OSError, ConnectionError):
+        return
+
+
+def test_restart_starts_what_runs_and_what_does_not(engine: Engine) -> None:
+    done = engine.call("restart")
+    assert done.returncode == 0
+    first = int(engine.pid_file.read_text())
+    engine.configuration["timeout"] = 9
+    engine.write()
+    done = engine.call("restart")
+    assert done.returncode == 0
+    second = int(engine.pid_file.read_text())
+    assert done.stdout == f"restarted (pid {second}) on http://127.0.0.1:{engine.port}\n"
+    assert first != second
+    assert engine.get()[1].endswith(" 9")
+
+
+def test_a_restart_with_a_wrong_configuration_leaves_the_engine_alone(engine: Engine) -> None:
+    engine.start()
+    before = engine.file.read_text()
+    engine.file.write_text("port: x\n")
+    assert engine.call("restart").returncode == 1
+    assert engine.get()[0] == 200
+    engine.file.write_text(before)
+
+
+# ---- signals ---------------------------------------------------------------------------
+
+
+def test_a_hangup_reads_the_configuration_again(engine: Engine) -> None:
+    pid = engine.start()
+    assert engine.get()[1].endswith(" 7")
+    engine.configuration["timeout"] = 8
+    engine.configuration["port"] = engine.port + 1
+    engine.write()
+    os.kill(pid, signal.SIGHUP)
+    wait_until(lambda: engine.get()[1].endswith(" 8"))
+    assert "change with a restart only" in engine.log()
+    engine.configuration["port"] = engine.port
+    engine.write()
+
+
+def test_a_hangup_with_a_wrong_configuration_changes_nothing(engine: Engine) -> None:
+    pid = engine.start()
+    before = engine.file.read_text()
+    engine.file.write_text("port: x\n")
+    os.kill(pid, signal.SIGHUP)
+    wait_until(lambda: "The configuration stays as it was" in engine.log())
+    assert engine.get()[1].endswith(" 7")
+    engine.file.write_text(before)
+
+
+def test_logs_are_opened_again_after_a_rotation(engine: Engine) -> None:
+    pid = engine.start()
+    (engine.logs / "api.log").rename(engine.logs / "api.log.1")
+    os.kill(pid, signal.SIGUSR1)
+    engine.get("/after")
+    wait_until(lambda: (engine.logs / "api.log").exists() and "/after" in engine.log("api"))
+    assert "/after" not in (engine.logs / "api.log.1").read_text()
+    assert engine.log("api").startswith("# Logfile created on ")
+
+
+def test_a_worker_that_died_is_replaced(engine: Engine) -> None:
+    pid = engine.start()
+    first = wait_until(lambda: len(engine.workers(pid)) == 2 and engine.workers(pid))
+    os.kill(first[0], signal.SIGKILL)
+    wait_until(lambda: len(set(engine.workers(pid)) - {first[0]}) == 2)
+    assert engine.get()[0] == 200

@@ -1,0 +1,253 @@
+"""What stands between the clients and the application: HTTP, TLS, slow and broken clients."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
+from pathlib import Path
+
+import jsonschema
+import pytest
+from cli_engine import WAIT_SECONDS, Engine, wait_until
+from gunicorn.http import errors
+
+from provision_engine import config, server
+
+SCHEMAS = Path(server.__file__).parent / "schemas"
+
+
+def error_in(answer: bytes) -> tuple[int, str]:
+    """Check that an answer is an error in our one form; return its status and message."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    status, *headers = head.decode().split("\r\n")
+    names = dict(header.split(": ", 1) for header in headers)
+    assert names["Content-Type"] == "application/json"
+    assert int(names["Content-Length"]) == len(body)
+    assert re.fullmatch(r"[0-9a-f]{8}", names["X-Request-ID"])
+    error = json.loads(body)
+    assert set(error) == {"error", "message"}
+    schema = SCHEMAS / "error.json"
+    if schema.exists():
+        jsonschema.validate(error, json.loads(schema.read_text()))
+    return int(status.split()[1]), error["message"]
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status", "message"),
+    [
+        (b"GARBAGE\r\n\r\n", 400, "the request line is malformed"),
+        (b"G\x00T / HTTP/1.1\r\n\r\n", 400, "malformed"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", 400, "malformed"),
+        (b"GET / HTTP/9.9\r\n\r\n", 505, "the version of HTTP must be 1.0 or 1.1"),
+        (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\n\r\n", 414, "the address is too long"),
+        (b"GET / HTTP/1.1\r\nX: " + b"a" * 20_000 + b"\r\n\r\n", 431, "header fields"),
+        (b"GET / HTTP/1.1\r\n" + b"X: a\r\n" * 200 + b"\r\n", 431, "at most 100 header fields"),
+        (b"GET / HTTP/1.1\r\nAuthorization pass9\r\n\r\n", 400, "header"),
+        (b"GET / HTTP/1.1\r\nX: a\r\n pass9\r\n\r\n", 400, "a header goes over several lines"),
+        (b"GET / HTTP/1.1\r\nContent-Length: pass9\r\n\r\n", 400, "a header is malformed"),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: pass9\r\n\r\n", 501, "only chunked is known"),
+        (b"GET /crash HTTP/1.1\r\n\r\n", 500, "the engine failed; its log says why"),
+    ],
+)
+def test_every_failure_has_our_one_form(
+    engine: Engine, request_bytes: bytes, status: int, message: str
+) -> None:
+    engine.start()
+    found, text = error_in(engine.send(request_bytes))
+    assert found == status
+    assert message in text
+    assert "pass9" not in text
+    assert "pass9" not in engine.log()
+    wait_until(lambda: f'"-" {status} ' in engine.log("api"))
+    assert engine.get()[0] == 200
+
+
+def test_every_refusal_of_gunicorn_has_a_status() -> None:
+    for name, kind in vars(errors).items():
+        if isinstance(kind, type) and issubclass(kind, errors.ParseException):
+            status, explanation = server.refusal(kind.__new__(kind))
+            assert status >= HTTPStatus.BAD_REQUEST, name
+            assert explanation.islower() or "HTTP" in explanation, name
+    assert server.refusal(ssl.SSLError(1, "x"))[0] == HTTPStatus.BAD_REQUEST
+    assert server.refusal(ValueError("pass9")) == (
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        "the engine failed; its log says why",
+    )
+
+
+def test_each_request_has_one_line_in_the_access_log(engine: Engine) -> None:
+    engine.start()
+    engine.get("/x?y=1", headers={"Authorization": "Basic cGFzczk="})
+    line = wait_until(lambda: re.search(r".*/x.*", engine.log("api")))[0]
+    assert re.fullmatch(
+        r'127\.0\.0\.1 - - \[[^]]+\] "GET /x\?y=1 HTTP/1\.1" 200 \d+ 0\.\d{4}', line
+    )
+    assert "cGFzczk" not in engine.log() + engine.log("api")
+
+
+def test_a_connection_is_kept_for_the_next_request(engine: Engine) -> None:
+    engine.start()
+    connection = http.client.HTTPConnection("127.0.0.1", engine.port, timeout=WAIT_SECONDS)
+    connection.connect()
+    first = connection.sock
+    for _ in range(3):
+        connection.request("GET", "/")
+        assert connection.getresponse().read()
+        assert connection.sock is first
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"POST /body HTTP/1.1\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello",
+        b"POST /body HTTP/1.1\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n",
+    ],
+)
+def test_a_body_arrives_whole(engine: Engine, request_bytes: bytes) -> None:
+    engine.start()
+    assert engine.send(request_bytes).endswith(b"\r\n\r\n5")
+
+
+def test_idle_connections_take_no_thread(engine: Engine) -> None:
+    engine.start()
+    idle = [socket.create_connection(("127.0.0.1", engine.port)) for _ in range(300)]
+    try:
+        began = time.monotonic()
+        assert all(engine.get()[0] == 200 for _ in range(20))
+        # Threads that waited for each of them would do so for seconds.
+        assert time.monotonic() - began < 3
+        idle[0].sendall(b"GET / HTTP/1.0\r\n\r\n")
+        assert idle[0].recv(100).startswith(b"HTTP/1.0 200")
+    finally:
+        for connection in idle:
+            connection.close()
+
+
+def test_many_requests_at_once_are_all_answered(engine: Engine) -> None:
+    engine.start()
+    with ThreadPoolExecutor(32) as pool:
+        found = list(pool.map(lambda _: engine.get("/slow/0.02")[0], range(200)))
+    assert found == [200] * 200
+
+
+def test_a_slow_head_is_given_up(engine: Engine) -> None:
+    engine.environment["STUB_HEAD_SECONDS"] = "1"
+    engine.start()
+    status, message = error_in(engine.send(b"GET / HTTP/1.1\r\nX: y"))
+    assert (status, message) == (408, "the request did not arrive in time")
+
+
+def test_a_slow_body_is_given_up_and_the_thread_is_free(engine: Engine) -> None:
+    engine.environment["STUB_BODY_SECONDS"] = "1"
+    engine.configuration["server"].update(workers=1, threads=1)
+    engine.write()
+    engine.start()
+    slow = socket.create_connection(("127.0.0.1", engine.port), WAIT_SECONDS)
+    with slow:
+        slow.sendall(b"POST /body HTTP/1.1\r\nContent-Length: 9\r\n\r\nabc")
+        # The only thread reads from the slow client until that is given up.
+        assert engine.get()[0] == 200
+
+
+def test_a_client_that_goes_away_breaks_nothing(engine: Engine) -> None:
+    engine.start()
+    for data in (b"", b"GET", b"POST /body HTTP/1.1\r\nContent-Length: 9\r\n\r\nabc"):
+        with socket.create_connection(("127.0.0.1", engine.port)) as connection:
+            connection.sendall(data)
+    assert engine.get()[0] == 200
+    assert "ERROR" not in engine.log()
+
+
+# ---- TLS -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[Path, Path]:
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"),
+            *("-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"),
+            *("-keyout", str(key), "-out", str(certificate)),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return certificate, key
+
+
+def test_the_engine_speaks_tls(engine: Engine, certificate: tuple[Path, Path]) -> None:
+    engine.configuration["tls"] = {"certificate": str(certificate[0]), "key": str(certificate[1])}
+    engine.configuration["host"] = "0.0.0.0"
+    engine.write()
+    done = engine.call("start")
+    assert done.stdout.endswith(f" on https://0.0.0.0:{engine.port}\n")
+    trust = ssl.create_default_context(cafile=str(certificate[0]))
+    with (
+        socket.create_connection(("127.0.0.1", engine.port), WAIT_SECONDS) as plain,
+        trust.wrap_socket(plain, server_hostname="127.0.0.1") as connection,
+    ):
+        assert connection.version() in ("TLSv1.2", "TLSv1.3")
+        connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        assert connection.recv(65_536).startswith(b"HTTP/1.0 200")
+    assert "without TLS" not in engine.log()
+    # A client without TLS is turned away, and costs nothing.
+    engine.send(b"GET / HTTP/1.0\r\n\r\n")
+    assert engine.call("status").returncode == 0
+
+
+def test_files_that_are_no_certificate_stop_the_start(
+    engine: Engine, certificate: tuple[Path, Path], tmp_path: Path
+) -> None:
+    tls = {"certificate": str(certificate[0]), "key": str(tmp_path / "none.pem")}
+    engine.configuration["tls"] = tls
+    engine.write()
+    done = engine.call("start")
+    assert done.returncode == 1
+    assert f"tls.key {tmp_path}/none.pem cannot be read: No such file" in done.stderr
+    tls["key"] = str(certificate[0])
+    engine.write()
+    done = engine.call("start")
+    assert done.returncode == 1
+    assert "are no certificate and its key" in done.stderr
+
+
+# ---- pieces ----------------------------------------------------------------------------
+
+
+def test_a_worker_is_silent_for_longer_than_any_request_only_when_it_hangs() -> None:
+    found = config.parse("timeout: 100\nserver: {grace_seconds: 40}", Path("/x"))
+    settings = server._Server(found, lambda _: object(), 3, None).cfg
+    assert settings.timeout >= 100 + 60 + 40
+    assert settings.graceful_timeout == 40
+    assert settings.worker_class is server.Worker
+
+
+def test_the_port_is_waited_for_only_after_a_killed_engine() -> None:
+    with server.listen("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(server.ServerError, match="Address already in use"):
+            server.listen("127.0.0.1", port)
+        threading.Timer(0.3, taken.close).start()
+        server.listen("127.0.0.1", port, patience_seconds=10).close()
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [
+        *[("127.0.0.1", True), ("127.1.2.3", True), ("::1", True), ("localhost", True)],
+        *[("0.0.0.0", False), ("::", False), ("10.0.0.1", False), ("front-end", False)],
+    ],
+)
+def test_only_this_machine_itself_is_safe_without_tls(host: str, loopback: bool) -> None:
+    assert server._is_loopback(host) is loopback
