@@ -16,6 +16,7 @@ from provision_engine.api import runtimes, server
 from provision_engine.cloud.client import Backends
 from provision_engine.config import Configuration
 from provision_engine.engine.flavours import Cache
+from provision_engine.engine.waiting import Waiting
 from provision_engine.errors import EngineError
 
 ANSWER_BYTES = 30_000
@@ -49,6 +50,7 @@ def create_app(configuration: Configuration) -> Flask:
     app.extensions["configuration"] = configuration
     app.extensions["backends"] = Backends(configuration)
     app.extensions["cache"] = Cache(configuration.cache.seconds)
+    app.extensions["waiting"] = Waiting(configuration.wait.max_requests)
     app.register_blueprint(server.routes)
     app.register_blueprint(runtimes.routes)
     app.before_request(_begin)

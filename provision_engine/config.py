@@ -128,6 +128,22 @@ class Cache:
 
 
 @dataclass(frozen=True)
+class Lease:
+    """default_seconds: of a runtime that asks for none. None: for ever, and without a limit."""
+
+    default_seconds: int | None
+    max_seconds: int | None
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Bounds of ?wait=: of one request, and of the requests waiting in one process."""
+
+    max_seconds: int
+    max_requests: int
+
+
+@dataclass(frozen=True)
 class Lock:
     stale_seconds: float
 
@@ -159,6 +175,8 @@ class Configuration:
     server: Server
     limits: Limits
     cache: Cache
+    lease: Lease
+    wait: Wait
     lock: Lock
     tls: Tls
     _document: Document = field(repr=False)
@@ -435,6 +453,8 @@ def _configuration(source: Path | None, written: Document) -> Configuration:
         server=_server(values),
         limits=_limits(values),
         cache=Cache(values["cache.seconds"]),
+        lease=Lease(values["lease.default_seconds"], values["lease.max_seconds"]),
+        wait=Wait(values["wait.max_seconds"], values["wait.max_requests"]),
         lock=Lock(values["lock.stale_seconds"]),
         tls=_tls(values),
         _document=_shown_document(written),
@@ -463,6 +483,7 @@ def _derived(values: Document) -> Document:
         "server.workers": min(max(_cores(), _WORKERS_MIN), _WORKERS_MAX),
         "limits.oned_requests": max(1, threads // 2),
         "limits.oneflow_requests": max(1, threads * 3 // 4),
+        "wait.max_requests": max(1, threads // 4),
         "lock.stale_seconds": 2 * values["timeout"] + 60,
     }
     return {name: value for name, value in defaults.items() if values[name] is None}

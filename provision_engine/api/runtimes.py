@@ -7,12 +7,14 @@ from typing import Any
 from flask import Blueprint, Response, current_app, jsonify, request
 
 from provision_engine import log
-from provision_engine.api import auth, validation
+from provision_engine.api import auth, query, validation
 from provision_engine.cloud.client import CloudClient
 from provision_engine.deadline import Deadline
-from provision_engine.engine import roles
+from provision_engine.engine import roles, view
 from provision_engine.engine.runtimes import Runtimes
 from provision_engine.errors import NotFound
+
+Json = dict[str, Any]
 
 LARGEST_ID = 2**31 - 1
 
@@ -22,33 +24,63 @@ routes = Blueprint("runtimes", __name__, url_prefix="/serverless-runtimes")
 @routes.post("")
 def create_runtime() -> Response:
     runtimes = _of_caller("Create")
+    seconds = query.wait_seconds(request.args)
     key = validation.idempotency_key(request.headers.get("Idempotency-Key"))
     specification = validation.to_create(request.get_data())
+    if query.flag(request.args, "dry_run"):
+        return jsonify(runtimes.dry_run(specification))
     runtime, is_new = runtimes.create_runtime(specification, key)
-    response = _rendered(runtime, 201 if is_new else 200)
-    response.headers["Location"] = f"/serverless-runtimes/{runtime['ID']}"
+    response = _rendered(_waited(runtimes, runtime, seconds), 201 if is_new else 200)
+    response.headers["Location"] = f"{routes.url_prefix}/{runtime['ID']}"
+    return response
+
+
+@routes.get("")
+def list_runtimes() -> Response:
+    runtimes = _of_caller("List")
+    wanted = query.wanted(request.args)
+    page, after = runtimes.list_runtimes(wanted)
+    response = jsonify([{validation.RUNTIME: runtime} for runtime in page])
+    if after is not None:
+        response.headers["Link"] = f'<{query.next_page(request, after)}>; rel="next"'
     return response
 
 
 @routes.get("/<runtime_id>")
 def get_runtime(runtime_id: str) -> Response:
     runtimes = _of_caller("Read", runtime_id)
-    return _rendered(runtimes.get_runtime(_number(runtimes, runtime_id)), 200)
+    seconds = query.wait_seconds(request.args)
+    runtime = runtimes.get_runtime(_number(runtimes, runtime_id))
+    runtime = _waited(runtimes, runtime, seconds)
+    response = _rendered(runtime, 200)
+    response.set_etag(view.etag(runtime))
+    response.make_conditional(request)
+    return response
 
 
 @routes.put("/<runtime_id>")
 def update_runtime(runtime_id: str) -> Response:
     runtimes = _of_caller("Update", runtime_id)
     runtime = runtimes.find_runtime(_number(runtimes, runtime_id))
+    seconds = query.wait_seconds(request.args)
     wanted = validation.to_update(request.get_data())
-    return _rendered(runtimes.update_runtime(runtime, wanted), 200)
+    updated = runtimes.update_runtime(runtime, wanted, request.headers.get("If-Match", ""))
+    return _rendered(_waited(runtimes, updated, seconds), 200)
 
 
 @routes.delete("/<runtime_id>")
 def delete_runtime(runtime_id: str) -> Response:
     runtimes = _of_caller("Delete", runtime_id)
-    runtimes.delete_runtime(runtimes.find_runtime(_number(runtimes, runtime_id)))
+    runtime = runtimes.find_runtime(_number(runtimes, runtime_id))
+    runtimes.delete_runtime(runtime, request.headers.get("If-Match", ""))
     return Response(status=204)
+
+
+@routes.post("/<runtime_id>/recover")
+def recover_runtime(runtime_id: str) -> Response:
+    runtimes = _of_caller("Recover", runtime_id)
+    runtime = runtimes.find_runtime(_number(runtimes, runtime_id))
+    return _rendered(runtimes.recover_runtime(runtime), 200)
 
 
 def _of_caller(what: str, runtime_id: str = "") -> Runtimes:
@@ -73,7 +105,17 @@ def _number(runtimes: Runtimes, runtime_id: str) -> int:
     raise NotFound("There is no such serverless runtime: the id is no number up to 2^31 - 1")
 
 
-def _rendered(runtime: dict[str, Any], status: int) -> Response:
+def _waited(runtimes: Runtimes, runtime: Json, seconds: float) -> Json:
+    """The runtime after the wait that the caller asked for, or as it is."""
+    if not seconds:
+        return runtime
+    shared = current_app.extensions
+    seconds = min(seconds, shared["configuration"].wait.max_seconds)
+    is_gone = query.client_watch(request)
+    return runtimes.wait_for_runtime(runtime["ID"], shared["waiting"], seconds, is_gone)
+
+
+def _rendered(runtime: Json, status: int) -> Response:
     response = jsonify({validation.RUNTIME: runtime})
     response.status_code = status
     return response

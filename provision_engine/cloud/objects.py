@@ -102,6 +102,19 @@ class VmTemplate:
 
 
 @dataclass(frozen=True)
+class ScheduledAction:
+    """What OpenNebula will do to a VM by itself, and when (Unix time)."""
+
+    id: int
+    action: str
+    at: int
+
+    @classmethod
+    def of(cls, element: etree._Element) -> ScheduledAction:
+        return cls(number(element, "ID"), text(element, "ACTION"), number(element, "TIME"))
+
+
+@dataclass(frozen=True)
 class Vm:
     """A virtual machine as oned knows it."""
 
@@ -121,6 +134,9 @@ class Vm:
     is_ready: bool
     error: str
     sched_message: str
+    since: int
+    """When the latest thing that is known of it happened (Unix time)."""
+    sched_actions: tuple[ScheduledAction, ...]
 
     @classmethod
     def of(cls, element: etree._Element) -> Vm:
@@ -143,7 +159,17 @@ class Vm:
             is_ready=text(user, "READY").upper() == "YES",
             error=text(user, "ERROR"),
             sched_message=text(user, "SCHED_MESSAGE"),
+            since=_since(element),
+            sched_actions=tuple(map(ScheduledAction.of, children(template, "SCHED_ACTION"))),
         )
+
+
+def _since(vm: etree._Element) -> int:
+    """The newest time in a VM's last history record, or else when the VM was made."""
+    records = vm.findall("HISTORY_RECORDS/HISTORY")
+    names = ("STIME", "RSTIME", "RETIME", "ESTIME", "EETIME", "ETIME")
+    times = [number(records[-1], name) for name in names] if records else []
+    return max([number(vm, "STIME"), number(vm, "ETIME"), *times])
 
 
 @dataclass(frozen=True)

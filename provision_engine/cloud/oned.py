@@ -142,6 +142,13 @@ class Oned:
         """Flags the VM; only who has ADMIN rights on it may. Raises Forbidden."""
         self._number("vm.action", "resched", vm_id)
 
+    def add_scheduled_action(self, vm_id: int, template: str) -> int:
+        """The id of the new action."""
+        return self._number("vm.schedadd", vm_id, template)
+
+    def update_scheduled_action(self, vm_id: int, action_id: int, template: str) -> None:
+        self._number("vm.schedupdate", vm_id, action_id, template, repeatable=True)
+
     def _xml(self, method: str, *params: Any) -> etree._Element:
         answer = self._call(method, *params, repeatable=True)
         if not isinstance(answer, _Xml):

@@ -16,7 +16,7 @@ from provision_engine.cloud import template
 from provision_engine.cloud.client import CloudClient
 from provision_engine.cloud.objects import Attributes
 from provision_engine.config import Configuration
-from provision_engine.engine import kept, roles, services
+from provision_engine.engine import kept, quota, roles, services
 from provision_engine.engine.document import RUNTIME_TYPE, Phase, Runtime, StoredFunction
 from provision_engine.engine.flavours import Flavours, FlowTemplate
 from provision_engine.engine.specification import Specification
@@ -24,6 +24,7 @@ from provision_engine.errors import (
     BackendTimeout,
     BackendUnreachable,
     BadGateway,
+    DeployFailed,
     EngineError,
     NoFlowTemplate,
     NotFound,
@@ -75,8 +76,26 @@ class Creation:
         names = {role: flow_role.name for role, flow_role in assigned.items()}
         return Plan(flow, functions, names, attributes, version)
 
+    def rehearse(self, specification: Specification) -> dict[str, Any]:
+        """What would be made; raises what making it would. Secrets are left out."""
+        plan = self.plan(specification)
+        quota.check_new(self._cloud, list(plan.functions.values()))
+        for role, name in plan.role_names.items():
+            template_id = next(r.vm_template_id for r in plan.flow.roles if r.name == name)
+            if not self._flavours.vm_template(template_id):
+                raise DeployFailed(f"{role}: there is no VM template {template_id}")
+        plan.version.result()
+        return {
+            "FLOW_TEMPLATE": plan.flow.id,
+            "ROLES": {
+                role: {"NAME": name, "ATTRIBUTES": _without_secrets(plan.attributes[name])}
+                for role, name in plan.role_names.items()
+            },
+        }
+
     def write_intent(self, specification: Specification, plan: Plan, key: str) -> Runtime:
         """The document comes first: what is started afterwards can always be found from it."""
+        now, ttl = int(time.time()), specification.lease_seconds
         service_name = f"{specification.flavour_tuple}_{uuid.uuid4()}"
         runtime = Runtime(
             id=-1,
@@ -86,7 +105,9 @@ class Creation:
             phase=Phase.CREATING,
             scheduling=specification.scheduling,
             device_info=specification.device_info,
-            created_at=int(time.time()),
+            created_at=now,
+            lease_seconds=ttl,
+            lease_ends_at=None if ttl is None else now + ttl,
             key=key,
             digest=specification.digest if key else "",
         )
@@ -98,7 +119,11 @@ class Creation:
         """Instantiate the service, wait for its VMs and complete the document."""
         dialect = roles.Dialect.of(plan.version.result())
         merge = roles.merge_template(
-            runtime.service_name, plan.flow.roles, plan.attributes, dialect
+            runtime.service_name,
+            plan.flow.roles,
+            plan.attributes,
+            dialect,
+            is_leased=runtime.lease_seconds is not None,
         )
         service_id = self._instantiate(plan.flow.id, merge)
         vm_ids = services.wait_for_vms(self._cloud, service_id, plan.role_names.values())
@@ -131,3 +156,8 @@ class Creation:
             return self._cloud.oneflow.instantiate_service(flow_template_id, merge)
         except NotFound as error:
             raise NoFlowTemplate(error.message) from error
+
+
+def _without_secrets(attributes: Attributes) -> Attributes:
+    context = {k: v for k, v in attributes.get("CONTEXT", {}).items() if k != "SR_AUTH"}
+    return attributes | ({"CONTEXT": context} if context else {})

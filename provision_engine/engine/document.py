@@ -78,6 +78,10 @@ class Runtime:
     device_info: Mapping[str, str | int | float] = field(default_factory=dict)
     created_at: int = 0
     """Unix time."""
+    lease_seconds: int | None = None
+    """How long the runtime was wanted from its making or last renewal; None: for ever."""
+    lease_ends_at: int | None = None
+    """When that is over (Unix time)."""
     key: str = ""
     """The idempotency key that it was made with, and the digest of the body sent along."""
     digest: str = ""
@@ -100,6 +104,8 @@ class Runtime:
             scheduling=_object(body.get("SCHEDULING")),
             device_info=_object(body.get("DEVICE_INFO")),
             created_at=_number(ours.get("CREATED_AT")) or 0,
+            lease_seconds=_number(_object(body.get("LEASE")).get("TTL")),
+            lease_ends_at=_number(ours.get("LEASE_ENDS_AT")),
             key=str(ours.get("KEY", "")),
             digest=str(ours.get("DIGEST", "")),
             locked_at=document.locked_at,
@@ -123,6 +129,8 @@ class Runtime:
     def _members(self) -> Json:
         ours: Json = {"PHASE": self.phase, "SERVICE_NAME": self.service_name}
         ours["CREATED_AT"] = self.created_at
+        if self.lease_ends_at is not None:
+            ours["LEASE_ENDS_AT"] = self.lease_ends_at
         if self.key:
             ours |= {"KEY": self.key, "DIGEST": self.digest}
         if self.document_name != self.name:
@@ -130,6 +138,8 @@ class Runtime:
         members: Json = {role: f.as_json() for role, f in self.functions.items()}
         if self.service_id is not None:
             members["SERVICE_ID"] = self.service_id
+        if self.lease_seconds is not None:
+            members["LEASE"] = {"TTL": self.lease_seconds}
         return members | {
             "SCHEDULING": dict(self.scheduling),
             "DEVICE_INFO": dict(self.device_info),

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from typing import Any
 
 from provision_engine import log
 from provision_engine.cloud.client import CloudClient
 from provision_engine.engine import kept, services, states
 from provision_engine.engine.document import Phase, Runtime
 from provision_engine.engine.locks import locked
-from provision_engine.errors import NotFound
+from provision_engine.engine.states import State
+from provision_engine.errors import ActionRefused, Locked, NotFound
 
 REMOVAL_SECONDS = 5.0
 """How long a removal is watched; OpenNebula goes on with it by itself."""
@@ -62,6 +64,32 @@ def assigned(runtime: Runtime, vm_ids: Mapping[str, int | None]) -> dict[str, in
         )
         for place, (role, function) in enumerate(runtime.functions.items())
     }
+
+
+def bury(cloud: CloudClient, runtime: Runtime, stale_seconds: float) -> None:
+    """Remove what is left of a runtime that OpenNebula has ended, unless another is at it."""
+    try:
+        with locked(cloud, runtime.id, stale_seconds):
+            _remove(cloud, runtime)
+    except (Locked, NotFound):
+        log.engine.debug("Runtime %s is buried by another", runtime.id)
+
+
+def recover(cloud: CloudClient, runtime: Runtime, seen: Mapping[str, Any]) -> None:
+    """Have oneflow recover a service of which something was seen in ERROR."""
+    states_seen = {seen[role]["STATE"] for role in runtime.functions}
+    if State.ERROR not in states_seen:
+        if states_seen & {State.PENDING, State.UPDATING}:
+            raise Locked(f"Serverless runtime {runtime.id} is on its way by itself")
+        return
+    if runtime.service_id is None:
+        raise ActionRefused(f"Serverless runtime {runtime.id} has no service to recover")
+    try:
+        cloud.oneflow.recover_service(runtime.service_id)
+    except ActionRefused as refusal:
+        if "state: DEPLOYING" in str(refusal.message):
+            raise Locked("OpenNebula has not given up deploying the service yet") from refusal
+        raise
 
 
 def _remove(cloud: CloudClient, runtime: Runtime) -> Runtime | None:

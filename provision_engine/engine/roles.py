@@ -13,6 +13,7 @@ from provision_engine.cloud.client import Credentials
 from provision_engine.cloud.objects import Attributes
 from provision_engine.cloud.template import render
 from provision_engine.config import Capacity
+from provision_engine.engine import lease
 from provision_engine.engine.document import StoredFunction
 from provision_engine.engine.specification import Function, Specification
 
@@ -46,12 +47,15 @@ def merge_template(
     roles: Sequence[FlowRole],
     attributes: Mapping[str, Attributes],
     dialect: Dialect,
+    is_leased: bool = False,
 ) -> dict[str, Any]:
     """What instantiate merges into the flow template; ``attributes`` by role name.
 
     All roles stand in it in the template's order, since 6.x merges by position, 7.x by name.
     """
-    return {
+    # The service of a leased runtime goes with the last of its VMs.
+    ends_with_vms = {"automatic_deletion": True} if is_leased else {}
+    return ends_with_vms | {
         "name": name,
         "roles": [
             {"name": role.name} | dialect.contents(attributes[role.name])
@@ -95,6 +99,8 @@ def role_attributes(
         attributes["DISK"] = disks
     if context := _context(template, sr_auth):
         attributes["CONTEXT"] = context
+    if specification.lease_seconds is not None:
+        attributes["SCHED_ACTION"] = lease.action(f"+{specification.lease_seconds}")
     attributes |= user_attributes(specification.scheduling, specification.device_info)
     return attributes | {"FLAVOURS": str(flow_template_id)}
 

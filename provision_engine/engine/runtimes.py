@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from provision_engine.cloud.client import CloudClient
 from provision_engine.cloud.objects import Vm
+from provision_engine.cloud.oned import MINE
 from provision_engine.config import Configuration
-from provision_engine.engine import kept, recovery, view
+from provision_engine.deadline import Deadline
+from provision_engine.engine import kept, lease, recovery, states, view
 from provision_engine.engine.creation import Creation
-from provision_engine.engine.document import RUNTIME_TYPE, Phase, Runtime
+from provision_engine.engine.document import RUNTIME_TYPE, SERVICE_TYPE, Phase, Runtime
 from provision_engine.engine.flavours import Cache, Flavours
+from provision_engine.engine.listing import Wanted
 from provision_engine.engine.locks import locked
 from provision_engine.engine.specification import Specification
 from provision_engine.engine.update import Update
-from provision_engine.errors import Conflict, Locked, NotFound
-
-MINE = -3
+from provision_engine.engine.waiting import Waiting
+from provision_engine.errors import Conflict, Locked, NotFound, PreconditionFailed
 
 Json = dict[str, Any]
 
@@ -29,6 +32,7 @@ class Runtimes:
         self._cloud = cloud
         self._configuration = configuration
         self._stale_seconds = configuration.lock.stale_seconds
+        self._cache = cache
         self._flavours = Flavours(cloud, cache, configuration.mapping)
 
     def create_runtime(self, specification: Specification, key: str = "") -> tuple[Json, bool]:
@@ -39,7 +43,7 @@ class Runtimes:
         """
         if key and (known := self._made_with(key, specification.digest)):
             return view.newborn(known), False
-        creation = Creation(self._cloud, self._configuration, self._flavours)
+        creation, specification = self._creation(specification)
         plan = creation.plan(specification)
         runtime = creation.write_intent(specification, plan, key)
         try:
@@ -67,27 +71,87 @@ class Runtimes:
         """A runtime with the fresh states of its VMs."""
         return self._look(self.find_runtime(runtime_id))
 
-    def update_runtime(self, runtime: Runtime, wanted: Specification) -> Json:
+    def list_runtimes(self, wanted: Wanted) -> tuple[list[Json], int | None]:
+        """A page of the caller's runtimes with fresh states, and where the next page begins.
+
+        Takes three calls of oned at most, however many there are.
+        """
+        runtimes = wanted.candidates(self._own())
+        vms = self._cloud.oned.vms([vm_id for runtime in runtimes for vm_id in runtime.vm_ids])
+        incomplete = any(vm_id not in vms for r in runtimes for vm_id in r.vm_ids or [-1])
+        bodies = self._service_bodies() if incomplete else {}
+        seen = []
+        for runtime in runtimes:
+            own = {vm_id: vms[vm_id] for vm_id in runtime.vm_ids if vm_id in vms}
+            if not lease.is_over(runtime, own):
+                seen.append(view.render(runtime, own, bodies.get(runtime.service_id)))
+        return wanted.page(seen)
+
+    def wait_for_runtime(
+        self, runtime_id: int, waiting: Waiting, seconds: float, is_gone: Callable[[], bool]
+    ) -> Json:
+        """A runtime once nothing of it is PENDING or UPDATING, or as it is after the seconds."""
+        deadline = Deadline(seconds)
+        patient = self._until(Deadline(seconds + self._configuration.timeout_seconds))
+        whose = (self._cloud.credentials.session, runtime_id)
+        return waiting.until_settled(
+            whose, lambda: patient.get_runtime(runtime_id), deadline, is_gone
+        )
+
+    def update_runtime(self, runtime: Runtime, wanted: Specification, if_match: str = "") -> Json:
         """Change what is given and differs; all of it is checked before any of it is done."""
         with locked(self._cloud, runtime.id, self._stale_seconds):
             runtime = self._finished(self.find_runtime(runtime.id))
-            update = Update(self._cloud, runtime, wanted)
+            self._check_match(runtime, if_match)
+            update = Update(self._cloud, runtime, wanted, self._configuration.lease)
             update.check()
             runtime = update.apply()
         return self._look(runtime)
 
-    def delete_runtime(self, runtime: Runtime) -> None:
+    def delete_runtime(self, runtime: Runtime, if_match: str = "") -> None:
         """End a runtime: its service with the VMs, then its document."""
         with locked(self._cloud, runtime.id, self._stale_seconds):
             runtime = self._finished(self.find_runtime(runtime.id))
+            self._check_match(runtime, if_match)
             if recovery.remove_services(self._cloud, runtime):
                 self._cloud.oned.delete_document(runtime.id)
             else:
                 kept.mark(self._cloud, runtime, Phase.DELETING)
 
+    def recover_runtime(self, runtime: Runtime) -> Json:
+        """Have oneflow try again what failed. Where nothing did, nothing is done.
+
+        Raises ActionRefused where oneflow cannot recover the service, Locked while it moves.
+        """
+        with locked(self._cloud, runtime.id, self._stale_seconds):
+            runtime = self._finished(self.find_runtime(runtime.id))
+            recovery.recover(self._cloud, runtime, self._look(runtime))
+        return self._look(self.find_runtime(runtime.id))
+
+    def dry_run(self, specification: Specification) -> Json:
+        """What a create would make, or the error that it would give; nothing is made."""
+        creation, specification = self._creation(specification)
+        return creation.rehearse(specification)
+
     def check_login(self) -> None:
         """Raises Unauthorized where OpenNebula does not know the caller."""
         self._cloud.oned.version()
+
+    def _creation(self, specification: Specification) -> tuple[Creation, Specification]:
+        """What makes a runtime, and the specification with the lease that it is granted."""
+        ttl = lease.granted(specification.lease_seconds, self._configuration.lease)
+        creation = Creation(self._cloud, self._configuration, self._flavours)
+        return creation, dataclasses.replace(specification, lease_seconds=ttl)
+
+    def _until(self, deadline: Deadline) -> Runtimes:
+        return Runtimes(self._cloud.until(deadline), self._configuration, self._cache)
+
+    def _check_match(self, runtime: Runtime, if_match: str) -> None:
+        """Raises PreconditionFailed where the caller has seen another version."""
+        if if_match and if_match != "*":
+            known = [tag.strip().strip('"') for tag in if_match.split(",")]
+            if view.etag(self._look(runtime)) not in known:
+                raise PreconditionFailed(f"Serverless runtime {runtime.id} is not as it was seen")
 
     def _made_with(self, key: str, digest: str, before: int | None = None) -> Runtime | None:
         """The runtime made with a key: of several the oldest. Waits until it is there.
@@ -118,13 +182,29 @@ class Runtimes:
 
     def _look(self, runtime: Runtime) -> Json:
         vms = self._cloud.oned.vms(runtime.vm_ids)
-        return view.render(runtime, vms, self._service_behind(runtime, vms))
+        if len(vms) < len(runtime.functions) and runtime.service_id is not None:
+            return self._look_behind(runtime, runtime.service_id, vms)
+        return self._render(runtime, vms, None)
 
-    def _service_behind(self, runtime: Runtime, vms: Mapping[int, Vm]) -> Mapping[str, Any] | None:
-        """The body of the service, asked for only where a function lacks its VM."""
-        if len(vms) == len(runtime.functions) or runtime.service_id is None:
-            return None
+    def _look_behind(self, runtime: Runtime, service_id: int, vms: Mapping[int, Vm]) -> Json:
+        """A runtime that lacks VMs: its service tells why, or which VMs it has now."""
         try:
-            return self._cloud.oned.document(runtime.service_id).body
+            service = self._cloud.oned.document(service_id).body
         except NotFound:
-            return None
+            return self._render(runtime, vms, None)
+        linked = runtime.with_vms(recovery.assigned(runtime, states.vm_ids(service)))
+        if linked.vm_ids != runtime.vm_ids and len(linked.vm_ids) == len(linked.functions):
+            kept.write(self._cloud, linked)
+            runtime, vms = linked, self._cloud.oned.vms(linked.vm_ids)
+        return self._render(runtime, vms, service)
+
+    def _render(
+        self, runtime: Runtime, vms: Mapping[int, Vm], service: Mapping[str, Any] | None
+    ) -> Json:
+        if lease.is_over(runtime, vms):
+            recovery.bury(self._cloud, runtime, self._stale_seconds)
+            raise NotFound(f"The lease of serverless runtime {runtime.id} is over")
+        return view.render(runtime, vms, service)
+
+    def _service_bodies(self) -> dict[int | None, Mapping[str, Any]]:
+        return {s.id: s.body for s in self._cloud.oned.documents(SERVICE_TYPE, MINE)}

@@ -42,6 +42,8 @@ class Specification:
     """By role, FAAS first."""
     scheduling: Mapping[str, str] = field(default_factory=dict)
     device_info: Mapping[str, str | int | float] = field(default_factory=dict)
+    lease_seconds: int | None = None
+    """How long it is wanted; None where nothing is said."""
     sent: Mapping[str, Any] = field(default_factory=dict)
     """The functions as they were sent, for error messages."""
     digest: str = ""
@@ -55,6 +57,7 @@ class Specification:
             functions={role: Function.of(sent[role]) for role in ROLES if role in sent},
             scheduling=_texts(sent.get("SCHEDULING", {}), ("POLICY", "REQUIREMENTS")),
             device_info=dict(_device_info(sent.get("DEVICE_INFO", {}))),
+            lease_seconds=_whole(sent.get("LEASE", {}).get("TTL")),
             sent={role: sent[role] for role in ROLES if role in sent},
             digest=hashlib.sha256(json.dumps(sent, sort_keys=True).encode()).hexdigest(),
         )
@@ -74,6 +77,11 @@ class Specification:
         for name, value in self.device_info.items():
             if isinstance(value, str):
                 yield f"DEVICE_INFO.{name}", value
+
+
+def _whole(number: int | float | None) -> int | None:
+    """JSON Schema calls 2.0 an integer."""
+    return None if number is None else int(number)
 
 
 def _texts(sent: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, str]:

@@ -6,7 +6,9 @@ service states), checked against the recordings where they occur there.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -22,13 +24,13 @@ class State(StrEnum):
     ERROR = "ERROR"
 
 
-ACTIVE, DONE = 3, 6
+WAITING, ACTIVE, DONE = 1, 3, 6
 """VM states; in ACTIVE the life-cycle state tells more."""
 LCM_RUNNING = 3
 
 _VM: Mapping[int, tuple[State, str]] = {
     0: (State.PENDING, "being created"),
-    1: (State.PENDING, "waiting for a host"),
+    WAITING: (State.PENDING, "waiting for a host"),
     2: (State.PENDING, "held back"),
     4: (State.ERROR, "VM is stopped"),
     5: (State.ERROR, "VM is suspended"),
@@ -81,37 +83,58 @@ _FAILED_SERVICE = {
 }
 _ENDING_SERVICE = {3: "UNDEPLOYING", 5: "DONE", 12: "UNDEPLOYING_NETS"}
 
-SERVICE_DEPLOY_FAILED = frozenset(_FAILED_SERVICE)
-SERVICE_UNDEPLOYING = frozenset(_ENDING_SERVICE)
+
+@dataclass(frozen=True)
+class Condition:
+    """The STATE of a function, and why it is not RUNNING, for a person."""
+
+    state: State
+    reason: str = ""
 
 
-def of_vm(vm: Vm) -> tuple[State, str]:
-    """A VM's STATE and, where it is ERROR, why."""
+def of_vm(vm: Vm) -> Condition:
+    """The condition of a function, from its VM."""
     if vm.state != ACTIVE:
         state, text = _VM.get(vm.state, (State.ERROR, f"VM is in the unknown state {vm.state}"))
-        return state, vm.error or text if state is State.ERROR else ""
+        if vm.state == WAITING and vm.sched_message:
+            text = scheduler_reason(vm.sched_message)
+        return Condition(state, text)
     if vm.lcm_state in _FAILED:
-        return State.ERROR, vm.error or f"VM is in state {_FAILED[vm.lcm_state]}"
+        what = f"VM is in state {_FAILED[vm.lcm_state]}"
+        return Condition(State.ERROR, f"{what}: {vm.error}" if vm.error else what)
     if vm.lcm_state in _STARTING:
-        return State.PENDING, ""
+        return Condition(State.PENDING, f"VM is in state {_STARTING[vm.lcm_state]}")
     if vm.lcm_state == LCM_RUNNING:
-        waits = vm.must_report_ready and not vm.is_ready
-        return State.PENDING if waits else State.RUNNING, ""
+        if vm.must_report_ready and not vm.is_ready:
+            return Condition(State.PENDING, "VM runs, but has not reported to be ready yet")
+        return Condition(State.RUNNING)
     # Everything else moves from one place or size to another, or towards its end.
-    return State.UPDATING, ""
+    return Condition(State.UPDATING)
 
 
-def of_missing_vm(service: Mapping[str, Any] | None) -> tuple[State, str]:
-    """STATE and reason of a function that has no VM, from the body of its service."""
+def scheduler_reason(message: str) -> str:
+    """What the scheduler says, in short: ``no host satisfies FREE_CPU > 1000``.
+
+    It writes the date first, and last the VM's own requirements in brackets, behind its own.
+    """
+    own = re.search(r"SCHED_REQUIREMENTS: .*& \( (.*) \)\s*$", message)
+    if own:
+        return f"no host satisfies {own[1]}"
+    return re.sub(r"^\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}: ", "", message)
+
+
+def of_missing_vm(service: Mapping[str, Any] | None) -> Condition:
+    """The condition of a function that has no VM, from the body of its service."""
     if service is None:
-        return State.ERROR, "The service is gone"
+        return Condition(State.ERROR, "The service is gone, and its VMs with it")
     state = service.get("state")
     if state in _FAILED_SERVICE:
-        why = last_error(service) or f"The service is in state {_FAILED_SERVICE[state]}"
-        return State.ERROR, why
+        return Condition(
+            State.ERROR, last_error(service) or f"The service is in state {_FAILED_SERVICE[state]}"
+        )
     if state in _ENDING_SERVICE:
-        return State.ERROR, f"The service is in state {_ENDING_SERVICE[state]}"
-    return State.PENDING, ""
+        return Condition(State.ERROR, f"The service is in state {_ENDING_SERVICE[state]}")
+    return Condition(State.PENDING, "The service is being deployed")
 
 
 def has_failed(service: Mapping[str, Any]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -10,10 +11,11 @@ from provision_engine import log
 from provision_engine.cloud import template
 from provision_engine.cloud.client import CloudClient
 from provision_engine.cloud.objects import Vm
-from provision_engine.engine import roles, states, view
+from provision_engine.config import Lease
+from provision_engine.engine import lease, quota, roles, states, view
 from provision_engine.engine.document import Runtime
 from provision_engine.engine.specification import Function, Specification
-from provision_engine.engine.states import State
+from provision_engine.engine.states import Condition, State
 from provision_engine.errors import (
     BackendTimeout,
     CapacityRefused,
@@ -83,8 +85,10 @@ class Resize:
 class Update:
     """The steps of one update of one runtime, whose lock the caller holds."""
 
-    def __init__(self, cloud: CloudClient, runtime: Runtime, wanted: Specification) -> None:
-        self._cloud, self._runtime, self._wanted = cloud, runtime, wanted
+    def __init__(
+        self, cloud: CloudClient, runtime: Runtime, wanted: Specification, policy: Lease
+    ) -> None:
+        self._cloud, self._runtime, self._wanted, self._policy = cloud, runtime, wanted, policy
         self._vms = {
             role: vm
             for vms in [cloud.oned.vms(runtime.vm_ids)]
@@ -102,6 +106,7 @@ class Update:
         self._check_states()
         self._check_disks()
         self._check_quota()
+        lease.granted(self._wanted.lease_seconds, self._policy)
 
     def apply(self) -> Runtime:
         """Do it; the runtime as it is kept afterwards.
@@ -112,6 +117,7 @@ class Update:
         self._resize_capacity()
         self._resize_disks()
         self._tell_vms(runtime)
+        self._renew_lease()
         self._keep(runtime)
         return runtime
 
@@ -129,11 +135,11 @@ class Update:
     def _check_states(self) -> None:
         for role in self._runtime.functions:
             vm = self._vms.get(role)
-            state, why = states.of_vm(vm) if vm else (State.ERROR, "It has no VM")
-            if state is State.ERROR:
-                raise UpdateFailed(self._recover(role, why))
-            if state is not State.RUNNING:
-                raise Locked(f"{role} is {state}")
+            condition = states.of_vm(vm) if vm else Condition(State.ERROR, "It has no VM")
+            if condition.state is State.ERROR:
+                raise UpdateFailed(self._recover(role, condition.reason))
+            if condition.state is not State.RUNNING:
+                raise Locked(f"{role} is {condition.state}")
 
     def _recover(self, role: str, why: str) -> dict[str, str]:
         """Have oneflow try again what failed; what became of it."""
@@ -161,16 +167,7 @@ class Update:
                 _more(r.disk_size_mb, r.vm.disk_size_mb or 0) for r in self._resizes
             ),
         }
-        if not any(growth > 0 for growth in more.values()):
-            return
-        quota = self._cloud.oned.quota()
-        for name, growth in more.items():
-            limit, used = quota.limits[name], quota.used[name]
-            if growth > 0 and 0 <= limit < used + growth:
-                raise CapacityRefused(
-                    f"The quota of {name} is {limit:g}, of which {used:g} is used; "
-                    f"this update needs {growth} more"
-                )
+        quota.check(self._cloud, more)
 
     # ---- doing --------------------------------------------------------------------------
 
@@ -222,9 +219,9 @@ class Update:
         for _ in self._cloud.deadline.polls():
             vms = self._cloud.oned.vms(wanted)
             seen = [states.of_vm(vms[vm_id]) for vm_id in wanted if vm_id in vms]
-            if any(state is State.ERROR for state, _ in seen):
-                raise UpdateFailed("; ".join(why for _, why in seen if why))
-            if len(seen) == len(wanted) and all(state is State.RUNNING for state, _ in seen):
+            if any(condition.state is State.ERROR for condition in seen):
+                raise UpdateFailed("; ".join(condition.reason for condition in seen))
+            if len(seen) == len(wanted) and all(c.state is State.RUNNING for c in seen):
                 return vms
         raise BackendTimeout("The VMs are still being resized")
 
@@ -248,8 +245,14 @@ class Update:
             level = log.engine.info if isinstance(error, Forbidden) else log.engine.warning
             level("VM %s is not flagged for rescheduling: %s", vm.id, error)
 
+    def _renew_lease(self) -> None:
+        if self._wanted.lease_seconds is not None:
+            for vm in self._vms.values():
+                lease.renew(self._cloud, vm, self._wanted.lease_seconds)
+
     def _changed(self) -> Runtime:
         """The runtime as it is to be kept."""
+        ttl = self._wanted.lease_seconds
         sizes = {resize.role: resize for resize in self._resizes}
         functions = {}
         for role, function in self._runtime.functions.items():
@@ -266,6 +269,8 @@ class Update:
             functions=functions,
             scheduling={**self._runtime.scheduling, **self._wanted.scheduling},
             device_info={**self._runtime.device_info, **self._wanted.device_info},
+            lease_seconds=ttl or self._runtime.lease_seconds,
+            lease_ends_at=int(time.time()) + ttl if ttl else self._runtime.lease_ends_at,
         )
 
     def _keep(self, runtime: Runtime) -> None:

@@ -1,0 +1,36 @@
+"""Whether a user's quota leaves room for more, before anything is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from provision_engine.cloud.client import CloudClient
+from provision_engine.engine.document import StoredFunction
+from provision_engine.errors import CapacityRefused
+
+
+def check_new(cloud: CloudClient, functions: Sequence[StoredFunction]) -> None:
+    """Raises CapacityRefused where these cannot be had in addition."""
+    check(
+        cloud,
+        {
+            "VMS": len(functions),
+            "CPU": sum(f.cpu for f in functions),
+            "MEMORY": sum(f.memory_mb for f in functions),
+            "SYSTEM_DISK_SIZE": sum(f.disk_size_mb for f in functions),
+        },
+    )
+
+
+def check(cloud: CloudClient, more: Mapping[str, int]) -> None:
+    """Raises CapacityRefused where a quota leaves no room for what would be used in addition."""
+    if not any(growth > 0 for growth in more.values()):
+        return
+    quota = cloud.oned.quota()
+    for name, growth in more.items():
+        limit, used = quota.limits[name], quota.used[name]
+        if growth > 0 and 0 <= limit < used + growth:
+            raise CapacityRefused(
+                f"The user's quota of {name} is {limit:g}, of which {used:g} is used; "
+                f"this needs {growth} more"
+            )
