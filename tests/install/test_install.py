@@ -1,0 +1,245 @@
+"""install.sh in all its forms, in a directory of its own (DESTDIR): no root is needed."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from provision_engine import __version__
+
+SCRIPT = Path(__file__).parents[2] / "install.sh"
+
+
+class Installation:
+    """What install.sh makes below one directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.opt = directory / "opt/provision-engine"
+        self.command = directory / "usr/local/bin/provision-engine"
+        self.etc = directory / "etc/provision-engine"
+        self.logs = directory / "var/log/provision-engine"
+        self.run = directory / "run/provision-engine"
+
+    def install(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [SCRIPT, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+            env={**_plain_environment(), "DESTDIR": str(self.directory), **environment},
+        )
+
+    def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [self.command, "--config", self.etc / "engine.conf", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            cwd="/",
+            env=_plain_environment(),
+        )
+
+    def package(self) -> Path:
+        """Return where the installed program's code lies."""
+        code = "import provision_engine; print(provision_engine.__path__[0])"
+        done = subprocess.run(
+            [self.opt / "venv/bin/python", "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd="/",
+            env=_plain_environment(),
+        )
+        return Path(done.stdout.strip()).resolve()
+
+
+def _plain_environment() -> dict[str, str]:
+    """Return the environment without what leads a Python to the code under test."""
+    hidden = ("PYTHONPATH", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
+    return {name: value for name, value in os.environ.items() if name not in hidden}
+
+
+@pytest.fixture
+def installation(tmp_path: Path) -> Installation:
+    return Installation(tmp_path / "root dir")
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> None:
+    """Skip where pip cannot get packages, or Python cannot make environments."""
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+    done = subprocess.run(
+        [*pip, "--dest", tmp_path / "probe", "setuptools>=68"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        pytest.skip("pip reaches no registry here")
+
+
+# ---- without installing ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_the_script_is_good_syntax(shell: str) -> None:
+    done = subprocess.run([shell, "-n", SCRIPT], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["link"], ["copy", "clean"], ["clean", "all"], ["purge"], [""], ["clean purge"]]
+)
+def test_unknown_arguments_are_answered_with_the_usage(
+    installation: Installation, arguments: list[str]
+) -> None:
+    done = installation.install(*arguments)
+    assert done.returncode == 2
+    assert "install.sh clean purge" in done.stderr
+    assert not installation.directory.exists()
+
+
+def test_help_is_no_mistake(installation: Installation) -> None:
+    done = installation.install("--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "DESTDIR" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("python", "reason"),
+    [
+        ("exit 1", "Python 3.11 or newer is missing: apt-get install python3 python3-venv"),
+        (
+            'case "$2" in *version_info*) exit 0;; *) exit 1;; esac',
+            "cannot make virtual environments: apt-get install python3-venv",
+        ),
+    ],
+)
+def test_what_is_missing_is_said_with_its_package(
+    installation: Installation, tmp_path: Path, python: str, reason: str
+) -> None:
+    fake = tmp_path / "python"
+    fake.write_text(f"#!/bin/sh\n{python}\n")
+    fake.chmod(0o755)
+    done = installation.install(PYTHON=str(fake))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert reason in done.stderr
+    assert not installation.directory.exists()
+
+
+def test_a_relative_destination_is_refused(installation: Installation) -> None:
+    done = installation.install(DESTDIR="here")
+    assert done.returncode == 1
+    assert "DESTDIR is here: must be an absolute path" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["clean"], ["clean", "purge"]])
+def test_cleaning_what_is_not_there_is_no_mistake(
+    installation: Installation, arguments: list[str]
+) -> None:
+    installation.directory.mkdir()
+    done = installation.install(*arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_command_of_somebody_else_is_left(installation: Installation) -> None:
+    installation.command.parent.mkdir(parents=True)
+    installation.command.write_text("another program")
+    assert installation.install("clean", "purge").returncode == 0
+    assert installation.command.read_text() == "another program"
+
+
+# ---- with installing -------------------------------------------------------------------
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def installed(installation: Installation, *arguments: str) -> str:
+    done = installation.install(*arguments)
+    if "python3-venv" in done.stderr:
+        pytest.skip(done.stderr.strip())
+    assert done.returncode == 0, done.stderr
+    assert f"installed: provision-engine {__version__}" in done.stdout
+    return done.stdout
+
+
+@pytest.mark.usefixtures("registry")
+def test_a_life_from_installation_to_purge(installation: Installation) -> None:
+    checkout = SCRIPT.parent
+    before = {path.name for path in checkout.iterdir()}
+
+    # A link to the checkout, which stays as it is.
+    assert "start it with" in installed(installation)
+    assert installation.package() == checkout / "provision_engine"
+    assert {path.name for path in checkout.iterdir()} <= before | {".pytest_cache"}
+    shipped = (checkout / "etc/engine.conf").read_text()
+    file = installation.etc / "engine.conf"
+    assert file.read_text() == shipped
+    assert (installation.etc / "schemas/config.json").is_file()
+    assert not (installation.etc / "schemas").is_symlink()
+    old_name = installation.command.with_name("provision-engine-server")
+    for command in (installation.command, old_name):
+        done = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
+        assert done.stdout == f"provision-engine {__version__}\n"
+
+    # It runs.
+    edited = shipped.replace(":port: 1337", f":port: {free_port()}").replace(
+        "  # :directory: /var/log/provision-engine", f"  :directory: {installation.logs}"
+    )
+    edited += f":server:\n  :pid_file: {installation.run}/engine.pid\n"
+    file.write_text(edited)
+    done = installation.call("start")
+    assert (done.returncode, done.stderr) == (0, "")
+    match = re.search(r"pid (\d+)", done.stdout)
+    assert match
+
+    # A copy takes the link's place; what was edited stays, and the engine is not disturbed.
+    (installation.etc / "schemas/old.json").touch()
+    text = installed(installation, "copy")
+    assert "engine.conf, which was edited" in text
+    assert "restart" in text
+    assert file.read_text() == edited
+    assert not (installation.etc / "schemas/old.json").exists()
+    assert installation.opt in installation.package().parents
+    assert f"pid {match[1]})" in installation.call("status").stdout
+    assert installation.call("restart").returncode == 0
+
+    # Once more changes nothing; cleaning ends the engine and keeps what is the operator's.
+    installed(installation, "copy")
+    assert file.read_text() == edited
+    done = installation.install("clean")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "stopping the engine" in done.stdout
+    assert not installation.opt.exists()
+    assert not installation.command.is_symlink()
+    assert not old_name.is_symlink()
+    assert file.read_text() == edited
+    assert (installation.logs / "engine.log").is_file()
+
+    assert installation.install("clean", "purge").returncode == 0
+    assert [path for path in installation.directory.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.usefixtures("registry")
+def test_a_configuration_that_nobody_edited_is_replaced(installation: Installation) -> None:
+    installed(installation, "copy")
+    for file in (installation.opt / "engine.conf", installation.etc / "engine.conf"):
+        file.write_text("# that of an older release\n")
+    text = installed(installation, "copy")
+    assert "edited" not in text
+    shipped = (SCRIPT.parent / "etc/engine.conf").read_text()
+    assert (installation.etc / "engine.conf").read_text() == shipped
