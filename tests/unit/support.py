@@ -1,0 +1,73 @@
+"""What the tests of several parts share: recorded answers, and OpenNebula's objects made by hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import escape
+
+from provision_engine import config
+from provision_engine.cloud.objects import Document, Vm, parse
+
+RECORDED = Path(__file__).parent / "recorded"
+
+
+def recorded(name: str) -> Any:
+    return json.loads((RECORDED / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def configuration(text: str = "") -> config.Configuration:
+    return config.parse(text, Path("engine.conf"))
+
+
+def vm_xml(
+    state: int = 3,
+    lcm_state: int = 3,
+    *,
+    vm_id: int = 7,
+    template: str = "<CPU>2</CPU><MEMORY>512</MEMORY>",
+    user_template: str = "",
+) -> str:
+    return (
+        f"<VM><ID>{vm_id}</ID><STATE>{state}</STATE><LCM_STATE>{lcm_state}</LCM_STATE>"
+        f"<TEMPLATE>{template}</TEMPLATE><USER_TEMPLATE>{user_template}</USER_TEMPLATE></VM>"
+    )
+
+
+def vm(state: int = 3, lcm_state: int = 3, **parts: Any) -> Vm:
+    return Vm.of(parse(vm_xml(state, lcm_state, **parts)))
+
+
+def document(body: Any, *, type_: int = 1337, name: str = "a name", id_: int = 9) -> Document:
+    text = body if isinstance(body, str) else json.dumps(body)
+    return Document(id_, name, type_, 2, text, None)
+
+
+def document_xml(body: Any, *, type_: int = 1337, name: str = "a name", id_: int = 9) -> str:
+    text = body if isinstance(body, str) else json.dumps(body)
+    return (
+        f"<DOCUMENT><ID>{id_}</ID><UID>2</UID><NAME>{escape(name)}</NAME><TYPE>{type_}</TYPE>"
+        f"<TEMPLATE><BODY><![CDATA[{text}]]></BODY></TEMPLATE></DOCUMENT>"
+    )
+
+
+def xmlrpc(success: bool, value: str | int, code: int = 0) -> str:
+    """oned's answer to a call, as it goes over the wire."""
+    held = f"<i4>{value}</i4>" if isinstance(value, int) else f"<string>{escape(value)}</string>"
+    rest = "" if success else "<value><i4>-1</i4></value><value><i4>-1</i4></value>"
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?>\r\n<methodResponse>\r\n<params>\r\n<param><value>'
+        f"<array><data><value><boolean>{int(success)}</boolean></value><value>{held}</value>"
+        f"<value><i4>{code}</i4></value>{rest}</data></array></value></param>\r\n</params>\r\n"
+        "</methodResponse>\r\n"
+    )
+
+
+def xmlrpc_fault(code: int, text: str) -> str:
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?>\r\n<methodResponse>\r\n<fault>\r\n<value><struct>'
+        f"<member><name>faultCode</name>\r\n<value><i4>{code}</i4></value></member>\r\n"
+        f"<member><name>faultString</name>\r\n<value><string>{escape(text)}</string></value>"
+        "</member>\r\n</struct></value>\r\n</fault>\r\n</methodResponse>\r\n"
+    )
