@@ -1,0 +1,172 @@
+"""The command line: ``provision-engine sandbox``."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import errno
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+from provision_engine.sandbox import control, faults, latency, seeds, state
+from provision_engine.sandbox.releases import release
+from provision_engine.sandbox.sandbox import Sandbox
+from provision_engine.sandbox.timings import Timings
+
+DEFAULT_RELEASE = "7.4.0"
+DEFAULT_ONED_PORT, DEFAULT_ONEFLOW_PORT = 2633, 2474
+_DURATIONS = [field.name for field in dataclasses.fields(Timings)]
+
+
+class _Parser(argparse.ArgumentParser):
+    """Tells a mistake in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        sys.stderr.write(f"sandbox: {message}\n")
+        raise SystemExit(2)
+
+
+def main(argv: list[str]) -> int:
+    """Runs the sandbox until SIGTERM or SIGINT. Returns the exit code: 0, 1 or 2."""
+    try:
+        options = _parser().parse_args(argv)
+        sandbox = _sandbox(options)
+    except SystemExit as error:
+        return int(error.code or 0)
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"sandbox: {error}\n")
+        return 2
+    try:
+        return _run(sandbox, options)
+    except OSError as error:
+        taken = error.errno == errno.EADDRINUSE
+        ports = f"{options.oned_port}, {options.oneflow_port} or {options.control_port}"
+        reason = f"port {ports} of 127.0.0.1 is taken" if taken else str(error)
+        sys.stderr.write(f"sandbox: {reason}\n")
+        return 1
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog="provision-engine sandbox",
+        description=__doc__,
+        epilog=f"Faults. {faults.__doc__}\n\nControl. {control.__doc__}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--release", default=DEFAULT_RELEASE, type=_release, help="6.x.y or 7.x.y")
+    parser.add_argument("--oned-port", default=DEFAULT_ONED_PORT, type=_port, help="0 is any")
+    parser.add_argument("--oneflow-port", default=DEFAULT_ONEFLOW_PORT, type=_port, help="0 is any")
+    parser.add_argument("--control-port", type=_port, help="off unless given; 0 is any")
+    parser.add_argument("--latency", choices=latency.PROFILES, help="delays of a real OpenNebula")
+    parser.add_argument("--timings", choices=("quick", "measured"), default="quick")
+    parser.add_argument("--state", type=Path, metavar="FILE", help="kept between two runs")
+    parser.add_argument("--fault", action="append", default=[], metavar="SPEC", help="see below")
+    parser.add_argument("--hosts", type=_count, default=100, help="how many hosts there are")
+    for name in _DURATIONS:
+        parser.add_argument(f"--{name.replace('_', '-')}", type=_seconds, metavar="SECONDS")
+    return parser
+
+
+def _release(text: str) -> str:
+    try:
+        return release(text).version
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not allowed, only 6.x.y and 7.x.y") from None
+
+
+def _port(text: str) -> int:
+    return _between(text, 0, 65_535)
+
+
+def _count(text: str) -> int:
+    return _between(text, 0, 100_000)
+
+
+def _between(text: str, least: int, most: int) -> int:
+    if not text.isdigit() or not least <= int(text) <= most:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from {least} to {most}")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds, 0 or more")
+    return value
+
+
+def _sandbox(options: argparse.Namespace) -> Sandbox:
+    base = Timings.measured(options.release) if options.timings == "measured" else Timings()
+    given = {n: getattr(options, n) for n in _DURATIONS if getattr(options, n) is not None}
+    sandbox = Sandbox(
+        release=options.release,
+        oned_port=options.oned_port,
+        oneflow_port=options.oneflow_port,
+        timings=dataclasses.replace(base, **given),
+        latency=options.latency,
+        hosts=options.hosts,
+    )
+    if options.state is not None and options.state.exists():
+        state.load(sandbox.world, options.state)
+    for text in options.fault:
+        try:
+            sandbox.faults.set_text(text)
+        except ValueError as error:
+            raise ValueError(f"argument --fault: {error}") from None
+    return sandbox
+
+
+def _run(sandbox: Sandbox, options: argparse.Namespace) -> int:
+    with _told_to_end() as ended, sandbox:
+        controller = None
+        if options.control_port is not None:
+            controller = control.Control(sandbox, options.control_port)
+        _introduce(sandbox, controller)
+        ended.wait()
+        if controller:
+            controller.stop()
+    if options.state is not None:
+        state.save(sandbox.world, options.state)
+    return 0
+
+
+@contextlib.contextmanager
+def _told_to_end() -> Iterator[threading.Event]:
+    """An event that SIGTERM and SIGINT set; afterwards the signals do what they did before."""
+    ended = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield ended
+        return
+    former = {
+        number: signal.signal(number, lambda *_: ended.set())
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        yield ended
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def _introduce(sandbox: Sandbox, controller: control.Control | None) -> None:
+    lines = [
+        f"OpenNebula {sandbox.world.store.release.version} (sandbox)",
+        f"oned     {sandbox.oned_url}",
+        f"oneflow  {sandbox.oneflow_url}",
+    ]
+    if controller:
+        lines.append(f"control  {controller.url}")
+    lines += [f"user     {name} {password}" for name, password, _, _ in seeds.USERS]
+    templates = sandbox.store.flow_templates().items()
+    lines += [f"flow template {number} {name}" for name, number in templates]
+    for line in [*lines, "ready"]:
+        print(line, flush=True)

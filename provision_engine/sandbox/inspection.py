@@ -1,0 +1,153 @@
+"""What tests may look at and set up directly: small methods around the store."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from provision_engine.sandbox import lifecycle, render, seeds
+from provision_engine.sandbox.lifecycle import position_of, state_name
+from provision_engine.sandbox.store import (
+    RUNTIME,
+    SERVICE,
+    SERVICE_TEMPLATE,
+    Document,
+    Host,
+    User,
+    Vm,
+    VmTemplate,
+)
+from provision_engine.sandbox.template import parse
+from provision_engine.sandbox.world import World
+
+
+class Inspection:
+    """Looks at a world and prepares it; every method sees what is due as done."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    # ---- looking ---------------------------------------------------------------------------------
+
+    def documents(self, kind: int = RUNTIME) -> list[Document]:
+        """The documents of a type, the oldest first."""
+        with self._world.moment():
+            return list(self._world.store.documents.all(kind))
+
+    def services(self) -> list[dict[str, Any]]:
+        """The bodies of all services, each with its `id`."""
+        found = self.documents(SERVICE)
+        return [json.loads(d.template.text("BODY") or "{}") | {"id": d.id} for d in found]
+
+    def service(self, service_id: int) -> dict[str, Any] | None:
+        """The body of a service, or None if there is no such service."""
+        return next((body for body in self.services() if body["id"] == service_id), None)
+
+    def flow_templates(self) -> dict[str, int]:
+        """Names and ids of the flow templates."""
+        return {d.name: d.id for d in self.documents(SERVICE_TEMPLATE)}
+
+    def live_vms(self) -> list[Vm]:
+        """The VMs that are not DONE, the oldest first."""
+        with self._world.moment():
+            return list(self._world.store.live_vms.values())
+
+    def vm(self, vm_id: int) -> Vm:
+        """A VM, DONE or not; OneError if there is none."""
+        with self._world.moment():
+            return self._world.store.vms.get(vm_id)
+
+    def vm_state(self, vm_id: int) -> str:
+        """Where a VM is, as oned names it: RUNNING, POWEROFF, HOTPLUG_RESIZE …"""
+        return state_name(self.vm(vm_id))
+
+    def vm_xml(self, vm_id: int) -> str:
+        """A VM as one.vm.info answers it."""
+        return render.vm(self._world.store, self.vm(vm_id))
+
+    def user(self, name: str) -> User:
+        """A user; KeyError if there is none."""
+        return self._world.store.users_by_name[name]
+
+    def hosts(self) -> list[Host]:
+        """The hosts with what is taken of each."""
+        with self._world.moment():
+            return list(self._world.store.hosts)
+
+    def count(self) -> dict[str, int]:
+        """How many there are of what, to see whether something was left behind."""
+        return {
+            "runtimes": len(self.documents(RUNTIME)),
+            "services": len(self.documents(SERVICE)),
+            "vms": len(self.live_vms()),
+        }
+
+    # ---- setting up ------------------------------------------------------------------------------
+
+    def add_user(self, name: str, password: str, gid: int = 1) -> int:
+        """A new user's id."""
+        with self._world.moment():
+            return self._world.store.add_user(name, password, gid).id
+
+    def set_quota(self, user_name: str, **limits: float) -> None:
+        """Limits by metric, e.g. ``VMS=1, CPU=4, MEMORY=1024``; -1 is without limit."""
+        with self._world.moment():
+            quotas = self.user(user_name).quotas
+            quotas.set_limits({metric: str(limit) for metric, limit in limits.items()})
+
+    def add_flow_template(
+        self,
+        name: str,
+        roles: list[tuple[str, int]] | list[dict[str, Any]],
+        owner: str = "oneadmin",
+        is_public: bool = True,
+    ) -> int:
+        """A flow template's id; roles are pairs of name and VM template, or whole roles."""
+        with self._world.moment():
+            cloud = self._world.store
+            whole = [r if isinstance(r, dict) else seeds.role(cloud, *r) for r in roles]
+            return seeds.add_flow(cloud, self.user(owner), name, whole, is_public)
+
+    def add_vm_template(
+        self, name: str, text: str, owner: str = "oneadmin", is_public: bool = True
+    ) -> VmTemplate:
+        """A VM template, given in template syntax."""
+        with self._world.moment():
+            cloud = self._world.store
+            return seeds.add_vm_template(cloud, self.user(owner), name, text, is_public)
+
+    def vm_template(self, template_id: int) -> VmTemplate:
+        """A VM template; OneError if there is none."""
+        with self._world.moment():
+            return self._world.store.vm_templates.get(template_id)
+
+    def set_vm_template(self, template_id: int, text: str) -> None:
+        """Gives a VM template other attributes."""
+        with self._world.moment():
+            self._world.store.vm_templates.get(template_id).template = parse(text)
+
+    def set_user_template(self, vm_id: int, text: str) -> None:
+        """Puts attributes into a VM's user template, as the VM itself may do (``READY="YES"``)."""
+        with self._world.moment():
+            vm = self._world.store.vms.get(vm_id)
+            vm.user_template = vm.user_template.merged(parse(text))
+            vm.changed()
+            self._world.user_template_changed(vm)
+
+    def put_vm(self, vm_id: int, state: str) -> None:
+        """Puts a VM where an accident would: POWEROFF, UNKNOWN, BOOT_FAILURE, DONE …"""
+        with self._world.moment():
+            vm = self._world.store.vms.get(vm_id)
+            if state in lifecycle.LcmState.__members__:
+                to = lifecycle.VmState.ACTIVE, lifecycle.LcmState[state]
+            else:
+                to = lifecycle.VmState[state], lifecycle.LcmState.LCM_INIT
+            if to != position_of(vm):
+                self._world.vms.enter(vm, to)
+
+    def set_hosts(self, count: int, cpu_percent: int = 800, memory_kb: int = 16_777_216) -> None:
+        """Other hosts instead of those there are; only while no VM runs."""
+        with self._world.moment():
+            self._world.store.hosts = [
+                Host(i, f"host{i:02}", cpu_percent, memory_kb) for i in range(count)
+            ]

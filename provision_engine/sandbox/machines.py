@@ -1,0 +1,246 @@
+"""Making a VM from a VM template and what the caller adds (one.template.instantiate)."""
+
+from __future__ import annotations
+
+import uuid
+
+from provision_engine.sandbox import errors
+from provision_engine.sandbox.errors import OneError
+from provision_engine.sandbox.lifecycle import PENDING, Lifecycle, footprint
+from provision_engine.sandbox.store import ScheduledAction, Store, User, Vm, VmTemplate
+from provision_engine.sandbox.template import Template, Value
+
+# These belong to the machine; everything else is the users' (scenario create-faas).
+_MACHINE_ATTRIBUTES = frozenset(
+    "CONTEXT CPU CPU_MODEL DISK EMULATOR FEATURES GRAPHICS INPUT MEMORY MEMORY_MAX"
+    " MEMORY_RESIZE_MODE MEMORY_SLOTS NIC NIC_ALIAS NIC_DEFAULT NUMA_NODE OS PCI RAW SNAPSHOT"
+    " SPICE_OPTIONS TOPOLOGY VCPU VCPU_MAX VIDEO VMGROUP TPM".split()
+)
+IMAGE_NAME, NETWORK_NAME, OWNER_NAME = "img", "net", "oneadmin"
+IMAGE_SIZE_MB = 1024
+ONEGATE_ENDPOINT = "http://127.0.0.1:5030"
+_CONTEXT_ADDRESS_NAMES = (
+    "DNS EXTERNAL GATEWAY IP IP6 IP6_GATEWAY IP6_METHOD IP6_METRIC IP6_PREFIX_LENGTH IP6_ULA MAC"
+    " MASK METHOD METRIC MTU NETWORK SEARCH_DOMAIN VLAN_ID VROUTER_IP VROUTER_IP6"
+    " VROUTER_MANAGEMENT"
+).split()
+_RULES = [
+    {
+        "PROTOCOL": "ALL",
+        "RULE_TYPE": direction,
+        "SECURITY_GROUP_ID": "0",
+        "SECURITY_GROUP_NAME": "default",
+    }
+    for direction in ("OUTBOUND", "INBOUND")
+]
+
+
+def image_attributes(store: Store) -> dict[str, str]:
+    """What the image `img` adds to a disk."""
+    return dict(
+        ALLOW_ORPHANS="NO", CLONE="YES", CLONE_TARGET="SYSTEM", CLUSTER_ID="0",
+        DATASTORE="default", DATASTORE_ID="1", DEV_PREFIX="sd", DISK_SNAPSHOT_TOTAL_SIZE="0",
+        DISK_TYPE="FILE", DRIVER="dummy_format", FORMAT="dummy_format", IMAGE=IMAGE_NAME,
+        IMAGE_ID="0", IMAGE_STATE="1", LN_TARGET="NONE", ORIGINAL_SIZE=str(IMAGE_SIZE_MB),
+        READONLY="NO", SAVE="NO", SIZE=str(IMAGE_SIZE_MB), SOURCE="dummy_path", TM_MAD="dummy",
+        TYPE="FILE",
+    ) | dict(store.release.disk_extra)  # fmt: skip
+
+
+def extended(store: Store, template: Template) -> Template:
+    """A VM template with what its images and networks add (scenario vm-templates)."""
+    full = template.copy()
+    for number, disk in enumerate(full.vectors("DISK")):
+        if disk.get("IMAGE") == IMAGE_NAME:
+            disk |= image_attributes(store) | disk | {"DISK_ID": str(number)}
+    for nic in full.vectors("NIC"):
+        if nic.get("NETWORK") == NETWORK_NAME:
+            nic["NETWORK_ID"] = str(store.release.network_id)
+    return full
+
+
+class Machines:
+    """Makes VMs."""
+
+    def __init__(self, store: Store, lifecycle: Lifecycle) -> None:
+        self._store = store
+        self._lifecycle = lifecycle
+
+    def create(
+        self, user: User, source: VmTemplate, extra: Template, name: str = "", on_hold: bool = False
+    ) -> Vm:
+        """A VM in PENDING. OneError if a size is no number or the user's quota is used up."""
+        merged = source.template.merged(extra)
+        cpu, memory_mb, vcpu = _sizes(merged)
+        wanted = {"VMS": 1.0, "CPU": cpu, "MEMORY": float(memory_mb)}
+        user.quotas.check(user.id, wanted | {f"RUNNING_{n}": a for n, a in wanted.items()})
+        disks = [self._disk(user, d, i) for i, d in enumerate(merged.vectors("DISK"))]
+        self._check_networks(user, merged)
+        vm_id = self._store.vms.new_id()
+        vm = Vm(
+            vm_id, user.id, user.gid, user.name, user.group_name, name or f"one-{vm_id}",
+            stime=self._store.agenda.seconds(), cpu=cpu, memory_mb=memory_mb, vcpu=vcpu,
+        )  # fmt: skip
+        self._fill(vm, source, merged, disks)
+        return self._bring_to_life(vm, merged, on_hold)
+
+    def _bring_to_life(self, vm: Vm, merged: Template, on_hold: bool) -> Vm:
+        quotas = self._store.users[vm.uid].quotas
+        quotas.take(footprint(vm))
+        quotas.leases_used += len(vm.template.vectors("NIC"))
+        quotas.image_used += 1
+        self._store.vms.add(vm)
+        self._store.live_vms[vm.id] = vm
+        for action in merged.vectors("SCHED_ACTION"):
+            self.schedule_action(vm, action)
+        self._lifecycle.enter(vm, PENDING)
+        if on_hold:
+            self._lifecycle.act(vm, "hold", self._store.users[vm.uid], -1)
+        return vm
+
+    def _fill(
+        self, vm: Vm, source: VmTemplate, merged: Template, disks: list[dict[str, str]]
+    ) -> None:
+        machine: list[tuple[str, Value]] = []
+        for name, value in merged.items:
+            if name in _MACHINE_ATTRIBUTES - {"DISK", "NIC", "CONTEXT"}:
+                machine.append((name, value))
+            elif name not in _MACHINE_ATTRIBUTES | {"SCHED_ACTION", "NAME"}:
+                vm.user_template.items.append((name, value))
+        everywhere = '("CLUSTERS/ID" @> 0)'
+        machine += [
+            ("AUTOMATIC_DS_REQUIREMENTS", everywhere),
+            ("AUTOMATIC_NIC_REQUIREMENTS", everywhere),
+            ("AUTOMATIC_REQUIREMENTS", self._store.release.automatic_requirements),
+            ("CREATED_BY", str(vm.uid)),
+            ("TEMPLATE_ID", str(source.id)),
+            ("VMID", str(vm.id)),
+            *[("DISK", disk) for disk in disks],
+        ]
+        vm.template = Template(machine)
+        self._add_identity(vm)
+        nics = [self._nic(vm, nic, i) for i, nic in enumerate(merged.vectors("NIC"))]
+        context = merged.get("CONTEXT")
+        if isinstance(context, dict):
+            vm.template.set("CONTEXT", self._context(vm, context, nics, len(disks)))
+
+    def _add_identity(self, vm: Vm) -> None:
+        given = vm.template.get("OS")
+        os = dict(given) if isinstance(given, dict) else {}
+        os.setdefault("UUID", str(uuid.uuid5(uuid.NAMESPACE_OID, f"vm-{vm.id}")))
+        vm.template.set("OS", os)
+
+    def _disk(self, user: User, disk: dict[str, str], number: int) -> dict[str, str]:
+        full = dict(disk)
+        if "IMAGE" in disk or "IMAGE_ID" in disk:
+            if disk.get("IMAGE", IMAGE_NAME) != IMAGE_NAME or disk.get("IMAGE_ID", "0") != "0":
+                wanted = disk.get("IMAGE", disk.get("IMAGE_ID"))
+                raise _allocation(
+                    f"User {user.id} does not own an image with name: {wanted} ."
+                    " Set IMAGE_UNAME or IMAGE_UID of owner in DISK."
+                )
+            full = image_attributes(self._store) | disk | {"IMAGE_STATE": "2"}
+        full |= {"DISK_ID": str(number), "TARGET": f"sd{chr(ord('a') + number % 26)}"}
+        return full
+
+    def _check_networks(self, user: User, merged: Template) -> None:
+        for nic in merged.vectors("NIC"):
+            if nic.get("NETWORK", NETWORK_NAME) != NETWORK_NAME:
+                raise _allocation(
+                    f"User {user.id} does not own a network with name: {nic['NETWORK']} ."
+                    " Set NETWORK_UNAME or NETWORK_UID of owner in NIC."
+                )
+
+    def _nic(self, vm: Vm, asked: dict[str, str], number: int) -> dict[str, str]:
+        lease = self._lease()
+        octets = (10, 0, lease >> 8, lease & 255)
+        nic = dict(
+            AR_ID="0", BRIDGE="br0", BRIDGE_TYPE="linux", CLUSTER_ID="0", NAME=f"NIC{number}",
+            IP=".".join(str(o) for o in octets),
+            MAC="02:00:" + ":".join(f"{o:02x}" for o in octets),
+            NETWORK=NETWORK_NAME, NETWORK_ID=str(self._store.release.network_id),
+            NIC_ID=str(number), SECURITY_GROUPS="0", TARGET=f"one-{vm.id}-{number}",
+            VN_MAD="dummy",
+        )  # fmt: skip
+        nic = asked | nic
+        vm.template.items.append(("NIC", nic))
+        if number == 0:
+            vm.template.items += [("SECURITY_GROUP_RULE", dict(rule)) for rule in _RULES]
+        return nic
+
+    def _lease(self) -> int:
+        taken = self._store.addresses
+        lease = self._store.last_address + 1 if self._store.release.addresses_only_grow else 1
+        while lease in taken:
+            lease += 1
+        taken.add(lease)
+        self._store.last_address = lease
+        return lease
+
+    def _context(
+        self, vm: Vm, asked: dict[str, str], nics: list[dict[str, str]], disk_count: int
+    ) -> dict[str, str]:
+        context = dict(asked)
+        if asked.get("NETWORK", "").upper() == "YES":
+            for number, nic in enumerate(nics):
+                names = {f"ETH{number}_{name}": nic.get(name, "") for name in _CONTEXT_ADDRESS_NAMES}
+                extra = {n.replace("ETH0", f"ETH{number}"): "" for n in self._extra_names()}
+                context |= names | extra | {f"ETH{number}_NETWORK": ""}
+        if asked.get("TOKEN", "").upper() == "YES":
+            context["ONEGATE_ENDPOINT"] = ONEGATE_ENDPOINT
+        return context | {"DISK_ID": str(disk_count), "TARGET": "hda", "VMID": str(vm.id)}
+
+    def _extra_names(self) -> tuple[str, ...]:
+        return self._store.release.context_extra
+
+    def schedule_action(self, vm: Vm, asked: dict[str, str]) -> ScheduledAction:
+        """Adds a scheduled action; ``+SECONDS`` counts from the VM's birth (lease-renewal)."""
+        action_id = self._store.next_scheduled_id
+        self._store.next_scheduled_id += 1
+        action = ScheduledAction(
+            action_id, vm.id, asked.get("ACTION", ""), action_time(vm, asked.get("TIME", "0"))
+        )
+        vm.scheduled[action_id] = action
+        vm.scheduled_ids.append(action_id)
+        self.plan(action)
+        vm.changed()
+        return action
+
+    def plan(self, action: ScheduledAction) -> None:
+        """Puts a scheduled action onto the agenda."""
+        late = self._store.timings.sched_action_seconds
+        self._store.agenda.put_at(action.time + late, "action", action.vm_id, action.id)
+
+
+def action_time(vm: Vm, text: str) -> int:
+    """When a scheduled action is due, in seconds since the epoch; 0x2000 if that is no time."""
+    try:
+        return vm.stime + int(text) if text.startswith("+") else int(text)
+    except ValueError:
+        raise OneError(errors.INTERNAL, f"Wrong TIME value: {text}") from None
+
+
+def _allocation(message: str) -> OneError:
+    return OneError(
+        errors.ALLOCATE, f"Error allocating a new virtual machine template. {message}"
+    )
+
+
+def _sizes(merged: Template) -> tuple[float, int, int]:
+    memory = _whole(merged, "MEMORY", None)
+    try:
+        cpu = float(merged.text("CPU") or "")
+    except ValueError:
+        cpu = 0.0
+    if cpu <= 0:
+        raise _allocation("CPU attribute must be a positive float or integer value.")
+    return cpu, memory, _whole(merged, "VCPU", 1)
+
+
+def _whole(merged: Template, name: str, default: int | None) -> int:
+    text = merged.text(name)
+    if text is None and default is not None:
+        return default
+    if text is None or not text.strip().isdigit() or int(text) <= 0:
+        raise _allocation(f"{name} attribute must be a positive integer value.")
+    return int(text)

@@ -1,0 +1,73 @@
+"""How much a user may have, and has. Source: scenarios quota-exceeded, vm-user-template-update."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from provision_engine.sandbox import errors, xml
+from provision_engine.sandbox.errors import OneError
+
+METRICS = (
+    "VMS", "CPU", "MEMORY", "SYSTEM_DISK_SIZE", "RUNNING_VMS", "RUNNING_CPU", "RUNNING_MEMORY",
+)  # fmt: skip
+_PCI_METRICS = ("PCI_DEV", "PCI_NIC", "RUNNING_PCI_DEV", "RUNNING_PCI_NIC")
+UNLIMITED = -1.0
+
+
+def number(value: float) -> str:
+    """A number as oned writes it: no more digits than needed."""
+    return f"{value:g}" if value < 1e6 else str(int(value))
+
+
+@dataclass
+class Quotas:
+    """Limits and use, by metric; -1 means without limit."""
+
+    limits: dict[str, float] = field(default_factory=dict)
+    used: dict[str, float] = field(default_factory=dict)
+    leases_used: int = 0
+    image_used: int = 0
+
+    def set_limits(self, limits: dict[str, str]) -> None:
+        """Takes the limits of one.user.quota; ValueError if one is no number."""
+        self.limits |= {name: float(value) for name, value in limits.items() if name in METRICS}
+
+    def check(self, user_id: int, wanted: dict[str, float]) -> None:
+        """0x0200 if what is wanted in addition goes beyond a limit."""
+        for metric in METRICS:
+            limit = self.limits.get(metric, UNLIMITED)
+            total = self.used.get(metric, 0.0) + wanted.get(metric, 0.0)
+            if limit != UNLIMITED and wanted.get(metric, 0.0) > 0 and total > limit:
+                raise OneError(
+                    errors.AUTHORIZATION,
+                    f"User [{user_id}] : user [{user_id}] limit of {number(limit)} reached"
+                    f" for {metric} quota in VM.",
+                )
+
+    def take(self, amounts: dict[str, float]) -> None:
+        """Books what is used in addition (or given back, with negative numbers)."""
+        for metric, amount in amounts.items():
+            self.used[metric] = self.used.get(metric, 0.0) + amount
+
+    def to_xml(self, network_id: int, has_pci: bool) -> str:
+        """The quota elements of one.user.info: empty until there is a limit or a VM."""
+        if not self.limits and not self.used:
+            return (
+                "<DATASTORE_QUOTA></DATASTORE_QUOTA><NETWORK_QUOTA></NETWORK_QUOTA>"
+                "<VM_QUOTA></VM_QUOTA><IMAGE_QUOTA></IMAGE_QUOTA>"
+            )
+        network = {"ID": network_id, "LEASES": -1, "LEASES_USED": self.leases_used}
+        image = {"ID": 0, "RVMS": -1, "RVMS_USED": self.image_used}
+        return (
+            "<DATASTORE_QUOTA></DATASTORE_QUOTA>"
+            f"<NETWORK_QUOTA>{xml.vector('NETWORK', network)}</NETWORK_QUOTA>"
+            f"<VM_QUOTA>{xml.vector('VM', self._vm_members(has_pci))}</VM_QUOTA>"
+            f"<IMAGE_QUOTA>{xml.vector('IMAGE', image)}</IMAGE_QUOTA>"
+        )
+
+    def _vm_members(self, has_pci: bool) -> dict[str, object]:
+        members: dict[str, object] = {}
+        for metric in (*METRICS, *(_PCI_METRICS if has_pci else ())):
+            members[metric] = number(self.limits.get(metric, UNLIMITED))
+            members[f"{metric}_USED"] = number(self.used.get(metric, 0.0))
+        return members

@@ -1,0 +1,97 @@
+"""The two dialects of OpenNebula, as a table: everything that differs between 6.x and 7.x."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class Release:
+    """One release and its habits. Source: the two recordings, compared scenario by scenario."""
+
+    version: str
+    role_template_key: str
+    """The member of a role that names its VM template."""
+    role_contents_key: str
+    """The member of a role's merge that holds its own VM attributes."""
+    contents_are_object: bool
+    """Are those attributes a JSON object (else a text in template syntax)?"""
+    role_has_type: bool
+    merges_roles_by_name: bool
+    """Else by position, which even renames a role (scenario instantiate-errors)."""
+    first_flow_template_id: int
+    registration_epoch_seconds: int
+    network_id: int
+    automatic_requirements: str
+    disk_extra: tuple[tuple[str, str], ...]
+    context_extra: tuple[str, ...]
+    history_has_plan: bool
+    resize_makes_history: bool
+    """Does a resize close the history record, as a resize of a disk always does?"""
+    addresses_only_grow: bool
+    """Is the address after the last one leased (else the lowest free one)?"""
+    diskresize_answers_vm: bool
+    """Is the answer the id of the VM (else of the disk)?"""
+    sched_action_has_warning: bool
+    scheduled_has_request_id: bool
+    """Does the history of a VM ended by a scheduled action name a request?"""
+    quota_has_pci: bool
+    errors_are_json: bool
+    strips_substituted: bool
+    """Is a value in which ``${NAME}`` was substituted stripped of blanks at its ends?"""
+
+
+_SIX = Release(
+    version="6.8.0",
+    role_template_key="vm_template",
+    role_contents_key="vm_template_contents",
+    contents_are_object=False,
+    role_has_type=False,
+    merges_roles_by_name=False,
+    first_flow_template_id=0,
+    registration_epoch_seconds=1795479905,
+    network_id=1,
+    automatic_requirements="(CLUSTER_ID = 0) & !(PUBLIC_CLOUD = YES) & !(PIN_POLICY = PINNED)",
+    disk_extra=(),
+    context_extra=(),
+    history_has_plan=False,
+    resize_makes_history=False,
+    addresses_only_grow=False,
+    diskresize_answers_vm=False,
+    sched_action_has_warning=False,
+    scheduled_has_request_id=False,
+    quota_has_pci=False,
+    errors_are_json=False,
+    strips_substituted=False,
+)
+_SEVEN = Release(
+    version="7.4.0",
+    role_template_key="template_id",
+    role_contents_key="template_contents",
+    contents_are_object=True,
+    role_has_type=True,
+    merges_roles_by_name=True,
+    first_flow_template_id=6,
+    registration_epoch_seconds=1795485728,
+    network_id=0,
+    automatic_requirements="(CLUSTER_ID = 0) & !(PIN_POLICY = PINNED)",
+    disk_extra=(("PERSISTENT_SNAPSHOTS", "YES"),),
+    context_extra=("ETH0_ROUTES",),
+    history_has_plan=True,
+    resize_makes_history=True,
+    addresses_only_grow=True,
+    diskresize_answers_vm=True,
+    sched_action_has_warning=True,
+    scheduled_has_request_id=True,
+    quota_has_pci=True,
+    errors_are_json=True,
+    strips_substituted=True,
+)
+
+
+def release(version: str) -> Release:
+    """The habits of a version; ValueError if it is neither a 6.x nor a 7.x."""
+    for base in (_SIX, _SEVEN):
+        if version.split(".")[0] == base.version.split(".")[0]:
+            return replace(base, version=version)
+    raise ValueError(f"release: {version!r} is not known, allowed are 6.x.y and 7.x.y")

@@ -1,0 +1,146 @@
+"""VMs and users as XML. VMs are rendered once and kept until they change."""
+
+from __future__ import annotations
+
+from provision_engine.sandbox import xml
+from provision_engine.sandbox.store import History, Store, User, Vm
+from provision_engine.sandbox.template import Template
+
+_SHORT_DISK = (
+    "DISK_ID", "DATASTORE", "DATASTORE_ID", "IMAGE", "IMAGE_ID", "SIZE", "TYPE", "CLONE",
+    "CLONE_TARGET", "LN_TARGET", "DISK_SNAPSHOT_TOTAL_SIZE",
+)  # fmt: skip
+_SHORT_NIC = ("IP", "MAC", "NETWORK", "NETWORK_ID", "NIC_ID", "SECURITY_GROUPS")
+_SHORT_USER_TEMPLATE = ("ERROR", "LABELS", "SCHED_MESSAGE", "SCHED_RANK", "SCHED_REQUIREMENTS")
+_EMPTY_QUOTAS = (
+    "<DATASTORE_QUOTA></DATASTORE_QUOTA><NETWORK_QUOTA></NETWORK_QUOTA>"
+    "<VM_QUOTA></VM_QUOTA><IMAGE_QUOTA></IMAGE_QUOTA>"
+)
+
+
+def vm(store: Store, machine: Vm) -> str:
+    """As one.vm.info answers it."""
+    if machine.rendered is None:
+        machine.rendered = _vm(store, machine)
+    return machine.rendered
+
+
+def vm_short(machine: Vm) -> str:
+    """As one.vmpool.info answers it for each VM."""
+    if machine.rendered_short is None:
+        machine.rendered_short = _vm_short(machine)
+    return machine.rendered_short
+
+
+def _vm(store: Store, machine: Vm) -> str:
+    ids = "".join([xml.plain("ID", i) for i in machine.scheduled_ids])
+    template = machine.template.to_xml()
+    actions = "".join([_scheduled(store, machine, i) for i in sorted(machine.scheduled)])
+    if actions:
+        template = template.removesuffix("</TEMPLATE>") + actions + "</TEMPLATE>"
+    return (
+        f"<VM>{machine.head_xml()}{_vm_states(machine, with_previous=True)}"
+        f"<MONITORING></MONITORING><SCHED_ACTIONS>{ids}</SCHED_ACTIONS>{template}"
+        f"{machine.user_template.to_xml('USER_TEMPLATE')}"
+        f"{_records([_record(store, machine, h) for h in machine.history])}"
+        "<BACKUPS><BACKUP_CONFIG/><BACKUP_IDS></BACKUP_IDS></BACKUPS></VM>"
+    )
+
+
+def _vm_states(machine: Vm, with_previous: bool) -> str:
+    states = [("LAST_POLL", 0), ("STATE", machine.state), ("LCM_STATE", machine.lcm_state)]
+    if with_previous:
+        states += [("PREV_STATE", machine.state), ("PREV_LCM_STATE", machine.lcm_state)]
+    states += [("RESCHED", machine.resched), ("STIME", machine.stime), ("ETIME", machine.etime)]
+    return xml.plains(states) + xml.plain("DEPLOY_ID", xml.escape(machine.deploy_id))
+
+
+def _records(records: list[str]) -> str:
+    if not records:
+        return "<HISTORY_RECORDS/>"
+    return f"<HISTORY_RECORDS>{''.join(records)}</HISTORY_RECORDS>"
+
+
+def _record(store: Store, machine: Vm, record: History) -> str:
+    plan = (("PLAN_ID", -1), ("ACTION_ID", record.plan_action_id))
+    times = (
+        ("PSTIME", record.pstime), ("PETIME", record.petime),
+        ("RSTIME", record.rstime), ("RETIME", record.retime),
+        ("ESTIME", record.estime), ("EETIME", record.eetime),
+        ("ACTION", record.action), ("UID", record.uid), ("GID", record.gid),
+        ("REQUEST_ID", record.request_id),
+    )  # fmt: skip
+    return (
+        "<HISTORY>"
+        + xml.plains((("OID", machine.id), ("SEQ", record.seq), ("HOSTNAME", record.hostname)))
+        + xml.plains((("HID", record.host_id), ("CID", 0)))
+        + xml.plains((("STIME", record.stime), ("ETIME", record.etime)))
+        + "<VM_MAD><![CDATA[dummy]]></VM_MAD><TM_MAD><![CDATA[dummy]]></TM_MAD><DS_ID>0</DS_ID>"
+        + (xml.plains(plan) if store.release.history_has_plan else "")
+        + xml.plains(times)
+        + "</HISTORY>"
+    )
+
+
+def _scheduled(store: Store, machine: Vm, action_id: int) -> str:
+    action = machine.scheduled[action_id]
+    members: list[tuple[str, object]] = [
+        ("ID", action.id), ("PARENT_ID", machine.id), ("TYPE", "VM"),
+        ("ACTION", xml.escape(action.action)), ("ARGS", ""), ("TIME", action.time),
+        ("REPEAT", -1), ("DAYS", ""), ("END_TYPE", -1), ("END_VALUE", -1), ("DONE", -1),
+        ("MESSAGE", ""),
+    ]  # fmt: skip
+    if store.release.sched_action_has_warning:
+        members.append(("WARNING", 0))
+    return f"<SCHED_ACTION>{xml.plains(members)}</SCHED_ACTION>"
+
+
+def _vm_short(machine: Vm) -> str:
+    head = (
+        ("ID", machine.id), ("UID", machine.uid), ("GID", machine.gid),
+        ("UNAME", xml.escape(machine.uname)), ("GNAME", xml.escape(machine.gname)),
+        ("NAME", xml.escape(machine.name)),
+    )  # fmt: skip
+    size = (("CPU", f"{machine.cpu:g}"), ("MEMORY", machine.memory_mb), ("VCPU", machine.vcpu))
+    disks = [_some("DISK", d, _SHORT_DISK) for d in machine.template.vectors("DISK")]
+    nics = [_some("NIC", n, _SHORT_NIC) for n in machine.template.vectors("NIC")]
+    chosen = [i for i in machine.user_template.items if i[0] in _SHORT_USER_TEMPLATE]
+    return (
+        f"<VM>{xml.plains(head)}{_vm_states(machine, with_previous=False)}"
+        f"<TEMPLATE>{xml.plains(size)}{''.join(disks)}{''.join(nics)}</TEMPLATE><MONITORING/>"
+        f"{Template(chosen).to_xml('USER_TEMPLATE')}"
+        f"{_records([_short_record(machine, h) for h in machine.history[-1:]])}</VM>"
+    )
+
+
+def _some(name: str, members: dict[str, str], wanted: tuple[str, ...]) -> str:
+    inner = "".join([xml.cdata(key, members[key]) for key in wanted if key in members])
+    return f"<{name}>{inner}</{name}>"
+
+
+def _short_record(machine: Vm, record: History) -> str:
+    return (
+        "<HISTORY>"
+        + xml.plains((("OID", machine.id), ("SEQ", record.seq)))
+        + xml.cdata("HOSTNAME", record.hostname)
+        + xml.plains((("HID", record.host_id), ("CID", 0), ("DS_ID", 0)))
+        + xml.cdata("VM_MAD", "dummy")
+        + xml.cdata("TM_MAD", "dummy")
+        + xml.cdata("ACTION", record.action)
+        + "</HISTORY>"
+    )
+
+
+def user(store: Store, person: User) -> str:
+    """As one.user.info answers it."""
+    quotas = person.quotas.to_xml(store.release.network_id, store.release.quota_has_pci)
+    return (
+        "<USER>"
+        + xml.plains((("ID", person.id), ("GID", person.gid)))
+        + f"<GROUPS><ID>{person.gid}</ID></GROUPS>"
+        + xml.plains((("GNAME", person.group_name), ("NAME", xml.escape(person.name))))
+        + xml.cdata("PASSWORD", person.password_hash())
+        + xml.cdata("AUTH_DRIVER", "core")
+        + f"<ENABLED>1</ENABLED>{person.template.to_xml()}{quotas}"
+        + f"<DEFAULT_USER_QUOTAS>{_EMPTY_QUOTAS}</DEFAULT_USER_QUOTAS></USER>"
+    )

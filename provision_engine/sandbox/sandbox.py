@@ -1,0 +1,251 @@
+"""The sandbox as a whole: two servers in front of one world, with faults and delays between."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from types import TracebackType
+from typing import NamedTuple
+
+from provision_engine.sandbox import oned, oneflow, rpc
+from provision_engine.sandbox.clock import Clock
+from provision_engine.sandbox.errors import RpcFault
+from provision_engine.sandbox.faults import Fault, Faults
+from provision_engine.sandbox.inspection import Inspection
+from provision_engine.sandbox.latency import Latency
+from provision_engine.sandbox.server import ADDRESS, HttpRequest, HttpResponse, HttpServer
+from provision_engine.sandbox.timings import Timings
+from provision_engine.sandbox.world import World
+
+MAXIMUM_CALLS_KEPT = 1_000_000
+_XML = "text/xml; charset=utf-8"
+_GARBAGE = b"\x00\xffthis is neither XML-RPC nor JSON <<<{{{"
+_LOOK_SECONDS = 0.05
+
+
+class CallRecord(NamedTuple):
+    """One call that reached the sandbox."""
+
+    backend: str
+    """`oned` or `oneflow`."""
+    method: str
+    """`one.vm.info` or `POST`."""
+    path: str
+    user: str
+    number: int
+    """The how manieth call of this backend and method it is, from 1."""
+
+
+OnCall = Callable[[CallRecord, str], None]
+"""Called with "before" and "after" around each call; after its effect, before its answer."""
+
+
+class Sandbox:
+    """An OpenNebula of a release on two ports of 127.0.0.1 (port 0 takes any free one).
+
+    To be used in a `with`, or with `start` and `stop`. OSError if a port is taken.
+    """
+
+    def __init__(
+        self,
+        release: str = "7.4.0",
+        oned_port: int = 0,
+        oneflow_port: int = 0,
+        timings: Timings | None = None,
+        latency: str | None = None,
+        clock: Clock | None = None,
+        hosts: int = 100,
+    ) -> None:
+        self.faults = Faults()
+        self.faults.on_refuse = self._refuse
+        self.latency = Latency(latency)
+        self.on_call: OnCall | None = None
+        self._release, self._hosts = release, hosts
+        self._clock = clock or Clock()
+        self.world = World(release, self._clock, timings, self.faults.drivers, hosts)
+        self._calls: deque[CallRecord] = deque(maxlen=MAXIMUM_CALLS_KEPT)
+        self._counts: Counter[tuple[str, str]] = Counter()
+        self._ports = {"oned": oned_port, "oneflow": oneflow_port}
+        self._handlers = {"oned": self._answer_oned, "oneflow": self._answer_oneflow}
+        self._servers: dict[str, HttpServer] = {}
+        self._stopping = False
+
+    # ---- life ----------------------------------------------------------------------------------
+
+    def start(self) -> Sandbox:
+        """Opens both ports."""
+        self._stopping = False
+        try:
+            for name, handler in self._handlers.items():
+                self._servers[name] = HttpServer(self._ports[name], handler, name)
+        except OSError:
+            self.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """Closes the ports and every connection and waits for the threads."""
+        self._stopping = True
+        self.faults.clear()
+        for server in self._servers.values():
+            server.close()
+        for server in self._servers.values():
+            server.join()
+
+    def __enter__(self) -> Sandbox:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def restart(self, keep_state: bool = True, down_seconds: float = 0.0) -> None:
+        """Goes down and comes back on the same ports, with its state or as on the first day."""
+        for server in self._servers.values():
+            server.close()
+        if down_seconds:
+            time.sleep(down_seconds)
+        if not keep_state:
+            timings = self.world.store.timings
+            self.world = World(
+                self._release, self._clock, timings, self.faults.drivers, self._hosts
+            )
+        for server in self._servers.values():
+            server.listen()
+
+    def _refuse(self, backend: str, is_on: bool) -> None:
+        server = self._servers.get(backend)
+        if server is not None and is_on:
+            server.close()
+        elif server is not None and not self._stopping:
+            server.listen()
+
+    # ---- what tests look at ----------------------------------------------------------------------
+
+    @property
+    def oned_url(self) -> str:
+        """Where oned's XML-RPC answers."""
+        return f"http://{ADDRESS}:{self._servers['oned'].port}/RPC2"
+
+    @property
+    def oneflow_url(self) -> str:
+        """Where oneflow answers."""
+        return f"http://{ADDRESS}:{self._servers['oneflow'].port}"
+
+    @property
+    def store(self) -> Inspection:
+        """Direct looks at what the sandbox holds, and set-up."""
+        return Inspection(self.world)
+
+    @property
+    def timings(self) -> Timings:
+        """How long things take from now on; may be set."""
+        return self.world.store.timings
+
+    @timings.setter
+    def timings(self, timings: Timings) -> None:
+        self.world.store.timings = timings
+
+    @property
+    def calls(self) -> list[CallRecord]:
+        """The calls so far, in order."""
+        return list(self._calls)
+
+    def clear_calls(self) -> None:
+        """Forgets the calls so far, and counts anew."""
+        self._calls.clear()
+        self._counts.clear()
+
+    @property
+    def connections(self) -> dict[str, int]:
+        """How many TCP connections each service has accepted since the start."""
+        return {name: server.accepted for name, server in self._servers.items()}
+
+    # ---- answering -------------------------------------------------------------------------------
+
+    def _answer_oned(self, request: HttpRequest) -> HttpResponse | None:
+        try:
+            method, parameters = rpc.read(request.body)
+        except RpcFault as error:
+            return self._through("oned", "-", request, "", lambda: rpc.fault(error))
+        session = str(parameters[0]) if parameters else ""
+        user = session.partition(":")[0]
+        return self._through(
+            "oned", method, request, user, lambda: self._call_oned(method, parameters)
+        )
+
+    def _call_oned(self, method: str, parameters: list[oned.Parameter]) -> bytes:
+        with self.world.moment():
+            try:
+                return rpc.result(oned.call(self.world, method, parameters))
+            except RpcFault as error:
+                return rpc.fault(error)
+
+    def _answer_oneflow(self, request: HttpRequest) -> HttpResponse | None:
+        authorization = request.headers.get("authorization")
+        return self._through(
+            "oneflow",
+            request.method,
+            request,
+            oneflow.user_name(authorization),
+            lambda: self._call_oneflow(request, authorization),
+        )
+
+    def _call_oneflow(self, request: HttpRequest, authorization: str | None) -> HttpResponse:
+        with self.world.moment():
+            answer = oneflow.answer(
+                self.world, request.method, request.path, authorization, request.body
+            )
+        return HttpResponse(answer.status, answer.body.encode(), answer.content_type)
+
+    def _through(
+        self,
+        backend: str,
+        method: str,
+        request: HttpRequest,
+        user: str,
+        effect: Callable[[], bytes | HttpResponse],
+    ) -> HttpResponse | None:
+        """Counts a call, lets faults strike, waits as long as the real one would, and answers."""
+        line = method if backend == "oned" else f"{method} {request.path}"
+        key = backend, method
+        self._counts[key] += 1
+        record = CallRecord(backend, method, request.path, user, self._counts[key])
+        self._calls.append(record)
+        if self.on_call is not None:
+            self.on_call(record, "before")
+        fault = self.faults.striking(backend, line)
+        if fault is not None and fault.kind in _INSTEAD:
+            return _INSTEAD[fault.kind](self, fault)
+        delay = self.latency.seconds(backend, line)
+        if fault is not None and fault.kind == "slow":
+            delay += fault.seconds
+        if delay:
+            time.sleep(delay)
+        made = effect()
+        response = made if isinstance(made, HttpResponse) else HttpResponse(200, made, _XML)
+        if self.on_call is not None:
+            self.on_call(record, "after")
+        return response._replace(cut=True) if fault and fault.kind == "cut" else response
+
+    def _hang(self, fault: Fault) -> None:
+        while self.faults.is_on(fault) and not self._stopping:
+            self.faults.changed.wait(_LOOK_SECONDS)
+
+    def _garbage(self, fault: Fault) -> HttpResponse:
+        return HttpResponse(200, _GARBAGE, "text/html")
+
+    def _error(self, fault: Fault) -> HttpResponse:
+        return HttpResponse(500, b"Internal Server Error", "text/plain")
+
+
+_INSTEAD: dict[str, Callable[[Sandbox, Fault], HttpResponse | None]] = {
+    "hang": Sandbox._hang,
+    "garbage": Sandbox._garbage,
+    "error": Sandbox._error,
+}

@@ -1,0 +1,105 @@
+"""What an installation of the recordings holds before anybody has done anything."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import Any
+
+from provision_engine.sandbox.services import compact
+from provision_engine.sandbox.store import PUBLIC, SERVICE_TEMPLATE, Store, User, VmTemplate
+from provision_engine.sandbox.template import Template, parse
+
+USERS = (
+    ("oneadmin", "opennebula", 0, 0),
+    ("devuser", "devpass", 1, 2),
+    ("other", "otherpass", 1, 3),
+)
+"""Name, password, group and id. Made up; only the sandbox knows them."""
+
+_VM_TEMPLATE = """
+CONTEXT=[NETWORK="YES",TOKEN="YES"]
+CPU="1"
+DISK=[IMAGE="img",IMAGE_UNAME="oneadmin"]
+MEMORY="128"
+NIC=[NETWORK="net",NETWORK_UNAME="oneadmin"]
+VCPU="1"
+"""
+VM_TEMPLATES = (("Function", True), ("Data", True), ("Denied", False))
+"""Name, and whether users may use it."""
+
+MISSING_VM_TEMPLATE = 999
+FLOW_TEMPLATES: tuple[tuple[str, tuple[tuple[str, int], ...]], ...] = (
+    ("Function", (("FAAS", 0),)),
+    ("Function-Data", (("FAAS", 0), ("DAAS", 1))),
+    ("DenyVMTemplate", (("FAAS", 2),)),
+    ("FAILED_DEPLOY", (("FAAS", MISSING_VM_TEMPLATE),)),
+    ("nature", (("FAAS", 0),)),
+    ("nature-s3", (("FAAS", 0), ("DAAS", 1))),
+)
+"""Name, and the roles with the VM template of each."""
+
+
+def sow(store: Store) -> None:
+    """Users, VM templates and flow templates, with the ids of the recordings."""
+    for name, password, gid, user_id in USERS:
+        user = store.add_user(name, password, gid, user_id)
+        user.template.set("TOKEN_PASSWORD", random.Random(user_id).randbytes(32).hex())
+    admin = store.users[0]
+    for name, is_public in VM_TEMPLATES:
+        add_vm_template(store, admin, name, _VM_TEMPLATE, is_public)
+    store.documents.next_id = store.release.first_flow_template_id
+    for name, roles in FLOW_TEMPLATES:
+        add_flow(store, admin, name, [role(store, n, i) for n, i in roles])
+
+
+def add_vm_template(store: Store, owner: User, name: str, text: str, is_public: bool) -> VmTemplate:
+    """A VM template, for everybody's use or only for its owner's."""
+    number = store.vm_templates.new_id()
+    made = VmTemplate(
+        number, owner.id, owner.gid, owner.name, owner.group_name, name,
+        template=parse(text), registration_time=int(time.time()),
+    )  # fmt: skip
+    if is_public:
+        made.permissions = list(PUBLIC)
+    return store.vm_templates.add(made)
+
+
+def add_flow(
+    store: Store, owner: User, name: str, roles: list[dict[str, Any]], is_public: bool = True
+) -> int:
+    """A flow template with these roles; its id."""
+    body = compact(flow_body(store, name, roles))
+    document = store.new_document(owner, SERVICE_TEMPLATE, name, Template([("BODY", body)]))
+    if is_public:
+        document.permissions = list(PUBLIC)
+        store.documents.permissions_changed(document)
+    return document.id
+
+
+def role(store: Store, name: str, vm_template_id: int) -> dict[str, Any]:
+    """A role as it stands in a flow template of that release."""
+    kind = {"type": "vm"} if store.release.role_has_type else {}
+    return {
+        "name": name,
+        **kind,
+        "cardinality": 1,
+        store.release.role_template_key: vm_template_id,
+        "min_vms": 1,
+        "cooldown": 5,
+        "elasticity_policies": [],
+        "scheduled_policies": [],
+    }
+
+
+def flow_body(store: Store, name: str, roles: list[dict[str, Any]]) -> dict[str, Any]:
+    """The body of a flow template."""
+    return {
+        "name": name,
+        "deployment": "straight",
+        "description": "",
+        "roles": roles,
+        "ready_status_gate": False,
+        "automatic_deletion": False,
+        "registration_time": store.agenda.seconds(),
+    }

@@ -1,0 +1,82 @@
+"""The whole OpenNebula behind the two services: pools, machinery and the steps of the agenda."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from provision_engine.sandbox import seeds
+from provision_engine.sandbox.clock import Clock
+from provision_engine.sandbox.errors import OneError
+from provision_engine.sandbox.faults import Drivers
+from provision_engine.sandbox.lifecycle import Lifecycle
+from provision_engine.sandbox.machines import Machines
+from provision_engine.sandbox.scheduler import Scheduler
+from provision_engine.sandbox.services import Services
+from provision_engine.sandbox.store import Store, Vm
+from provision_engine.sandbox.timings import Timings
+
+
+class World:
+    """Pools and machinery of one OpenNebula."""
+
+    def __init__(
+        self,
+        version: str,
+        clock: Clock | None = None,
+        timings: Timings | None = None,
+        drivers: Drivers | None = None,
+        hosts: int = 100,
+    ) -> None:
+        self.store = Store(version, clock, timings, hosts)
+        seeds.sow(self.store)
+        self.vms = Lifecycle(self.store, drivers or Drivers())
+        self.machines = Machines(self.store, self.vms)
+        self.services = Services(self.store, self.machines, self.vms)
+        self.scheduler = Scheduler(self.store, self.vms)
+        self.vms.watchers += [self.scheduler.watch, self.services.vm_changed]
+        self._steps: dict[str, Callable[..., None]] = {
+            "vm": self.vms.advance,
+            "schedule": self.scheduler.run,
+            "action": self._scheduled_action,
+            "service-nets": self.services.deploy_nets,
+            "service-deploy": self.services.deploy,
+            "service-watch": self.services.watch,
+            "service-failed": lambda service_id: self.services.watch(service_id, failures=True),
+            "service-gone": self.services.gone,
+        }
+
+    @contextmanager
+    def moment(self) -> Iterator[None]:
+        """Alone with the store, after everything due has happened."""
+        with self.store.guard:
+            self.catch_up()
+            yield
+
+    def catch_up(self) -> None:
+        """Lets everything happen whose time has come."""
+        agenda = self.store.agenda
+        try:
+            while (entry := agenda.take_due()) is not None:
+                self._steps[entry.step](*entry.ids)
+        finally:
+            agenda.rest()
+
+    def user_template_changed(self, vm: Vm) -> None:
+        """New requirements may fit a host, READY may open the gate of a service."""
+        self.store.agenda.put(0.0, "schedule")
+        self.services.vm_changed(vm)
+
+    def _scheduled_action(self, vm_id: int, action_id: int) -> None:
+        vm = self.store.vms.find(vm_id)
+        action = vm.scheduled.get(action_id) if vm else None
+        if vm is None or action is None or action.time > self.store.agenda.now():
+            return  # taken back or put off
+        del vm.scheduled[action_id]
+        vm.changed()
+        owner = self.store.users[vm.uid]
+        request = self.store.begin_request() if self.store.release.scheduled_has_request_id else -1
+        try:
+            self.vms.act(vm, action.action, owner, request)
+        except OneError as error:
+            vm.user_template.set("SCHED_MESSAGE", error.message)
