@@ -1,0 +1,142 @@
+"""Template syntax, held against what real installations stored."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support import recorded
+
+from provision_engine.cloud import template
+from provision_engine.cloud.objects import attributes, parse
+from provision_engine.cloud.template import render, why_not
+
+THROUGH = recorded("through_oneflow")
+SYNTAX = recorded("syntax")
+
+
+def location(contents: str | dict) -> str:
+    """GEOGRAPHIC_LOCATION as it was sent, without escapes."""
+    if isinstance(contents, dict):
+        return contents["DEVICE_INFO"]["GEOGRAPHIC_LOCATION"]
+    written = re.search(r'GEOGRAPHIC_LOCATION="(.*)"\]\nFLAVOURS', contents, re.S)
+    assert written
+    return written[1].replace('\\"', '"')
+
+
+def arrivals() -> dict[str, set[bool]]:
+    """Each text that was sent through oneflow, and whether it arrived unchanged."""
+    found: dict[str, set[bool]] = {}
+    for case in THROUGH:
+        sent = location(case["contents"])
+        found.setdefault(sent, set()).add(case["arrived"] == sent)
+    return found
+
+
+@pytest.mark.parametrize(("text", "arrived"), arrivals().items(), ids=lambda x: repr(x)[:40])
+def test_exactly_what_arrived_unchanged_on_both_releases_is_carried(
+    text: str, arrived: set[bool]
+) -> None:
+    assert (why_not(text) is None) is (arrived == {True})
+
+
+def recorded_lines() -> list[tuple[str, str | None]]:
+    """Each text that was written to oned as ``A="..."`` the way we write, and what it stored."""
+    found = []
+    for case in SYNTAX:
+        line = case["template"].split("\n", 1)[-1]
+        written = re.fullmatch(r'A="(.*)"', line, re.S)
+        if written is None:
+            continue
+        text = written[1].replace('\\"', '"')
+        if render({"A": text}) == line:
+            stored = attributes(parse(case["stored"])).get("A") if case["accepted"] else None
+            found.append((text, stored if isinstance(stored, str) or stored is None else None))
+    return found
+
+
+CARRIED_LINES = [(text, stored) for text, stored in recorded_lines() if why_not(text) is None]
+
+
+@pytest.mark.parametrize(("text", "stored"), CARRIED_LINES, ids=lambda x: repr(x)[:40])
+def test_what_we_carry_is_stored_by_oned_as_it_is(text: str, stored: str | None) -> None:
+    assert stored == text
+
+
+def test_the_recordings_hold_enough_of_our_way_to_write() -> None:
+    assert len(CARRIED_LINES) > 20
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("a\nb", "U+000A"),
+        ("a\rb", "U+000D"),
+        ("a\tb", "U+0009"),
+        ("nul\x00", "U+0000"),
+        ("del\x7f", "U+007F"),
+        ("c1\x85", "U+0085"),
+        ("ends \\", "backslash"),
+        ("a]]>b", "]]>"),
+        ("a${NAME}", "${"),
+        ("smile 🙂", "U+1F642"),
+        ("lone \ud800", "U+D800"),
+        ("no character \uffff", "U+FFFF"),
+    ],
+)
+def test_what_cannot_be_carried_names_the_character_and_its_place(text: str, named: str) -> None:
+    reason = why_not(text)
+    assert reason is not None
+    assert named in reason
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        'quote " and \\" escaped',
+        "[brackets] (and) {braces}",
+        "a,b=c#d",
+        "it's <b>&amp;",
+        "é漢\u0101\ufffd",
+        "$NAME $USER[X]",
+        "] ]> ]]",
+        "\\ first",
+        "{'city': \"Madrid\", 'at': [1.5, 2]}",
+        " blanks ",
+    ],
+)
+def test_everything_else_is_carried(text: str) -> None:
+    assert why_not(text) is None
+
+
+CARRIED = st.text(max_size=60).filter(lambda text: why_not(text) is None)
+
+
+@given(CARRIED, CARRIED)
+def test_no_text_that_is_carried_leaves_its_quotes(first: str, second: str) -> None:
+    """oned knows one escape: a quote behind a backslash; and a string ends at the next quote."""
+    written = render({"A": {"B": first, "C": second}})
+    strings = re.findall(r'"((?:\\"|[^"])*)"', written)
+    assert [text.replace('\\"', '"') for text in strings] == [
+        first.replace('\\"', '"'),
+        second.replace('\\"', '"'),
+    ]
+    assert re.sub(r'"(?:\\"|[^"])*"', "", written) == "A=[B=,C=]"
+
+
+def test_a_name_that_comes_several_times_is_written_several_times() -> None:
+    assert render({"DISK": [{"A": "1"}, {"A": "2"}]}) == 'DISK=[A="1"]\nDISK=[A="2"]'
+
+
+def test_a_documents_template_is_xml_in_which_a_name_is_escaped() -> None:
+    made = parse(template.document('a <b> & "c" é', '{"x": "<&>"}'))
+    assert made.findtext("NAME") == 'a <b> & "c" é'
+    assert made.findtext("BODY") == '{"x": "<&>"}'
+
+
+def test_a_body_that_would_end_its_cdata_section_is_refused() -> None:
+    with pytest.raises(ValueError, match="CDATA"):
+        template.document_body("]]>")

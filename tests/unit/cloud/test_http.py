@@ -1,0 +1,156 @@
+"""HTTP to a backend, over real sockets: never without a time limit, never more than admitted."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from provision_engine import errors
+from provision_engine.cloud.http import HttpBackend
+from provision_engine.deadline import Deadline
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+@contextmanager
+def server(answer: Callable[[socket.socket], None]) -> Iterator[str]:
+    """A server that reads the head of each request and then does as told."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = listening.accept()
+                except OSError:
+                    return
+                threading.Thread(target=one, args=(connection,), daemon=True).start()
+
+        def one(connection: socket.socket) -> None:
+            with connection:
+                try:
+                    while connection.recv(65536):
+                        answer(connection)
+                except OSError:
+                    return
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        listening.shutdown(socket.SHUT_RDWR)
+
+
+def hang(connection: socket.socket) -> None:
+    connection.recv(1)
+
+
+def drip(connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n")
+    for _ in range(40):
+        connection.sendall(b".")
+        time.sleep(0.1)
+
+
+def send(url: str, seconds: float = 5, **options: bool) -> bytes:
+    return HttpBackend("oned", url, 4).send("GET", deadline=Deadline(seconds), **options).content
+
+
+def test_an_answer_comes_back() -> None:
+    with server(lambda c: c.sendall(OK)) as url:
+        assert send(url) == b"ok"
+
+
+def test_a_backend_that_hangs_costs_no_more_than_the_deadline() -> None:
+    with server(hang) as url:
+        start = time.monotonic()
+        with pytest.raises(errors.BackendTimeout):
+            send(url, 0.3)
+        assert time.monotonic() - start < 1
+
+
+@pytest.mark.xfail(strict=True, reason="the read timeout begins anew with each byte")
+def test_a_backend_that_drips_costs_no_more_than_the_deadline() -> None:
+    """504: OpenNebula did not finish within ``timeout``."""
+    with server(drip) as url:
+        start = time.monotonic()
+        with pytest.raises(errors.BackendTimeout):
+            send(url, 0.5)
+        assert time.monotonic() - start < 2
+
+
+def test_a_backend_that_refuses_connections_cannot_be_reached() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    with pytest.raises(errors.BackendUnreachable):
+        send(f"http://127.0.0.1:{port}")
+
+
+def test_an_answer_that_ends_in_the_middle_is_nonsense() -> None:
+    def cut(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
+        connection.shutdown(socket.SHUT_RDWR)
+
+    with server(cut) as url, pytest.raises(errors.BadGateway):
+        send(url)
+
+
+def test_garbage_instead_of_http_is_an_error_of_ours() -> None:
+    def garbage(connection: socket.socket) -> None:
+        connection.sendall(b"\x00\x01 no http at all\r\n\r\n")
+        connection.shutdown(socket.SHUT_RDWR)
+
+    with server(garbage) as url, pytest.raises(errors.EngineError) as caught:
+        send(url)
+    assert caught.value.status in (502, 503)
+
+
+def test_one_connection_serves_many_requests() -> None:
+    connections = set()
+
+    def count(connection: socket.socket) -> None:
+        connections.add(connection.fileno())
+        connection.sendall(OK)
+
+    with server(count) as url:
+        backend = HttpBackend("oned", url, 4)
+        for _ in range(5):
+            assert backend.send("GET", deadline=Deadline(5)).content == b"ok"
+    assert len(connections) == 1
+
+
+def test_a_kept_connection_that_the_backend_closed_is_opened_again() -> None:
+    def once(connection: socket.socket) -> None:
+        connection.sendall(OK)
+        connection.shutdown(socket.SHUT_RDWR)
+
+    with server(once) as url:
+        backend = HttpBackend("oned", url, 4)
+        for _ in range(3):
+            answer = backend.send("GET", deadline=Deadline(5), repeatable=True)
+            assert answer.content == b"ok"
+
+
+def test_more_requests_at_once_than_admitted_are_told_to_come_later() -> None:
+    entered, leave = threading.Event(), threading.Event()
+
+    def slow(connection: socket.socket) -> None:
+        entered.set()
+        leave.wait(5)
+        connection.sendall(OK)
+
+    with server(slow) as url:
+        backend = HttpBackend("oned", url, 1)
+        first = threading.Thread(
+            target=backend.send, args=("GET",), kwargs={"deadline": Deadline(5)}
+        )
+        first.start()
+        assert entered.wait(5)
+        with pytest.raises(errors.TooManyRequests) as caught:
+            backend.send("GET", deadline=Deadline(5))
+        assert caught.value.retry_after_seconds
+        leave.set()
+        first.join(5)
+        assert backend.send("GET", deadline=Deadline(5)).content == b"ok"

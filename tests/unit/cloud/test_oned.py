@@ -1,0 +1,281 @@
+"""oned's client: what goes over the wire, and what each answer becomes."""
+
+from __future__ import annotations
+
+import xmlrpc.client
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import requests
+import responses
+from support import document_xml, recorded, vm_xml, xmlrpc_answer, xmlrpc_fault
+
+from provision_engine import errors
+from provision_engine.cloud.http import HttpBackend
+from provision_engine.cloud.oned import Oned
+from provision_engine.deadline import Deadline
+
+from .conftest import ONED
+
+Wire = responses.RequestsMock
+
+
+@pytest.fixture
+def oned() -> Oned:
+    return Oned(HttpBackend("oned", ONED, 4), "devuser:pass:word", Deadline(10))
+
+
+def answer(wire: Wire, text: str | bytes, status: int = 200) -> None:
+    wire.add(responses.POST, ONED, body=text, status=status, content_type="text/xml")
+
+
+def called(wire: Wire, place: int = -1) -> tuple[str | None, tuple[Any, ...]]:
+    params, method = xmlrpc.client.loads(wire.calls[place].request.body)
+    return method, params
+
+
+CALLS: list[tuple[Callable[[Oned], object], str, tuple, str | int]] = [
+    (lambda o: o.version(), "one.system.version", (), "7.4.0"),
+    (lambda o: o.document(9), "one.document.info", (9, False), document_xml({})),
+    (lambda o: o.vm_template(0), "one.template.info", (0, False, False), "<T><ID>0</ID></T>"),
+    (lambda o: o.documents(101), "one.documentpool.info", (-2, -1, -1, 101), "<DOCUMENT_POOL/>"),
+    (lambda o: o.vms([1, 23]), "one.vmpool.infoset", ("1,23", True), "<VM_POOL/>"),
+    (lambda o: o.allocate_document("T", 1337), "one.document.allocate", ("T", 1337), 9),
+    (lambda o: o.update_document(9, "T"), "one.document.update", (9, "T", 0), 9),
+    (lambda o: o.rename_document(9, "n"), "one.document.rename", (9, "n"), 9),
+    (lambda o: o.delete_document(9), "one.document.delete", (9,), 9),
+    (lambda o: o.lock_document(9), "one.document.lock", (9, 3, True), 9),
+    (lambda o: o.unlock_document(9), "one.document.unlock", (9,), 9),
+    (lambda o: o.resize_vm(7, "CPU=1"), "one.vm.resize", (7, "CPU=1", True), 7),
+    (lambda o: o.resize_disk(7, 0, 2048), "one.vm.diskresize", (7, 0, "2048"), 0),
+    (lambda o: o.update_vm(7, "A=1"), "one.vm.update", (7, "A=1", 1), 7),
+    (lambda o: o.reschedule_vm(7), "one.vm.action", ("resched", 7), 7),
+    (lambda o: o.quota(), "one.user.info", (-1, False), "<USER/>"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "method", "params", "value"), CALLS, ids=[c[1] for c in CALLS])
+def test_a_call_goes_out_as_recorded_with_the_callers_own_session(
+    wire: Wire, oned: Oned, call: Callable, method: str, params: tuple, value: str | int
+) -> None:
+    answer(wire, xmlrpc_answer(True, value))
+    call(oned)
+    assert called(wire) == (method, ("devuser:pass:word", *params))
+    assert len(wire.calls) == 1
+
+
+STATUS = {
+    0x0100: errors.Unauthorized,
+    0x0200: errors.Forbidden,
+    0x0400: errors.NotFound,
+    0x0800: errors.ActionRefused,
+    0x1000: errors.BadGateway,
+    0x2000: errors.BadGateway,
+    0x4000: errors.BadGateway,
+}
+BY_TEXT = {
+    "Not enough": errors.CapacityRefused,
+    "New disk size": errors.CapacityRefused,
+    "Cannot resize a VM in state": errors.Locked,
+    "resize disk for VM": errors.Locked,
+    "Not authorized": errors.Forbidden,
+}
+
+
+@pytest.mark.parametrize(
+    "seen", recorded("refusals"), ids=lambda r: f"{r['release']}-{r['message'][:60]}"
+)
+def test_each_recorded_refusal_has_its_error(wire: Wire, oned: Oned, seen: dict) -> None:
+    answer(wire, xmlrpc_answer(False, seen["message"], seen["code"]))
+    wanted = next(
+        (w for text, w in BY_TEXT.items() if text in seen["message"]), STATUS[seen["code"]]
+    )
+    with pytest.raises(errors.EngineError) as caught:
+        oned.resize_vm(35, "CPU=64")
+    assert type(caught.value) is wanted
+    assert caught.value.message == seen["message"]
+
+
+def test_a_quota_that_is_reached_is_a_lack_of_capacity(wire: Wire, oned: Oned) -> None:
+    message = (
+        "[one.template.instantiate] User [2] : user [2] limit of 1 reached for VMS quota in VM."
+    )
+    answer(wire, xmlrpc_answer(False, message, 0x0200))
+    with pytest.raises(errors.CapacityRefused):
+        oned.resize_vm(1, "CPU=1")
+
+
+@pytest.mark.parametrize("code", sorted(STATUS))
+def test_each_code_has_its_error(wire: Wire, oned: Oned, code: int) -> None:
+    answer(wire, xmlrpc_answer(False, "[one.vm.info] something else", code))
+    with pytest.raises(errors.EngineError) as caught:
+        oned.document(1)
+    assert type(caught.value) is STATUS[code]
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        (-506, "Method 'one.nosuch.method' not defined"),
+        (-501, "Parameter that is supposed to be integer is not"),
+        (-503, "Call XML not a proper XML-RPC call."),
+    ],
+)
+def test_a_fault_is_nonsense_of_opennebula(wire: Wire, oned: Oned, code: int, text: str) -> None:
+    answer(wire, xmlrpc_fault(code, text))
+    with pytest.raises(errors.BadGateway) as caught:
+        oned.document(1)
+    assert text in str(caught.value)
+
+
+GARBAGE = {
+    "empty": "",
+    "text": "hello",
+    "html": "<html><body>It works!</body></html>",
+    "xml that is cut": xmlrpc_answer(True, "7.4.0")[:-40],
+    "no array": xmlrpc_answer(True, "x").replace("<array>", "<a>").replace("</array>", "</a>"),
+    "array of one": "<methodResponse><params><param><value><array><data><value><boolean>1"
+    "</boolean></value></data></array></value></param></params></methodResponse>",
+    "number that is none": xmlrpc_answer(True, 5).replace("<i4>5</i4>", "<i4>five</i4>"),
+    "binary": b"\x80\x81\x00\xff",
+    "entities": '<!DOCTYPE x [<!ENTITY a "aaaa">]><methodResponse>&a;</methodResponse>',
+}
+
+
+@pytest.mark.parametrize("text", GARBAGE.values(), ids=GARBAGE)
+def test_garbage_is_nonsense_of_opennebula(wire: Wire, oned: Oned, text: str | bytes) -> None:
+    answer(wire, text)
+    with pytest.raises(errors.BadGateway):
+        oned.delete_document(1)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "no xml",
+        7,
+        "<DOCUMENT><ID>x</ID></DOCUMENT>",
+        "<DOCUMENT>",
+        "<DOCUMENT><ID>1</ID><TYPE>many</TYPE></DOCUMENT>",
+    ],
+)
+def test_a_document_that_is_none_is_nonsense_of_opennebula(
+    wire: Wire, oned: Oned, value: str | int
+) -> None:
+    answer(wire, xmlrpc_answer(True, value))
+    with pytest.raises(errors.BadGateway):
+        oned.document(1)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "<VM><ID>1</ID></VM>",
+        pytest.param(
+            vm_xml(template="<CPU>two</CPU>"),
+            marks=pytest.mark.xfail(strict=True, reason="a ValueError of float(), a 500"),
+        ),
+        vm_xml(template="<MEMORY>much</MEMORY>"),
+        vm_xml().replace("<STATE>3", "<STATE>ACTIVE"),
+    ],
+)
+def test_a_vm_that_is_none_is_nonsense_of_opennebula(wire: Wire, oned: Oned, broken: str) -> None:
+    answer(wire, xmlrpc_answer(True, f"<VM_POOL>{broken}</VM_POOL>"))
+    with pytest.raises(errors.BadGateway):
+        oned.vms([1])
+
+
+@pytest.mark.parametrize("status", [301, 400, 404, 500, 502, 503])
+def test_another_status_than_200_is_nonsense_of_opennebula(
+    wire: Wire, oned: Oned, status: int
+) -> None:
+    answer(wire, "<html>secret trace</html>", status)
+    with pytest.raises(errors.BadGateway) as caught:
+        oned.document(1)
+    assert str(status) in str(caught.value)
+    assert "html" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("failure", "wanted"),
+    [
+        (requests.exceptions.ConnectionError("refused"), errors.BackendUnreachable),
+        (requests.exceptions.ReadTimeout("slow"), errors.BackendTimeout),
+        (requests.exceptions.ChunkedEncodingError("cut"), errors.BadGateway),
+    ],
+)
+def test_a_failure_on_the_way_has_its_error(
+    wire: Wire, oned: Oned, failure: Exception, wanted: type[errors.EngineError]
+) -> None:
+    wire.add(responses.POST, ONED, body=failure)
+    with pytest.raises(wanted):
+        oned.document(1)
+
+
+def test_a_read_is_asked_again_when_a_kept_connection_turns_out_to_be_closed(
+    wire: Wire, oned: Oned
+) -> None:
+    wire.add(responses.POST, ONED, body=requests.exceptions.ConnectionError("closed"))
+    answer(wire, xmlrpc_answer(True, "7.4.0"))
+    assert oned.version() == "7.4.0"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda o: o.allocate_document("T", 1337),
+        lambda o: o.delete_document(9),
+        lambda o: o.lock_document(9),
+        lambda o: o.resize_vm(7, "CPU=1"),
+        lambda o: o.resize_disk(7, 0, 1),
+    ],
+)
+def test_what_must_not_happen_twice_is_asked_once(wire: Wire, oned: Oned, call: Callable) -> None:
+    wire.add(responses.POST, ONED, body=requests.exceptions.ConnectionError("closed"))
+    with pytest.raises(errors.BackendUnreachable):
+        call(oned)
+    assert len(wire.calls) == 1
+
+
+def test_vms_come_by_id_whatever_the_order(wire: Wire, oned: Oned) -> None:
+    pool = f"<VM_POOL>{vm_xml(vm_id=9)}{vm_xml(vm_id=7)}</VM_POOL>"
+    answer(wire, xmlrpc_answer(True, pool))
+    vms = oned.vms([7, 8, 9])
+    assert {i: v.id for i, v in vms.items()} == {7: 7, 9: 9}
+
+
+def test_no_vms_are_asked_for_without_a_call(wire: Wire, oned: Oned) -> None:
+    assert oned.vms([]) == {}
+    assert len(wire.calls) == 0
+
+
+@pytest.mark.parametrize(
+    ("own", "default", "limit"),
+    [("5", "", 5), ("-1", "3", -1), ("-2", "3", 3), ("", "3", 3), ("-2", "", -1), ("", "", -1)],
+)
+def test_a_quota_of_minus_two_is_the_default_and_of_minus_one_none(
+    wire: Wire, oned: Oned, own: str, default: str, limit: float
+) -> None:
+    mine = f"<VM_QUOTA><VM><VMS>{own}</VMS><VMS_USED>2</VMS_USED></VM></VM_QUOTA>" if own else ""
+    others = f"<VM_QUOTA><VM><VMS>{default}</VMS></VM></VM_QUOTA>" if default else "<VM_QUOTA/>"
+    xml = f"<USER>{mine}<DEFAULT_USER_QUOTAS>{others}</DEFAULT_USER_QUOTAS></USER>"
+    answer(wire, xmlrpc_answer(True, xml))
+    quota = oned.quota()
+    assert quota.limits["VMS"] == limit
+    assert quota.used["VMS"] == (2 if own else 0)
+
+
+def test_text_beyond_ascii_goes_out_as_it_is(wire: Wire) -> None:
+    oned = Oned(HttpBackend("oned", ONED, 4), "jürgen:ça:漢", Deadline(10))
+    answer(wire, xmlrpc_answer(True, 9))
+    oned.rename_document(9, 'é "<&>" 漢')
+    assert called(wire)[1] == ("jürgen:ça:漢", 9, 'é "<&>" 漢')
+
+
+def test_no_time_left_is_told_without_a_call(wire: Wire) -> None:
+    oned = Oned(HttpBackend("oned", ONED, 4), "u:p", Deadline(0))
+    with pytest.raises(errors.BackendTimeout):
+        oned.version()
+    assert len(wire.calls) == 0

@@ -1,0 +1,179 @@
+"""oneflow's client: what goes over the wire, and what each answer becomes."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+
+import pytest
+import requests
+import responses
+from support import recorded
+
+from provision_engine import errors
+from provision_engine.cloud.http import HttpBackend
+from provision_engine.cloud.oneflow import Oneflow
+from provision_engine.deadline import Deadline
+
+from .conftest import ONEFLOW
+
+Wire = responses.RequestsMock
+ACTION = f"{ONEFLOW}/service_template/0/action"
+
+
+@pytest.fixture
+def oneflow() -> Oneflow:
+    return Oneflow(HttpBackend("oneflow", ONEFLOW, 4), "jürgen:pass:word", Deadline(10))
+
+
+def test_a_service_is_started_with_the_callers_own_credentials(
+    wire: Wire, oneflow: Oneflow
+) -> None:
+    wire.add(responses.POST, ACTION, json={"DOCUMENT": {"ID": "80"}}, status=201)
+    assert oneflow.instantiate_service(0, {"name": "n", "roles": []}) == 80
+    request = wire.calls[0].request
+    assert json.loads(request.body) == {
+        "action": {
+            "perform": "instantiate",
+            "params": {"merge_template": {"name": "n", "roles": []}},
+        }
+    }
+    token = request.headers["Authorization"].removeprefix("Basic ")
+    assert base64.b64decode(token).decode() == "jürgen:pass:word"
+
+
+@pytest.mark.parametrize(
+    ("call", "method", "path", "body"),
+    [
+        (lambda o: o.delete_service(8), "DELETE", "/service/8", None),
+        (
+            lambda o: o.recover_service(8),
+            "POST",
+            "/service/8/action",
+            {"action": {"perform": "recover", "params": {}}},
+        ),
+        (
+            lambda o: o.purge_service(8),
+            "POST",
+            "/service/8/action",
+            {"action": {"perform": "recover", "params": {"delete": True}}},
+        ),
+    ],
+)
+def test_a_call_goes_out_as_recorded(
+    wire: Wire, oneflow: Oneflow, call: Callable, method: str, path: str, body: dict | None
+) -> None:
+    wire.add(method, ONEFLOW + path, status=204)
+    call(oneflow)
+    sent = wire.calls[0].request.body
+    assert (json.loads(sent) if sent else None) == body
+
+
+@pytest.mark.parametrize(
+    "seen",
+    recorded("oneflow_refusals"),
+    ids=lambda r: f"{r['release']}-{r['status']}-{r['text'][:40]}",
+)
+def test_each_recorded_refusal_is_an_error_of_ours_without_html(
+    wire: Wire, oneflow: Oneflow, seen: dict
+) -> None:
+    wire.add(
+        responses.DELETE,
+        f"{ONEFLOW}/service/8",
+        body=seen["text"],
+        status=seen["status"],
+        content_type=seen["content_type"] or "text/plain",
+    )
+    with pytest.raises(errors.EngineError) as caught:
+        oneflow.delete_service(8)
+    assert "<" not in str(caught.value.message).replace("<main>", "")
+    assert caught.value.status in (401, 403, 404, 422, 502)
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("Invalid credentials", errors.Unauthorized),
+        (
+            "[one.document.info] User [3] : Not authorized to perform USE DOCUMENT [80].",
+            errors.Forbidden,
+        ),
+    ],
+)
+def test_the_two_kinds_of_401_are_told_apart(
+    wire: Wire, oneflow: Oneflow, text: str, wanted: type[errors.EngineError]
+) -> None:
+    wire.add(responses.DELETE, f"{ONEFLOW}/service/8", body=text, status=401)
+    with pytest.raises(errors.EngineError) as caught:
+        oneflow.delete_service(8)
+    assert type(caught.value) is wanted
+
+
+def test_a_page_in_html_is_not_handed_on(wire: Wire, oneflow: Oneflow) -> None:
+    page = "<!DOCTYPE html>\n<html><title>NoMethodError at /service</title>secret</html>"
+    wire.add(responses.POST, ACTION, body=page, status=500, content_type="text/html")
+    with pytest.raises(errors.BadGateway) as caught:
+        oneflow.instantiate_service(0, {})
+    assert "secret" not in str(caught.value)
+    assert "500" in str(caught.value)
+
+
+def test_the_reason_of_release_7_is_told(wire: Wire, oneflow: Oneflow) -> None:
+    body = {"message": "Internal server error", "reason": "859: unexpected token"}
+    wire.add(responses.POST, ACTION, json=body, status=500)
+    with pytest.raises(errors.BadGateway) as caught:
+        oneflow.instantiate_service(0, {})
+    assert caught.value.message == "Internal server error: 859: unexpected token"
+
+
+def test_a_text_without_end_is_cut(wire: Wire, oneflow: Oneflow) -> None:
+    wire.add(responses.DELETE, f"{ONEFLOW}/service/8", body="x" * 10**6, status=500)
+    with pytest.raises(errors.BadGateway) as caught:
+        oneflow.delete_service(8)
+    assert len(caught.value.message) <= 1000
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["", "null", "{}", "[]", "<html></html>", '{"DOCUMENT": null}', '{"DOCUMENT": {"ID": "x"}}'],
+)
+def test_an_answer_without_a_service_is_nonsense_of_opennebula(
+    wire: Wire, oneflow: Oneflow, body: str
+) -> None:
+    """Among them the empty 200 with which oneflow answers an action that it does not know."""
+    wire.add(responses.POST, ACTION, body=body, status=200)
+    with pytest.raises(errors.BadGateway):
+        oneflow.instantiate_service(0, {})
+
+
+@pytest.mark.parametrize("status", [202, 301, 302, 304, 418, 502])
+def test_another_status_is_nonsense_of_opennebula(
+    wire: Wire, oneflow: Oneflow, status: int
+) -> None:
+    wire.add(
+        responses.DELETE,
+        f"{ONEFLOW}/service/8",
+        status=status,
+        headers={"Location": "http://elsewhere.test/"},
+    )
+    with pytest.raises(errors.BadGateway):
+        oneflow.delete_service(8)
+    assert len(wire.calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("failure", "wanted"),
+    [
+        (requests.exceptions.ConnectionError("refused"), errors.BackendUnreachable),
+        (requests.exceptions.ReadTimeout("slow"), errors.BackendTimeout),
+        (requests.exceptions.ChunkedEncodingError("cut"), errors.BadGateway),
+    ],
+)
+def test_a_failure_on_the_way_has_its_error_and_nothing_is_started_twice(
+    wire: Wire, oneflow: Oneflow, failure: Exception, wanted: type[errors.EngineError]
+) -> None:
+    wire.add(responses.POST, ACTION, body=failure)
+    with pytest.raises(wanted):
+        oneflow.instantiate_service(0, {})
+    assert len(wire.calls) == 1
