@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 import uuid
 from typing import Any
 
@@ -50,6 +51,7 @@ def create_app(configuration: Configuration) -> Flask:
     app.extensions["configuration"] = configuration
     app.extensions["backends"] = Backends(configuration)
     app.extensions["cache"] = Cache(configuration.cache.seconds)
+    app.extensions["changes"] = threading.BoundedSemaphore(configuration.limits.oneflow_requests)
     app.extensions["waiting"] = Waiting(configuration.wait.max_requests)
     app.register_blueprint(server.routes)
     app.register_blueprint(runtimes.routes)

@@ -8,6 +8,7 @@ from flask import Blueprint, Response, current_app, jsonify, request
 
 from provision_engine import log
 from provision_engine.api import auth, query, validation
+from provision_engine.api.admission import bounded
 from provision_engine.cloud.client import CloudClient
 from provision_engine.deadline import Deadline
 from provision_engine.engine import roles, view
@@ -22,6 +23,7 @@ routes = Blueprint("runtimes", __name__, url_prefix="/serverless-runtimes")
 
 
 @routes.post("")
+@bounded
 def create_runtime() -> Response:
     runtimes = _of_caller("Create")
     seconds = query.wait_seconds(request.args)
@@ -59,6 +61,7 @@ def get_runtime(runtime_id: str) -> Response:
 
 
 @routes.put("/<runtime_id>")
+@bounded
 def update_runtime(runtime_id: str) -> Response:
     runtimes = _of_caller("Update", runtime_id)
     runtime = runtimes.find_runtime(_number(runtimes, runtime_id))
@@ -69,6 +72,7 @@ def update_runtime(runtime_id: str) -> Response:
 
 
 @routes.delete("/<runtime_id>")
+@bounded
 def delete_runtime(runtime_id: str) -> Response:
     runtimes = _of_caller("Delete", runtime_id)
     runtime = runtimes.find_runtime(_number(runtimes, runtime_id))
@@ -77,6 +81,7 @@ def delete_runtime(runtime_id: str) -> Response:
 
 
 @routes.post("/<runtime_id>/recover")
+@bounded
 def recover_runtime(runtime_id: str) -> Response:
     runtimes = _of_caller("Recover", runtime_id)
     runtime = runtimes.find_runtime(_number(runtimes, runtime_id))

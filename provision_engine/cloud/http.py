@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.structures import CaseInsensitiveDict
 
 from provision_engine.cloud.errors import from_transport
 from provision_engine.deadline import Deadline
@@ -24,13 +25,10 @@ class HttpBackend:
         self.name = name
         self.url = url
         self._free = threading.BoundedSemaphore(max_in_flight)
-        self._session = requests.Session()
-        # Proxies and .netrc of the engine's own environment must not touch a caller's request.
-        self._session.trust_env = False
-        self._session.verify = verify
-        adapter = HTTPAdapter(pool_connections=1, pool_maxsize=max_in_flight, pool_block=False)
-        self._session.mount("http://", adapter)
-        self._session.mount("https://", adapter)
+        self._verify = verify
+        # The adapter of requests without its session: a session looks for cookies, proxies,
+        # redirects and .netrc, which cost time, and must not touch a caller's request.
+        self._adapter = HTTPAdapter(pool_connections=1, pool_maxsize=max_in_flight)
 
     def send(
         self,
@@ -74,16 +72,17 @@ class HttpBackend:
         left_seconds = deadline.remaining_seconds
         if not left_seconds:
             raise BackendTimeout(f"No time was left to ask {self.name}")
+        prepared = requests.PreparedRequest()
+        prepared.method, prepared.url, prepared.body = method, self.url + path, body
+        prepared.headers = CaseInsensitiveDict({**(headers or {}), **_length(body)})
+        timeout = (min(CONNECT_TIMEOUT_SECONDS, left_seconds), left_seconds)
         try:
-            return self._session.request(
-                method,
-                self.url + path,
-                data=body,
-                headers=headers,
-                timeout=(min(CONNECT_TIMEOUT_SECONDS, left_seconds), left_seconds),
-                allow_redirects=False,
-            )
+            return self._adapter.send(prepared, timeout=timeout, verify=self._verify)
         except requests.RequestException as error:
             if deadline.is_over:
                 raise BackendTimeout(f"{self.name} did not answer in time") from error
             raise from_transport(error, self.name) from error
+
+
+def _length(body: bytes | None) -> dict[str, str]:
+    return {} if body is None else {"Content-Length": str(len(body))}
