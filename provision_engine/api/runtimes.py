@@ -8,7 +8,7 @@ from flask import Blueprint, Response, current_app, jsonify, request
 
 from provision_engine import log
 from provision_engine.api import auth, query, validation
-from provision_engine.api.admission import bounded
+from provision_engine.api.admission import a_change
 from provision_engine.cloud.client import CloudClient
 from provision_engine.deadline import Deadline
 from provision_engine.engine import roles, view
@@ -23,7 +23,6 @@ routes = Blueprint("runtimes", __name__, url_prefix="/serverless-runtimes")
 
 
 @routes.post("")
-@bounded
 def create_runtime() -> Response:
     runtimes = _of_caller("Create")
     seconds = query.wait_seconds(request.args)
@@ -31,7 +30,8 @@ def create_runtime() -> Response:
     specification = validation.to_create(request.get_data())
     if query.flag(request.args, "dry_run"):
         return jsonify(runtimes.dry_run(specification))
-    runtime, is_new = runtimes.create_runtime(specification, key)
+    with a_change():
+        runtime, is_new = runtimes.create_runtime(specification, key)
     response = _rendered(_waited(runtimes, runtime, seconds), 201 if is_new else 200)
     response.headers["Location"] = f"{routes.url_prefix}/{runtime['ID']}"
     return response
@@ -61,31 +61,31 @@ def get_runtime(runtime_id: str) -> Response:
 
 
 @routes.put("/<runtime_id>")
-@bounded
 def update_runtime(runtime_id: str) -> Response:
     runtimes = _of_caller("Update", runtime_id)
     runtime = runtimes.find_runtime(_number(runtimes, runtime_id))
     seconds = query.wait_seconds(request.args)
     wanted = validation.to_update(request.get_data())
-    updated = runtimes.update_runtime(runtime, wanted, request.headers.get("If-Match", ""))
+    with a_change():
+        updated = runtimes.update_runtime(runtime, wanted, request.headers.get("If-Match", ""))
     return _rendered(_waited(runtimes, updated, seconds), 200)
 
 
 @routes.delete("/<runtime_id>")
-@bounded
 def delete_runtime(runtime_id: str) -> Response:
     runtimes = _of_caller("Delete", runtime_id)
     runtime = runtimes.find_runtime(_number(runtimes, runtime_id))
-    runtimes.delete_runtime(runtime, request.headers.get("If-Match", ""))
+    with a_change():
+        runtimes.delete_runtime(runtime, request.headers.get("If-Match", ""))
     return Response(status=204)
 
 
 @routes.post("/<runtime_id>/recover")
-@bounded
 def recover_runtime(runtime_id: str) -> Response:
     runtimes = _of_caller("Recover", runtime_id)
     runtime = runtimes.find_runtime(_number(runtimes, runtime_id))
-    return _rendered(runtimes.recover_runtime(runtime), 200)
+    with a_change():
+        return _rendered(runtimes.recover_runtime(runtime), 200)
 
 
 def _of_caller(what: str, runtime_id: str = "") -> Runtimes:
