@@ -438,7 +438,7 @@ def _configuration(source: Path | None, written: Document) -> Configuration:
     values = {name: _chosen(written, name) for name in _leaves()}
     values["mapping"] = values["mapping"] or {}
     values.update(_derived(values))
-    _check_lock(values, source)
+    _check_together(values, source)
     return Configuration(
         path=source.absolute() if source else None,
         one_xmlrpc=values["one_xmlrpc"],
@@ -494,13 +494,16 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def _check_lock(values: Document, source: Path | None) -> None:
+def _check_together(values: Document, source: Path | None) -> None:
+    """Check what the schema cannot say: the bounds that one key sets for another."""
     stale, least = values["lock.stale_seconds"], 2 * values["timeout"]
     if stale <= least:
-        raise ConfigurationError(
-            f"{source}: lock.stale_seconds is {stale}: must be more than twice the timeout, "
-            f"that is more than {least}"
-        )
+        reason = f"must be more than twice the timeout, that is more than {least}"
+        raise ConfigurationError(f"{source}: lock.stale_seconds is {stale}: {reason}")
+    usual, longest = values["lease.default_seconds"], values["lease.max_seconds"]
+    if usual is not None and longest is not None and usual > longest:
+        reason = f"must be at most lease.max_seconds, which is {longest}"
+        raise ConfigurationError(f"{source}: lease.default_seconds is {usual}: {reason}")
 
 
 def _capacity(values: Document) -> Capacity:

@@ -25,6 +25,8 @@ START_SECONDS = 30.0
 STOP_SECONDS = 15.0
 _POLL_SECONDS = 0.02
 _PROBE_SECONDS = 5.0
+# What the engine tells who started it, when its port is open.
+_READY = "ready\n"
 _REASON_BYTES = 65_536
 # The address of every interface is none to connect to.
 _REACHED_AT = {"0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -113,11 +115,15 @@ def _serve(configuration: Configuration, *, reports: int | None = None) -> NoRet
     # Only the process that serves needs gunicorn and the engine itself.
     from provision_engine import server
 
+    def tell_starter() -> None:
+        if reports is not None:
+            _tell(reports, _READY)
+
     def forget_starter() -> None:
         if reports is not None:
             os.close(reports)
 
-    server.serve(configuration, on_fork=forget_starter)
+    server.serve(configuration, on_ready=tell_starter, on_fork=forget_starter)
     sys.exit(0)
 
 
@@ -166,27 +172,30 @@ def _tell(reports: int, reason: str) -> None:
 
 def _wait_until_answering(configuration: Configuration, pid: int, reports: int) -> None:
     until = time.monotonic() + START_SECONDS
+    is_ready = False
     while time.monotonic() < until:
         if select.select([reports], [], [], _POLL_SECONDS)[0]:
-            raise OperatorError(_reason(reports, pid))
-        if _answers(configuration, pid):
+            _hear(reports, pid)
+            is_ready = True
+        # Not before: workers of an engine that was killed may answer for a moment still.
+        if is_ready and _answers(configuration):
             return
     os.kill(pid, signal.SIGTERM)
     raise OperatorError(f"the engine does not answer within {START_SECONDS:.0f} seconds")
 
 
-def _reason(reports: int, pid: int) -> str:
-    """Return why the engine ended; it closes the pipe when it has nothing to say."""
+def _hear(reports: int, pid: int) -> None:
+    """Return when the engine says that its port is open; otherwise it has ended: raise why."""
     text = os.read(reports, _REASON_BYTES).decode("utf-8", "replace")
+    if text == _READY:
+        return
     _, state = os.waitpid(pid, 0)
     ended = os.waitstatus_to_exitcode(state)
-    return text or f"the engine ended at once (exit code {ended}); its log may say why"
+    reason = text.removeprefix(_READY)
+    raise OperatorError(reason or f"the engine ended (exit code {ended}); its log may say why")
 
 
-def _answers(configuration: Configuration, pid: int) -> bool:
-    """Tell whether our own engine answers, and not a stranger at the same port."""
-    if PidFile(configuration.server.pid_file).running() != pid:
-        return False
+def _answers(configuration: Configuration) -> bool:
     connection = _connection(configuration)
     try:
         connection.request("GET", "/")

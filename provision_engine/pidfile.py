@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from contextlib import suppress
 from pathlib import Path
 
 from provision_engine.failures import OperatorError
 
 _PID_BYTES = 32
+_GLANCE_SECONDS = 0.2
 
 
 class AlreadyRunningError(OperatorError):
@@ -48,7 +50,7 @@ class PidFile:
         """
         while self._descriptor < 0:
             descriptor = self._open()
-            if not _lock(descriptor, fcntl.LOCK_EX):
+            if not _lock_patiently(descriptor):
                 pid = _read(descriptor)
                 os.close(descriptor)
                 raise AlreadyRunningError(f"the engine is already running (pid {pid})")
@@ -94,6 +96,16 @@ class PidFile:
         return OperatorError(
             f"the pid file {self.path} cannot be {verb}: {error.strerror} (see server.pid_file)"
         )
+
+
+def _lock_patiently(descriptor: int) -> bool:
+    """Lock for writing; who merely looks whether an engine runs holds a lock for a moment."""
+    until = time.monotonic() + _GLANCE_SECONDS
+    while not _lock(descriptor, fcntl.LOCK_EX):
+        if time.monotonic() > until:
+            return False
+        time.sleep(_GLANCE_SECONDS / 20)
+    return True
 
 
 def _lock(descriptor: int, kind: int) -> bool:

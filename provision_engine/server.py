@@ -36,8 +36,6 @@ from provision_engine.pidfile import PidFile
 
 APPLICATION = "provision_engine.app:create_app"
 
-# The longest that a client may ask a request to wait (?wait=), in seconds.
-LONGEST_WAIT_SECONDS = 60
 # How long a client may take to send the head of a request, and then its body.
 HEAD_SECONDS = 10
 BODY_SECONDS = 30
@@ -282,7 +280,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
 
     def _longest_request_seconds(self) -> int:
         """A worker that is silent for longer than any request may take is replaced."""
-        longest = self._configuration.timeout_seconds + LONGEST_WAIT_SECONDS
+        longest = self._configuration.timeout_seconds + self._configuration.wait.max_seconds
         return math.ceil(longest) + self._configuration.server.grace_seconds + 30
 
     def _tls_settings(self) -> dict[str, Any]:

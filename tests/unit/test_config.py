@@ -103,6 +103,13 @@ def test_a_lock_is_stale_only_when_no_update_can_still_hold_it() -> None:
     )
 
 
+def test_a_usual_lease_is_no_longer_than_the_longest() -> None:
+    assert parsed("lease: {default_seconds: 60, max_seconds: 60}").lease.max_seconds == 60
+    assert "lease.default_seconds is 61: must be at most lease.max_seconds, which is 60" in refused(
+        "lease: {default_seconds: 61, max_seconds: 60}"
+    )
+
+
 def test_the_configuration_cannot_be_changed() -> None:
     found = parsed("mapping: {nature: 5}")
     with pytest.raises(dataclasses.FrozenInstanceError):

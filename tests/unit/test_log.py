@@ -112,7 +112,6 @@ def test_the_request_is_named_only_while_it_lasts(directory: Path) -> None:
         ("a\nb\r\nc", "a\\nb\\r\\nc"),
         ("a\u2028b\u2029c\x85d", "a\\u2028b\\u2029c\\x85d"),
         ("\x00\x1b[31mred\x7f", "\\x00\\x1b[31mred\\x7f"),
-        ("\ud800", "\\ud800"),
         ("right\u202eleft", "right\\u202eleft"),
         ("Zürich 東京 😀", "Zürich 東京 😀"),
     ],
@@ -125,6 +124,10 @@ def test_whatever_breaks_a_line_is_shown(directory: Path, text: str, written: st
     assert [line.partition("-- : ")[2] for line in lines(directory)] == [written]
     assert lines(directory, "CloudClient")[0].endswith(f"-- {written}: x")
     assert f'"GET /{written} HTTP/1.1" 400' in lines(directory, "api")[0]
+
+
+def test_a_character_that_utf8_cannot_write_is_shown() -> None:
+    assert log.one_line("a\ud800b") == "a\\ud800b"
 
 
 def test_a_quote_in_an_address_does_not_end_the_request(directory: Path) -> None:
