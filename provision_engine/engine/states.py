@@ -27,21 +27,23 @@ class State(StrEnum):
 WAITING, ACTIVE, DONE = 1, 3, 6
 """VM states; in ACTIVE the life-cycle state tells more."""
 LCM_RUNNING = 3
+GONE = "VM is gone"
 
 _VM: Mapping[int, tuple[State, str]] = {
-    0: (State.PENDING, "being created"),
-    WAITING: (State.PENDING, "waiting for a host"),
-    2: (State.PENDING, "held back"),
-    4: (State.ERROR, "VM is stopped"),
-    5: (State.ERROR, "VM is suspended"),
-    DONE: (State.ERROR, "VM is gone"),
-    8: (State.ERROR, "VM is powered off"),
-    9: (State.ERROR, "VM is undeployed"),
-    10: (State.PENDING, "its disks are being cloned"),
-    11: (State.ERROR, "VM's disks could not be cloned"),
+    0: (State.PENDING, "VM is being made"),
+    WAITING: (State.PENDING, "VM waits for a host"),
+    2: (State.PENDING, "VM is held back"),
+    4: (State.ERROR, "VM was stopped"),
+    5: (State.ERROR, "VM was suspended"),
+    DONE: (State.ERROR, GONE),
+    8: (State.ERROR, "VM was powered off"),
+    9: (State.ERROR, "VM was undeployed"),
+    10: (State.PENDING, "disks of the VM are being cloned"),
+    11: (State.ERROR, "disks of the VM could not be cloned"),
 }
 
-# Life-cycle states while ACTIVE: (STATE, what goes on).
+# Life-cycle states while ACTIVE. The reason is the sentence below where there is one, with the
+# name behind it, by which an administrator finds it in OpenNebula's documentation.
 _FAILED = {
     14: "FAILURE",
     16: "UNKNOWN",
@@ -73,6 +75,18 @@ _STARTING = {
     31: "PROLOG_UNDEPLOY",
     32: "BOOT_UNDEPLOY",
 }
+_SENTENCES = {
+    "FAILURE": "VM failed",
+    "UNKNOWN": "the host of the VM does not answer, or the VM crashed",
+    "BOOT_FAILURE": "VM failed to boot",
+    "PROLOG_FAILURE": "disks of the VM could not be brought to its host",
+    "EPILOG_FAILURE": "VM could not be cleaned up",
+    "LCM_INIT": "VM is being made",
+    "PROLOG": "disks of the VM are on the way to its host",
+    "BOOT": "VM boots",
+    "BOOT_POWEROFF": "VM boots again",
+    "BOOT_SUSPENDED": "VM is resumed",
+}
 
 _FAILED_SERVICE = {
     6: "FAILED_UNDEPLOYING",
@@ -82,6 +96,43 @@ _FAILED_SERVICE = {
     14: "FAILED_UNDEPLOYING_NETS",
 }
 _ENDING_SERVICE = {3: "UNDEPLOYING", 5: "DONE", 12: "UNDEPLOYING_NETS"}
+
+# What OpenNebula puts around a message: a date, the role and the call that was refused.
+_FRAME = re.compile(
+    r"^(\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}: )?"
+    r"(Role \S+ : \w+ failed for \w+ \d*; )?(\[one\.[\w.]+\] )?"
+)
+# The scheduler writes its own requirements first, and last the VM's own ones in brackets.
+_WORDS = (
+    (
+        re.compile(r"No host meets capacity and SCHED_REQUIREMENTS: .*& \( (?P<own>.*) \)\s*$"),
+        "no host satisfies {own}",
+    ),
+    (
+        re.compile(r"No host meets capacity and SCHED_REQUIREMENTS"),
+        "no host has enough free CPU and memory",
+    ),
+    (
+        re.compile(
+            r"(?P<whose>user|group) \[\d+\] limit of (?P<limit>\S+) reached for (?P<metric>\w+)"
+        ),
+        "{whose} quota of {what} reached",
+    ),
+    (
+        re.compile(r"Error getting virtual machine template \[(?P<id>-?\d+)\]"),
+        "VM template {id} does not exist",
+    ),
+    (
+        re.compile(r"Not authorized to perform USE TEMPLATE \[(?P<id>\d+)\]"),
+        "the user may not use VM template {id}",
+    ),
+)
+_METRICS = {
+    "VMS": ("VM", "VMs"),
+    "CPU": ("core", "cores"),
+    "MEMORY": ("MB of memory", "MB of memory"),
+    "SYSTEM_DISK_SIZE": ("MB of disk", "MB of disk"),
+}
 
 
 @dataclass(frozen=True)
@@ -97,13 +148,13 @@ def of_vm(vm: Vm) -> Condition:
     if vm.state != ACTIVE:
         state, text = _VM.get(vm.state, (State.ERROR, f"VM is in the unknown state {vm.state}"))
         if vm.state == WAITING and vm.sched_message:
-            text = scheduler_reason(vm.sched_message)
+            text = plain(vm.sched_message)
         return Condition(state, text)
     if vm.lcm_state in _FAILED:
-        what = f"VM is in state {_FAILED[vm.lcm_state]}"
-        return Condition(State.ERROR, f"{what}: {vm.error}" if vm.error else what)
+        what = _sentence(_FAILED[vm.lcm_state])
+        return Condition(State.ERROR, f"{what}: {plain(vm.error)}" if vm.error else what)
     if vm.lcm_state in _STARTING:
-        return Condition(State.PENDING, f"VM is in state {_STARTING[vm.lcm_state]}")
+        return Condition(State.PENDING, _sentence(_STARTING[vm.lcm_state]))
     if vm.lcm_state == LCM_RUNNING:
         if vm.must_report_ready and not vm.is_ready:
             return Condition(State.PENDING, "VM runs, but has not reported to be ready yet")
@@ -112,29 +163,45 @@ def of_vm(vm: Vm) -> Condition:
     return Condition(State.UPDATING)
 
 
-def scheduler_reason(message: str) -> str:
-    """What the scheduler says, in short: ``no host satisfies FREE_CPU > 1000``.
-
-    It writes the date first, and last the VM's own requirements in brackets, behind its own.
-    """
-    own = re.search(r"SCHED_REQUIREMENTS: .*& \( (.*) \)\s*$", message)
-    if own:
-        return f"no host satisfies {own[1]}"
-    return re.sub(r"^\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}: ", "", message)
+def _sentence(name: str) -> str:
+    known = _SENTENCES.get(name)
+    return f"{known} ({name})" if known else f"VM is in state {name}"
 
 
-def of_missing_vm(service: Mapping[str, Any] | None) -> Condition:
-    """The condition of a function that has no VM, from the body of its service."""
+def of_missing_vm(service: Mapping[str, Any] | None, had_vm: bool = False) -> Condition:
+    """The condition of a function without a VM, or whose VM is gone, from its service's body."""
     if service is None:
         return Condition(State.ERROR, "The service is gone, and its VMs with it")
     state = service.get("state")
     if state in _FAILED_SERVICE:
-        return Condition(
-            State.ERROR, last_error(service) or f"The service is in state {_FAILED_SERVICE[state]}"
-        )
+        why = plain(last_error(service)) or f"The service is in state {_FAILED_SERVICE[state]}"
+        return Condition(State.ERROR, why)
     if state in _ENDING_SERVICE:
         return Condition(State.ERROR, f"The service is in state {_ENDING_SERVICE[state]}")
+    if had_vm:
+        return Condition(State.ERROR, GONE)
     return Condition(State.PENDING, "The service is being deployed")
+
+
+def plain(message: str) -> str:
+    """What OpenNebula says, in words for a person; a text that nobody knows, without its frame.
+
+    Source: the scenarios pending-unsatisfiable-requirements, quota-exceeded, vm-boot-failure and
+    failed-deploy-… of the recordings.
+    """
+    message = _FRAME.sub("", message, count=1)
+    for pattern, words in _WORDS:
+        if found := pattern.search(message):
+            return words.format(**found.groupdict(), what=_metric(found))
+    return message
+
+
+def _metric(found: re.Match[str]) -> str:
+    """A quota's limit as a person counts it: ``1 VM``, ``2 cores``, ``512 MB of memory``."""
+    limit, metric = found.groupdict().get("limit", ""), found.groupdict().get("metric", "")
+    one, many = _METRICS.get(metric.removeprefix("RUNNING_"), (metric, metric))
+    running = "running " if metric.startswith("RUNNING_") else ""
+    return f"{limit} {running}{one if limit == '1' else many}"
 
 
 def has_failed(service: Mapping[str, Any]) -> bool:
@@ -155,6 +222,13 @@ def last_error(service: Mapping[str, Any]) -> str:
     """The newest error in a service's log, or nothing."""
     errors = [e for e in service_log(service) if e.get("severity") == "E"]
     return str(errors[-1].get("message", "")) if errors else ""
+
+
+def last_entry_at(service: Mapping[str, Any] | None) -> int | None:
+    """When a service last wrote into its log (Unix time)."""
+    log = service_log(service or {})
+    at = log[-1].get("timestamp") if log else None
+    return at if isinstance(at, int) else None
 
 
 def vm_ids(service: Mapping[str, Any]) -> dict[str, int | None]:

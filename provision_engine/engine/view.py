@@ -10,12 +10,13 @@ from typing import Any
 
 from provision_engine.cloud.objects import Vm
 from provision_engine.engine import lease, states
-from provision_engine.engine.document import Runtime, StoredFunction
+from provision_engine.engine.document import Phase, Runtime, StoredFunction
 from provision_engine.engine.specification import ROLES
 from provision_engine.engine.states import Condition, State
 
-REASON_CHARACTERS = 1000
-"""A reason is cut here, because a small device reads an answer into 30,000 bytes."""
+REASON_BYTES = 1500
+"""A reason is cut here, because a small device reads an answer into 30,000 bytes, and there may
+be four of them: ERROR and REASON of two functions."""
 ADDRESSES = ("EXTERNAL_IP", "IP6", "IP")
 """The attributes of a NIC that tell where the VM answers; the first one that exists."""
 
@@ -24,8 +25,7 @@ Json = dict[str, Any]
 
 def newborn(runtime: Runtime) -> Json:
     """The answer to a create: every function is PENDING."""
-    born = Condition(State.PENDING)
-    functions = {role: _function(f, None, born) for role, f in runtime.functions.items()}
+    functions = {role: _unborn(runtime, f) for role, f in runtime.functions.items()}
     return _render(runtime, functions, runtime.lease_ends_at)
 
 
@@ -34,12 +34,13 @@ def render(runtime: Runtime, vms: Mapping[int, Vm], service: Mapping[str, Any] |
 
     The service's body, where it exists, explains functions that have no VM.
     """
-    functions = {}
-    for role, function in runtime.functions.items():
-        vm = vms.get(function.vm_id) if function.vm_id is not None else None
-        condition = states.of_vm(vm) if vm else states.of_missing_vm(service)
-        functions[role] = _function(function, vm, condition)
-    return _render(runtime, functions, lease.ends_at(vms.values()))
+    if runtime.phase is Phase.CREATING:
+        return newborn(runtime)
+    functions = {
+        role: _seen(function, None if function.vm_id is None else vms.get(function.vm_id), service)
+        for role, function in runtime.functions.items()
+    }
+    return _render(runtime, functions, lease.ends_at(vms.values()) or runtime.lease_ends_at)
 
 
 def is_settled(body: Json) -> bool:
@@ -63,24 +64,44 @@ def cores(vm: Vm) -> int:
     return math.ceil(vm.cpu)
 
 
-def _function(function: StoredFunction, vm: Vm | None, condition: Condition) -> Json:
+def _unborn(runtime: Runtime, function: StoredFunction) -> Json:
+    born = Condition(State.PENDING, "VM was just ordered")
+    return _function(function, None, born, runtime.created_at)
+
+
+def _seen(function: StoredFunction, vm: Vm | None, service: Mapping[str, Any] | None) -> Json:
+    if vm is not None:
+        return _function(function, vm, states.of_vm(vm), vm.since)
+    condition = states.of_missing_vm(service, had_vm=function.vm_id is not None)
+    return _function(function, None, condition, states.last_entry_at(service))
+
+
+def _function(
+    function: StoredFunction, vm: Vm | None, condition: Condition, since: int | None
+) -> Json:
     body = function.as_json()
     if vm is not None:
         body |= {"CPU": cores(vm), "MEMORY": vm.memory_mb}
         if vm.disk_size_mb is not None:
             body["DISK_SIZE"] = vm.disk_size_mb
     body |= {"STATE": str(condition.state), "ENDPOINT": endpoint(vm.nic) if vm else ""}
-    return body | _explanation(vm, condition)
+    if reason := _cut(condition.reason):
+        body |= {"ERROR": reason} if condition.state is State.ERROR else {}
+        body["REASON"] = reason
+    return body | ({"SINCE": lease.rfc3339(since)} if since else {})
 
 
-def _explanation(vm: Vm | None, condition: Condition) -> Json:
-    reason = condition.reason[:REASON_CHARACTERS]
-    told: Json = {"ERROR": reason} if condition.state is State.ERROR else {}
-    if reason:
-        told["REASON"] = reason
-    if vm is not None:
-        told["SINCE"] = lease.rfc3339(vm.since)
-    return told
+def _cut(reason: str) -> str:
+    """A text that takes REASON_BYTES at most where it is told, in JSON and UTF-8."""
+    if len(_told(reason)) <= REASON_BYTES:
+        return reason
+    while len(_told(reason)) > REASON_BYTES:
+        reason = reason[: len(reason) * REASON_BYTES // (len(_told(reason)) + 1)]
+    return f"{reason}…"
+
+
+def _told(text: str) -> bytes:
+    return json.dumps(text, ensure_ascii=False).encode(errors="backslashreplace")
 
 
 def _render(runtime: Runtime, functions: Mapping[str, Json], expires: int | None) -> Json:
