@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import errno
 import signal
 import sys
 import threading
@@ -44,10 +43,7 @@ def main(argv: list[str]) -> int:
     try:
         return _run(sandbox, options)
     except OSError as error:
-        taken = error.errno == errno.EADDRINUSE
-        ports = f"{options.oned_port}, {options.oneflow_port} or {options.control_port}"
-        reason = f"port {ports} of 127.0.0.1 is taken" if taken else str(error)
-        sys.stderr.write(f"sandbox: {reason}\n")
+        sys.stderr.write(f"sandbox: {error.strerror or error}\n")
         return 1
 
 

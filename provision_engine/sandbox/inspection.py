@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from provision_engine.sandbox import lifecycle, render, seeds
+from provision_engine.sandbox import lifecycle, population, render, seeds
 from provision_engine.sandbox.lifecycle import position_of, state_name
 from provision_engine.sandbox.store import (
     RUNTIME,
@@ -151,3 +151,16 @@ class Inspection:
             self._world.store.hosts = [
                 Host(i, f"host{i:02}", cpu_percent, memory_kb) for i in range(count)
             ]
+
+    def populate(
+        self,
+        users: int,
+        runtimes: int,
+        flow_templates: int,
+        body: population.RuntimeBody = population.plain_body,
+    ) -> None:
+        """Adds many of each: user0/pass0 …, running runtimes, flow templates flavour0 …
+
+        `body` makes the BODY of a runtime's document of its name, service id and VM id.
+        """
+        population.populate(self._world, users, runtimes, flow_templates, body)

@@ -7,6 +7,7 @@ where. Everything else is bookkeeping: history records, the host's capacity, quo
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from enum import IntEnum
 from typing import NamedTuple
@@ -336,9 +337,7 @@ class Lifecycle:
         for name, value in (("CPU", f"{cpu:g}"), ("MEMORY", memory_mb), ("VCPU", vcpu)):
             vm.template.set(name, str(value))
 
-    def _next_record(
-        self, vm: Vm, action: int, by: tuple[User, int], is_off: bool = False
-    ) -> None:
+    def _next_record(self, vm: Vm, action: int, by: tuple[User, int], is_off: bool = False) -> None:
         """Closes the history record and opens the next one on the same host."""
         now = self.store.agenda.seconds()
         last = vm.history[-1]
@@ -364,9 +363,7 @@ class Lifecycle:
         if to in _RESUMING:
             last = vm.history[-1]
             last.etime = now
-            vm.history.append(
-                History(last.seq + 1, last.host_id, last.hostname, now, rstime=now)
-            )
+            vm.history.append(History(last.seq + 1, last.host_id, last.hostname, now, rstime=now))
         elif to == DONE:
             self._book(vm, "ended")
         elif to == EPILOG and vm.history:
@@ -379,6 +376,10 @@ class Lifecycle:
     def _done(self, vm: Vm) -> None:
         self._leave_host(vm)
         self.store.live_vms.pop(vm.id, None)
+        if not vm.is_retired:
+            self.store.vms.remove(vm)
+            vm.is_retired = True
+            self.store.vms.add(vm)
         for nic in vm.template.vectors("NIC"):
             high, low = nic.get("IP", "0.0.0.0").split(".")[2:]
             self.store.addresses.discard(int(high) * 256 + int(low))
@@ -399,10 +400,13 @@ class Lifecycle:
         vm.history[-1].petime = vm.history[-1].rstime = self.store.agenda.seconds()
 
     def _booted(self, vm: Vm) -> None:
-        vm.deploy_id = f"{vm.history[-1].hostname}:{vm.name}:dummy"
+        vm.deploy_id = _deploy_id(vm)
+        vm.user_template.remove("ERROR")
 
     def _boot_failed(self, vm: Vm) -> None:
         vm.history[-1].retime = self.store.agenda.seconds()
+        stamp = in_words(self.store.agenda.now())
+        vm.user_template.set("ERROR", f"{stamp}: DEPLOY: {_deploy_id(vm)}")
 
     def _shut_down(self, vm: Vm) -> None:
         last = vm.history[-1]
@@ -460,6 +464,15 @@ _BOOKINGS: dict[str, Callable[[Lifecycle, Vm], None]] = {
     "disk_resized": Lifecycle._disk_resized,
     "disk_failed": Lifecycle._disk_failed,
 }
+
+
+def _deploy_id(vm: Vm) -> str:
+    return f"{vm.history[-1].hostname}:{vm.name}:dummy"
+
+
+def in_words(seconds: float) -> str:
+    """A time as oned writes it into messages, in UTC."""
+    return time.strftime("%a %b %e %H:%M:%S %Y", time.gmtime(seconds))
 
 
 def footprint(vm: Vm) -> dict[str, float]:

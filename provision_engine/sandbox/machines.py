@@ -12,18 +12,62 @@ from provision_engine.sandbox.template import Template, Value
 
 # These belong to the machine; everything else is the users' (scenario create-faas).
 _MACHINE_ATTRIBUTES = frozenset(
-    "CONTEXT CPU CPU_MODEL DISK EMULATOR FEATURES GRAPHICS INPUT MEMORY MEMORY_MAX"
-    " MEMORY_RESIZE_MODE MEMORY_SLOTS NIC NIC_ALIAS NIC_DEFAULT NUMA_NODE OS PCI RAW SNAPSHOT"
-    " SPICE_OPTIONS TOPOLOGY VCPU VCPU_MAX VIDEO VMGROUP TPM".split()
+    [
+        "CONTEXT",
+        "CPU",
+        "CPU_MODEL",
+        "DISK",
+        "EMULATOR",
+        "FEATURES",
+        "GRAPHICS",
+        "INPUT",
+        "MEMORY",
+        "MEMORY_MAX",
+        "MEMORY_RESIZE_MODE",
+        "MEMORY_SLOTS",
+        "NIC",
+        "NIC_ALIAS",
+        "NIC_DEFAULT",
+        "NUMA_NODE",
+        "OS",
+        "PCI",
+        "RAW",
+        "SNAPSHOT",
+        "SPICE_OPTIONS",
+        "TOPOLOGY",
+        "VCPU",
+        "VCPU_MAX",
+        "VIDEO",
+        "VMGROUP",
+        "TPM",
+    ]
 )
 IMAGE_NAME, NETWORK_NAME, OWNER_NAME = "img", "net", "oneadmin"
 IMAGE_SIZE_MB = 1024
 ONEGATE_ENDPOINT = "http://127.0.0.1:5030"
-_CONTEXT_ADDRESS_NAMES = (
-    "DNS EXTERNAL GATEWAY IP IP6 IP6_GATEWAY IP6_METHOD IP6_METRIC IP6_PREFIX_LENGTH IP6_ULA MAC"
-    " MASK METHOD METRIC MTU NETWORK SEARCH_DOMAIN VLAN_ID VROUTER_IP VROUTER_IP6"
-    " VROUTER_MANAGEMENT"
-).split()
+_CONTEXT_ADDRESS_NAMES = [
+    "DNS",
+    "EXTERNAL",
+    "GATEWAY",
+    "IP",
+    "IP6",
+    "IP6_GATEWAY",
+    "IP6_METHOD",
+    "IP6_METRIC",
+    "IP6_PREFIX_LENGTH",
+    "IP6_ULA",
+    "MAC",
+    "MASK",
+    "METHOD",
+    "METRIC",
+    "MTU",
+    "NETWORK",
+    "SEARCH_DOMAIN",
+    "VLAN_ID",
+    "VROUTER_IP",
+    "VROUTER_IP6",
+    "VROUTER_MANAGEMENT",
+]
 _RULES = [
     {
         "PROTOCOL": "ALL",
@@ -37,14 +81,30 @@ _RULES = [
 
 def image_attributes(store: Store) -> dict[str, str]:
     """What the image `img` adds to a disk."""
-    return dict(
-        ALLOW_ORPHANS="NO", CLONE="YES", CLONE_TARGET="SYSTEM", CLUSTER_ID="0",
-        DATASTORE="default", DATASTORE_ID="1", DEV_PREFIX="sd", DISK_SNAPSHOT_TOTAL_SIZE="0",
-        DISK_TYPE="FILE", DRIVER="dummy_format", FORMAT="dummy_format", IMAGE=IMAGE_NAME,
-        IMAGE_ID="0", IMAGE_STATE="1", LN_TARGET="NONE", ORIGINAL_SIZE=str(IMAGE_SIZE_MB),
-        READONLY="NO", SAVE="NO", SIZE=str(IMAGE_SIZE_MB), SOURCE="dummy_path", TM_MAD="dummy",
-        TYPE="FILE",
-    ) | dict(store.release.disk_extra)  # fmt: skip
+    return {
+        "ALLOW_ORPHANS": "NO",
+        "CLONE": "YES",
+        "CLONE_TARGET": "SYSTEM",
+        "CLUSTER_ID": "0",
+        "DATASTORE": "default",
+        "DATASTORE_ID": "1",
+        "DEV_PREFIX": "sd",
+        "DISK_SNAPSHOT_TOTAL_SIZE": "0",
+        "DISK_TYPE": "FILE",
+        "DRIVER": "dummy_format",
+        "FORMAT": "dummy_format",
+        "IMAGE": IMAGE_NAME,
+        "IMAGE_ID": "0",
+        "IMAGE_STATE": "1",
+        "LN_TARGET": "NONE",
+        "ORIGINAL_SIZE": str(IMAGE_SIZE_MB),
+        "READONLY": "NO",
+        "SAVE": "NO",
+        "SIZE": str(IMAGE_SIZE_MB),
+        "SOURCE": "dummy_path",
+        "TM_MAD": "dummy",
+        "TYPE": "FILE",
+    } | dict(store.release.disk_extra)
 
 
 def extended(store: Store, template: Template) -> Template:
@@ -78,9 +138,17 @@ class Machines:
         self._check_networks(user, merged)
         vm_id = self._store.vms.new_id()
         vm = Vm(
-            vm_id, user.id, user.gid, user.name, user.group_name, name or f"one-{vm_id}",
-            stime=self._store.agenda.seconds(), cpu=cpu, memory_mb=memory_mb, vcpu=vcpu,
-        )  # fmt: skip
+            vm_id,
+            user.id,
+            user.gid,
+            user.name,
+            user.group_name,
+            name or f"one-{vm_id}",
+            stime=self._store.agenda.seconds(),
+            cpu=cpu,
+            memory_mb=memory_mb,
+            vcpu=vcpu,
+        )
         self._fill(vm, source, merged, disks)
         return self._bring_to_life(vm, merged, on_hold)
 
@@ -154,14 +222,21 @@ class Machines:
     def _nic(self, vm: Vm, asked: dict[str, str], number: int) -> dict[str, str]:
         lease = self._lease()
         octets = (10, 0, lease >> 8, lease & 255)
-        nic = dict(
-            AR_ID="0", BRIDGE="br0", BRIDGE_TYPE="linux", CLUSTER_ID="0", NAME=f"NIC{number}",
-            IP=".".join(str(o) for o in octets),
-            MAC="02:00:" + ":".join(f"{o:02x}" for o in octets),
-            NETWORK=NETWORK_NAME, NETWORK_ID=str(self._store.release.network_id),
-            NIC_ID=str(number), SECURITY_GROUPS="0", TARGET=f"one-{vm.id}-{number}",
-            VN_MAD="dummy",
-        )  # fmt: skip
+        nic = {
+            "AR_ID": "0",
+            "BRIDGE": "br0",
+            "BRIDGE_TYPE": "linux",
+            "CLUSTER_ID": "0",
+            "NAME": f"NIC{number}",
+            "IP": ".".join(str(o) for o in octets),
+            "MAC": "02:00:" + ":".join(f"{o:02x}" for o in octets),
+            "NETWORK": NETWORK_NAME,
+            "NETWORK_ID": str(self._store.release.network_id),
+            "NIC_ID": str(number),
+            "SECURITY_GROUPS": "0",
+            "TARGET": f"one-{vm.id}-{number}",
+            "VN_MAD": "dummy",
+        }
         nic = asked | nic
         vm.template.items.append(("NIC", nic))
         if number == 0:
@@ -183,15 +258,12 @@ class Machines:
         context = dict(asked)
         if asked.get("NETWORK", "").upper() == "YES":
             for number, nic in enumerate(nics):
-                names = {f"ETH{number}_{name}": nic.get(name, "") for name in _CONTEXT_ADDRESS_NAMES}
-                extra = {n.replace("ETH0", f"ETH{number}"): "" for n in self._extra_names()}
-                context |= names | extra | {f"ETH{number}_NETWORK": ""}
+                wanted = (*_CONTEXT_ADDRESS_NAMES, *self._store.release.context_extra)
+                names = {f"ETH{number}_{name}": nic.get(name, "") for name in wanted}
+                context |= names | {f"ETH{number}_NETWORK": ""}
         if asked.get("TOKEN", "").upper() == "YES":
             context["ONEGATE_ENDPOINT"] = ONEGATE_ENDPOINT
         return context | {"DISK_ID": str(disk_count), "TARGET": "hda", "VMID": str(vm.id)}
-
-    def _extra_names(self) -> tuple[str, ...]:
-        return self._store.release.context_extra
 
     def schedule_action(self, vm: Vm, asked: dict[str, str]) -> ScheduledAction:
         """Adds a scheduled action; ``+SECONDS`` counts from the VM's birth (lease-renewal)."""
@@ -221,9 +293,7 @@ def action_time(vm: Vm, text: str) -> int:
 
 
 def _allocation(message: str) -> OneError:
-    return OneError(
-        errors.ALLOCATE, f"Error allocating a new virtual machine template. {message}"
-    )
+    return OneError(errors.ALLOCATE, f"Error allocating a new virtual machine template. {message}")
 
 
 def _sizes(merged: Template) -> tuple[float, int, int]:

@@ -32,6 +32,8 @@ from provision_engine.sandbox.world import World
 Parameter = int | str | bool | float
 Value = int | str
 NOT_DEFINED, WRONG_TYPE = -506, -501
+ANY_STATE = -2
+"""one.vmpool.info with this state lists VMs that are DONE too, with -1 it does not."""
 
 
 class Call(NamedTuple):
@@ -143,11 +145,16 @@ def _rename(kind: type[Owned]) -> Callable[[Call], Value]:
     return rename
 
 
+_ADMIN_BITS = (2, 5, 8)
+"""Who may do admin things: only somebody who may do them himself can change these bits."""
+
+
 def _chmod(kind: type[Owned]) -> Callable[[Call], Value]:
     def chmod(call: Call) -> Value:
         wanted = [call.integer(i) for i in range(1, 10)]
-        changes_admin = any(wanted[i] != -1 for i in (2, 5, 8))
-        item = _authorized(call, kind, ADMIN if changes_admin else MANAGE)
+        item = _authorized(call, kind, MANAGE)
+        if any(wanted[i] not in (-1, item.permissions[i]) for i in _ADMIN_BITS):
+            item = _authorized(call, kind, ADMIN)
         pairs = zip(item.permissions, wanted, strict=True)
         item.permissions = [old if new == -1 else int(bool(new)) for old, new in pairs]
         item.changed()
@@ -456,15 +463,13 @@ def _vm_scheddelete(call: Call) -> Value:
 
 def _vmpool(call: Call, is_extended: bool) -> Value:
     who, start, end, state = (call.integer(i) for i in range(4))
-    found = call.world.store.vms.select(call.user, who, start, end)
-    wanted = [vm for vm in found if _has_state(vm, state)]
+    is_done = state == lifecycle.VmState.DONE
+    found = [] if is_done else call.world.store.vms.select(call.user, who, start, end)
+    if state == ANY_STATE or is_done:
+        found += call.world.store.vms.select(call.user, who, start, end, store.RETIRED)
+        found.sort(key=lambda vm: -vm.id)
+    wanted = [vm for vm in found if state < 0 or vm.state == state]
     return _vm_list(call, wanted, is_extended)
-
-
-def _has_state(vm: Vm, state: int) -> bool:
-    if state == -1:
-        return vm.state != lifecycle.VmState.DONE
-    return state == -2 or vm.state == state
 
 
 def _vm_list(call: Call, vms: list[Vm], is_extended: bool) -> str:

@@ -108,6 +108,9 @@ def answer(world: World, method: str, path: str, authorization: str | None, body
         return Answer(500, str(error))
     except Crash as crash:
         return _crashed(world, path, crash)
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        # JSON of another shape than oneflow expects makes its Ruby fail in the same way.
+        return _crashed(world, path, Crash("NoMethodError", str(error)))
 
 
 def _authenticated(world: World, authorization: str | None) -> User | Answer:
@@ -237,6 +240,9 @@ def _in_order(given: dict[str, Any], order: dict[str, Any]) -> dict[str, Any]:
 def _check_roles(body: dict[str, Any]) -> None:
     if not isinstance(body["roles"], list):
         raise ServiceError("KEY: 'roles' must be an Array;")
+    for role in body["roles"]:
+        if not isinstance(role, dict) or not isinstance(role.get("cardinality", 1), int):
+            raise ServiceError("KEY: 'roles' must be an Array;")
 
 
 def _update_template(request: Request) -> Answer:

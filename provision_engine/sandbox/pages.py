@@ -1,4 +1,8 @@
-"""The pages that oneflow's web framework shows instead of an answer of oneflow's own."""
+"""What oneflow answers where its web framework answers for it, in words of our own.
+
+Only the status, the type and, of the JSON of 7.x, the text are those of the recordings: nobody
+reads the pages.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +11,6 @@ NO_ACTION = (
     "    opts   = action['params']\n                   ^^^^^^^^^^"
 )
 _REASON_CHARACTERS = 100
-_STYLE = (
-    "<!DOCTYPE html>\n<html>\n<head>\n"
-    '  <style type="text/css">\n'
-    "  body { text-align:center;font-family:helvetica,arial;font-size:22px;\n"
-    "    color:#888;margin:20px}\n"
-    "  #c {margin:0 auto;width:500px;text-align:left}\n"
-    "  </style>\n</head>\n"
-)
 
 
 def no_find(text: str) -> str:
@@ -28,9 +24,8 @@ def no_find(text: str) -> str:
 def not_found(method: str, path: str) -> str:
     """A path there is no route for."""
     return (
-        f"{_STYLE}<body>\n  <h2>This path is not known.</h2>\n"
-        f'  <div id="c">\n    <pre>{method.lower()} {slashes(path)}</pre>\n  </div>\n'
-        "</body>\n</html>\n"
+        "<!DOCTYPE html>\n<html>\n<body>\n  <h2>This path is not known.</h2>\n"
+        f"  <pre>{method.lower()} {slashes(path)}</pre>\n</body>\n</html>\n"
     )
 
 

@@ -20,7 +20,6 @@ class Release:
     merges_roles_by_name: bool
     """Else by position, which even renames a role (scenario instantiate-errors)."""
     first_flow_template_id: int
-    registration_epoch_seconds: int
     network_id: int
     automatic_requirements: str
     disk_extra: tuple[tuple[str, str], ...]
@@ -49,7 +48,6 @@ _SIX = Release(
     role_has_type=False,
     merges_roles_by_name=False,
     first_flow_template_id=0,
-    registration_epoch_seconds=1795479905,
     network_id=1,
     automatic_requirements="(CLUSTER_ID = 0) & !(PUBLIC_CLOUD = YES) & !(PIN_POLICY = PINNED)",
     disk_extra=(),
@@ -72,11 +70,10 @@ _SEVEN = Release(
     role_has_type=True,
     merges_roles_by_name=True,
     first_flow_template_id=6,
-    registration_epoch_seconds=1795485728,
     network_id=0,
     automatic_requirements="(CLUSTER_ID = 0) & !(PIN_POLICY = PINNED)",
     disk_extra=(("PERSISTENT_SNAPSHOTS", "YES"),),
-    context_extra=("ETH0_ROUTES",),
+    context_extra=("ROUTES",),
     history_has_plan=True,
     resize_makes_history=True,
     addresses_only_grow=True,

@@ -48,7 +48,7 @@ def _check_characters(text: str) -> None:
         excerpt = rest[:_EXCERPT_CHARACTERS]
         shown = "".join(_visible(c) for c in excerpt) + ("..." if excerpt != rest else "")
         raise _not_a_call(
-            f'Call is not valid XML.  Invalid XML "content".  Problem with token at \'{shown}\':'
+            f"Call is not valid XML.  Invalid XML \"content\".  Problem with token at '{shown}':"
             " Invalid token, starting 0 bytes in"
         )
     if not text.isascii() and _BEYOND_BMP.search(text):

@@ -172,7 +172,8 @@ class Sandbox:
         try:
             method, parameters = rpc.read(request.body)
         except RpcFault as error:
-            return self._through("oned", "-", request, "", lambda: rpc.fault(error))
+            refusal = rpc.fault(error)
+            return self._through("oned", "-", request, "", lambda: refusal)
         session = str(parameters[0]) if parameters else ""
         user = session.partition(":")[0]
         return self._through(

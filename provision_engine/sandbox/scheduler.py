@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import operator
 import re
-import time
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 
-from provision_engine.sandbox.lifecycle import PENDING, Lifecycle, position_of
+from provision_engine.sandbox.lifecycle import PENDING, Lifecycle, in_words, position_of
 from provision_engine.sandbox.store import Host, Store, Vm
 
 _TOKEN = re.compile(r'\s*(?:"[^"]*"|!=|=~|@>|[=<>!&|()]|[^\s!=<>&|()"]+)')
@@ -161,12 +160,14 @@ class Scheduler:
 
     def run(self) -> None:
         """One cycle: each pending VM in the order of ids gets its best host or a message."""
+        placed = 0
         for vm_id in sorted(self._waiting):
             vm = self._store.vms.find(vm_id)
-            if vm is not None and position_of(vm) == PENDING:
-                self._place(vm)
+            if vm is not None and position_of(vm) == PENDING and self._place(vm):
+                vm.history[-1].plan_action_id = placed
+                placed += 1
 
-    def _place(self, vm: Vm) -> None:
+    def _place(self, vm: Vm) -> bool:
         required = vm.user_template.text("SCHED_REQUIREMENTS") or ""
         try:
             test = compile_requirements(required)
@@ -179,17 +180,18 @@ class Scheduler:
         ]
         if not fitting:
             self._complain(vm, required)
-            return
+            return False
         rank = (vm.user_template.text("SCHED_RANK") or "FREE_CPU").strip().upper()
         best = max(fitting, key=lambda pair: (_number(pair[1].get(rank, "0")), -pair[0].id))
         vm.user_template.remove("SCHED_MESSAGE")
         self._lifecycle.deploy(vm, best[0])
+        return True
 
     def _complain(self, vm: Vm, required: str) -> None:
         everything = self._store.release.automatic_requirements
         if required:
             everything += f" & ( {required} )"
-        stamp = time.strftime("%a %b %e %H:%M:%S %Y", time.gmtime(self._store.agenda.now()))
+        stamp = in_words(self._store.agenda.now())
         vm.user_template.set(
             "SCHED_MESSAGE",
             f"{stamp}: Cannot dispatch VM: No host meets capacity and SCHED_REQUIREMENTS:"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from typing import Any
 
 from provision_engine.sandbox.services import compact
@@ -58,7 +57,7 @@ def add_vm_template(store: Store, owner: User, name: str, text: str, is_public: 
     number = store.vm_templates.new_id()
     made = VmTemplate(
         number, owner.id, owner.gid, owner.name, owner.group_name, name,
-        template=parse(text), registration_time=int(time.time()),
+        template=parse(text), registration_time=store.agenda.seconds(),
     )  # fmt: skip
     if is_public:
         made.permissions = list(PUBLIC)

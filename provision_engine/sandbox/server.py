@@ -64,9 +64,10 @@ class HttpServer:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind((ADDRESS, self.port))
             listener.listen(512)
-        except OSError:
+        except OSError as error:
             listener.close()
-            raise
+            reason = f"port {self.port} of {ADDRESS} cannot be opened: {error.strerror}"
+            raise OSError(error.errno, reason) from None
         self.port = listener.getsockname()[1]
         self._listener = listener
         self._start(self._accept, listener)

@@ -242,9 +242,7 @@ class Services:
         here = position_of(vm)
         self._store.agenda.put(timings.service_notice_seconds, "service-watch", vm.service_id)
         if here in lifecycle.FAILURES:
-            self._store.agenda.put(
-                timings.service_failure_seconds, "service-failed", vm.service_id
-            )
+            self._store.agenda.put(timings.service_failure_seconds, "service-failed", vm.service_id)
 
     def watch(self, service_id: int, failures: bool = False) -> None:
         """Looks at the VMs of a service and lets its state follow."""
@@ -474,7 +472,8 @@ def contents_text(role: Json, service_id: int, is_object: bool) -> str:
     if not is_object:
         text = role.get("vm_template_contents") or ""
         return f'{text}\nSERVICE_ID = {service_id}\nROLE_NAME = "{role["name"]}"\n'
-    contents = {"ROLE_NAME": role["name"], **role.get("template_contents", {})}
+    given = role.get("template_contents")
+    contents = {"ROLE_NAME": role["name"], **(given if isinstance(given, dict) else {})}
     lines = [line for key, value in contents.items() for line in _attribute_lines(key, value)]
     return "\n".join(lines) + f"\nSERVICE_ID = {service_id}\n"
 

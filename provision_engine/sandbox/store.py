@@ -10,7 +10,7 @@ import hashlib
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 from provision_engine.sandbox import errors, xml
 from provision_engine.sandbox.clock import Agenda, Clock, ManualClock
@@ -30,6 +30,8 @@ _OPERATION_NAMES = ("USE", "MANAGE", "ADMIN")
 _LOCK_FORBIDS_FROM = {1: USE, 2: MANAGE, 3: ADMIN, 4: USE}
 OWN = (1, 1, 0, 0, 0, 0, 0, 0, 0)
 PUBLIC = (1, 1, 0, 1, 0, 0, 1, 0, 0)
+RETIRED = 1
+"""The shelf of VMs that are DONE."""
 MAXIMUM_NAME_CHARACTERS = 128
 HOST_CPU_PERCENT = 800
 HOST_MEMORY_KB = 16_777_216
@@ -88,6 +90,11 @@ class Owned:
     rendered: str | None = field(default=None, repr=False)
     """The XML of the object, kept until it changes."""
 
+    @property
+    def shelf(self) -> int:
+        """Objects of a pool are listed by shelf; most pools have one."""
+        return 0
+
     def changed(self) -> None:
         """Forgets the kept XML."""
         self.rendered = None
@@ -111,7 +118,7 @@ class Document(Owned):
     type: int = RUNTIME
 
     @property
-    def kind(self) -> int:
+    def shelf(self) -> int:
         """Documents are listed by type."""
         return self.type
 
@@ -128,7 +135,6 @@ class VmTemplate(Owned):
     """What VMs are made from."""
 
     registration_time: int = 0
-    kind = 0
 
     def to_xml(self, template: Template | None = None) -> str:
         """As one.template.info answers it, perhaps with another (extended) template."""
@@ -192,7 +198,12 @@ class Vm(Owned):
     """Counts changes of state, so that a step planned for a former state is left out."""
     before_resize: tuple[float, int, int] | None = None
     rendered_short: str | None = field(default=None, repr=False)
-    kind = 0
+    is_retired: bool = False
+
+    @property
+    def shelf(self) -> int:
+        """VMs that are DONE stand apart, or lists of the living would grow slower for ever."""
+        return RETIRED if self.is_retired else 0
 
     def changed(self) -> None:
         """Forgets the kept XML."""
@@ -218,31 +229,18 @@ class Host:
         self.used_memory_kb += memory_mb * 1024
 
 
-class Poolable(Protocol):
-    """What a pool asks of its objects."""
-
-    id: int
-    uid: int
-    gid: int
-    permissions: list[int]
-
-    @property
-    def kind(self) -> int:
-        """Objects are listed by kind."""
-
-
 T = TypeVar("T", bound=Owned)
 
 
 class Pool(Generic[T]):
-    """Objects by id, by kind, by owner, and those that more than the owner may use."""
+    """Objects by id, by shelf, by owner, and those that more than the owner may use."""
 
     def __init__(self, type_name: str, noun: str, next_id: int = 0) -> None:
         self.type_name = type_name
         self.noun = noun
         self.next_id = next_id
         self._by_id: dict[int, T] = {}
-        self._by_kind: dict[int, dict[int, T]] = {}
+        self._by_shelf: dict[int, dict[int, T]] = {}
         self._by_owner: dict[tuple[int, int], dict[int, T]] = {}
         self._shared: dict[int, dict[int, T]] = {}
 
@@ -256,16 +254,16 @@ class Pool(Generic[T]):
 
     def add(self, item: T) -> T:
         """Puts an object into the pool."""
-        kind = _kind(item)
+        shelf = item.shelf
         self._by_id[item.id] = item
-        self._by_kind.setdefault(kind, {})[item.id] = item
-        self._by_owner.setdefault((kind, item.uid), {})[item.id] = item
+        self._by_shelf.setdefault(shelf, {})[item.id] = item
+        self._by_owner.setdefault((shelf, item.uid), {})[item.id] = item
         self.permissions_changed(item)
         return item
 
     def permissions_changed(self, item: T) -> None:
         """Files an object anew under what others may use."""
-        shared = self._shared.setdefault(_kind(item), {})
+        shared = self._shared.setdefault(item.shelf, {})
         if item.permissions[3] or item.permissions[6]:
             shared[item.id] = item
         else:
@@ -280,11 +278,11 @@ class Pool(Generic[T]):
 
     def remove(self, item: T) -> None:
         """Takes an object out of the pool."""
-        kind = _kind(item)
+        shelf = item.shelf
         del self._by_id[item.id]
-        del self._by_kind[kind][item.id]
-        del self._by_owner[kind, item.uid][item.id]
-        self._shared[kind].pop(item.id, None)
+        del self._by_shelf[shelf][item.id]
+        del self._by_owner[shelf, item.uid][item.id]
+        self._shared[shelf].pop(item.id, None)
 
     def find(self, object_id: int) -> T | None:
         """The object of that id, if there is one."""
@@ -297,11 +295,11 @@ class Pool(Generic[T]):
             raise errors.no_such(self.noun, object_id)
         return item
 
-    def all(self, kind: int = 0) -> Iterable[T]:
-        """Every object of a kind, the oldest first."""
-        return self._by_kind.get(kind, {}).values()
+    def all(self, shelf: int = 0) -> Iterable[T]:
+        """Every object on a shelf, the oldest first."""
+        return self._by_shelf.get(shelf, {}).values()
 
-    def select(self, user: User, who: int, start: int, end: int, kind: int = 0) -> list[T]:
+    def select(self, user: User, who: int, start: int, end: int, shelf: int = 0) -> list[T]:
         """What a pool call lists, the newest first.
 
         `who` is -1 for the user's and his groups' objects, -2 for all he may use, -3 for his own,
@@ -311,7 +309,7 @@ class Pool(Generic[T]):
         """
         if who < -4:
             raise OneError(errors.XML_RPC_API, "Incorrect filter_flag")
-        found = sorted(self._visible(user, who, kind).items(), reverse=True)
+        found = sorted(self._visible(user, who, shelf).items(), reverse=True)
         if end < -1 and start >= 0:
             return [item for _, item in found][start : start - end]
         if start == -1:
@@ -319,25 +317,21 @@ class Pool(Generic[T]):
         last = end if end != -1 else float("inf")
         return [item for item_id, item in found if start <= item_id <= last]
 
-    def _visible(self, user: User, who: int, kind: int) -> dict[int, T]:
-        own = self._by_owner.get((kind, user.id), {})
+    def _visible(self, user: User, who: int, shelf: int) -> dict[int, T]:
+        own = self._by_owner.get((shelf, user.id), {})
         if who == -3:
             return own
         if who >= 0:
-            owned = self._by_owner.get((kind, who), {})
+            owned = self._by_owner.get((shelf, who), {})
             return {i: o for i, o in owned.items() if allowed(user, o, USE)}
-        everything = self._by_kind.get(kind, {})
+        everything = self._by_shelf.get(shelf, {})
         if user.is_admin:
             same_group = {i: o for i, o in everything.items() if o.gid == user.gid}
             return everything if who == -2 else same_group
-        shared = self._shared.get(kind, {}).items()
+        shared = self._shared.get(shelf, {}).items()
         if who == -2:
             return own | {i: o for i, o in shared if allowed(user, o, USE)}
         return own | {i: o for i, o in shared if o.gid == user.gid and o.permissions[3]}
-
-
-def _kind(item: Owned) -> int:
-    return item.type if isinstance(item, Document) else 0
 
 
 def allowed(user: User, item: Owned, operation: int) -> bool:

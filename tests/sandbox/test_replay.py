@@ -1,0 +1,69 @@
+"""The sandbox answers as the real OpenNebula did: every recorded call, scenario by scenario."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import pytest
+
+from . import replay
+
+LEAST_EQUAL_SHARE = 0.95
+_CASES = [
+    pytest.param(release, names, calls, id=f"{release}-{names[0]}")
+    for release in replay.RELEASES
+    for names, calls in replay.stories(release)
+]
+FIGURES: dict[str, list[replay.Result]] = defaultdict(list)
+"""What came of each release's scenarios; conftest.py prints it at the end."""
+
+
+@pytest.mark.parametrize(("release", "names", "calls"), _CASES)
+def test_story(release: str, names: tuple[str, ...], calls: list[dict[str, Any]]) -> None:
+    results = replay.replay(release, names, calls)
+    FIGURES[release] += results
+    assert [r.scenario for r in results if not r.total] == []
+    differences = [text for result in results for text in result.differences]
+    assert not differences, "\n".join(differences)
+
+
+@pytest.mark.parametrize("release", replay.RELEASES)
+def test_share(release: str) -> None:
+    """At least 95 % of all calls of a release are compared and equal."""
+    results = FIGURES[release] or [
+        r for names, calls in replay.stories(release) for r in replay.replay(release, names, calls)
+    ]
+    print("\n".join(lines(release, results)))
+    total = len(replay.recorded(release))
+    if len(results) < len({call["scenario"] for call in replay.recorded(release)}):
+        pytest.skip("only some of the stories were run")
+    assert sum(r.total for r in results) == total
+    assert sum(r.equal for r in results) / total >= LEAST_EQUAL_SHARE
+
+
+def test_every_scenario_has_a_story_and_an_environment() -> None:
+    for release in replay.RELEASES:
+        scenarios = {call["scenario"] for call in replay.recorded(release)}
+        assert scenarios == {name for names in replay.STORIES[release] for name in names}
+        assert {names[0] for names in replay.STORIES[release]} <= set(replay.ENVIRONMENTS[release])
+
+
+def test_a_wrong_answer_is_noticed() -> None:
+    """The comparison itself can fail: another value, another time, another order of members."""
+    assert replay._differ("<CPU>1</CPU>", "<CPU>2</CPU>")
+    assert replay._differ("at 1795484881", "at 1795484891")
+    assert replay._differ('{"a": 1, "b": 2}', '{"b": 2, "a": 1}')
+    assert replay._differ("at 1795484881", "at 1795484882") is None
+
+
+def lines(release: str, results: list[replay.Result]) -> list[str]:
+    """The figures of a release, a line for each scenario and one for all."""
+    shown = [
+        f"{release}  {r.scenario:<40} {r.equal:>4} of {r.total:>4} equal"
+        + (f", {r.left_out} left out" if r.left_out else "")
+        for r in results
+    ]
+    equal, total = sum(r.equal for r in results), sum(r.total for r in results)
+    share = 100 * equal / max(1, total)
+    return [*shown, f"{release}  all: {equal} of {total} calls equal ({share:.1f} %)"]
