@@ -77,7 +77,9 @@ class HttpBackend:
         prepared.headers = CaseInsensitiveDict({**(headers or {}), **_length(body)})
         timeout = (min(CONNECT_TIMEOUT_SECONDS, left_seconds), left_seconds)
         try:
-            return self._adapter.send(prepared, timeout=timeout, verify=self._verify)
+            response = self._adapter.send(prepared, timeout=timeout, verify=self._verify)
+            response.content  # noqa: B018 - read here, where a broken answer is judged
+            return response
         except requests.RequestException as error:
             if deadline.is_over:
                 raise BackendTimeout(f"{self.name} did not answer in time") from error
