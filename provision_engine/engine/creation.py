@@ -15,8 +15,9 @@ from provision_engine import log
 from provision_engine.cloud import template
 from provision_engine.cloud.client import CloudClient
 from provision_engine.cloud.objects import Attributes
+from provision_engine.cloud.oned import MINE
 from provision_engine.config import Configuration
-from provision_engine.engine import kept, quota, roles, services
+from provision_engine.engine import kept, quota, recovery, roles, services
 from provision_engine.engine.document import RUNTIME_TYPE, Phase, Runtime, StoredFunction
 from provision_engine.engine.flavours import Flavours, FlowTemplate
 from provision_engine.engine.specification import Specification
@@ -112,8 +113,22 @@ class Creation:
             digest=specification.digest if key else "",
         )
         document = template.document(runtime.document_name, runtime.body)
-        document_id = self._cloud.oned.allocate_document(document, RUNTIME_TYPE)
+        try:
+            document_id = self._cloud.oned.allocate_document(document, RUNTIME_TYPE)
+        except UNSURE:
+            self._withdraw_intent(service_name)
+            raise
         return dataclasses.replace(runtime, id=document_id)
+
+    def _withdraw_intent(self, service_name: str) -> None:
+        """Delete a document of which nobody knows whether it was written, if it can be done."""
+        cloud = self._tidying()
+        try:
+            for runtime in recovery.readable(cloud.oned.documents(RUNTIME_TYPE, MINE)):
+                if runtime.service_name == service_name:
+                    cloud.oned.delete_document(runtime.id)
+        except EngineError as error:
+            log.engine.error("The intent %s may have been written: %s", service_name, error)
 
     def start(self, runtime: Runtime, plan: Plan) -> Runtime:
         """Instantiate the service, wait for its VMs and complete the document."""
@@ -133,7 +148,7 @@ class Creation:
     def undo(self, runtime: Runtime, error: BaseException) -> None:
         """Leave nothing behind. What cannot be removed now is marked for whoever comes later."""
         self._flavours.forget()
-        cloud = self._cloud.until(self._cloud.deadline.at_least(TIDY_SECONDS))
+        cloud = self._tidying()
         may_still_start = self._may_have_started and isinstance(error, UNSURE)
         try:
             found = services.find(cloud, runtime.service_name)
@@ -144,6 +159,9 @@ class Creation:
                 kept.mark(cloud, runtime, Phase.DELETING)
         except EngineError as failure:
             log.engine.error("Runtime %s could not be undone yet: %s", runtime.id, failure)
+
+    def _tidying(self) -> CloudClient:
+        return self._cloud.until(self._cloud.deadline.at_least(TIDY_SECONDS))
 
     def _instantiate(self, flow_template_id: int, merge: dict[str, Any]) -> int:
         log.engine.debug(

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-import random
+import json
 import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from provision_engine import log
+from provision_engine.cloud import template
 from provision_engine.cloud.client import CloudClient
+from provision_engine.cloud.oned import USABLE_BY_ME
+from provision_engine.deadline import Deadline
+from provision_engine.engine.document import RUNTIME_TYPE, Phase, Runtime
 from provision_engine.errors import ActionRefused, EngineError, Locked, NotFound
 
-UNLOCK_SECONDS = 1.0
-TAKEOVER_SPREAD_SECONDS = 0.2
+UNLOCK_SECONDS = 0.8
+"""What giving a lock back may take beyond the request's own time."""
+LEAST_UNLOCK_SECONDS = 0.2
+TICKET = "takeover"
 
 
 @contextmanager
@@ -22,30 +28,65 @@ def locked(cloud: CloudClient, runtime_id: int, stale_seconds: float) -> Iterato
 
     A lock older than ``stale_seconds`` was left by an engine that died, and is taken over.
     """
+    given_back_by = Deadline(cloud.deadline.remaining_seconds + UNLOCK_SECONDS)
     _lock(cloud, runtime_id, stale_seconds)
     try:
         yield
     finally:
-        _unlock(cloud.until(cloud.deadline.at_least(UNLOCK_SECONDS)), runtime_id)
+        _unlock(cloud.until(given_back_by.at_least(LEAST_UNLOCK_SECONDS)), runtime_id)
 
 
 def _lock(cloud: CloudClient, runtime_id: int, stale_seconds: float) -> None:
-    if (since := _try_lock(cloud, runtime_id)) is None:
+    since = _try_lock(cloud, runtime_id)
+    if since is None:
         return
-    if time.time() - since > stale_seconds:
-        # Engines that find the same stale lock must not all break it: whoever looks again
-        # after a random moment sees the fresh lock of the first.
-        time.sleep(random.uniform(0, TAKEOVER_SPREAD_SECONDS))
-        if (again := _try_lock(cloud, runtime_id)) is None:
-            return
-        if again == since:
-            log.engine.warning(
-                "Taking over the lock of runtime %s, held since %s", runtime_id, since
-            )
-            cloud.oned.unlock_document(runtime_id)
-            if _try_lock(cloud, runtime_id) is None:
-                return
-    raise Locked(f"Another update holds serverless runtime {runtime_id}")
+    is_stale = time.time() - since > stale_seconds
+    if not (is_stale and _take_over(cloud, runtime_id, since, stale_seconds)):
+        raise Locked(f"Another update holds serverless runtime {runtime_id}")
+
+
+def _take_over(cloud: CloudClient, runtime_id: int, since: int, stale_seconds: float) -> bool:
+    """Break a lock that a dead engine left. Of several engines that see it, one at most does.
+
+    OpenNebula cannot exchange a lock in one step, so that the second engine would break the
+    fresh lock of the first. Who wants to break one therefore draws a ticket before it looks
+    again: a document that never lives long, of which the lowest id wins.
+    """
+    name = f"{TICKET}-{runtime_id}-{since}"
+    ticket = _draw_ticket(cloud, name)
+    try:
+        if _first_ticket(cloud, name, stale_seconds) != ticket:
+            return False
+        again = _try_lock(cloud, runtime_id)
+        if again != since:
+            return again is None
+        log.engine.warning("Taking over the lock of runtime %s, held since %s", runtime_id, since)
+        cloud.oned.unlock_document(runtime_id)
+        return _try_lock(cloud, runtime_id) is None
+    finally:
+        _give_up(cloud, ticket)
+
+
+def _draw_ticket(cloud: CloudClient, name: str) -> int:
+    """A document that tidies itself up: whoever meets it when it is old removes it."""
+    ours = {"PHASE": Phase.DELETING, "CREATED_AT": int(time.time())}
+    body = json.dumps({"ENGINE": ours})
+    return cloud.oned.allocate_document(template.document(name, body), RUNTIME_TYPE)
+
+
+def _first_ticket(cloud: CloudClient, name: str, stale_seconds: float) -> int:
+    """The lowest ticket of that name which no dead engine left."""
+    documents = cloud.oned.documents(RUNTIME_TYPE, USABLE_BY_ME)
+    tickets = [Runtime.of(document) for document in documents if document.name == name]
+    living = [t for t in tickets if time.time() - t.created_at <= stale_seconds]
+    return min((t.id for t in living if t.phase is Phase.DELETING), default=-1)
+
+
+def _give_up(cloud: CloudClient, ticket: int) -> None:
+    try:
+        cloud.oned.delete_document(ticket)
+    except EngineError as error:
+        log.engine.warning("Ticket %s stays until it is met again: %s", ticket, error)
 
 
 def _try_lock(cloud: CloudClient, runtime_id: int) -> int | None:

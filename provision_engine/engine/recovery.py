@@ -6,19 +6,22 @@ The rules stand in docs/reliability.md.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from provision_engine import log
 from provision_engine.cloud.client import CloudClient
+from provision_engine.cloud.objects import Document
 from provision_engine.engine import kept, services, states
 from provision_engine.engine.document import Phase, Runtime
 from provision_engine.engine.locks import locked
 from provision_engine.engine.states import State
-from provision_engine.errors import ActionRefused, Locked, NotFound
+from provision_engine.errors import ActionRefused, EngineError, Locked, NotFound
 
 REMOVAL_SECONDS = 5.0
 """How long a removal is watched; OpenNebula goes on with it by itself."""
+BY_THE_WAY_SECONDS = 2.0
+"""What settling one runtime may take of a request that is about something else."""
 
 
 def is_abandoned(runtime: Runtime, after_seconds: float) -> bool:
@@ -26,18 +29,59 @@ def is_abandoned(runtime: Runtime, after_seconds: float) -> bool:
     return runtime.phase is not Phase.READY and time.time() - runtime.created_at > after_seconds
 
 
-def settle(cloud: CloudClient, runtime_id: int, stale_seconds: float) -> Runtime | None:
-    """Finish or undo an abandoned runtime; None when it is gone then.
+def readable(documents: Iterable[Document]) -> list[Runtime]:
+    """The runtimes in documents. One that is none of any engine's hides no other."""
+    found = []
+    for document in documents:
+        try:
+            found.append(Runtime.of(document))
+        except (EngineError, ValueError, ArithmeticError) as error:
+            log.engine.warning("Document %s cannot be read: %s", document.id, error)
+    return found
 
-    Raises Locked where somebody else is at it.
+
+def sort_out(
+    runtimes: Iterable[Runtime], stale_seconds: float
+) -> tuple[list[Runtime], list[Runtime]]:
+    """Those that a dead engine left unfinished, and those that live."""
+    left, living = [], []
+    for runtime in runtimes:
+        if is_abandoned(runtime, stale_seconds):
+            left.append(runtime)
+        elif runtime.phase is not Phase.DELETING:
+            living.append(runtime)
+    return left, living
+
+
+def settle_all(cloud: CloudClient, left: Sequence[Runtime], stale_seconds: float) -> None:
+    """Settle what was met by the way: as much as a moment allows, the rest another time."""
+    for runtime in left:
+        deadline = cloud.deadline.at_most(BY_THE_WAY_SECONDS)
+        if deadline.is_over:
+            return
+        try:
+            settle(cloud.until(deadline), runtime.id, stale_seconds)
+        except EngineError as error:
+            log.engine.warning("Runtime %s is not settled yet: %s", runtime.id, error)
+            return
+
+
+def settle(
+    cloud: CloudClient, runtime_id: int, stale_seconds: float, *, is_wanted: bool = False
+) -> Runtime | None:
+    """Finish an abandoned runtime where it ``is_wanted``, else undo it; None when it is gone.
+
+    Nobody was ever told of a runtime that is still CREATING, so only a repetition of its
+    create wants it. Raises Locked where somebody else is at it.
     """
     try:
         with locked(cloud, runtime_id, stale_seconds):
             runtime = Runtime.of(cloud.oned.document(runtime_id))
+            if not is_abandoned(runtime, stale_seconds):
+                return None if runtime.phase is Phase.DELETING else runtime
             log.engine.warning("Settling runtime %s, left %s", runtime.id, runtime.phase)
-            if runtime.phase is Phase.CREATING:
-                runtime = _finish(cloud, runtime) or runtime
-            return runtime if runtime.phase is Phase.READY else _remove(cloud, runtime)
+            finished = is_wanted and runtime.phase is Phase.CREATING and _finish(cloud, runtime)
+            return finished or _remove(cloud, runtime)
     except NotFound:
         return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from provision_engine.cloud.client import CloudClient
@@ -55,11 +56,16 @@ class Runtimes:
             creation.undo(runtime, error)
             raise
 
-    def find_runtime(self, runtime_id: int) -> Runtime:
-        """A runtime as it is kept. Raises NotFound, Forbidden, Unauthorized."""
+    def find_runtime(self, runtime_id: int, *, is_wanted: bool = False) -> Runtime:
+        """A runtime as it is kept. Raises NotFound, Forbidden, Unauthorized.
+
+        One that a dead engine left unfinished is settled: finished for whom ``is_wanted``.
+        """
         runtime = Runtime.of(self._cloud.oned.document(runtime_id))
         if recovery.is_abandoned(runtime, self._stale_seconds):
-            settled = recovery.settle(self._cloud, runtime_id, self._stale_seconds)
+            settled = recovery.settle(
+                self._cloud, runtime_id, self._stale_seconds, is_wanted=is_wanted
+            )
             if settled is None:
                 raise NotFound(f"Serverless runtime {runtime_id} is gone")
             return settled
@@ -74,9 +80,12 @@ class Runtimes:
     def list_runtimes(self, wanted: Wanted) -> tuple[list[Json], int | None]:
         """A page of the caller's runtimes with fresh states, and where the next page begins.
 
-        Takes three calls of oned at most, however many there are.
+        Takes three calls of oned at most, however many there are, unless a dead engine left
+        something to settle.
         """
-        runtimes = wanted.candidates(self._own())
+        left, living = recovery.sort_out(self._kept(), self._stale_seconds)
+        recovery.settle_all(self._cloud, left, self._stale_seconds)
+        runtimes = wanted.candidates(living)
         vms = self._cloud.oned.vms([vm_id for runtime in runtimes for vm_id in runtime.vm_ids])
         incomplete = any(vm_id not in vms for r in runtimes for vm_id in r.vm_ids or [-1])
         bodies = self._service_bodies() if incomplete else {}
@@ -84,7 +93,8 @@ class Runtimes:
         for runtime in runtimes:
             own = {vm_id: vms[vm_id] for vm_id in runtime.vm_ids if vm_id in vms}
             if not lease.is_over(runtime, own):
-                seen.append(view.render(runtime, own, bodies.get(runtime.service_id)))
+                body = bodies.get(runtime.service_id, _service_to_come(runtime))
+                seen.append(view.render(runtime, own, body))
         return wanted.page(seen)
 
     def wait_for_runtime(
@@ -165,15 +175,23 @@ class Runtimes:
             oldest = min(known, key=lambda runtime: runtime.id)
             if oldest.digest != digest:
                 raise Conflict(f"Serverless runtime {oldest.id} was made with this key")
-            oldest = self.find_runtime(oldest.id)
-            if oldest.phase is Phase.READY:
-                return oldest
+            if found := self._if_ready(oldest.id):
+                return found
         raise Locked("Another request with this key is still making the runtime")
+
+    def _if_ready(self, runtime_id: int) -> Runtime | None:
+        """A runtime that is made; None while it is not, or when it has just gone."""
+        with suppress(NotFound, Locked):
+            runtime = self.find_runtime(runtime_id, is_wanted=True)
+            return runtime if runtime.phase is Phase.READY else None
+        return None
 
     def _own(self) -> list[Runtime]:
         """The caller's runtimes that are not on their way out."""
-        documents = self._cloud.oned.documents(RUNTIME_TYPE, MINE)
-        return [r for r in map(Runtime.of, documents) if r.phase is not Phase.DELETING]
+        return [runtime for runtime in self._kept() if runtime.phase is not Phase.DELETING]
+
+    def _kept(self) -> list[Runtime]:
+        return recovery.readable(self._cloud.oned.documents(RUNTIME_TYPE, MINE))
 
     def _finished(self, runtime: Runtime) -> Runtime:
         if runtime.phase is not Phase.READY:
@@ -184,7 +202,7 @@ class Runtimes:
         vms = self._cloud.oned.vms(runtime.vm_ids)
         if len(vms) < len(runtime.functions) and runtime.service_id is not None:
             return self._look_behind(runtime, runtime.service_id, vms)
-        return self._render(runtime, vms, None)
+        return self._render(runtime, vms, _service_to_come(runtime))
 
     def _look_behind(self, runtime: Runtime, service_id: int, vms: Mapping[int, Vm]) -> Json:
         """A runtime that lacks VMs: its service tells why, or which VMs it has now."""
@@ -208,3 +226,8 @@ class Runtimes:
 
     def _service_bodies(self) -> dict[int | None, Mapping[str, Any]]:
         return {s.id: s.body for s in self._cloud.oned.documents(SERVICE_TYPE, MINE)}
+
+
+def _service_to_come(runtime: Runtime) -> Mapping[str, Any] | None:
+    """What is known of the service of a runtime that is still being made: nothing yet."""
+    return {} if runtime.phase is Phase.CREATING else None
