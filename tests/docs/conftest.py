@@ -1,0 +1,15 @@
+"""A sandbox with an engine in front of it, as the pages and the examples meet them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pages import Site, running_site
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    with running_site(tmp_path) as site:
+        yield site
