@@ -1,0 +1,1 @@
+"""How much time the engine adds to what OpenNebula itself needs. Run ``python -m benchmarks``."""
