@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import select
-import socket
 from collections.abc import Callable, Mapping
 from urllib.parse import urlencode
 
@@ -63,12 +62,13 @@ def client_watch(request: Request) -> Callable[[], bool]:
     connection = request.environ.get("gunicorn.socket") or request.environ.get("werkzeug.socket")
 
     def is_gone() -> bool:
-        if type(connection) is not socket.socket:  # with TLS one cannot look without reading
+        if connection is None:
             return False
         try:
             watch = select.poll()
-            watch.register(connection, select.POLLIN)
-            return bool(watch.poll(0)) and connection.recv(1, socket.MSG_PEEK) == b""
+            # Whether the other side has closed, whatever it sent before, and also under TLS.
+            watch.register(connection.fileno(), select.POLLRDHUP)
+            return bool(watch.poll(0))
         except (OSError, ValueError):
             return True
 

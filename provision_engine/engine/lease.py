@@ -14,7 +14,7 @@ from provision_engine.cloud import template
 from provision_engine.cloud.client import CloudClient
 from provision_engine.cloud.objects import Attributes, ScheduledAction, Vm
 from provision_engine.config import Lease
-from provision_engine.engine.document import Runtime
+from provision_engine.engine.document import Phase, Runtime
 from provision_engine.engine.states import DONE
 from provision_engine.errors import CapacityRefused
 
@@ -49,20 +49,32 @@ def renew(cloud: CloudClient, vm: Vm, seconds: int) -> None:
 
 
 def granted(wanted_seconds: int | None, policy: Lease) -> int | None:
-    """The lease of a new runtime. Raises CapacityRefused where more is wanted than allowed."""
-    seconds = policy.default_seconds if wanted_seconds is None else wanted_seconds
-    if seconds is not None and policy.max_seconds is not None and seconds > policy.max_seconds:
+    """The lease of a new runtime: as asked, else the usual one. None: for ever.
+
+    Where leases have a maximum no runtime lives for ever. Raises CapacityRefused where more is
+    asked for.
+    """
+    longest = policy.max_seconds
+    if wanted_seconds is None:
+        known = [s for s in (policy.default_seconds, longest) if s is not None]
+        return min(known, default=None)
+    if longest is not None and wanted_seconds > longest:
         raise CapacityRefused(
-            f"LEASE.TTL: {seconds} seconds are more than the {policy.max_seconds} allowed here"
+            f"LEASE.TTL: {wanted_seconds} seconds are more than the {longest} allowed here"
         )
-    return seconds
+    return wanted_seconds
 
 
 def is_over(runtime: Runtime, vms: Mapping[int, Vm]) -> bool:
-    """Whether OpenNebula has ended the runtime because its lease was over."""
-    if runtime.lease_ends_at is None or time.time() < runtime.lease_ends_at - CLOCKS_DIFFER_SECONDS:
+    """Whether OpenNebula has ended the runtime because its lease was over.
+
+    ``vms`` are those of the runtime that OpenNebula still knows.
+    """
+    ends_at = runtime.lease_ends_at
+    if ends_at is None or runtime.phase is not Phase.READY or not runtime.vm_ids:
         return False
-    return all(vm.state == DONE for vm in vms.values())
+    is_due = time.time() >= ends_at - CLOCKS_DIFFER_SECONDS
+    return is_due and all(vm.state == DONE for vm in vms.values())
 
 
 def rfc3339(at: int) -> str:

@@ -37,15 +37,24 @@ class Wanted:
         states = [body[role]["STATE"] for role in ROLES if role in body]
         return not self.state or self.state in states
 
-    def candidates(self, runtimes: Sequence[Runtime]) -> list[Runtime]:
-        """Those whose states are needed: one more than a page, or all to choose by state."""
-        kept = sorted((r for r in runtimes if self.keeps(r)), key=lambda runtime: runtime.id)
-        return kept if self.state or self.limit is None else kept[: self.limit + 1]
+    def candidates(self, runtimes: Sequence[Runtime]) -> tuple[list[Runtime], int | None]:
+        """Those to look at, in the order of ids; and the last one's id if more come after it.
 
-    def page(self, bodies: Sequence[Json]) -> tuple[list[Json], int | None]:
-        """The page, and the id after which the next one begins; None on the last."""
+        That is one page of them, or all where the states decide which ones are shown.
+        """
+        kept = sorted((r for r in runtimes if self.keeps(r)), key=lambda runtime: runtime.id)
+        if self.state or self.limit is None or len(kept) <= self.limit:
+            return kept, None
+        page = kept[: self.limit]
+        return page, page[-1].id
+
+    def page(self, bodies: Sequence[Json], after: int | None) -> tuple[list[Json], int | None]:
+        """The page, and the id after which the next one begins; None on the last.
+
+        A page may be shorter than the limit where runtimes have just gone.
+        """
         shown = [body for body in bodies if self.shows(body)]
         if self.limit is None or len(shown) <= self.limit:
-            return shown, None
+            return shown, after
         page = shown[: self.limit]
         return page, page[-1]["ID"]

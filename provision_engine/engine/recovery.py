@@ -6,7 +6,7 @@ The rules stand in docs/reliability.md.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from provision_engine import log
@@ -21,7 +21,7 @@ from provision_engine.errors import ActionRefused, EngineError, Locked, NotFound
 REMOVAL_SECONDS = 5.0
 """How long a removal is watched; OpenNebula goes on with it by itself."""
 BY_THE_WAY_SECONDS = 2.0
-"""What settling one runtime may take of a request that is about something else."""
+"""What settling may take of a request that is about something else."""
 
 
 def is_abandoned(runtime: Runtime, after_seconds: float) -> bool:
@@ -55,12 +55,25 @@ def sort_out(
 
 def settle_all(cloud: CloudClient, left: Sequence[Runtime], stale_seconds: float) -> None:
     """Settle what was met by the way: as much as a moment allows, the rest another time."""
-    for runtime in left:
-        deadline = cloud.deadline.at_most(BY_THE_WAY_SECONDS)
-        if deadline.is_over:
+    _by_the_way(cloud, left, lambda hurried, r: settle(hurried, r.id, stale_seconds))
+
+
+def bury_all(cloud: CloudClient, ended: Sequence[Runtime], stale_seconds: float) -> None:
+    """Remove what is left of those that OpenNebula has ended, as much as a moment allows."""
+    _by_the_way(cloud, ended, lambda hurried, r: bury(hurried, r, stale_seconds))
+
+
+def _by_the_way(
+    cloud: CloudClient,
+    runtimes: Sequence[Runtime],
+    what: Callable[[CloudClient, Runtime], object],
+) -> None:
+    hurried = cloud.until(cloud.deadline.at_most(BY_THE_WAY_SECONDS))
+    for runtime in runtimes:
+        if hurried.deadline.is_over:
             return
         try:
-            settle(cloud.until(deadline), runtime.id, stale_seconds)
+            what(hurried, runtime)
         except EngineError as error:
             log.engine.warning("Runtime %s is not settled yet: %s", runtime.id, error)
             return
@@ -81,7 +94,7 @@ def settle(
                 return None if runtime.phase is Phase.DELETING else runtime
             log.engine.warning("Settling runtime %s, left %s", runtime.id, runtime.phase)
             finished = is_wanted and runtime.phase is Phase.CREATING and _finish(cloud, runtime)
-            return finished or _remove(cloud, runtime)
+            return finished or remove(cloud, runtime)
     except NotFound:
         return None
 
@@ -111,12 +124,17 @@ def assigned(runtime: Runtime, vm_ids: Mapping[str, int | None]) -> dict[str, in
 
 
 def bury(cloud: CloudClient, runtime: Runtime, stale_seconds: float) -> None:
-    """Remove what is left of a runtime that OpenNebula has ended, unless another is at it."""
+    """Remove what is left of a runtime that OpenNebula has ended, unless another is at it.
+
+    Raises nothing: what is left now is met again by the next who looks.
+    """
     try:
         with locked(cloud, runtime.id, stale_seconds):
-            _remove(cloud, runtime)
+            remove(cloud, runtime)
     except (Locked, NotFound):
         log.engine.debug("Runtime %s is buried by another", runtime.id)
+    except EngineError as error:
+        log.engine.warning("Runtime %s has ended and is not removed yet: %s", runtime.id, error)
 
 
 def recover(cloud: CloudClient, runtime: Runtime, seen: Mapping[str, Any]) -> None:
@@ -136,7 +154,7 @@ def recover(cloud: CloudClient, runtime: Runtime, seen: Mapping[str, Any]) -> No
         raise
 
 
-def _remove(cloud: CloudClient, runtime: Runtime) -> Runtime | None:
+def remove(cloud: CloudClient, runtime: Runtime) -> Runtime | None:
     """End what runs for a runtime, and then its document."""
     if remove_services(cloud, runtime):
         cloud.oned.delete_document(runtime.id)

@@ -21,7 +21,7 @@ from provision_engine.engine.locks import locked
 from provision_engine.engine.specification import Specification
 from provision_engine.engine.update import Update
 from provision_engine.engine.waiting import Waiting
-from provision_engine.errors import Conflict, Locked, NotFound, PreconditionFailed
+from provision_engine.errors import BadGateway, Conflict, Locked, NotFound, PreconditionFailed
 
 Json = dict[str, Any]
 
@@ -80,27 +80,32 @@ class Runtimes:
     def list_runtimes(self, wanted: Wanted) -> tuple[list[Json], int | None]:
         """A page of the caller's runtimes with fresh states, and where the next page begins.
 
-        Takes three calls of oned at most, however many there are, unless a dead engine left
-        something to settle.
+        Takes three calls of oned at most, however many there are. What dead engines left and
+        what OpenNebula has ended is not shown, and removed as far as a moment allows.
         """
         left, living = recovery.sort_out(self._kept(), self._stale_seconds)
-        recovery.settle_all(self._cloud, left, self._stale_seconds)
-        runtimes = wanted.candidates(living)
+        runtimes, after = wanted.candidates(living)
         vms = self._cloud.oned.vms([vm_id for runtime in runtimes for vm_id in runtime.vm_ids])
-        incomplete = any(vm_id not in vms for r in runtimes for vm_id in r.vm_ids or [-1])
+        ended = [r for r in runtimes if lease.is_over(r, _own_vms(r, vms))]
+        gone = {runtime.id for runtime in ended}
+        shown = [runtime for runtime in runtimes if runtime.id not in gone]
+        incomplete = any(vm_id not in vms for r in shown for vm_id in r.vm_ids or [-1])
         bodies = self._service_bodies() if incomplete else {}
-        seen = []
-        for runtime in runtimes:
-            own = {vm_id: vms[vm_id] for vm_id in runtime.vm_ids if vm_id in vms}
-            if not lease.is_over(runtime, own):
-                body = bodies.get(runtime.service_id, _service_to_come(runtime))
-                seen.append(view.render(runtime, own, body))
-        return wanted.page(seen)
+        seen = [
+            view.render(r, _own_vms(r, vms), bodies.get(r.service_id, _service_to_come(r)))
+            for r in shown
+        ]
+        recovery.settle_all(self._cloud, left, self._stale_seconds)
+        recovery.bury_all(self._cloud, ended, self._stale_seconds)
+        return wanted.page(seen, after)
 
     def wait_for_runtime(
         self, runtime_id: int, waiting: Waiting, seconds: float, is_gone: Callable[[], bool]
     ) -> Json:
-        """A runtime once nothing of it is PENDING or UPDATING, or as it is after the seconds."""
+        """A runtime once nothing of it is PENDING or UPDATING, or as it is after the seconds.
+
+        Empty where nobody listens any more.
+        """
         deadline = Deadline(seconds)
         patient = self._until(Deadline(seconds + self._configuration.timeout_seconds))
         whose = (self._cloud.credentials.session, runtime_id)
@@ -225,7 +230,16 @@ class Runtimes:
         return view.render(runtime, vms, service)
 
     def _service_bodies(self) -> dict[int | None, Mapping[str, Any]]:
-        return {s.id: s.body for s in self._cloud.oned.documents(SERVICE_TYPE, MINE)}
+        """By id, those that can be read; what is in one of them hides no other runtime."""
+        bodies: dict[int | None, Mapping[str, Any]] = {}
+        for service in self._cloud.oned.documents(SERVICE_TYPE, MINE):
+            with suppress(BadGateway):
+                bodies[service.id] = service.body
+        return bodies
+
+
+def _own_vms(runtime: Runtime, vms: Mapping[int, Vm]) -> dict[int, Vm]:
+    return {vm_id: vms[vm_id] for vm_id in runtime.vm_ids if vm_id in vms}
 
 
 def _service_to_come(runtime: Runtime) -> Mapping[str, Any] | None:

@@ -22,6 +22,7 @@ from provision_engine.errors import (
     EngineError,
     Forbidden,
     Locked,
+    NotFound,
     Unprocessable,
     UpdateFailed,
 )
@@ -101,12 +102,16 @@ class Update:
         ]
 
     def check(self) -> None:
-        """Raises Unprocessable, CapacityRefused, Locked or UpdateFailed; changes nothing."""
+        """Raises Unprocessable, CapacityRefused, Locked, UpdateFailed or, where its lease is
+        over, NotFound; changes nothing, but has a failed service recovered.
+        """
+        self._check_lease()
         self._check_flavours()
         self._check_states()
         self._check_disks()
         self._check_quota()
-        lease.granted(self._wanted.lease_seconds, self._policy)
+        if self._wanted.lease_seconds is not None:
+            lease.granted(self._wanted.lease_seconds, self._policy)
 
     def apply(self) -> Runtime:
         """Do it; the runtime as it is kept afterwards.
@@ -122,6 +127,10 @@ class Update:
         return runtime
 
     # ---- checking -----------------------------------------------------------------------
+
+    def _check_lease(self) -> None:
+        if lease.is_over(self._runtime, {vm.id: vm for vm in self._vms.values()}):
+            raise NotFound(f"The lease of serverless runtime {self._runtime.id} is over")
 
     def _check_flavours(self) -> None:
         for role, function in self._wanted.functions.items():
