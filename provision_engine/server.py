@@ -29,7 +29,7 @@ from gunicorn.glogging import Logger
 from gunicorn.http.errors import ParseException
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
-from provision_engine import config, log
+from provision_engine import config, log, metrics_directory
 from provision_engine.config import Configuration
 from provision_engine.failures import OperatorError
 from provision_engine.pidfile import PidFile
@@ -80,6 +80,7 @@ def serve(
         listener = listen(configuration.host, configuration.port, patience_seconds)
         _warn(configuration, pid_file)
         _allow_many_files()
+        metrics_directory.prepare(pid_file.path.with_suffix(".metrics"))
         server = _Server(configuration, load or load_application, listener.detach(), tls)
         server.on_ready = on_ready
         server.on_fork = (pid_file.forget, on_fork)
@@ -275,6 +276,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
             "worker_tmp_dir": "/dev/shm" if os.access("/dev/shm", os.W_OK) else None,
             "when_ready": self._when_ready,
             "post_fork": self._post_fork,
+            "child_exit": self._child_exit,
             **self._tls_settings(),
         }
 
@@ -303,6 +305,9 @@ class _Server(BaseApplication):  # type: ignore[misc]
     def _post_fork(self, _master: Arbiter, _worker: ThreadWorker) -> None:
         for call in self.on_fork:
             call()
+
+    def _child_exit(self, _master: Arbiter, worker: ThreadWorker) -> None:
+        metrics_directory.forget_process(worker.pid)
 
 
 class EngineLogger(Logger):  # type: ignore[misc]
@@ -499,6 +504,12 @@ class Worker(ThreadWorker):  # type: ignore[misc]
                 # The thread that reads from it finds the end of the input, and is free.
                 with suppress(OSError):
                     socket.socket.shutdown(connection.sock, socket.SHUT_RD)
+
+    def _cap_keepalive(self, deadline: float) -> None:
+        """When stopping, wait no longer for clients that never sent a request either."""
+        super()._cap_keepalive(deadline)
+        for connection in self.pending_conns:
+            connection.timeout = min(connection.timeout, deadline)
 
     def set_accept_enabled(self, enabled: bool) -> None:
         super().set_accept_enabled(enabled)

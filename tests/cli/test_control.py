@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -259,6 +261,34 @@ def test_stop_lets_requests_finish_and_takes_no_more(engine: Engine) -> None:
     assert [status for status, _ in answers] == [200]
     with pytest.raises(ConnectionRefusedError):
         engine.get()
+
+
+def test_idle_connections_do_not_hold_up_a_stop(engine: Engine) -> None:
+    engine.configuration["server"]["grace_seconds"] = 30
+    engine.write()
+    engine.start()
+    silent = [socket.create_connection(("127.0.0.1", engine.port)) for _ in range(20)]
+    kept = http.client.HTTPConnection("127.0.0.1", engine.port)
+    kept.request("GET", "/")
+    kept.getresponse().read()
+    began = time.monotonic()
+    assert engine.call("stop").returncode == 0
+    assert time.monotonic() - began < 8
+    kept.close()
+    for connection in silent:
+        connection.close()
+
+
+def test_it_listens_on_ipv6(engine: Engine) -> None:
+    engine.configuration["host"] = "::1"
+    engine.write()
+    done = engine.call("start")
+    if "Cannot assign requested address" in done.stderr:
+        pytest.skip("this machine has no IPv6")
+    assert done.stdout.endswith(f" on http://[::1]:{engine.port}\n")
+    with socket.create_connection(("::1", engine.port), 5) as connection:
+        connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.0 200")
 
 
 def test_stop_cuts_a_request_after_the_grace_time(engine: Engine) -> None:
