@@ -8,13 +8,14 @@ import threading
 import uuid
 from typing import Any
 
-from flask import Flask, Response, request
+from flask import Flask, Response, g, request
 from flask.json.provider import DefaultJSONProvider
 from werkzeug.exceptions import HTTPException
 
-from provision_engine import errors, log
-from provision_engine.api import runtimes, server
+from provision_engine import errors, log, metrics
+from provision_engine.api import flavours, health, openapi, runtimes, server, ui
 from provision_engine.cloud.client import Backends
+from provision_engine.cloud.probe import Probe
 from provision_engine.config import Configuration
 from provision_engine.engine.flavours import Cache
 from provision_engine.engine.waiting import Waiting
@@ -50,13 +51,15 @@ def create_app(configuration: Configuration) -> Flask:
     app.url_map.merge_slashes = False
     app.extensions["configuration"] = configuration
     app.extensions["backends"] = Backends(configuration)
-    app.extensions["cache"] = Cache(configuration.cache.seconds)
+    app.extensions["cache"] = Cache(configuration.cache.seconds, metrics.cache_looked)
+    app.extensions["probe"] = Probe(app.extensions["backends"])
     app.extensions["changes"] = threading.BoundedSemaphore(configuration.limits.oneflow_requests)
     app.extensions["waiting"] = Waiting(configuration.wait.max_requests)
-    app.register_blueprint(server.routes)
-    app.register_blueprint(runtimes.routes)
+    for module in (server, runtimes, flavours, health, openapi, ui):
+        app.register_blueprint(module.routes)
     app.before_request(_begin)
     app.after_request(_end)
+    app.teardown_request(_leave)
     app.register_error_handler(Exception, _answer_error)
     return app
 
@@ -68,6 +71,7 @@ def request_id() -> str:
 
 
 def _begin() -> None:
+    g.began_at = metrics.request_began()
     log.request_id.set(request_id())
     log.secrets.set(())
 
@@ -75,7 +79,14 @@ def _begin() -> None:
 def _end(response: Response) -> Response:
     response.headers["X-Request-ID"] = log.request_id.get()
     log.engine.info("Response HTTP Return Code: %s", response.status_code)
+    route = request.url_rule.rule if request.url_rule else metrics.NO_ROUTE
+    waited = "wait" in request.args
+    metrics.request_answered(request.method, route, response.status_code, g.began_at, waited=waited)
     return response
+
+
+def _leave(_error: BaseException | None) -> None:
+    metrics.request_left()
 
 
 def _answer_error(error: Exception) -> Response:

@@ -26,7 +26,8 @@ SHOWN_CHARACTERS = 100
 Json = dict[str, Any]
 
 
-def _schema(name: str) -> Json:
+def load_schema(name: str) -> Json:
+    """One of the schemas that the program ships."""
     schema: Json = json.loads((SCHEMAS / name).read_text(encoding="utf-8"))
     return schema
 
@@ -40,9 +41,10 @@ def _of_update(schema: Json) -> Json:
     return schema
 
 
-RUNTIME_SCHEMA = _schema("serverless_runtime.json")
+RUNTIME_SCHEMA = load_schema("serverless_runtime.json")
+UPDATE_SCHEMA = _of_update(RUNTIME_SCHEMA)
 _FOR_CREATE = jsonschema.Draft6Validator(RUNTIME_SCHEMA)
-_FOR_UPDATE = jsonschema.Draft6Validator(_of_update(RUNTIME_SCHEMA))
+_FOR_UPDATE = jsonschema.Draft6Validator(UPDATE_SCHEMA)
 
 _KNOWN: Json = RUNTIME_SCHEMA["properties"][RUNTIME]["properties"]
 _KNOWN_OF_FUNCTION: Json = RUNTIME_SCHEMA["definitions"]["function"]["properties"]

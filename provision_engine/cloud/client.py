@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from provision_engine import log
+from provision_engine import log, metrics
 from provision_engine.cloud.http import HttpBackend
 from provision_engine.cloud.oned import Oned
 from provision_engine.cloud.oneflow import Oneflow
@@ -100,13 +100,18 @@ class _Logged:
             try:
                 result = call(*arguments, **named)
             except EngineError as error:
+                self._count(method, str(error.status), start)
                 level = logging.ERROR if error.status >= 500 else logging.INFO
                 self._write(level, method, arguments, start, f"failed: {error}")
                 raise
+            self._count(method, "ok", start)
             self._write(logging.DEBUG, method, arguments, start, "done")
             return result
 
         return logged
+
+    def _count(self, method: str, outcome: str, start: float) -> None:
+        metrics.backend_called(self._name, method, outcome, time.perf_counter() - start)
 
     def _write(
         self, level: int, method: str, arguments: tuple[Any, ...], start: float, end: str

@@ -173,6 +173,23 @@ def _since(vm: etree._Element) -> int:
 
 
 @dataclass(frozen=True)
+class VmTimes:
+    """When a VM came how far (Unix times; 0: not yet)."""
+
+    made: int
+    scheduled: int
+    copied: int
+    """Its disks are on the host: from here on it boots."""
+
+    @classmethod
+    def of(cls, element: etree._Element) -> VmTimes:
+        first = element.find("HISTORY_RECORDS/HISTORY")
+        if first is None:
+            return cls(number(element, "STIME"), 0, 0)
+        return cls(number(element, "STIME"), number(first, "STIME"), number(first, "PETIME"))
+
+
+@dataclass(frozen=True)
 class Quota:
     """What a user may have of VMs. A limit below 0 is none."""
 

@@ -13,7 +13,7 @@ from pyone.server_xrpc import OneServerXRPC, RequestsTransport
 
 from provision_engine.cloud.errors import from_oned
 from provision_engine.cloud.http import HttpBackend
-from provision_engine.cloud.objects import Document, Quota, Vm, VmTemplate, children, parse
+from provision_engine.cloud.objects import Document, Quota, Vm, VmTemplate, VmTimes, children, parse
 from provision_engine.deadline import Deadline
 from provision_engine.errors import BadGateway
 
@@ -87,6 +87,11 @@ class Oned:
         """The caller's own."""
         return Quota.of(self._xml("user.info", -1, False))
 
+    def is_administrator(self) -> bool:
+        """Whether the caller is in OpenNebula's group 0, and so sees and may change everything."""
+        groups = self._xml("user.info", -1, False).iterfind("GROUPS/ID")
+        return any(group.text == "0" for group in groups)
+
     def document(self, document_id: int) -> Document:
         """Raises NotFound, Forbidden."""
         return Document.of(self._xml("document.info", document_id, False))
@@ -125,6 +130,10 @@ class Oned:
             return {}
         pool = self._xml("vmpool.infoset", ",".join(map(str, vm_ids)), True)
         return {vm.id: vm for vm in map(Vm.of, children(pool, "VM"))}
+
+    def vm_times(self, vm_id: int) -> VmTimes:
+        """When a VM came how far, from its first history record. Raises NotFound, Forbidden."""
+        return VmTimes.of(self._xml("vm.info", vm_id, False))
 
     def resize_vm(self, vm_id: int, template: str) -> None:
         """Raises CapacityRefused, Locked, Forbidden. Host capacity and quota are enforced."""

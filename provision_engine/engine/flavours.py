@@ -63,8 +63,14 @@ def _role(body: Mapping[str, Any]) -> FlowRole:
 class Cache:
     """What one process remembers of OpenNebula, for each user apart, for a limited time."""
 
-    def __init__(self, seconds: float, max_entries: int = 4096) -> None:
+    def __init__(
+        self,
+        seconds: float,
+        on_look: Callable[[bool], None] = lambda is_hit: None,
+        max_entries: int = 4096,
+    ) -> None:
         self._seconds, self._max_entries = seconds, max_entries
+        self._on_look = on_look
         self._salt = secrets.token_bytes(16)
         self._lock = threading.Lock()
         self._entries: OrderedDict[tuple[bytes, str], tuple[float, Any]] = OrderedDict()
@@ -74,7 +80,9 @@ class Cache:
         whose = (self._owner(credentials), key)
         with self._lock:
             expires, value = self._entries.get(whose, (0.0, None))
-        if expires > time.monotonic():
+        is_hit = expires > time.monotonic()
+        self._on_look(is_hit)
+        if is_hit:
             return value  # type: ignore[no-any-return]
         loaded = load()
         with self._lock:

@@ -24,6 +24,11 @@ class Dialect(Enum):
     SIX = ("vm_template_contents", True)
     SEVEN = ("template_contents", False)
 
+    @property
+    def template_member(self) -> str:
+        """The member of a role that names its VM template."""
+        return "vm_template" if self is Dialect.SIX else "template_id"
+
     @classmethod
     def of(cls, version: str) -> Dialect:
         """From the version that oned tells, such as ``6.8.0``; later ones speak as 7 does."""

@@ -1,0 +1,156 @@
+"""Counters and durations for Prometheus, of all processes of the engine together.
+
+No label carries anything that a user wrote: routes are those of the program, methods those of
+HTTP, calls those of the backends' adapters. In a server each process writes into files of its
+own in one directory (metrics_directory.py), which costs microseconds; whichever process is asked
+adds them all up.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, multiprocess
+from prometheus_client.exposition import choose_encoder
+
+from provision_engine import __version__
+from provision_engine.metrics_directory import VARIABLE
+
+IS_SHARED = VARIABLE in os.environ
+"""Whether processes add up. The client library decides it when it is imported, so as we do."""
+
+REQUEST_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+CALL_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 30)
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE"})
+NO_ROUTE = "none"
+
+_ALL_RUNTIMES, _ONE_RUNTIME = "/serverless-runtimes", "/serverless-runtimes/<runtime_id>"
+_SERVER_FAILED = 500
+
+_requests = Counter(
+    "provision_engine_http_requests",
+    "Requests that were answered.",
+    ("method", "route", "status"),
+)
+_request_seconds = Histogram(
+    "provision_engine_http_request_duration_seconds",
+    "How long answers took; waited is yes where the client asked to wait (?wait=).",
+    ("method", "route", "waited"),
+    buckets=REQUEST_SECONDS,
+)
+_in_flight = Gauge(
+    "provision_engine_http_requests_in_flight",
+    "Requests that are being worked on.",
+    multiprocess_mode="livesum",
+)
+_waiting = Gauge(
+    "provision_engine_http_requests_waiting",
+    "Requests in flight that wait until a runtime is ready (?wait=).",
+    multiprocess_mode="livesum",
+)
+_calls = Counter(
+    "provision_engine_backend_calls",
+    "Calls to OpenNebula; outcome is ok, or the status that the failure means to a client.",
+    ("backend", "call", "outcome"),
+)
+_call_seconds = Histogram(
+    "provision_engine_backend_call_duration_seconds",
+    "How long calls to OpenNebula took.",
+    ("backend", "call"),
+    buckets=CALL_SECONDS,
+)
+_created = Counter("provision_engine_runtimes_created", "Serverless runtimes that were made.")
+_failed = Counter(
+    "provision_engine_runtimes_failed",
+    "Creates that failed without a fault of the client (status 500 or more).",
+)
+_deleted = Counter("provision_engine_runtimes_deleted", "Serverless runtimes that were deleted.")
+_cache = Counter(
+    "provision_engine_cache_lookups",
+    "Looks into what is remembered of flow templates and VM templates.",
+    ("result",),
+)
+_build = Gauge(
+    "provision_engine_build_info",
+    "Always 1; the label tells the version.",
+    ("version",),
+    multiprocess_mode="livemax",
+)
+
+# A look-up of a child by its labels costs more than what the child does.
+_requests_of = cache(_requests.labels)
+_request_seconds_of = cache(_request_seconds.labels)
+_calls_of = cache(_calls.labels)
+_call_seconds_of = cache(_call_seconds.labels)
+_hit, _miss = _cache.labels("hit"), _cache.labels("miss")
+
+
+def request_began() -> float:
+    """Count a request in; the time to give to request_ended."""
+    _in_flight.inc()
+    return time.perf_counter()
+
+
+def request_left() -> None:
+    """Count a request out, whatever became of it."""
+    _in_flight.dec()
+
+
+def request_answered(
+    method: str, route: str, status: int, began_at: float, *, waited: bool = False
+) -> None:
+    """Note an answer. ``route`` is the program's rule, or NO_ROUTE; never the path."""
+    method = method if method in METHODS else "other"
+    _requests_of(method, route, str(status)).inc()
+    seconds = time.perf_counter() - began_at
+    _request_seconds_of(method, route, "yes" if waited else "no").observe(seconds)
+    if method == "POST" and route == _ALL_RUNTIMES:
+        _note_create(status)
+    elif method == "DELETE" and route == _ONE_RUNTIME and status == 204:
+        _deleted.inc()
+
+
+def backend_called(backend: str, call: str, outcome: str, seconds: float) -> None:
+    """Note a call to OpenNebula."""
+    _calls_of(backend, call, outcome).inc()
+    _call_seconds_of(backend, call).observe(seconds)
+
+
+def cache_looked(is_hit: bool) -> None:
+    (_hit if is_hit else _miss).inc()
+
+
+@contextmanager
+def waiting() -> Iterator[None]:
+    """Within it a request counts as one that waits."""
+    _waiting.inc()
+    try:
+        yield
+    finally:
+        _waiting.dec()
+
+
+def exposition(accept: str) -> tuple[bytes, str]:
+    """All that was counted, in the text form that an Accept header asks for, and its type."""
+    _build.labels(__version__).set(1)
+    encode, content_type = choose_encoder(accept)
+    return encode(_registry()), content_type
+
+
+def _registry() -> CollectorRegistry:
+    if not IS_SHARED:
+        return REGISTRY
+    registry = CollectorRegistry()
+    multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return registry
+
+
+def _note_create(status: int) -> None:
+    if status == 201:
+        _created.inc()
+    elif status >= _SERVER_FAILED:
+        _failed.inc()
