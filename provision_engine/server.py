@@ -260,7 +260,8 @@ class _Server(BaseApplication):  # type: ignore[misc]
             "bind": f"fd://{self._descriptor}",
             "worker_class": Worker,
             "workers": server.workers,
-            "threads": server.threads,
+            # Who only waits (?wait=) has threads of its own, and takes none from the others.
+            "threads": server.threads + self._configuration.wait.max_requests,
             "worker_connections": CONNECTIONS_PER_WORKER,
             "keepalive": KEEP_ALIVE_SECONDS,
             "graceful_timeout": server.grace_seconds,
