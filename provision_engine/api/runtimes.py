@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from flask import Blueprint, Response, current_app, jsonify, request
@@ -11,7 +12,8 @@ from provision_engine.api import caller, query, validation
 from provision_engine.api.admission import a_change
 from provision_engine.engine import timeline, view
 from provision_engine.engine.runtimes import Runtimes
-from provision_engine.errors import NotFound
+from provision_engine.engine.waiting import Waiting
+from provision_engine.errors import EngineError, NotFound
 
 Json = dict[str, Any]
 
@@ -28,9 +30,11 @@ def create_runtime() -> Response:
     specification = validation.to_create(request.get_data())
     if query.flag(request.args, "dry_run"):
         return jsonify(runtimes.dry_run(specification))
-    with a_change():
-        runtime, is_new = runtimes.create_runtime(specification, key)
-    response = _rendered(_waited(runtimes, runtime, seconds), 201 if is_new else 200)
+    with _place(seconds):
+        with a_change():
+            runtime, is_new = runtimes.create_runtime(specification, key)
+        seen = _waited_after(runtimes, runtime, seconds)
+    response = _rendered(seen, 201 if is_new else 200)
     response.headers["Location"] = f"{routes.url_prefix}/{runtime['ID']}"
     return response
 
@@ -51,9 +55,8 @@ def get_runtime(runtime_id: str) -> Response:
     runtimes = _of_caller("Read", runtime_id)
     seconds = query.wait_seconds(request.args)
     runtime = runtimes.get_runtime(_number(runtimes, runtime_id))
-    runtime = _waited(runtimes, runtime, seconds)
-    response = _rendered(runtime, 200)
-    response.set_etag(view.etag(runtime))
+    with _place(seconds):
+        response = _tagged(_waited(runtimes, runtime, seconds))
     response.make_conditional(request)
     return response
 
@@ -64,9 +67,10 @@ def update_runtime(runtime_id: str) -> Response:
     runtime = runtimes.find_runtime(_number(runtimes, runtime_id))
     seconds = query.wait_seconds(request.args)
     wanted = validation.to_update(request.get_data())
-    with a_change():
-        updated = runtimes.update_runtime(runtime, wanted, request.headers.get("If-Match", ""))
-    return _rendered(_waited(runtimes, updated, seconds), 200)
+    with _place(seconds):
+        with a_change():
+            updated = runtimes.update_runtime(runtime, wanted, request.headers.get("If-Match", ""))
+        return _tagged(_waited_after(runtimes, updated, seconds))
 
 
 @routes.delete("/<runtime_id>")
@@ -82,8 +86,11 @@ def delete_runtime(runtime_id: str) -> Response:
 def recover_runtime(runtime_id: str) -> Response:
     runtimes = _of_caller("Recover", runtime_id)
     runtime = runtimes.find_runtime(_number(runtimes, runtime_id))
-    with a_change():
-        return _rendered(runtimes.recover_runtime(runtime), 200)
+    seconds = query.wait_seconds(request.args)
+    with _place(seconds):
+        with a_change():
+            recovered = runtimes.recover_runtime(runtime)
+        return _tagged(_waited_after(runtimes, recovered, seconds))
 
 
 @routes.get("/<runtime_id>/timeline")
@@ -110,15 +117,38 @@ def _number(runtimes: Runtimes, runtime_id: str) -> int:
     raise NotFound("There is no such serverless runtime: the id is no number up to 2^31 - 1")
 
 
+def _place(seconds: float) -> AbstractContextManager[None]:
+    """A place among those who wait, if the caller wants to. Raises TooManyRequests."""
+    waiting: Waiting = current_app.extensions["waiting"]
+    return waiting.place() if seconds else nullcontext()
+
+
 def _waited(runtimes: Runtimes, runtime: Json, seconds: float) -> Json:
     """The runtime after the wait that the caller asked for, or as it is."""
-    if not seconds:
+    if not seconds or view.is_settled(runtime):
         return runtime
     shared = current_app.extensions
     seconds = min(seconds, shared["configuration"].wait.max_seconds)
     is_gone = query.client_watch(request)
     with metrics.waiting():
-        return runtimes.wait_for_runtime(runtime["ID"], shared["waiting"], seconds, is_gone)
+        return (
+            runtimes.wait_for_runtime(runtime["ID"], shared["waiting"], seconds, is_gone) or runtime
+        )
+
+
+def _waited_after(runtimes: Runtimes, runtime: Json, seconds: float) -> Json:
+    """As above after a change, which is done and told as such whatever becomes of the wait."""
+    try:
+        return _waited(runtimes, runtime, seconds)
+    except EngineError as error:
+        log.engine.warning("Waiting for runtime %s ended early: %s", runtime["ID"], error)
+        return runtime
+
+
+def _tagged(runtime: Json) -> Response:
+    response = _rendered(runtime, 200)
+    response.set_etag(view.etag(runtime))
+    return response
 
 
 def _rendered(runtime: Json, status: int) -> Response:
