@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import requests
+import urllib3
 from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
 
@@ -16,6 +18,8 @@ from provision_engine.errors import BackendTimeout, BackendUnreachable, TooManyR
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 ADMISSION_WAIT_SECONDS = 0.2
+TRUSTED_IDLE_SECONDS = 2.0
+READ_BYTES = 1 << 16
 
 
 class HttpBackend:
@@ -26,6 +30,7 @@ class HttpBackend:
         self.url = url
         self._free = threading.BoundedSemaphore(max_in_flight)
         self._verify = verify
+        self._used_at = 0.0
         # The adapter of requests without its session: a session looks for cookies, proxies,
         # redirects and .netrc, which cost time, and must not touch a caller's request.
         self._adapter = HTTPAdapter(pool_connections=1, pool_maxsize=max_in_flight)
@@ -46,11 +51,11 @@ class HttpBackend:
         """
         with self._admission(deadline):
             try:
-                return self._exchange(method, path, deadline, body, headers)
+                return self._exchange(method, path, deadline, body, headers, repeatable)
             except BackendUnreachable:
                 if not repeatable or deadline.is_over:
                     raise
-                return self._exchange(method, path, deadline, body, headers)
+                return self._exchange(method, path, deadline, body, headers, repeatable)
 
     @contextmanager
     def _admission(self, deadline: Deadline) -> Iterator[None]:
@@ -68,7 +73,10 @@ class HttpBackend:
         deadline: Deadline,
         body: bytes | None,
         headers: Mapping[str, str] | None,
+        repeatable: bool,
     ) -> requests.Response:
+        if not repeatable:
+            self._distrust_idle_connections()
         left_seconds = deadline.remaining_seconds
         if not left_seconds:
             raise BackendTimeout(f"No time was left to ask {self.name}")
@@ -77,13 +85,41 @@ class HttpBackend:
         prepared.headers = CaseInsensitiveDict({**(headers or {}), **_length(body)})
         timeout = (min(CONNECT_TIMEOUT_SECONDS, left_seconds), left_seconds)
         try:
-            response = self._adapter.send(prepared, timeout=timeout, verify=self._verify)
-            response.content  # noqa: B018 - read here, where a broken answer is judged
-            return response
+            response = self._adapter.send(
+                prepared, stream=True, timeout=timeout, verify=self._verify
+            )
+            _read(response, deadline)
         except requests.RequestException as error:
             if deadline.is_over:
                 raise BackendTimeout(f"{self.name} did not answer in time") from error
             raise from_transport(error, self.name) from error
+        self._used_at = time.monotonic()
+        return response
+
+    def _distrust_idle_connections(self) -> None:
+        """Close connections that a backend may be about to close, since they are idle for long.
+
+        A request into such a one may be lost or not, which matters where it must not be
+        repeated; a new connection costs far less than what such a request does.
+        """
+        if time.monotonic() - self._used_at > TRUSTED_IDLE_SECONDS:
+            self._adapter.close()
+
+
+def _read(response: requests.Response, deadline: Deadline) -> None:
+    """Read the whole body, in the time that is left even when it comes byte by byte."""
+    parts = []
+    try:
+        while part := response.raw.read1(READ_BYTES, decode_content=True):
+            parts.append(part)
+            if deadline.is_over:
+                response.close()
+                raise requests.ReadTimeout("the answer takes too long")
+    except urllib3.exceptions.ProtocolError as error:
+        raise requests.exceptions.ChunkedEncodingError(error) from error
+    except urllib3.exceptions.HTTPError as error:
+        raise requests.ConnectionError(error) from error
+    response._content = b"".join(parts)
 
 
 def _length(body: bytes | None) -> dict[str, str]:

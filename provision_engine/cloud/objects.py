@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,10 +31,18 @@ def text(element: etree._Element, path: str, default: str = "") -> str:
 
 
 def number(element: etree._Element, path: str, default: int = 0) -> int:
+    return int(real(element, path, default))
+
+
+def real(element: etree._Element, path: str, default: float = 0) -> float:
+    """Raises BadGateway where there is a text that is no finite number."""
     try:
-        return int(float(text(element, path) or default))
-    except (ValueError, OverflowError) as error:
-        raise BadGateway(f"oned: {path} is {text(element, path)!r}, not a number") from error
+        value = float(text(element, path) or default)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise BadGateway(f"oned: {path} is {text(element, path)!r}, not a number")
+    return value
 
 
 def attributes(element: etree._Element | None) -> Attributes:
@@ -148,7 +157,7 @@ class Vm:
             id=number(element, "ID"),
             state=number(element, "STATE"),
             lcm_state=number(element, "LCM_STATE"),
-            cpu=float(text(template, "CPU", "0")),
+            cpu=real(template, "CPU"),
             memory_mb=number(template, "MEMORY"),
             cpu_max=number(template, "VCPU_MAX") or None,
             memory_max_mb=number(template, "MEMORY_MAX") or None,

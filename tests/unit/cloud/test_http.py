@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from provision_engine import errors
+from provision_engine.cloud import http
 from provision_engine.cloud.http import HttpBackend
 from provision_engine.deadline import Deadline
 
@@ -71,7 +72,6 @@ def test_a_backend_that_hangs_costs_no_more_than_the_deadline() -> None:
         assert time.monotonic() - start < 1
 
 
-@pytest.mark.xfail(strict=True, reason="the read timeout begins anew with each byte")
 def test_a_backend_that_drips_costs_no_more_than_the_deadline() -> None:
     """504: OpenNebula did not finish within ``timeout``."""
     with server(drip) as url:
@@ -131,6 +131,26 @@ def test_a_kept_connection_that_the_backend_closed_is_opened_again() -> None:
         for _ in range(3):
             answer = backend.send("GET", deadline=Deadline(5), repeatable=True)
             assert answer.content == b"ok"
+
+
+@pytest.mark.parametrize(("repeatable", "connections"), [(True, 1), (False, 2)])
+def test_a_connection_idle_for_long_carries_only_what_may_be_repeated(
+    monkeypatch: pytest.MonkeyPatch, repeatable: bool, connections: int
+) -> None:
+    """A backend may be closing it at this moment, and nobody would know what became of it."""
+    monkeypatch.setattr(http, "TRUSTED_IDLE_SECONDS", 0.05)
+    peers = set()
+
+    def answer(connection: socket.socket) -> None:
+        peers.add(connection.getpeername())
+        connection.sendall(OK)
+
+    with server(answer) as url:
+        backend = HttpBackend("oned", url, 4)
+        for _ in range(2):
+            backend.send("GET", deadline=Deadline(5), repeatable=repeatable)
+            time.sleep(0.1)
+    assert len(peers) == connections
 
 
 def test_more_requests_at_once_than_admitted_are_told_to_come_later() -> None:
