@@ -15,7 +15,7 @@ from typing import Any
 from provision_engine.cloud.objects import Document
 from provision_engine.cloud.template import why_not
 from provision_engine.engine.specification import ROLES
-from provision_engine.errors import NotFound
+from provision_engine.errors import BadGateway, NotFound
 
 RUNTIME_TYPE, SERVICE_TYPE, FLOW_TEMPLATE_TYPE = 1337, 100, 101
 """Document types: ours and oneflow's two."""
@@ -100,7 +100,7 @@ class Runtime:
             functions={r: StoredFunction.of(body[r]) for r in ROLES if _object(body.get(r))},
             service_id=_number(body.get("SERVICE_ID")),
             service_name=str(ours.get("SERVICE_NAME", "")),
-            phase=Phase(ours.get("PHASE", Phase.READY)),
+            phase=_phase(document, ours),
             scheduling=_object(body.get("SCHEDULING")),
             device_info=_object(body.get("DEVICE_INFO")),
             created_at=_number(ours.get("CREATED_AT")) or 0,
@@ -155,6 +155,13 @@ class Runtime:
         return dataclasses.replace(self, functions=functions)
 
 
+def _phase(document: Document, ours: Json) -> Phase:
+    phase = ours.get("PHASE", Phase.READY)
+    if phase not in tuple(Phase):
+        raise BadGateway(f"Document {document.id} is in phase {phase}, which a later engine made")
+    return Phase(phase)
+
+
 def _object(value: Any) -> Json:
     return value if isinstance(value, dict) else {}
 
@@ -163,5 +170,5 @@ def _number(value: Any) -> int | None:
     """A number that the Ruby engine may have written as text."""
     try:
         return int(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
