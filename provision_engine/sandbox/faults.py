@@ -46,6 +46,8 @@ class Drivers:
 
     def __init__(self) -> None:
         self._drivers: dict[str, Driver] = {}
+        self.before_change: Callable[[], None] = lambda: None
+        """Lets happen what was due before a driver changed."""
 
     def get(self, name: str) -> Driver | None:
         """The misbehaving driver of that name, if it misbehaves."""
@@ -55,10 +57,12 @@ class Drivers:
         """Makes a driver fail or slow; ValueError names the drivers there are."""
         if name not in DRIVERS:
             raise ValueError(f"driver: {name!r} is not known, allowed are {', '.join(DRIVERS)}")
+        self.before_change()
         self._drivers[name] = Driver(fails, slow_seconds)
 
     def clear(self) -> None:
         """All drivers behave again."""
+        self.before_change()
         self._drivers.clear()
 
 

@@ -64,6 +64,7 @@ class Sandbox:
         self._release, self._hosts = release, hosts
         self._clock = clock or Clock()
         self.world = World(release, self._clock, timings, self.faults.drivers, hosts)
+        self.faults.drivers.before_change = self._settle
         self._calls: deque[CallRecord] = deque(maxlen=MAXIMUM_CALLS_KEPT)
         self._counts: Counter[tuple[str, str]] = Counter()
         self._ports = {"oned": oned_port, "oneflow": oneflow_port}
@@ -118,6 +119,11 @@ class Sandbox:
         for server in self._servers.values():
             server.listen()
 
+    def _settle(self) -> None:
+        """Lets happen what was due before something about the sandbox changes."""
+        with self.world.moment():
+            pass
+
     def _refuse(self, backend: str, is_on: bool) -> None:
         server = self._servers.get(backend)
         if server is not None and is_on:
@@ -149,6 +155,7 @@ class Sandbox:
 
     @timings.setter
     def timings(self, timings: Timings) -> None:
+        self._settle()
         self.world.store.timings = timings
 
     @property

@@ -240,6 +240,8 @@ class Services:
             return
         timings = self._store.timings
         here = position_of(vm)
+        if here not in _NOTICED:
+            return
         self._store.agenda.put(timings.service_notice_seconds, "service-watch", vm.service_id)
         if here in lifecycle.FAILURES:
             self._store.agenda.put(timings.service_failure_seconds, "service-failed", vm.service_id)
@@ -421,6 +423,7 @@ class Services:
         service.save()
 
 
+_NOTICED = lifecycle.TROUBLE | {lifecycle.RUNNING, lifecycle.DONE}
 _UP = frozenset({lifecycle.RUNNING, *PASSING_WHILE_UP})
 
 

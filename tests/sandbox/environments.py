@@ -219,7 +219,7 @@ ENVIRONMENTS: dict[str, dict[str, Environment]] = {
             taken_addresses=(1, 2),
             paces={
                 0: {"boot": 0.8, "service_notice": 0.1, "nets": 0.0, "sched_action": 4.2},
-                2: {"sched_action": 7.0},
+                2: {"sched_action": 7.0, "service_notice": 0.15},
             },
         ),
         "template-syntax": _six(),

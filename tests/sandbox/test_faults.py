@@ -1,0 +1,237 @@
+"""Faults: the backends', and a restart in the middle of things."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import threading
+import xmlrpc.client
+from collections.abc import Iterator
+from http.client import HTTPException
+from xml.parsers.expat import ExpatError
+
+import pytest
+
+from provision_engine.sandbox import CallRecord, Sandbox, Timings
+from provision_engine.sandbox.faults import Fault, Faults
+
+from .client import Caller, until
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox() as running:
+        yield running
+
+
+def _flow_status(caller: Caller) -> int:
+    return caller.flow("GET", "/service_template")[0]
+
+
+def test_refuse_and_accept_again(sandbox: Sandbox) -> None:
+    caller = Caller(sandbox)
+    sandbox.faults.set("oned", "refuse")
+    with pytest.raises(ConnectionError):
+        caller.one("system.version")
+    assert _flow_status(caller) == 200
+    sandbox.faults.clear("oned")
+    assert caller.good("system.version") == "7.4.0"
+
+
+def test_refuse_closes_open_connections(sandbox: Sandbox) -> None:
+    host, port = sandbox.oneflow_url.removeprefix("http://").split(":")
+    connection = http.client.HTTPConnection(host, int(port), timeout=20)
+    connection.request("GET", "/")
+    assert connection.getresponse().read()
+    sandbox.faults.set("oneflow", "refuse")
+
+    def ask() -> None:
+        connection.request("GET", "/")
+        connection.getresponse()
+
+    with pytest.raises((OSError, HTTPException)):
+        ask()
+
+
+def test_hang_until_cleared(sandbox: Sandbox) -> None:
+    fault = sandbox.faults.set("oneflow", "hang", method="GET /service")
+    answers: list[object] = []
+
+    def ask() -> None:
+        try:
+            answers.append(Caller(sandbox).flow("GET", "/service"))
+        except (OSError, HTTPException) as error:
+            answers.append(error)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    until(lambda: fault.hits == 1, "the call that hangs")
+    assert Caller(sandbox).good("system.version") == "7.4.0"
+    assert answers == []
+    sandbox.faults.clear()
+    thread.join(20)
+    assert len(answers) == 1
+    assert isinstance(answers[0], Exception)
+
+
+def test_cut_has_its_effect_all_the_same(sandbox: Sandbox) -> None:
+    sandbox.faults.set("oned", "cut", method="one.document.allocate")
+    with pytest.raises((HTTPException, ExpatError)):
+        Caller(sandbox).one("document.allocate", "A=1", 1337)
+    assert len(sandbox.store.documents()) == 1
+
+
+def test_garbage_has_no_effect(sandbox: Sandbox) -> None:
+    sandbox.faults.set("oned", "garbage", times=1)
+    with pytest.raises(ExpatError):
+        Caller(sandbox).one("document.allocate", "A=1", 1337)
+    assert sandbox.store.documents() == []
+    assert Caller(sandbox).good("system.version") == "7.4.0"
+
+
+def test_every_third_call_fails(sandbox: Sandbox) -> None:
+    sandbox.faults.set_text("oneflow:error:every=3")
+    caller = Caller(sandbox)
+    assert [_flow_status(caller) for _ in range(7)] == [200, 200, 500, 200, 200, 500, 200]
+
+
+def test_slow_for_one_method(sandbox: Sandbox) -> None:
+    fault = sandbox.faults.set("oned", "slow", method="one.system.version", seconds=0.05)
+    caller = Caller(sandbox)
+    caller.good("document.info", 6, False)
+    assert fault.hits == 0
+    caller.good("system.version")
+    assert fault.hits == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "line", "strikes"),
+    [
+        ("", "anything", True),
+        ("one.vm.info", "one.vm.info", True),
+        ("one.vm.info", "one.vm.infoset", False),
+        ("POST", "POST /service/1/action", True),
+        ("POST /service_template", "POST /service_template/0/action", True),
+        ("DELETE", "POST /service/1/action", False),
+    ],
+)
+def test_which_calls_a_fault_strikes(method: str, line: str, strikes: bool) -> None:
+    assert Fault("oned", "slow", method).strikes(line) is strikes
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["oned", "nobody:hang", "oned:explode", "oned:slow:seconds=x", "oned:slow:colour=red",
+     "oned:error:every=0", "driver:legs:fails"],
+)  # fmt: skip
+def test_wrong_faults(text: str) -> None:
+    with pytest.raises(ValueError, match=r"fault|backend|driver"):
+        Faults().set_text(text)
+
+
+def test_a_driver_that_fails_to_boot() -> None:
+    quick = Timings(service_failure_seconds=0.0)
+    with Sandbox(timings=quick) as sandbox:
+        sandbox.faults.set_text("driver:boot:fails")
+        service = Caller(sandbox).instantiate()
+        until(lambda: (sandbox.store.service(service) or {})["state"] == 7, "FAILED_DEPLOYING")
+        (vm,) = sandbox.store.live_vms()
+        assert sandbox.store.vm_state(vm.id) == "BOOT_FAILURE"
+
+
+@pytest.mark.parametrize(("keeps", "left"), [(True, 1), (False, 0)])
+def test_restarts(sandbox: Sandbox, keeps: bool, left: int) -> None:
+    urls = sandbox.oned_url, sandbox.oneflow_url
+    caller = Caller(sandbox)
+    caller.good("document.allocate", "A=1", 1337)
+    sandbox.restart(keep_state=keeps)
+    assert (sandbox.oned_url, sandbox.oneflow_url) == urls
+    assert len(sandbox.store.documents()) == left
+    assert caller.good("system.version") == "7.4.0"
+
+
+def test_the_hook_sees_before_and_after(sandbox: Sandbox) -> None:
+    seen: list[tuple[str, str, int]] = []
+
+    def on_call(record: CallRecord, moment: str) -> None:
+        seen.append((record.method, moment, len(sandbox.store.documents())))
+
+    sandbox.on_call = on_call
+    Caller(sandbox).good("document.allocate", "A=1", 1337)
+    method = "one.document.allocate"
+    assert seen == [(method, "before", 0), (method, "after", 1)]
+
+
+def test_calls_and_connections(sandbox: Sandbox) -> None:
+    Caller(sandbox, "other").good("document.info", 6, False)
+    assert _flow_status(Caller(sandbox)) == 200
+    assert [(c.backend, c.method, c.path, c.user) for c in sandbox.calls] == [
+        ("oned", "one.document.info", "/RPC2", "other"),
+        ("oneflow", "GET", "/service_template", "devuser"),
+    ]
+    assert sandbox.connections == {"oned": 1, "oneflow": 1}
+    sandbox.clear_calls()
+    assert sandbox.calls == []
+
+
+def test_many_calls_over_one_connection(sandbox: Sandbox) -> None:
+    with xmlrpc.client.ServerProxy(sandbox.oned_url) as proxy:
+        for _ in range(20):
+            assert proxy.one.document.info("devuser:devpass", 6, False)[0]  # type: ignore[index]
+    assert sandbox.connections["oned"] == 1
+
+
+def test_stop_ends_threads_and_frees_the_ports() -> None:
+    sandbox = Sandbox().start()
+    port = int(sandbox.oned_url.rsplit(":", 1)[1].split("/")[0])
+    waiting = socket.create_connection(("127.0.0.1", port))
+    until(lambda: sandbox.connections["oned"] == 1, "the connection")
+    sandbox.stop()
+    assert waiting.recv(1) == b""
+    waiting.close()
+    assert [t.name for t in threading.enumerate() if t.name.startswith("sandbox-one")] == []
+    with Sandbox(oned_port=port) as again:
+        assert Caller(again).good("system.version") == "7.4.0"
+
+
+def test_several_sandboxes_at_once() -> None:
+    with Sandbox("6.8.0") as six, Sandbox("7.2.1") as seven:
+        found = [Caller(one).good("system.version") for one in (six, seven)]
+    assert found == ["6.8.0", "7.2.1"]
+
+
+def test_an_unknown_release() -> None:
+    with pytest.raises(ValueError, match=r"5\.4\.0"):
+        Sandbox("5.4.0")
+
+
+@pytest.mark.parametrize(
+    "request_text",
+    [
+        "POST /RPC2 HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "POST /RPC2 HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: {length}\r\n\r\n",
+    ],
+)
+def test_other_ways_to_send_a_body(sandbox: Sandbox, request_text: str) -> None:
+    body = xmlrpc.client.dumps(("devuser:devpass",), "one.system.version")
+    port = int(sandbox.oned_url.rsplit(":", 1)[1].split("/")[0])
+    if "chunked" in request_text:
+        half = len(body) // 2
+        parts = [body[:half], body[half:]]
+        data = "".join(f"{len(p):x}\r\n{p}\r\n" for p in parts) + "0\r\n\r\n"
+    else:
+        data = body
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall((request_text.format(length=len(body)) + data).encode())
+        received = b""
+        while b"</methodResponse>" not in received:
+            received += connection.recv(65_536)
+    assert b"7.4.0" in received
+
+
+def test_what_is_no_http_is_closed(sandbox: Sandbox) -> None:
+    port = int(sandbox.oned_url.rsplit(":", 1)[1].split("/")[0])
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(b"nonsense\r\n\r\n")
+        assert connection.recv(100) == b""
+    assert Caller(sandbox).good("system.version") == "7.4.0"

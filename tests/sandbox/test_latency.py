@@ -1,0 +1,65 @@
+"""Delays: counts and ratios only."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from provision_engine.sandbox import Sandbox
+from provision_engine.sandbox.latency import MEASURED_MILLISECONDS, Latency
+from provision_engine.sandbox.oned import METHODS
+
+from .client import Caller
+
+
+def test_off_by_default() -> None:
+    assert Latency().seconds("oneflow", "POST /service_template/0/action") == 0
+
+
+@pytest.mark.parametrize(
+    ("backend", "line", "key"),
+    [
+        ("oned", "one.vm.info", "one.vm.info"),
+        ("oneflow", "GET /service/12", "GET /service/N"),
+        ("oneflow", "GET /service?x=1", "GET /service"),
+        ("oneflow", "POST /service_template/7/action", "POST /service_template/N/action"),
+    ],
+)
+def test_measured(backend: str, line: str, key: str) -> None:
+    seconds = Latency("measured").seconds(backend, line)
+    assert seconds == MEASURED_MILLISECONDS[key] / 1000
+    assert Latency("measured", factor=2).seconds(backend, line) == 2 * seconds
+
+
+def test_unknown_calls_have_a_delay_too() -> None:
+    latency = Latency("measured")
+    assert 0 < latency.seconds("oned", "one.no.such") < latency.seconds("oneflow", "GET /no")
+
+
+def test_reading_through_oneflow_is_far_slower() -> None:
+    flow, one = MEASURED_MILLISECONDS["GET /service/N"], MEASURED_MILLISECONDS["one.document.info"]
+    assert flow / one > 100
+
+
+def test_the_table_names_methods_there_are() -> None:
+    named = {name for name in MEASURED_MILLISECONDS if name.startswith("one.")}
+    assert named <= set(METHODS)
+
+
+def test_a_sandbox_takes_its_time() -> None:
+    with Sandbox(latency="measured") as slow, Sandbox() as quick:
+        took = []
+        for sandbox in (slow, quick):
+            caller = Caller(sandbox)
+            start = time.monotonic()
+            for _ in range(3):
+                assert caller.flow("GET", "/service_template")[0] == 200
+            took.append(time.monotonic() - start)
+    assert took[0] > 3 * took[1]
+    assert took[0] > 3 * MEASURED_MILLISECONDS["GET /service_template"] / 1000
+
+
+def test_an_unknown_profile() -> None:
+    with pytest.raises(ValueError, match="imagined"):
+        Sandbox(latency="imagined")
