@@ -469,13 +469,15 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def handle(self, connection: TConn) -> Any:
         self.expect(connection, time.monotonic() + HEAD_SECONDS)
         try:
-            result = super().handle(connection)
+            # What a thread knows of its last request is forgotten, its secrets above all.
+            with log.request(""):
+                result = super().handle(connection)
         finally:
             self.expect(connection, None)
         if connection in self._late:
             self._late.discard(connection)
-            too_late = "the request did not arrive in time"
-            self._refuse(connection.sock, connection.client, HTTPStatus.REQUEST_TIMEOUT, too_late)
+            too_late = (HTTPStatus.REQUEST_TIMEOUT, "the request did not arrive in time")
+            self._refuse(connection.sock, connection.client, too_late)
             return False
         return result
 
@@ -487,12 +489,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         return answered
 
     def handle_error(self, _request: Any, client: Any, address: Any, error: Any) -> None:
-        status, explanation = refusal(error)
-        if status is HTTPStatus.INTERNAL_SERVER_ERROR:
-            self.log.error("The answer broke off", exc_info=error)
-        else:
-            self.log.warning("A malformed request from %s: %s", (address or "-")[0], explanation)
-        self._refuse(client, address, status, explanation)
+        self._refuse(client, address, refusal(error), error)
 
     def murder_pending(self) -> None:
         """Close what waits in vain for a request (called at least once a second)."""
@@ -541,9 +538,21 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             before = self.nr_conns
             self.accept(listener)
 
-    def _refuse(self, client: Any, address: Any, status: HTTPStatus, explanation: str) -> None:
-        answer = error_answer(status, explanation, uuid.uuid4().hex[:8])
+    def _refuse(
+        self,
+        client: Any,
+        address: Any,
+        reason: tuple[HTTPStatus, str],
+        error: BaseException | None = None,
+    ) -> None:
+        request_id, who, (status, explanation) = uuid.uuid4().hex[:8], (address or "-")[0], reason
+        answer = error_answer(status, explanation, request_id)
+        with log.request(request_id):
+            if status is HTTPStatus.INTERNAL_SERVER_ERROR:
+                self.log.error("The answer broke off", exc_info=error)
+            else:
+                self.log.warning("Refused a request from %s: %s", who, explanation)
+            log.answered(who, "-", status.value, len(answer), 0.0)
         with suppress(OSError):
             client.settimeout(_ANSWER_SECONDS)
             util.write(client, answer)
-        log.answered((address or "-")[0], "-", status.value, len(answer), 0.0)

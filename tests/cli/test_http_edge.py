@@ -61,12 +61,16 @@ def test_every_failure_has_our_one_form(
     engine: Engine, request_bytes: bytes, status: int, message: str
 ) -> None:
     engine.start()
-    found, text = error_in(engine.send(request_bytes))
+    answer = engine.send(request_bytes)
+    found, text = error_in(answer)
     assert found == status
     assert message in text
     assert "pass9" not in text
     assert "pass9" not in engine.log()
-    wait_until(lambda: f'"-" {status} ' in engine.log("api"))
+    assert f'"-" {status} ' in engine.log("api")
+    request_id = re.search(rb"X-Request-ID: (\w+)", answer)
+    assert request_id
+    assert f" -- {request_id[1].decode()}: " in engine.log()
     assert engine.get()[0] == 200
 
 
