@@ -53,5 +53,5 @@ def _reason(look: Callable[[], None]) -> str:
     except TooManyRequests:
         return ""  # busy with our own calls, and so it is there
     except EngineError as error:
-        return str(error)
+        return str(error.message)
     return ""
