@@ -29,7 +29,7 @@ ROOT = Path(__file__).parent.parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 LIMIT_SECONDS = 60.0
 
-FENCE = re.compile(r"^```(.*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 # What differs from one run to the next, and what stands for it while texts are compared.
 CHANGING = (
@@ -93,6 +93,8 @@ class Site:
             ("http://127.0.0.1:2474", self.sandbox.oneflow_url),
             ("/etc/provision-engine/engine.conf", str(self.directory / "engine.conf")),
             ("/var/log/provision-engine", str(self.directory / "log")),
+            ("/run/provision-engine/engine.pid", str(self.directory / "engine.pid")),
+            ('"port":1337', f'"port":{self.engine_port}'),
         ]
 
     def run(self, shell_blocks: list[str]) -> list[str]:
@@ -112,6 +114,7 @@ class Site:
                 "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
                 "HOME": str(self.directory),
                 "PROVISION_ENGINE_CONF": str(self.directory / "engine.conf"),
+                "ENGINE": self.engine_url,
             },
             timeout=LIMIT_SECONDS,
         ).returncode

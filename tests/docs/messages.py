@@ -1,0 +1,89 @@
+"""Every text with which the engine can refuse something, read from its sources."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+from pages import ROOT
+
+PACKAGE = ROOT / "provision_engine"
+ELSEWHERE = ("sandbox", "demo.py")
+"""Programs of their own: their texts explain themselves."""
+BASES = {"EngineError", "OperatorError"}
+LEAST_LETTERS = 8
+"""A shorter text is only the frame around another one."""
+
+
+def messages() -> dict[str, str]:
+    """The texts, with … for what is filled in, and the file in which each stands."""
+    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in _sources()}
+    known = _families(trees.values())
+    found = {}
+    for path, tree in trees.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and _name(node.func) in known and node.args:
+                text = _text(node.args[0])
+                if sum(letter.isalpha() for letter in text) >= LEAST_LETTERS:
+                    found[text] = str(path.relative_to(ROOT))
+    return found
+
+
+def titles() -> dict[str, str]:
+    """The titles of the error classes, and their names."""
+    tree = ast.parse((PACKAGE / "errors.py").read_text(encoding="utf-8"))
+    found = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef):
+            found.update(dict.fromkeys(_titles(node), node.name))
+    return found
+
+
+def _titles(node: ast.ClassDef) -> Iterator[str]:
+    for line in node.body:
+        if not isinstance(line, ast.Assign):
+            continue
+        target, value = line.targets[0], line.value
+        if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+            pairs = zip(target.elts, value.elts, strict=True)
+        else:
+            pairs = zip([target], [value], strict=True)
+        for name, held in pairs:
+            if isinstance(name, ast.Name) and name.id == "error" and isinstance(held, ast.Constant):
+                yield str(held.value)
+
+
+def _sources() -> Iterator[Path]:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        if path.relative_to(PACKAGE).parts[0] not in ELSEWHERE:
+            yield path
+
+
+def _families(trees: object) -> set[str]:
+    """The names of all classes that descend from the two bases of errors."""
+    children: dict[str, set[str]] = {}
+    for tree in trees:  # type: ignore[attr-defined]
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                for base in node.bases:
+                    children.setdefault(_name(base), set()).add(node.name)
+    family, new = set(BASES), set(BASES)
+    while new:
+        new = {child for parent in new for child in children.get(parent, ())} - family
+        family |= new
+    return family
+
+
+def _name(node: ast.expr) -> str:
+    return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
+
+
+def _text(node: ast.expr) -> str:
+    """A literal, with … for each part that is filled in; empty for anything else."""
+    if isinstance(node, ast.Constant):
+        return str(node.value) if isinstance(node.value, str) else ""
+    if isinstance(node, ast.JoinedStr):
+        parts = [str(p.value) if isinstance(p, ast.Constant) else "…" for p in node.values]
+        return "".join(parts)
+    return ""
