@@ -29,6 +29,7 @@ COMMANDS = {
     "stop": Command("provision_engine.control:stop", "end it when its requests are answered"),
     "restart": Command("provision_engine.control:restart", "stop it if it runs, and start it"),
     "status": Command("provision_engine.control:status", "tell whether it runs, and where"),
+    "reconcile": Command("provision_engine.commands.reconcile:main", "find what was left behind"),
     "sandbox": Command("provision_engine.sandbox.command:main", "run an OpenNebula to try with"),
 }
 

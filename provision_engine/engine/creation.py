@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-import uuid
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -97,7 +96,7 @@ class Creation:
     def write_intent(self, specification: Specification, plan: Plan, key: str) -> Runtime:
         """The document comes first: what is started afterwards can always be found from it."""
         now, ttl = int(time.time()), specification.lease_seconds
-        service_name = f"{specification.flavour_tuple}_{uuid.uuid4()}"
+        service_name = services.new_name(specification.flavour_tuple)
         runtime = Runtime(
             id=-1,
             name=specification.name or service_name,

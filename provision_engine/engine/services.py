@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import uuid
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -20,6 +22,45 @@ from provision_engine.errors import (
 )
 
 PURGE_PAUSE_SECONDS = 1.0
+OURS = re.compile(r".+_[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+"""The name that a service of ours has: its flavour tuple and a random UUID."""
+STATE_NAMES = (
+    "PENDING",
+    "DEPLOYING",
+    "RUNNING",
+    "UNDEPLOYING",
+    "WARNING",
+    "DONE",
+    "FAILED_UNDEPLOYING",
+    "FAILED_DEPLOYING",
+    "SCALING",
+    "FAILED_SCALING",
+    "COOLDOWN",
+    "DEPLOYING_NETS",
+    "UNDEPLOYING_NETS",
+    "FAILED_DEPLOYING_NETS",
+    "FAILED_UNDEPLOYING_NETS",
+    "HOLD",
+)
+"""oneflow's own, by number."""
+
+
+def new_name(flavour_tuple: str) -> str:
+    """A name that no other service has, by which it is found again whatever happens."""
+    return f"{flavour_tuple}_{uuid.uuid4()}"
+
+
+def is_ours(name: str) -> bool:
+    """Whether a service's name is one that an engine gives."""
+    return OURS.fullmatch(name) is not None
+
+
+def state_name(service: Mapping[str, Any]) -> str:
+    """What oneflow calls the state of a service, from its body."""
+    number = service.get("state")
+    if isinstance(number, int) and 0 <= number < len(STATE_NAMES):
+        return STATE_NAMES[number]
+    return f"state {number}"
 
 
 def wait_for_vms(cloud: CloudClient, service_id: int, role_names: Iterable[str]) -> dict[str, int]:

@@ -1,0 +1,326 @@
+"""What crashes, lost answers and strangers left behind, found and put in order.
+
+It is safe beside running engines: nothing is touched that is younger than any request lasts, and
+everything is looked at again, under the runtime's lock, before it is changed. The rules stand in
+docs/reliability.md.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from provision_engine.cloud.client import CloudClient
+from provision_engine.cloud.objects import Document
+from provision_engine.cloud.oned import MINE, USABLE_BY_ME
+from provision_engine.deadline import Deadline
+from provision_engine.engine import recovery, services, states
+from provision_engine.engine.document import RUNTIME_TYPE, SERVICE_TYPE, Phase, Runtime
+from provision_engine.engine.locks import locked
+from provision_engine.errors import EngineError, Locked, NotFound
+
+
+class Kind(StrEnum):
+    """What is wrong."""
+
+    UNFINISHED = "unfinished"
+    """A document that a create or a delete left."""
+    SERVICE_GONE = "service gone"
+    """A runtime whose service does not exist any more."""
+    ORPHAN = "orphan"
+    """A service of ours that no document knows."""
+    FAILED = "failed"
+    """A runtime whose service is stuck in a FAILED state."""
+    STALE_LOCK = "stale lock"
+    """A runtime that a dead engine left locked."""
+    UNREADABLE = "unreadable"
+    """A document of our type that no engine wrote."""
+
+
+class Result(StrEnum):
+    """What became of a finding."""
+
+    FOUND = "found"
+    """Nothing was done about it."""
+    DONE = "done"
+    GONE = "gone by itself"
+    """When it was looked at again, nothing was wrong any more."""
+    BUSY = "busy"
+    """An engine is at it just now."""
+    FAILED = "failed"
+
+
+REMEDIES = {
+    Kind.UNFINISHED: "remove",
+    Kind.SERVICE_GONE: "remove",
+    Kind.ORPHAN: "remove",
+    Kind.FAILED: "recover",
+    Kind.STALE_LOCK: "unlock",
+    Kind.UNREADABLE: "none",
+}
+DOOMED_STATES = ("FAILED_UNDEPLOYING", "FAILED_UNDEPLOYING_NETS")
+"""A service in one of these was to be ended, so that it is not recovered but removed."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong."""
+
+    kind: Kind
+    document_id: int | None
+    service_id: int | None
+    owner_id: int
+    """OpenNebula's id of the user whom it belongs to."""
+    name: str
+    age_seconds: float
+    detail: str = ""
+    """The phase of a document, the state of a service."""
+
+    @property
+    def remedy(self) -> str:
+        return "remove" if self.detail in DOOMED_STATES else REMEDIES[self.kind]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one finding, and why."""
+
+    finding: Finding
+    result: Result
+    reason: str = ""
+
+
+class Reconciler:
+    """Finds and settles for one caller: an ordinary user's own things, or everybody's.
+
+    Nothing younger than ``patience_seconds`` is found. It is to be longer than any request lasts;
+    locks are broken from ``stale_seconds`` on. Each remedy may take ``timeout_seconds``.
+    """
+
+    def __init__(
+        self,
+        cloud: CloudClient,
+        patience_seconds: float,
+        stale_seconds: float,
+        timeout_seconds: float,
+    ) -> None:
+        self._cloud = cloud
+        self._patience_seconds = max(patience_seconds, stale_seconds)
+        self._stale_seconds = stale_seconds
+        self._timeout_seconds = timeout_seconds
+
+    # ---- finding ----------------------------------------------------------------------------
+
+    def find(self) -> list[Finding]:
+        """All that is wrong and old enough; changes nothing. Raises EngineError."""
+        whose = USABLE_BY_ME if self._cloud.oned.is_administrator() else MINE
+        # The services first: each has a document before it exists, so that one which is read
+        # later cannot lack the document of a service that was just started.
+        found = self._cloud.oned.documents(SERVICE_TYPE, whose)
+        documents = self._cloud.oned.documents(RUNTIME_TYPE, whose)
+        runtimes = recovery.readable(documents)
+        owners = {document.id: document.user_id for document in documents}
+        findings = [*self._of_runtimes(runtimes, found, owners)]
+        findings += self._unreadable(documents, runtimes)
+        findings += self._orphans(found, documents, runtimes)
+        return [f for f in findings if f.age_seconds > self._patience_seconds]
+
+    def _of_runtimes(
+        self, runtimes: Sequence[Runtime], found: Sequence[Document], owners: dict[int, int]
+    ) -> Iterator[Finding]:
+        by_id = {service.id: service for service in found}
+        for runtime in runtimes:
+            kind, age_seconds, detail = self._what_is_wrong(runtime, by_id)
+            if kind is not None:
+                yield Finding(
+                    kind,
+                    runtime.id,
+                    runtime.service_id,
+                    owners[runtime.id],
+                    runtime.name,
+                    age_seconds,
+                    detail,
+                )
+
+    def _what_is_wrong(
+        self, runtime: Runtime, by_id: dict[int, Document]
+    ) -> tuple[Kind | None, float, str]:
+        """The kind, for how long (seconds), and the detail."""
+        if runtime.phase is not Phase.READY:
+            return Kind.UNFINISHED, _age(runtime.created_at), str(runtime.phase)
+        if runtime.service_id is None:
+            return Kind.UNREADABLE, _age(runtime.created_at), "names no service"
+        service = by_id.get(runtime.service_id)
+        if service is None and self._is_gone(runtime.service_id):
+            return Kind.SERVICE_GONE, _age(runtime.created_at), ""
+        if service is not None and states.has_failed(service.body):
+            return Kind.FAILED, _age(_last_change(service)), services.state_name(service.body)
+        if runtime.locked_at is not None:
+            return Kind.STALE_LOCK, _age(runtime.locked_at), ""
+        return None, 0.0, ""
+
+    def _is_gone(self, service_id: int) -> bool:
+        """Whether a service does not exist; one that only hides from this caller does."""
+        try:
+            self._cloud.oned.document(service_id)
+        except NotFound:
+            return True
+        except EngineError:
+            return False
+        return False
+
+    def _unreadable(
+        self, documents: Sequence[Document], runtimes: Sequence[Runtime]
+    ) -> Iterator[Finding]:
+        known = {runtime.id for runtime in runtimes}
+        for document in documents:
+            if document.id not in known:
+                yield Finding(
+                    Kind.UNREADABLE,
+                    document.id,
+                    None,
+                    document.user_id,
+                    document.name,
+                    float("inf"),
+                    "no runtime",
+                )
+
+    def _orphans(
+        self,
+        found: Sequence[Document],
+        documents: Sequence[Document],
+        runtimes: Sequence[Runtime],
+    ) -> Iterator[Finding]:
+        is_known = _known(documents, runtimes)
+        for service in found:
+            if services.is_ours(service.name) and not is_known(service):
+                yield Finding(
+                    Kind.ORPHAN,
+                    None,
+                    service.id,
+                    service.user_id,
+                    service.name,
+                    _age(_last_change(service)),
+                    services.state_name(service.body),
+                )
+
+    # ---- settling ---------------------------------------------------------------------------
+
+    def settle(self, finding: Finding) -> Outcome:
+        """Put one thing in order, if it is still wrong. Never raises EngineError."""
+        remedies: dict[Kind, Callable[[CloudClient, Finding], Result]] = {
+            Kind.UNFINISHED: self._settle_unfinished,
+            Kind.SERVICE_GONE: self._remove_without_service,
+            Kind.ORPHAN: self._remove_orphan,
+            Kind.FAILED: self._mend_failed,
+            Kind.STALE_LOCK: self._unlock,
+            Kind.UNREADABLE: lambda _cloud, _finding: Result.FOUND,
+        }
+        cloud = self._cloud.until(Deadline(self._timeout_seconds))
+        try:
+            return Outcome(finding, remedies[finding.kind](cloud, finding))
+        except NotFound:
+            return Outcome(finding, Result.GONE)
+        except Locked as error:
+            return Outcome(finding, Result.BUSY, str(error.message))
+        except EngineError as error:
+            return Outcome(finding, Result.FAILED, str(error))
+
+    def _settle_unfinished(self, cloud: CloudClient, finding: Finding) -> Result:
+        runtime_id = _id(finding.document_id)
+        if recovery.settle(cloud, runtime_id, self._stale_seconds) is not None:
+            return Result.GONE
+        return _when_gone(cloud, runtime_id)
+
+    def _remove_without_service(self, cloud: CloudClient, finding: Finding) -> Result:
+        runtime_id = _id(finding.document_id)
+        with locked(cloud, runtime_id, self._stale_seconds):
+            runtime = Runtime.of(cloud.oned.document(runtime_id))
+            if runtime.service_id != finding.service_id or not self._is_gone(
+                _id(finding.service_id)
+            ):
+                return Result.GONE
+            living = [
+                vm.id for vm in cloud.oned.vms(runtime.vm_ids).values() if vm.state != states.DONE
+            ]
+            if living:
+                raise EngineError(f"its VMs {living} run without a service", error="Not removed")
+            cloud.oned.delete_document(runtime_id)
+        return Result.DONE
+
+    def _remove_orphan(self, cloud: CloudClient, finding: Finding) -> Result:
+        service_id = _id(finding.service_id)
+        service = cloud.oned.document(service_id)
+        documents = cloud.oned.documents(RUNTIME_TYPE, USABLE_BY_ME)
+        if _known(documents, recovery.readable(documents))(service):
+            return Result.GONE
+        deadline = cloud.deadline.at_most(recovery.REMOVAL_SECONDS)
+        if not services.remove(cloud, service_id, deadline):
+            raise EngineError("it is ending, but not gone yet", error="Not removed")
+        return Result.DONE
+
+    def _mend_failed(self, cloud: CloudClient, finding: Finding) -> Result:
+        runtime_id, service_id = _id(finding.document_id), _id(finding.service_id)
+        with locked(cloud, runtime_id, self._stale_seconds):
+            if not states.has_failed(cloud.oned.document(service_id).body):
+                return Result.GONE
+            if finding.detail not in DOOMED_STATES:
+                cloud.oneflow.recover_service(service_id)
+                return Result.DONE
+            runtime = Runtime.of(cloud.oned.document(runtime_id))
+            recovery.remove(cloud, runtime)
+        return _when_gone(cloud, runtime_id)
+
+    def _unlock(self, cloud: CloudClient, finding: Finding) -> Result:
+        with locked(cloud, _id(finding.document_id), self._stale_seconds):
+            return Result.DONE
+
+
+def _known(
+    documents: Sequence[Document], runtimes: Sequence[Runtime]
+) -> Callable[[Document], bool]:
+    """Tells of a service whether a document knows it, by its id or, unfinished, by its name."""
+    ids = {runtime.service_id for runtime in runtimes}
+    names = {runtime.service_name for runtime in runtimes if runtime.service_id is None}
+    readable = {runtime.id for runtime in runtimes}
+    strange = [d.body_text for d in documents if d.id not in readable]
+
+    def is_known(service: Document) -> bool:
+        # A document that cannot be read may still be somebody's: its text is enough to wait.
+        is_mentioned = any(service.name in text for text in strange)
+        return service.id in ids or service.name in names or is_mentioned
+
+    return is_known
+
+
+def _when_gone(cloud: CloudClient, runtime_id: int) -> Result:
+    """DONE when a document is gone. Raises EngineError when it is not."""
+    try:
+        cloud.oned.document(runtime_id)
+    except NotFound:
+        return Result.DONE
+    raise EngineError("its service is ending, but not gone yet", error="Not removed")
+
+
+def _last_change(service: Document) -> int:
+    """When a service was started, or something was last written into its log (Unix time)."""
+    times = [service.body.get("start_time"), *(e.get("timestamp") for e in _log(service))]
+    return max((int(t) for t in times if isinstance(t, int | str) and str(t).isdigit()), default=0)
+
+
+def _log(service: Document) -> Sequence[dict[str, object]]:
+    return [dict(entry) for entry in states.service_log(service.body)]
+
+
+def _age(since: int) -> float:
+    """Seconds since a Unix time."""
+    return time.time() - since
+
+
+def _id(number: int | None) -> int:
+    """The id of something that a finding is about."""
+    if number is None:
+        raise ValueError("a finding without the id that its kind has")
+    return number
