@@ -38,8 +38,8 @@ class Timings:
 
         VM ids are there 0.2 s after the answer (shared by create-faas, oned-view-of-flow and
         hostile-values-through-oneflow); 7.x schedules in a window of up to 10 s (create-faas);
-        oneflow takes 30 s to see that a VM failed to boot (vm-boot-failure); a scheduled action
-        is 3 to 4 s late (lease-by-scheduled-action).
+        oneflow takes up to 30 s to see that a VM failed to boot (vm-boot-failure); a scheduled
+        action is 3 to 4 s late (lease-by-scheduled-action).
         """
         return cls(
             vms_visible_seconds=0.2,

@@ -31,13 +31,13 @@ def test_story(release: str, names: tuple[str, ...], calls: list[dict[str, Any]]
 @pytest.mark.parametrize("release", replay.RELEASES)
 def test_share(release: str) -> None:
     """At least 95 % of all calls of a release are compared and equal."""
-    results = FIGURES[release] or [
-        r for names, calls in replay.stories(release) for r in replay.replay(release, names, calls)
-    ]
+    done = {result.scenario for result in FIGURES[release]}
+    for names, calls in replay.stories(release):
+        if names[0] not in done:  # only some stories were selected, or another worker has them
+            FIGURES[release] += replay.replay(release, names, calls)
+    results = FIGURES[release]
     print("\n".join(lines(release, results)))
     total = len(replay.recorded(release))
-    if len(results) < len({call["scenario"] for call in replay.recorded(release)}):
-        pytest.skip("only some of the stories were run")
     assert sum(r.total for r in results) == total
     assert sum(r.equal for r in results) / total >= LEAST_EQUAL_SHARE
 

@@ -1,0 +1,158 @@
+"""The wire: requests that are not pyone's, and answers byte by byte."""
+
+from __future__ import annotations
+
+import json
+import xmlrpc.client
+from collections.abc import Iterator
+
+import pytest
+
+from provision_engine.sandbox import ManualClock, Sandbox, rpc
+from provision_engine.sandbox.errors import RpcFault
+
+from .client import SLOW_STEPS, Caller, pass_time, vm_of
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox(clock=ManualClock(), timings=SLOW_STEPS) as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    "values", [("a:b", 1, True, "x"), ("", -5, False, "a<&>\"'b"), ("é", 2147483647, True, "\n\t")]
+)
+def test_reads_what_the_library_writes(values: tuple[str, int, bool, str]) -> None:
+    body = xmlrpc.client.dumps(values, "one.x").encode()
+    method, parameters = rpc.read(body)
+    assert (method, tuple(parameters)) == ("one.x", values)
+    assert [type(p) for p in parameters] == [type(v) for v in values]
+
+
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [
+        ("<value>bare</value>", "bare"),
+        ("<value><string><![CDATA[<x>]]></string></value>", "<x>"),
+        ("<value><string>a&#65;</string></value>", "aA"),
+        ("<value><string>a\r\nb\rc</string></value>", "a\nb\nc"),
+        ("<value><double>1.5</double></value>", 1.5),
+        ("<value><i4>7</i4></value>", 7),
+    ],
+)
+def test_reads_other_forms(value: str, read: object) -> None:
+    params = f"<params><param>{value}</param></params>"
+    text = f"<methodCall><methodName>m</methodName>{params}</methodCall>"
+    assert rpc.read(text.encode()) == ("m", [read])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"not xml",
+        b"\xff\xfe",
+        b"<methodCall><methodName>m</methodName><params>",
+        b"<methodResponse><params></params></methodResponse>",
+        b"<a>\x01</a>",
+        b"<methodCall><methodName>m</methodName><params><param><value><string>&#128578;</string>"
+        b"</value></param></params></methodCall>",
+    ],
+)
+def test_what_is_no_call(body: bytes) -> None:
+    with pytest.raises(RpcFault) as fault:
+        rpc.read(body)
+    assert fault.value.code == -503
+
+
+def test_writes_as_oned_does() -> None:
+    assert rpc.result([True, "a<b", 0]) == (
+        b'<?xml version="1.0" encoding="UTF-8"?>\r\n<methodResponse>\r\n<params>\r\n<param><value>'
+        b"<array><data>\r\n<value><boolean>1</boolean></value>\r\n"
+        b"<value><string>a&lt;b</string></value>\r\n<value><i4>0</i4></value>\r\n"
+        b"</data></array></value></param>\r\n</params>\r\n</methodResponse>\r\n"
+    )
+
+
+def test_clone_and_update_of_a_service_template(sandbox: Sandbox) -> None:
+    caller = Caller(sandbox)
+    path = f"/service_template/{sandbox.store.flow_templates()['nature']}/action"
+    clone = {"action": {"perform": "clone", "params": {"name": "copy"}}}
+    status, answer = caller.flow("POST", path, clone)
+    assert (status, answer["DOCUMENT"]["TEMPLATE"]["BODY"]["name"]) == (201, "copy")
+    path = f"/service_template/{answer['DOCUMENT']['ID']}/action"
+    change = {"action": {"perform": "update", "params": {"template_json": '{"description": "x"}'}}}
+    status, answer = caller.flow("POST", path, change)
+    assert (status, answer["DOCUMENT"]["TEMPLATE"]["BODY"]["description"]) == (200, "x")
+    broken = {"action": {"perform": "update", "params": {"template_json": "{"}}}
+    assert caller.flow("POST", path, broken)[0] == 500
+    wrong = {"action": {"perform": "chmod", "params": {"octet": "9"}}}
+    assert caller.flow("POST", path, wrong) == (500, "Wrong octet")
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"roles": []}, "KEY: 'name' is required;"),
+        ({"name": "x"}, "KEY: 'roles' is required;"),
+        ({"name": "x", "roles": "y"}, "KEY: 'roles' must be an Array;"),
+    ],
+)
+def test_wrong_service_templates(sandbox: Sandbox, body: object, message: str) -> None:
+    assert Caller(sandbox).flow("POST", "/service_template", body) == (500, message)
+
+
+def test_services_belong_to_their_owner(sandbox: Sandbox) -> None:
+    service = Caller(sandbox).instantiate()
+    stranger = Caller(sandbox, "other")
+    assert stranger.flow("DELETE", f"/service/{service}")[0] == 401
+    assert stranger.act(service, "recover", delete=True)[0] == 401
+    Caller(sandbox).act(service, "chmod", octet="644")
+    assert stranger.flow("GET", f"/service/{service}")[0] == 200
+    status, text = stranger.flow("DELETE", f"/service/{service}")
+    assert (status, "MANAGE DOCUMENT" in text) == (401, True)
+
+
+def test_a_changed_body_is_seen_by_both(sandbox: Sandbox) -> None:
+    """A service's document may be changed through oned; oneflow goes on with it."""
+    service = Caller(sandbox).instantiate()
+    pass_time(sandbox, 5)
+    body = sandbox.store.service(service)
+    assert body is not None
+    changed_body = json.dumps({"state": 2, "roles": body["roles"], "mark": 1})
+    text = f"<T><BODY><![CDATA[{changed_body}]]></BODY></T>"
+    Caller(sandbox).good("document.update", service, text, 0)
+    Caller(sandbox).good("vm.action", "poweroff", vm_of(sandbox, service))
+    pass_time(sandbox, 2)
+    changed = sandbox.store.service(service)
+    assert changed is not None
+    assert (changed["mark"], changed["state"]) == (1, 4)
+
+
+@pytest.mark.parametrize(
+    ("extra", "why"),
+    [
+        ("CPU=x", "CPU attribute must be a positive float"),
+        ("CPU=-1", "CPU attribute must be a positive float"),
+        ("MEMORY=0", "MEMORY attribute must be a positive integer"),
+        ("VCPU=1.5", "VCPU attribute must be a positive integer"),
+        ('DISK=[IMAGE="other"]', "does not own an image with name: other"),
+        ('NIC=[NETWORK="other"]', "does not own a network with name: other"),
+    ],
+)
+def test_vms_that_cannot_be_made(sandbox: Sandbox, extra: str, why: str) -> None:
+    code, message = Caller(sandbox).refused("template.instantiate", 0, "", False, extra, False)
+    assert (code, why in message) == (0x4000, True)
+    assert sandbox.store.live_vms() == []
+
+
+def test_several_disks_and_nics(sandbox: Sandbox) -> None:
+    extra = (
+        'DISK=[IMAGE="img"]\nDISK=[SIZE="10",TYPE="fs"]\nNIC=[NETWORK="net"]\nNIC=[NETWORK="net"]'
+    )
+    vm = Caller(sandbox).good("template.instantiate", 0, "", False, extra, False)
+    shown = sandbox.store.vm_xml(vm)
+    assert [shown.count(t) for t in ("<DISK>", "<NIC>", "<ETH1_IP>")] == [2, 2, 1]
+    assert "<TARGET><![CDATA[sdb]]></TARGET>" in shown
+    assert "<CONTEXT><DISK_ID><![CDATA[2]]></DISK_ID>" in shown
