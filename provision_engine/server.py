@@ -9,7 +9,9 @@ import ipaddress
 import json
 import math
 import os
+import re
 import resource
+import selectors
 import socket
 import ssl
 import time
@@ -36,7 +38,7 @@ from provision_engine.pidfile import PidFile
 
 APPLICATION = "provision_engine.app:create_app"
 
-# How long a client may take to send the head of a request, and then its body.
+# How long a client may take to send a request, and then what is left of a long body.
 HEAD_SECONDS = 10
 BODY_SECONDS = 30
 # A connection without a request costs no thread, so it may stay open for a while.
@@ -378,6 +380,7 @@ _REFUSALS = {
     "InvalidChunkExtension": (HTTPStatus.BAD_REQUEST, "the extension of a chunk is malformed"),
 }
 _OUR_FAULT = ("ConfigurationProblem", "InvalidResponseHeader", "InvalidResponseHeaderName")
+_TOO_LATE = (HTTPStatus.REQUEST_TIMEOUT, "the request did not arrive in time")
 _ANSWER_SECONDS = 1.0
 
 
@@ -405,6 +408,64 @@ def error_answer(status: HTTPStatus, explanation: str, request_id: str) -> bytes
         "Connection: close\r\n\r\n"
     )
     return head.encode("ascii") + body
+
+
+# A request of at most this many bytes waits in the kernel until all of it has arrived.
+_WHOLE_BYTES = 65_536
+_CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,5})[ \t]*(?:\r\n|$)", re.IGNORECASE)
+_EXPECT = re.compile(rb"\r\nexpect:", re.IGNORECASE)
+
+
+def missing_bytes(data: bytes) -> int:
+    """Return how much is missing for sure of the request that begins like this.
+
+    0 when it is whole, or when nobody can tell without reading on: a long body, one in chunks,
+    or one that the client sends only when it is asked to.
+    """
+    head, end, body = data.partition(b"\r\n\r\n")
+    if not end:
+        return 1 if len(data) < _WHOLE_BYTES else 0
+    length = _CONTENT_LENGTH.search(head)
+    if length is None or _EXPECT.search(head) or len(head) + int(length[1]) > _WHOLE_BYTES - 4:
+        return 0
+    return max(0, int(length[1]) - len(body))
+
+
+class _Connection(TConn):  # type: ignore[misc]
+    """A connection whose request is looked at before a thread is spent on it."""
+
+    arrived_bytes = 0
+
+    def has_request(self) -> bool:
+        """Tell whether the request is there, as far as that can be known without reading it."""
+        if self.cfg.is_ssl:
+            return True
+        try:
+            data = self.sock.recv(_WHOLE_BYTES, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except OSError:
+            return True  # the thread that reads will meet the same, and knows what to do
+        missing = missing_bytes(data)
+        # Nothing more than before: the client will send no more.
+        is_over = len(data) <= self.arrived_bytes or not data
+        if missing == 0 or is_over:
+            self._wake_at(1)
+            self.arrived_bytes = 0
+            return True
+        self.arrived_bytes = len(data)
+        self._wake_at(len(data) + missing)
+        return False
+
+    def discard(self) -> None:
+        """Drop what arrived: left unread, it would turn the end of the connection to a reset."""
+        self._wake_at(1)
+        with suppress(OSError):
+            self.sock.setblocking(False)
+            self.sock.recv(_WHOLE_BYTES)
+
+    def _wake_at(self, size_bytes: int) -> None:
+        """Let the kernel call the socket readable only when so much has arrived."""
+        with suppress(OSError):
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size_bytes)
 
 
 class _BodyReader:
@@ -457,14 +518,24 @@ class Worker(ThreadWorker):  # type: ignore[misc]
                 time.sleep(_PORT_RETRY_SECONDS)
             return
         self.nr_conns += 1
-        connection = TConn(self.cfg, client, address, listener.getsockname())
-        connection.set_timeout()
+        connection = _Connection(self.cfg, client, address, listener.getsockname())
+        connection.timeout = time.monotonic() + HEAD_SECONDS
         self.pending_conns.append(connection)
 
         def readable(sock: socket.socket) -> None:
             self.on_pending_socket_readable(connection, sock)
 
-        self.poller.register(client, 1, readable)
+        self.poller.register(client, selectors.EVENT_READ, readable)
+
+    def on_pending_socket_readable(self, connection: _Connection, client: Any) -> None:
+        """Give a first request to a thread once it is there."""
+        if connection.has_request():
+            super().on_pending_socket_readable(connection, client)
+
+    def on_client_socket_readable(self, connection: _Connection, client: Any) -> None:
+        """Give a further request on a kept connection to a thread once it is there."""
+        if connection.has_request():
+            super().on_client_socket_readable(connection, client)
 
     def handle(self, connection: TConn) -> Any:
         self.expect(connection, time.monotonic() + HEAD_SECONDS)
@@ -476,8 +547,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self.expect(connection, None)
         if connection in self._late:
             self._late.discard(connection)
-            too_late = (HTTPStatus.REQUEST_TIMEOUT, "the request did not arrive in time")
-            self._refuse(connection.sock, connection.client, too_late)
+            self._refuse(connection.sock, connection.client, _TOO_LATE)
             return False
         return result
 
@@ -493,8 +563,14 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def murder_pending(self) -> None:
         """Close what waits in vain for a request (called at least once a second)."""
-        super().murder_pending()
         now = time.monotonic()
+        for connection in self.pending_conns:
+            if connection.timeout > now:
+                break
+            if connection.arrived_bytes:
+                self._refuse(connection.sock, connection.client, _TOO_LATE)
+                connection.discard()
+        super().murder_pending()
         for connection, until in list(self._expected.items()):
             if until < now:
                 self._expected.pop(connection, None)

@@ -137,6 +137,63 @@ def test_idle_connections_take_no_thread(engine: Engine) -> None:
             connection.close()
 
 
+def test_slow_requests_take_no_thread(engine: Engine) -> None:
+    engine.start()
+    begun = (b"GET / HTTP/1.1\r\nX: ", b"POST /body HTTP/1.1\r\nContent-Length: 99\r\n\r\nabc")
+    slow = [socket.create_connection(("127.0.0.1", engine.port)) for _ in range(100)]
+    try:
+        for number, connection in enumerate(slow):
+            connection.sendall(begun[number % 2])
+        began = time.monotonic()
+        assert all(engine.get()[0] == 200 for _ in range(20))
+        assert time.monotonic() - began < 3
+        slow[1].sendall(b"d" * 96)
+        assert slow[1].recv(9).startswith(b"HTTP/1.1 ")
+    finally:
+        for connection in slow:
+            connection.close()
+
+
+def test_a_request_in_pieces_is_answered(engine: Engine) -> None:
+    engine.start()
+    whole = b"POST /body HTTP/1.1\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello"
+    with socket.create_connection(("127.0.0.1", engine.port), WAIT_SECONDS) as connection:
+        for number in range(len(whole)):
+            connection.sendall(whole[number : number + 1])
+        answer = b"".join(iter(lambda: connection.recv(65_536), b""))
+    assert answer.endswith(b"\r\n\r\n5")
+
+
+def test_a_client_that_waits_to_be_asked_for_the_body_is_asked(engine: Engine) -> None:
+    engine.start()
+    head = b"POST /body HTTP/1.1\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", engine.port), WAIT_SECONDS) as connection:
+        connection.sendall(head)
+        assert connection.recv(100).startswith(b"HTTP/1.1 100 Continue")
+        connection.sendall(b"hello")
+        assert connection.recv(9).startswith(b"HTTP/1.1 ")
+
+
+@pytest.mark.parametrize(
+    ("data", "missing"),
+    [
+        (b"GET / HTT", 1),
+        (b"GET / HTTP/1.1\r\n\r\n", 0),
+        (b"GET / HTTP/1.1\r\nContent-Length: 0\r\n\r\n", 0),
+        (b"P / HTTP/1.1\r\ncontent-LENGTH:9 \r\nX: y\r\n\r\nabc", 6),
+        (b"P / HTTP/1.1\r\nX: y\r\nContent-Length: 3\r\n\r\nabcd", 0),
+        (b"P / HTTP/1.1\r\nContent-Length: 65536\r\n\r\n", 0),
+        (b"P / HTTP/1.1\r\nContent-Length: 9999999999\r\n\r\n", 0),
+        (b"P / HTTP/1.1\r\nContent-Length: x\r\n\r\n", 0),
+        (b"P / HTTP/1.1\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n", 0),
+        (b"P / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", 0),
+        (b"x" * 65_536, 0),
+    ],
+)
+def test_what_is_missing_of_a_request(data: bytes, missing: int) -> None:
+    assert server.missing_bytes(data) == missing
+
+
 def test_many_requests_at_once_are_all_answered(engine: Engine) -> None:
     engine.start()
     with ThreadPoolExecutor(32) as pool:
@@ -151,15 +208,16 @@ def test_a_slow_head_is_given_up(engine: Engine) -> None:
     assert (status, message) == (408, "the request did not arrive in time")
 
 
-def test_a_slow_body_is_given_up_and_the_thread_is_free(engine: Engine) -> None:
+@pytest.mark.parametrize("body", [b"Content-Length: 9", b"Transfer-Encoding: chunked"])
+def test_a_slow_body_is_given_up_and_the_thread_is_free(engine: Engine, body: bytes) -> None:
     engine.environment["STUB_BODY_SECONDS"] = "1"
     engine.configuration["server"].update(workers=1, threads=1)
     engine.write()
     engine.start()
     slow = socket.create_connection(("127.0.0.1", engine.port), WAIT_SECONDS)
     with slow:
-        slow.sendall(b"POST /body HTTP/1.1\r\nContent-Length: 9\r\n\r\nabc")
-        # The only thread reads from the slow client until that is given up.
+        slow.sendall(b"POST /body HTTP/1.1\r\n" + body + b"\r\n\r\n3")
+        # At most, the only thread reads from the slow client until that is given up.
         assert engine.get()[0] == 200
 
 
