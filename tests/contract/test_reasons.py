@@ -1,0 +1,131 @@
+"""REASON and SINCE: why a function does not run, for a person."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+import pytest
+
+from provision_engine.sandbox import Sandbox
+
+from .device import Device, small
+from .lifetime import counted, document, release, stuck
+from .opennebula import OpenNebula, until
+from .settings import FLAVOUR, USER
+
+
+def seconds_ago(since: str) -> float:
+    """How long an RFC 3339 time is past."""
+    assert since.endswith("Z")
+    return time.time() - datetime.fromisoformat(since).astimezone(UTC).timestamp()
+
+
+def reason_until(device: Device, runtime_id: int, wanted: str) -> str:
+    """The reason of the function as soon as it is the wanted one, else what it is in the end."""
+    seen = ""
+
+    def look() -> bool:
+        nonlocal seen
+        seen = device.read(runtime_id)["FAAS"].get("REASON", "")
+        return seen == wanted
+
+    until(look)
+    return seen
+
+
+def test_a_newborn_says_why_it_is_pending_and_since_when(device: Device) -> None:
+    born = device.create()["FAAS"]
+    assert born["REASON"]
+    assert -5 < seconds_ago(born["SINCE"]) < 60
+
+
+def test_requirements_that_no_host_fulfils_are_named(device: Device, sandbox: Sandbox) -> None:
+    runtime = device.create(FAAS=small(), SCHEDULING={"REQUIREMENTS": "free_cpu > 1000"})
+    assert reason_until(device, runtime["ID"], "no host satisfies FREE_CPU > 1000")
+    seen = device.read(runtime["ID"])["FAAS"]
+    assert (seen["STATE"], seen["REASON"]) == ("PENDING", "no host satisfies FREE_CPU > 1000")
+    assert "ERROR" not in seen
+    assert -5 < seconds_ago(seen["SINCE"]) < 60
+    release(sandbox, runtime)
+    running = device.read_until(runtime["ID"], "RUNNING")["FAAS"]
+    assert "REASON" not in running
+    assert -5 < seconds_ago(running["SINCE"]) < 60
+
+
+def test_a_cloud_without_room_is_named(device: Device, sandbox: Sandbox) -> None:
+    runtime = device.create(FAAS=small(CPU=1000))
+    wanted = "no host has enough free CPU and memory"
+    assert reason_until(device, runtime["ID"], wanted) == wanted
+
+
+def test_a_quota_is_named(device: Device, opennebula: OpenNebula, sandbox: Sandbox) -> None:
+    device.create_running()
+    sandbox.store.set_quota(USER.name, VMS=1)
+    service = opennebula.start_service(opennebula.flow_template_id(FLAVOUR), "beyond-the-quota")
+    runtime = document(opennebula, SERVICE_ID=service)
+    try:
+        assert reason_until(device, runtime, "user quota of 1 VM reached")
+        seen = device.read(runtime)["FAAS"]
+        assert (seen["STATE"], seen["REASON"]) == ("ERROR", "user quota of 1 VM reached")
+        assert seen["ERROR"] == seen["REASON"]
+        assert -5 < seconds_ago(seen["SINCE"]) < 60
+    finally:
+        assert device.delete(runtime).status_code == 204
+
+
+@pytest.mark.parametrize(
+    ("action", "reason"),
+    [
+        ("poweroff-hard", "VM was powered off"),
+        ("suspend", "VM was suspended"),
+        ("stop", "VM was stopped"),
+        ("undeploy-hard", "VM was undeployed"),
+        ("terminate-hard", "VM is gone"),
+    ],
+)
+def test_a_vm_that_was_taken_down_is_an_error_that_says_so(
+    device: Device, opennebula: OpenNebula, action: str, reason: str
+) -> None:
+    runtime = device.create_running()
+    opennebula.call("vm.action", action, runtime["FAAS"]["VM_ID"])
+    assert reason_until(device, runtime["ID"], reason) == reason
+    seen = device.read(runtime["ID"])["FAAS"]
+    assert (seen["STATE"], seen["ERROR"]) == ("ERROR", reason)
+
+
+def test_an_error_is_forgotten_when_the_vm_is_back(device: Device, opennebula: OpenNebula) -> None:
+    runtime = device.create_running()
+    opennebula.call("vm.action", "poweroff-hard", runtime["FAAS"]["VM_ID"])
+    device.read_until(runtime["ID"], "ERROR")
+    opennebula.call("vm.action", "resume", runtime["FAAS"]["VM_ID"])
+    back = device.read_until(runtime["ID"], "RUNNING")["FAAS"]
+    assert not {"ERROR", "REASON"} & back.keys()
+
+
+def test_a_vm_that_cannot_boot_says_so(device: Device, sandbox: Sandbox) -> None:
+    sandbox.faults.drivers.set("boot", fails=True)
+    runtime = device.create()
+    seen = device.read_until(runtime["ID"], "ERROR")["FAAS"]
+    assert seen["REASON"].startswith("VM failed to boot (BOOT_FAILURE)")
+
+
+def test_a_vm_that_has_not_reported_yet_says_so(device: Device, sandbox: Sandbox) -> None:
+    template = sandbox.store.add_vm_template(
+        "Reporting",
+        'CPU="1"\nMEMORY="128"\nCONTEXT=[REPORT_READY="YES"]\nDISK=[IMAGE="img"]',
+    )
+    sandbox.store.add_flow_template("reporting", [("FAAS", template.id)])
+    runtime = device.create(FAAS=small(FLAVOUR="reporting"))
+    wanted = "VM runs, but has not reported to be ready yet"
+    assert reason_until(device, runtime["ID"], wanted) == wanted
+    sandbox.store.set_user_template(runtime["FAAS"]["VM_ID"], 'READY="YES"')
+    assert "REASON" not in device.read_until(runtime["ID"], "RUNNING")["FAAS"]
+
+
+def test_the_reason_takes_no_further_call(device: Device, sandbox: Sandbox) -> None:
+    runtime = stuck(device)
+    with counted(sandbox) as calls:
+        device.read(runtime["ID"])
+    assert calls == {"one.document.info": 1, "one.vmpool.infoset": 1}
+    release(sandbox, runtime)

@@ -1,0 +1,223 @@
+"""?wait=SECONDS on POST, GET and PUT."""
+
+from __future__ import annotations
+
+import base64
+import socket
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
+
+import pytest
+
+from provision_engine.sandbox import Sandbox
+
+from .conftest import Stage
+from .device import PATH, Device, data, small
+from .lifetime import beside, counted, ids, listed, release, stuck, waiting
+from .opennebula import OpenNebula, until
+from .settings import ENGINE, USER
+
+LOOK = ("one.document.info", "one.vmpool.infoset")
+"""What one look at a runtime takes, once each."""
+
+
+def test_a_create_that_waits_answers_what_it_saw(device: Device) -> None:
+    answer = device.request(
+        "POST", f"{PATH}?wait=60", {"SERVERLESS_RUNTIME": {"FAAS": small(), "DAAS": data()}}
+    )
+    runtime = answer.json()["SERVERLESS_RUNTIME"]
+    device.made.append(runtime["ID"])
+    assert answer.status_code == 201
+    assert [runtime[role]["STATE"] for role in ("FAAS", "DAAS")] == ["RUNNING", "RUNNING"]
+    assert runtime["FAAS"]["ENDPOINT"]
+
+
+def test_a_read_that_waits_answers_when_the_last_function_runs(
+    device: Device, sandbox: Sandbox
+) -> None:
+    runtime = stuck(device, DAAS=data())
+    with beside(lambda: waiting(device, runtime["ID"], 60)) as answer:
+        release(sandbox, runtime)
+        until(lambda: device.read(runtime["ID"])["FAAS"]["STATE"] == "RUNNING")
+        assert not answer.done()
+        sandbox.store.set_user_template(
+            runtime["DAAS"]["VM_ID"], 'SCHED_REQUIREMENTS="FREE_CPU > 0"'
+        )
+    assert answer.result().json() == device.get(runtime["ID"]).json()
+    assert answer.result().json()["SERVERLESS_RUNTIME"]["DAAS"]["STATE"] == "RUNNING"
+    assert answer.result().headers["ETag"] == device.get(runtime["ID"]).headers["ETag"]
+
+
+def test_a_failure_ends_the_wait(device: Device, sandbox: Sandbox) -> None:
+    sandbox.faults.drivers.set("boot", fails=True)
+    runtime = device.create()
+    answer = device.request("GET", f"{PATH}/{runtime['ID']}?wait=60")
+    assert answer.json()["SERVERLESS_RUNTIME"]["FAAS"]["STATE"] == "ERROR"
+
+
+def test_when_the_seconds_are_over_the_runtime_is_told_as_it_is(
+    device: Device, sandbox: Sandbox
+) -> None:
+    runtime = stuck(device)
+    answer = device.request("GET", f"{PATH}/{runtime['ID']}?wait=0.3")
+    assert answer.status_code == 200
+    assert answer.json()["SERVERLESS_RUNTIME"]["FAAS"]["STATE"] == "PENDING"
+    release(sandbox, runtime)
+
+
+def test_an_update_that_waits_is_told_when_it_is_done(device: Device, sandbox: Sandbox) -> None:
+    runtime = device.create_running()
+    answer = device.request(
+        "PUT", f"{PATH}/{runtime['ID']}?wait=60", {"SERVERLESS_RUNTIME": {"FAAS": {"CPU": 2}}}
+    )
+    assert answer.status_code == 200
+    updated = answer.json()["SERVERLESS_RUNTIME"]["FAAS"]
+    assert (updated["STATE"], updated["CPU"]) == ("RUNNING", 2)
+
+
+def test_who_need_not_wait_costs_one_look(device: Device, sandbox: Sandbox) -> None:
+    runtime = device.create_running()
+    with counted(sandbox) as calls:
+        device.request("GET", f"{PATH}/{runtime['ID']}?wait=60")
+    assert calls == dict.fromkeys(LOOK, 1)
+
+
+@pytest.mark.parametrize("seconds", ["-1", "soon", "nan", "inf", "1e999", ""])
+@pytest.mark.parametrize("method", ["POST", "GET", "PUT"])
+def test_a_wait_that_makes_no_sense_is_told_and_nothing_done(
+    device: Device, opennebula: OpenNebula, method: str, seconds: str
+) -> None:
+    path = PATH if method == "POST" else f"{PATH}/{device.create()['ID']}"
+    before = opennebula.holdings()
+    answer = device.request(
+        method, f"{path}?wait={seconds}", {"SERVERLESS_RUNTIME": {"FAAS": small()}}
+    )
+    assert answer.status_code == 400
+    assert "wait" in answer.json()["message"]
+    assert opennebula.holdings() == before
+
+
+# ---- cheap ---------------------------------------------------------------------------------
+
+
+def test_many_who_wait_for_the_same_runtime_share_the_looks(
+    device: Device, sandbox: Sandbox
+) -> None:
+    """Eight cost less than two would that look on their own."""
+    runtime = stuck(device)
+    with counted(sandbox) as of_one:
+        waiting(device, runtime["ID"], 1)
+    with counted(sandbox) as of_eight, ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: waiting(device, runtime["ID"], 1), range(8)))
+    assert [answer.status_code for answer in answers] == [200] * 8
+    # Each of them reads it once before it waits.
+    assert of_eight["one.vmpool.infoset"] - 8 < 2 * of_one["one.vmpool.infoset"]
+    assert of_one["one.vmpool.infoset"] > 3
+    release(sandbox, runtime)
+
+
+def test_the_intervals_grow(device: Device, sandbox: Sandbox) -> None:
+    runtime = stuck(device)
+    with counted(sandbox) as of_short:
+        waiting(device, runtime["ID"], 0.5)
+    with counted(sandbox) as of_long:
+        waiting(device, runtime["ID"], 2)
+    assert of_long.total() < 2 * of_short.total()
+    assert set(of_long) == set(LOOK)
+    release(sandbox, runtime)
+
+
+def watched(sandbox: Sandbox) -> Callable[[], bool]:
+    """Tells whether somebody has begun to look at a VM again and again."""
+    before = len(sandbox.calls)
+    return lambda: [c.method for c in sandbox.calls[before:]].count("one.vmpool.infoset") > 2
+
+
+# ---- places --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def narrow(stage: Stage) -> Iterator[Device]:
+    """A client of an engine that lets one request wait at a time."""
+    if ENGINE:
+        pytest.skip("the running engine has a configuration of its own")
+    further = f"{stage.configuration()}wait: {{max_requests: 1, max_seconds: 60}}\n"
+    with stage.another_engine(further) as url:
+        yield Device(url, USER)
+
+
+def test_a_waiting_request_leaves_the_others_their_places(
+    device: Device, narrow: Device, opennebula: OpenNebula, sandbox: Sandbox
+) -> None:
+    runtime = stuck(device)
+    path = f"{PATH}/{runtime['ID']}"
+    looks = watched(sandbox)
+    with beside(lambda: waiting(narrow, runtime["ID"], 60)) as first:
+        until(looks)
+        refused = narrow.request("GET", f"{path}?wait=1")
+        assert refused.status_code == 429
+        assert int(refused.headers["Retry-After"]) > 0
+        # Whoever does not wait is served as if nobody did.
+        assert narrow.read(runtime["ID"])["FAAS"]["STATE"] == "PENDING"
+        assert ids(listed(narrow)) == [runtime["ID"]]
+        # A create that cannot wait makes nothing.
+        before = opennebula.holdings()
+        answer = narrow.request("POST", f"{PATH}?wait=9", {"SERVERLESS_RUNTIME": {"FAAS": small()}})
+        assert answer.status_code == 429
+        assert opennebula.holdings() == before
+        release(sandbox, runtime)
+    assert first.result().json()["SERVERLESS_RUNTIME"]["FAAS"]["STATE"] == "RUNNING"
+    assert narrow.request("GET", f"{path}?wait=1").status_code == 200
+
+
+def test_a_client_that_goes_away_frees_its_place(
+    device: Device, narrow: Device, sandbox: Sandbox
+) -> None:
+    runtime = stuck(device)
+    path = f"{PATH}/{runtime['ID']}"
+    token = base64.b64encode(USER.session.encode()).decode()
+    head = f"GET {path}?wait=60 HTTP/1.1\r\nHost: here\r\nAuthorization: Basic {token}\r\n\r\n"
+    address = urlsplit(narrow.url)
+    looks = watched(sandbox)
+    with socket.create_connection((address.hostname, address.port), 10) as connection:
+        connection.sendall(head.encode())
+        until(looks)
+        assert narrow.request("GET", f"{path}?wait=0.01").status_code == 429
+    assert until(lambda: narrow.request("GET", f"{path}?wait=0.01").status_code == 200)
+    release(sandbox, runtime)
+
+
+def test_a_wait_is_as_long_as_the_configuration_lets_it_be(
+    stage: Stage, device: Device, sandbox: Sandbox
+) -> None:
+    runtime = stuck(device)
+    with stage.another_engine(f"{stage.configuration()}wait: {{max_seconds: 1}}\n") as url:
+        answer = waiting(Device(url, USER), runtime["ID"], 100_000)
+    assert answer.json()["SERVERLESS_RUNTIME"]["FAAS"]["STATE"] == "PENDING"
+    release(sandbox, runtime)
+
+
+# ---- what is done is done ------------------------------------------------------------------
+
+
+def test_a_create_is_told_although_the_wait_failed(device: Device, sandbox: Sandbox) -> None:
+    sandbox.faults.set("oned", "error", method="one.vmpool.infoset")
+    answer = device.request("POST", f"{PATH}?wait=60", {"SERVERLESS_RUNTIME": {"FAAS": small()}})
+    sandbox.faults.clear()
+    assert answer.status_code == 201
+    runtime = answer.json()["SERVERLESS_RUNTIME"]
+    device.made.append(runtime["ID"])
+    assert runtime["FAAS"]["STATE"] == "PENDING"
+
+
+def test_a_runtime_that_is_deleted_meanwhile_ends_the_wait(
+    device: Device, sandbox: Sandbox
+) -> None:
+    runtime = stuck(device)
+    with beside(lambda: waiting(device, runtime["ID"], 60)) as answer:
+        assert device.delete(runtime["ID"]).status_code == 204
+    if answer.result().status_code == 200:  # it looked while the VM was gone already
+        assert answer.result().json()["SERVERLESS_RUNTIME"]["FAAS"]["STATE"] == "ERROR"
+    else:
+        assert answer.result().status_code == 404
