@@ -118,6 +118,7 @@ class Runtimes:
         with locked(self._cloud, runtime.id, self._stale_seconds):
             runtime = self._finished(self.find_runtime(runtime.id))
             self._check_match(runtime, if_match)
+            runtime = self._linked(runtime)
             update = Update(self._cloud, runtime, wanted, self._configuration.lease)
             update.check()
             runtime = update.apply()
@@ -215,11 +216,26 @@ class Runtimes:
             service = self._cloud.oned.document(service_id).body
         except NotFound:
             return self._render(runtime, vms, None)
-        linked = runtime.with_vms(recovery.assigned(runtime, states.vm_ids(service)))
-        if linked.vm_ids != runtime.vm_ids and len(linked.vm_ids) == len(linked.functions):
-            kept.write(self._cloud, linked)
+        linked = self._linked_to(runtime, service)
+        if linked is not runtime:
             runtime, vms = linked, self._cloud.oned.vms(linked.vm_ids)
         return self._render(runtime, vms, service)
+
+    def _linked(self, runtime: Runtime) -> Runtime:
+        """The runtime with the VMs that its service got after the runtime was written down."""
+        if len(runtime.vm_ids) == len(runtime.functions) or runtime.service_id is None:
+            return runtime
+        try:
+            return self._linked_to(runtime, self._cloud.oned.document(runtime.service_id).body)
+        except NotFound:
+            return runtime
+
+    def _linked_to(self, runtime: Runtime, service: Mapping[str, Any]) -> Runtime:
+        linked = runtime.with_vms(recovery.assigned(runtime, states.vm_ids(service)))
+        if linked.vm_ids == runtime.vm_ids or len(linked.vm_ids) < len(linked.functions):
+            return runtime
+        kept.write(self._cloud, linked)
+        return linked
 
     def _render(
         self, runtime: Runtime, vms: Mapping[int, Vm], service: Mapping[str, Any] | None

@@ -144,14 +144,22 @@ class Update:
     def _check_states(self) -> None:
         for role in self._runtime.functions:
             vm = self._vms.get(role)
-            condition = states.of_vm(vm) if vm else Condition(State.ERROR, "It has no VM")
+            condition = states.of_vm(vm) if vm else self._of_missing_vm(role)
             if condition.state is State.ERROR:
                 raise UpdateFailed(self._recover(role, condition.reason))
             if condition.state is not State.RUNNING:
                 raise Locked(f"{role} is {condition.state}")
 
+    def _of_missing_vm(self, role: str) -> Condition:
+        had_vm = self._runtime.functions[role].vm_id is not None
+        try:
+            service = self._cloud.oned.document(self._runtime.service_id or -1).body
+        except NotFound:
+            return states.of_missing_vm(None, had_vm)
+        return states.of_missing_vm(service, had_vm)
+
     def _recover(self, role: str, why: str) -> dict[str, str]:
-        """Have oneflow try again what failed; what became of it."""
+        """Have oneflow try again what failed; why it had to, and what came of it."""
         try:
             if self._runtime.service_id is None:
                 return {role: why, "RECOVERY": "It has no service to recover"}

@@ -1,0 +1,145 @@
+"""POST /serverless-runtimes?dry_run=true."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+import requests
+
+from provision_engine.sandbox import Sandbox
+
+from .conftest import Stage
+from .device import PATH, Device, Json, data, small
+from .lifetime import counted
+from .opennebula import OpenNebula
+from .settings import DENIED_FLAVOUR, FAILING_FLAVOUR, FLAVOUR, USER
+
+
+def dry_run(device: Device, flag: str = "true", **members: Any) -> requests.Response:
+    return device.request("POST", f"{PATH}?dry_run={flag}", {"SERVERLESS_RUNTIME": members})
+
+
+def test_it_tells_what_would_be_made_and_makes_nothing(
+    device: Device, opennebula: OpenNebula
+) -> None:
+    before = opennebula.holdings()
+    answer = dry_run(
+        device,
+        FAAS=small(CPU=2),
+        DAAS=data(),
+        SCHEDULING={"REQUIREMENTS": "free_cpu > 1"},
+        LEASE={"TTL": 600},
+    )
+    assert answer.status_code == 200
+    plan = answer.json()
+    assert plan["ROLES"].keys() == {"FAAS", "DAAS"}
+    faas = plan["ROLES"]["FAAS"]["ATTRIBUTES"]
+    assert (faas["CPU"], faas["VCPU_MAX"], faas["MEMORY"]) == ("2", "4", "128")
+    assert faas["SCHED_REQUIREMENTS"] == "FREE_CPU > 1"
+    assert faas["SCHED_ACTION"]["TIME"] == "+600"
+    assert faas["FLAVOURS"] == str(plan["FLOW_TEMPLATE"])
+    assert opennebula.holdings() == before
+
+
+def test_what_it_tells_is_what_a_create_makes(device: Device, opennebula: OpenNebula) -> None:
+    wanted: Json = {"FAAS": small(CPU=2), "SCHEDULING": {"POLICY": "energy"}}
+    plan = dry_run(device, **wanted).json()
+    vm = opennebula.vm(device.create(**wanted)["FAAS"]["VM_ID"])
+    attributes = plan["ROLES"]["FAAS"]["ATTRIBUTES"]
+    for name in ("CPU", "VCPU", "MEMORY", "VCPU_MAX", "MEMORY_MAX"):
+        assert vm["TEMPLATE"][name] == attributes[name]
+    for name in ("SCHED_RANK", "FLAVOURS"):
+        assert vm["USER_TEMPLATE"][name] == attributes[name]
+    assert int(vm["USER_TEMPLATE"]["FLAVOURS"]) == plan["FLOW_TEMPLATE"]
+
+
+def test_it_holds_no_secret(device: Device) -> None:
+    answer = dry_run(device, FAAS=small())
+    assert USER.password not in answer.text
+    assert base64.b64encode(USER.session.encode()).decode() not in answer.text
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"FAAS": small(FLAVOUR="nobody-has-this")},
+        {"FAAS": small(FLAVOUR=DENIED_FLAVOUR)},
+        {"FAAS": small(FLAVOUR=FAILING_FLAVOUR)},
+        {"FAAS": small(CPU="two")},
+        {"FAAS": small(FLAVOUR="")},
+        {"FAAS": small(), "SCHEDULING": {"POLICY": "a\nb"}},
+        {"FAAS": small(), "LEASE": {"TTL": 0}},
+        {"NAME": "no function"},
+    ],
+    ids=[
+        "flavour", "permission", "vm-template", "schema", "empty", "text", "lease", "no-function",
+    ],
+)  # fmt: skip
+def test_it_gives_the_error_that_a_create_gives(
+    device: Device, opennebula: OpenNebula, wanted: Json
+) -> None:
+    before = opennebula.holdings()
+    rehearsed, real = dry_run(device, **wanted), device.post(**wanted)
+    assert rehearsed.status_code == real.status_code
+    assert rehearsed.status_code >= 400
+    assert rehearsed.json()["error"] == real.json()["error"]
+    if isinstance(real.json()["message"], str | dict):
+        assert rehearsed.json() == real.json()
+    else:  # the log of the service, with its times; the rehearsal has but the reason
+        assert rehearsed.json()["message"]
+    assert opennebula.holdings() == before
+
+
+@pytest.mark.parametrize("limits", [{"VMS": 1}, {"CPU": 3}, {"MEMORY": 200}])
+def test_it_gives_the_error_of_a_quota(
+    device: Device, sandbox: Sandbox, limits: dict[str, float]
+) -> None:
+    wanted = {"FAAS": small(CPU=2), "DAAS": data(CPU=2)}
+    sandbox.store.set_quota(USER.name, **limits)
+    rehearsed, real = dry_run(device, **wanted), device.post(**wanted)
+    assert (rehearsed.status_code, real.status_code) == (422, 422)
+    assert rehearsed.json()["error"] == real.json()["error"]
+    assert next(iter(limits)) in rehearsed.json()["message"]
+    sandbox.store.set_quota(USER.name, VMS=-1, CPU=-1, MEMORY=-1)
+    assert dry_run(device, **wanted).status_code == 200
+
+
+def test_it_takes_a_login(device: Device) -> None:
+    answer = device.request(
+        "POST",
+        f"{PATH}?dry_run=true",
+        {"SERVERLESS_RUNTIME": {"FAAS": small()}},
+        auth=("devuser", "wrong"),
+    )
+    assert answer.status_code == 401
+
+
+@pytest.mark.parametrize("flag", ["false", "0"])
+def test_it_is_none_where_it_is_not_wanted(device: Device, flag: str) -> None:
+    answer = dry_run(device, flag, FAAS=small())
+    assert answer.status_code == 201
+    device.made.append(answer.json()["SERVERLESS_RUNTIME"]["ID"])
+
+
+def test_a_flag_that_makes_no_sense_is_told_and_nothing_made(
+    device: Device, opennebula: OpenNebula
+) -> None:
+    before = opennebula.holdings()
+    answer = dry_run(device, "perhaps", FAAS=small())
+    assert answer.status_code == 400
+    assert "dry_run" in answer.json()["message"]
+    assert opennebula.holdings() == before
+
+
+def test_it_only_reads(stage: Stage, sandbox: Sandbox) -> None:
+    remembering = stage.configuration().replace("seconds: 0", "seconds: 60")
+    with stage.another_engine(remembering) as url, counted(sandbox) as calls:
+        dry_run(Device(url, USER), FAAS=small(FLAVOUR=FLAVOUR), DAAS=data())
+    assert calls == {
+        "one.system.version": 1,
+        "one.documentpool.info": 1,
+        "one.template.info": 2,
+        "one.user.info": 1,
+    }

@@ -1,0 +1,118 @@
+"""ETag, If-Match and If-None-Match."""
+
+from __future__ import annotations
+
+import pytest
+
+from provision_engine.sandbox import Sandbox
+
+from .device import PATH, Device, small
+from .lifetime import counted
+from .opennebula import OpenNebula
+
+
+def tag(device: Device, runtime_id: int) -> str:
+    return device.get(runtime_id).headers["ETag"]
+
+
+def put(device: Device, runtime_id: int, if_match: str, **members: object) -> int:
+    answer = device.request(
+        "PUT",
+        f"{PATH}/{runtime_id}",
+        {"SERVERLESS_RUNTIME": members},
+        headers={"If-Match": if_match},
+    )
+    return answer.status_code
+
+
+def test_it_stays_as_long_as_nothing_changes(device: Device) -> None:
+    runtime = device.create_running()
+    assert tag(device, runtime["ID"]) == tag(device, runtime["ID"])
+    assert tag(device, runtime["ID"]).startswith('"')
+
+
+@pytest.mark.parametrize(
+    "change", [{"NAME": "other"}, {"FAAS": {"CPU": 2}}, {"LEASE": {"TTL": 1000}}]
+)
+def test_it_changes_with_anything(device: Device, change: dict[str, object]) -> None:
+    runtime = device.create_running()
+    before = tag(device, runtime["ID"])
+    device.update(runtime["ID"], **change)
+    assert tag(device, runtime["ID"]) != before
+
+
+def test_it_changes_with_the_state(device: Device, opennebula: OpenNebula) -> None:
+    runtime = device.create_running()
+    before = tag(device, runtime["ID"])
+    opennebula.call("vm.action", "poweroff-hard", runtime["FAAS"]["VM_ID"])
+    device.read_until(runtime["ID"], "ERROR")
+    assert tag(device, runtime["ID"]) != before
+
+
+def test_what_has_not_changed_is_not_sent_again(device: Device) -> None:
+    runtime = device.create_running()
+    seen = tag(device, runtime["ID"])
+    path = f"{PATH}/{runtime['ID']}"
+    again = device.request("GET", path, headers={"If-None-Match": seen})
+    assert (again.status_code, again.content) == (304, b"")
+    other = device.request("GET", path, headers={"If-None-Match": '"other"'})
+    assert other.status_code == 200
+
+
+def test_an_update_of_what_was_seen_is_done_and_tells_the_new_tag(device: Device) -> None:
+    runtime = device.create_running()
+    answer = device.request(
+        "PUT",
+        f"{PATH}/{runtime['ID']}",
+        {"SERVERLESS_RUNTIME": {"NAME": "other"}},
+        headers={"If-Match": tag(device, runtime["ID"])},
+    )
+    assert answer.status_code == 200
+    assert answer.headers["ETag"] == tag(device, runtime["ID"])
+
+
+def test_a_lost_update_is_prevented(device: Device, opennebula: OpenNebula) -> None:
+    runtime = device.create_running()
+    seen = tag(device, runtime["ID"])
+    assert put(device, runtime["ID"], seen, NAME="first") == 200
+    assert put(device, runtime["ID"], seen, NAME="second", FAAS={"CPU": 2}) == 412
+    after = device.read(runtime["ID"])
+    assert (after["NAME"], after["FAAS"]["CPU"]) == ("first", 1)
+
+
+def test_a_delete_of_something_else_is_prevented(device: Device) -> None:
+    runtime = device.create_running()
+    seen = tag(device, runtime["ID"])
+    device.update(runtime["ID"], NAME="other")
+    path = f"{PATH}/{runtime['ID']}"
+    assert device.request("DELETE", path, headers={"If-Match": seen}).status_code == 412
+    assert device.read(runtime["ID"])["FAAS"]["STATE"] == "RUNNING"
+    fresh = {"If-Match": tag(device, runtime["ID"])}
+    assert device.request("DELETE", path, headers=fresh).status_code == 204
+
+
+@pytest.mark.parametrize(
+    ("if_match", "status"),
+    [("*", 200), ('"a", {}', 200), ("{}", 200), ('"a"', 412), ("W/{}", 412), ("a, b", 412)],
+)
+def test_all_forms_of_if_match(device: Device, if_match: str, status: int) -> None:
+    runtime = device.create_running()
+    sent = if_match.format(tag(device, runtime["ID"]))
+    assert put(device, runtime["ID"], sent, NAME="other") == status
+
+
+def test_existence_and_the_body_are_checked_first(device: Device) -> None:
+    assert put(device, 999_999, '"a"', NAME="other") == 404
+    runtime = device.create_running()
+    assert put(device, runtime["ID"], '"a"', NAME=7) == 400
+
+
+def test_it_costs_one_look_and_only_who_sends_it(device: Device, sandbox: Sandbox) -> None:
+    runtime = device.create_running(FAAS=small())
+    seen = tag(device, runtime["ID"])
+    with counted(sandbox) as without:
+        device.update(runtime["ID"], NAME="one")
+    seen = tag(device, runtime["ID"])
+    with counted(sandbox) as with_it:
+        assert put(device, runtime["ID"], seen, NAME="two") == 200
+    assert with_it - without == {"one.vmpool.infoset": 1}

@@ -1,0 +1,149 @@
+"""POST /serverless-runtimes/{id}/recover, and what an update does with a function in ERROR."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from provision_engine.sandbox import Sandbox
+
+from .device import PATH, Device, Json, small
+from .lifetime import counted, document, release, stuck
+from .opennebula import OpenNebula, until
+from .settings import FLAVOUR, USER
+
+RUNNING = 2
+
+
+def service_state(opennebula: OpenNebula, runtime: Json) -> int:
+    body = opennebula.document(runtime["SERVICE_ID"]).findtext("TEMPLATE/BODY") or "{}"
+    return int(json.loads(body)["state"])
+
+
+def recover(device: Device, runtime_id: int) -> Json:
+    answer = device.request("POST", f"{PATH}/{runtime_id}/recover")
+    assert answer.status_code == 200, answer.text
+    return answer.json()["SERVERLESS_RUNTIME"]
+
+
+@pytest.fixture
+def failed(device: Device, opennebula: OpenNebula, sandbox: Sandbox) -> Json:
+    """A runtime of which OpenNebula refused to make the VM, and would not refuse it any more."""
+    sandbox.store.set_quota(USER.name, VMS=0)
+    service = opennebula.start_service(opennebula.flow_template_id(FLAVOUR), "failed")
+    runtime = document(opennebula, SERVICE_ID=service)
+    device.made.append(runtime)
+    device.read_until(runtime, "ERROR")
+    sandbox.store.set_quota(USER.name, VMS=-1)
+    return device.read(runtime)
+
+
+def test_what_failed_to_deploy_is_deployed_again(
+    device: Device, failed: Json, sandbox: Sandbox
+) -> None:
+    assert failed["FAAS"]["REASON"] == "user quota of 0 VMs reached"
+    with counted(sandbox) as calls:
+        recovered = recover(device, failed["ID"])
+    assert recovered["FAAS"]["STATE"] in ("PENDING", "RUNNING")
+    assert calls[f"POST /service/{failed['SERVICE_ID']}/action"] == 1
+    assert calls["one.vm.recover"] == 0
+    assert calls.total() <= 14
+    running = device.read_until(failed["ID"], "RUNNING")
+    assert type(running["FAAS"]["VM_ID"]) is int
+    assert running["FAAS"]["ENDPOINT"]
+
+
+def test_it_can_wait_until_the_runtime_runs(device: Device, failed: Json) -> None:
+    answer = device.request("POST", f"{PATH}/{failed['ID']}/recover?wait=60")
+    assert answer.json()["SERVERLESS_RUNTIME"]["FAAS"]["STATE"] == "RUNNING"
+
+
+def test_what_fails_again_says_so(device: Device, failed: Json, sandbox: Sandbox) -> None:
+    sandbox.store.set_quota(USER.name, VMS=0)
+    recover(device, failed["ID"])
+    assert until(lambda: device.read(failed["ID"])["FAAS"]["STATE"] == "ERROR")
+
+
+def test_where_nothing_failed_nothing_is_done(device: Device, sandbox: Sandbox) -> None:
+    runtime = device.create_running()
+    with counted(sandbox) as calls:
+        assert recover(device, runtime["ID"]) == runtime
+    assert not [call for call in calls if call.startswith("POST")]
+
+
+def test_what_is_on_its_way_is_locked(device: Device, sandbox: Sandbox) -> None:
+    runtime = stuck(device)
+    answer = device.request("POST", f"{PATH}/{runtime['ID']}/recover")
+    assert answer.status_code == 423
+    assert int(answer.headers["Retry-After"]) > 0
+    release(sandbox, runtime)
+
+
+def test_what_oneflow_cannot_recover_is_told(
+    device: Device, opennebula: OpenNebula, sandbox: Sandbox
+) -> None:
+    runtime = device.create_running()
+    assert until(lambda: service_state(opennebula, runtime) == RUNNING)
+    sandbox.store.put_vm(runtime["FAAS"]["VM_ID"], "DONE")
+    answer = device.request("POST", f"{PATH}/{runtime['ID']}/recover")
+    assert answer.status_code == 422
+    assert "recover" in answer.json()["message"]
+
+
+def test_a_vm_that_failed_to_boot_is_left_to_oneflow(device: Device, sandbox: Sandbox) -> None:
+    sandbox.faults.drivers.set("boot", fails=True)
+    runtime = device.create()
+    device.read_until(runtime["ID"], "ERROR")
+    path = f"{PATH}/{runtime['ID']}/recover"
+    until(lambda: device.request("POST", path).status_code != 423)
+    answer = device.request("POST", path)
+    # An owner may not retry the boot of a VM, and oneflow acts with the owner's rights.
+    assert answer.status_code in (200, 422)
+    assert device.read(runtime["ID"])["FAAS"]["STATE"] == "ERROR"
+
+
+@pytest.mark.parametrize("runtime_id", ["999999", "x", "0x1"])
+def test_there_is_nothing_to_recover_where_there_is_no_runtime(
+    device: Device, runtime_id: str
+) -> None:
+    answer = device.request("POST", f"{PATH}/{runtime_id}/recover")
+    assert answer.status_code == 404
+
+
+def test_another_user_may_not(stranger: Device, device: Device) -> None:
+    runtime = device.create()
+    answer = stranger.request("POST", f"{PATH}/{runtime['ID']}/recover")
+    assert answer.status_code in (403, 404)
+
+
+# ---- an update of a function in ERROR --------------------------------------------------------
+
+
+def test_an_update_in_error_starts_a_recovery_and_says_so(
+    device: Device, failed: Json, sandbox: Sandbox
+) -> None:
+    with counted(sandbox) as calls:
+        answer = device.put(failed["ID"], FAAS={"CPU": 2})
+    assert answer.status_code == 500
+    message = answer.json()["message"]
+    assert message["FAAS"] == failed["FAAS"]["REASON"]
+    assert message["RECOVERY"]
+    assert calls[f"POST /service/{failed['SERVICE_ID']}/action"] == 1
+    running = device.read_until(failed["ID"], "RUNNING")
+    assert device.update(failed["ID"], FAAS={"CPU": 2})["FAAS"]["CPU"] == 2
+    assert running["ID"] == failed["ID"]
+
+
+def test_an_update_that_cannot_be_recovered_says_why(
+    device: Device, opennebula: OpenNebula
+) -> None:
+    runtime = device.create_running(FAAS=small())
+    assert until(lambda: service_state(opennebula, runtime) == RUNNING)
+    opennebula.call("vm.action", "poweroff-hard", runtime["FAAS"]["VM_ID"])
+    device.read_until(runtime["ID"], "ERROR")
+    answer = device.put(runtime["ID"], FAAS={"CPU": 2})
+    assert answer.status_code == 500
+    message = answer.json()["message"]
+    assert message["FAAS"] == "VM was powered off"
+    assert "recover" in message["RECOVERY"]
