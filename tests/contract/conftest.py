@@ -1,0 +1,150 @@
+"""For each release a backend and an engine in front of it; after each test nothing is left."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+from provision_engine import config
+from provision_engine.app import create_app
+from provision_engine.sandbox import Sandbox, Timings
+
+from . import settings
+from .device import Device
+from .opennebula import OpenNebula, until
+
+QUICK = Timings(
+    vms_visible_seconds=0.02,
+    schedule_seconds=0.01,
+    prolog_seconds=0.03,
+    boot_seconds=0.03,
+    boot_failure_seconds=0.03,
+    shutdown_seconds=0.02,
+    service_failure_seconds=0.05,
+    nets_seconds=0.01,
+)
+MAPPED = "mapped"
+"""A flavour that engine.conf maps to the flow template of CONTRACT_FLAVOUR."""
+
+
+class _Quiet(WSGIRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log(self, type: str, message: str, *args: object) -> None:
+        """Nothing: the tests look at answers."""
+
+
+@contextmanager
+def engine(oned_url: str, oneflow_url: str, further: str = "") -> Iterator[str]:
+    """An engine in front of that OpenNebula; its URL."""
+    text = f"one_xmlrpc: {oned_url}\noneflow_server: {oneflow_url}\n{further}"
+    app = create_app(config.parse(text, Path("engine.conf")))
+    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Quiet)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+class Stage:
+    """A backend, an engine in front of it, and the users who play on it."""
+
+    def __init__(self, oned_url: str, oneflow_url: str, sandbox: Sandbox | None) -> None:
+        self.oned_url, self.oneflow_url, self.sandbox = oned_url, oneflow_url, sandbox
+        self.opennebula = self.seen_by(settings.USER)
+        self.engine_url = settings.ENGINE
+
+    def seen_by(self, user: settings.User) -> OpenNebula:
+        return OpenNebula(self.oned_url, self.oneflow_url, user)
+
+    def configuration(self) -> str:
+        mapped = self.opennebula.flow_template_id(settings.FLAVOUR)
+        return (
+            f"timeout: {settings.SECONDS}\nmapping: {{{MAPPED}: {mapped}}}\ncache: {{seconds: 0}}\n"
+        )
+
+    def another_engine(self, further: str = "") -> contextmanager[str]:
+        return engine(self.oned_url, self.oneflow_url, further or self.configuration())
+
+
+@contextmanager
+def _backend(release: str) -> Iterator[Stage]:
+    if settings.IS_REAL:
+        yield Stage(settings.ONED, settings.ONEFLOW, None)
+        return
+    with Sandbox(release, timings=QUICK) as sandbox:
+        yield Stage(sandbox.oned_url, sandbox.oneflow_url, sandbox)
+
+
+@pytest.fixture(scope="session", params=settings.RELEASES)
+def whole_stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
+    with _backend(request.param) as stage:
+        if settings.ENGINE:
+            yield stage
+            return
+        with engine(stage.oned_url, stage.oneflow_url, stage.configuration()) as url:
+            stage.engine_url = url
+            yield stage
+
+
+@pytest.fixture
+def stage(whole_stage: Stage) -> Iterator[Stage]:
+    """The stage, of which each test leaves nothing but what it found."""
+    users = [whole_stage.opennebula, whole_stage.seen_by(settings.STRANGER)]
+    before = [user.holdings() for user in users]
+    yield whole_stage
+    if whole_stage.sandbox is not None:
+        _reset(whole_stage.sandbox)
+    until(lambda: [user.holdings() for user in users] == before)
+    left = [user.sweep(held) for user, held in zip(users, before, strict=True)]
+    until(lambda: [user.holdings() for user in users] == before)
+    assert left == [{}, {}], f"left behind: {left}"
+
+
+def _reset(sandbox: Sandbox) -> None:
+    sandbox.faults.clear()
+    sandbox.timings = QUICK
+    sandbox.on_call = None
+    for user in (settings.USER, settings.STRANGER):
+        sandbox.store.set_quota(user.name, VMS=-1, CPU=-1, MEMORY=-1, SYSTEM_DISK_SIZE=-1)
+
+
+@pytest.fixture
+def device(stage: Stage) -> Iterator[Device]:
+    """The ordinary user's client; what it made and did not delete is deleted afterwards."""
+    client = Device(stage.engine_url, settings.USER)
+    yield client
+    if stage.sandbox is not None:
+        _reset(stage.sandbox)
+    for runtime_id in client.made:
+        until(lambda made=runtime_id: client.delete(made).status_code in (204, 404))
+
+
+@pytest.fixture
+def stranger(stage: Stage) -> Device:
+    """Another user's client."""
+    return Device(stage.engine_url, settings.STRANGER)
+
+
+@pytest.fixture
+def opennebula(stage: Stage) -> OpenNebula:
+    """What the ordinary user sees of OpenNebula."""
+    return stage.opennebula
+
+
+@pytest.fixture
+def sandbox(stage: Stage) -> Sandbox:
+    """For tests that need a hand on the backend."""
+    if stage.sandbox is None:
+        pytest.skip("only the sandbox can be made to do this")
+    return stage.sandbox

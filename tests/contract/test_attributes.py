@@ -1,0 +1,197 @@
+"""What arrives in OpenNebula: exactly the attributes of the contract, in both dialects."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from provision_engine.sandbox import Sandbox
+
+from .device import Device, data, small
+from .opennebula import OpenNebula, until
+from .settings import DATA_FLAVOUR, DISK_MB, FLAVOUR
+
+Json = dict[str, Any]
+
+SENT = {
+    "SCHEDULING": {"POLICY": "free_cpu", "REQUIREMENTS": "free_cpu > 0"},
+    "DEVICE_INFO": {"LATENCY_TO_PE": 0.36, "GEOGRAPHIC_LOCATION": "Madrid", "FURTHER": 7},
+}
+OF_EACH_VM = {"VMID", "ETH0_IP", "ETH0_MAC", "UUID", "IP", "MAC", "TARGET", "NIC_ID"}
+
+
+@pytest.fixture
+def plain(opennebula: OpenNebula) -> Iterator[Json]:
+    """A VM of the same flow template, started without the engine."""
+    service_id = opennebula.start_service(opennebula.flow_template_id(FLAVOUR), "plain")
+    until(lambda: opennebula.service_state(service_id) == 2)
+    try:
+        yield opennebula.vm(opennebula.service_vm_ids(service_id)[0])
+    finally:
+        opennebula.end_service(service_id)
+
+
+def without(template: Json, names: set[str]) -> Json:
+    """A template without what differs between any two VMs."""
+    kept = {name: value for name, value in template.items() if name not in names}
+    return {n: without(v, names) if isinstance(v, dict) else v for n, v in kept.items()}
+
+
+def test_the_template_is_that_of_a_plain_vm_and_what_the_contract_adds(
+    device: Device, opennebula: OpenNebula, plain: Json
+) -> None:
+    runtime = device.create_running(FAAS=small(CPU=2, MEMORY=256), **SENT)
+    made = without(opennebula.vm(runtime["FAAS"]["VM_ID"])["TEMPLATE"], OF_EACH_VM)
+    wanted = without(plain["TEMPLATE"], OF_EACH_VM)
+    wanted |= {
+        "CPU": "2",
+        "VCPU": "2",
+        "MEMORY": "256",
+        "VCPU_MAX": "4",
+        "MEMORY_MAX": "512",
+        "MEMORY_RESIZE_MODE": "BALLOONING",
+    }
+    wanted["DISK"] |= {"SIZE": str(DISK_MB)}
+    sr_auth = base64.b64encode(opennebula.user.session.encode()).decode()
+    wanted["CONTEXT"] |= {"SR_AUTH": sr_auth}
+    assert made == wanted
+
+
+def test_the_user_template_is_that_of_the_contract(device: Device, opennebula: OpenNebula) -> None:
+    runtime = device.create(FAAS=small(), **SENT)
+    assert opennebula.vm(runtime["FAAS"]["VM_ID"])["USER_TEMPLATE"] == {
+        "DEVICE_INFO": {
+            "LATENCY_TO_PE": "0.36",
+            "GEOGRAPHIC_LOCATION": "Madrid",
+            "FURTHER": "7",
+        },
+        "FLAVOURS": str(opennebula.flow_template_id(FLAVOUR)),
+        "HOT_RESIZE": {"CPU_HOT_ADD_ENABLED": "YES", "MEMORY_HOT_ADD_ENABLED": "YES"},
+        "ROLE_NAME": "FAAS",
+        "SCHED_RANK": "FREE_CPU",
+        "SCHED_REQUIREMENTS": "FREE_CPU > 0",
+        "SERVICE_ID": str(runtime["SERVICE_ID"]),
+    }
+
+
+def test_what_is_not_sent_makes_no_attribute(device: Device, opennebula: OpenNebula) -> None:
+    runtime = device.create(FAAS=small(), SCHEDULING={"POLICY": ""}, DEVICE_INFO={})
+    seen = opennebula.vm(runtime["FAAS"]["VM_ID"])["USER_TEMPLATE"]
+    assert set(seen) == {"FLAVOURS", "HOT_RESIZE", "ROLE_NAME", "SERVICE_ID"}
+
+
+def test_both_vms_have_scheduling_device_info_and_flavours(
+    device: Device, opennebula: OpenNebula
+) -> None:
+    runtime = device.create(FAAS=small(), DAAS=data(), **SENT)
+    flow_id = str(opennebula.flow_template_id(f"{FLAVOUR}-{DATA_FLAVOUR}"))
+    for role in ("FAAS", "DAAS"):
+        seen = opennebula.vm(runtime[role]["VM_ID"])["USER_TEMPLATE"]
+        assert seen["ROLE_NAME"] == role
+        assert seen["SCHED_RANK"] == "FREE_CPU"
+        assert seen["SCHED_REQUIREMENTS"] == "FREE_CPU > 0"
+        assert seen["DEVICE_INFO"]["GEOGRAPHIC_LOCATION"] == "Madrid"
+        assert seen["FLAVOURS"] == flow_id
+
+
+def flow_with(sandbox: Sandbox, name: str, vm_template: str, role: str = "FAAS") -> None:
+    made = sandbox.store.add_vm_template(name, vm_template)
+    sandbox.store.add_flow_template(name, [(role, made.id)])
+
+
+def test_further_disks_are_kept_and_the_first_one_has_the_size(
+    device: Device, opennebula: OpenNebula, sandbox: Sandbox
+) -> None:
+    flow_with(
+        sandbox,
+        "two-disks",
+        'CPU="1"\nMEMORY="64"\nDISK=[IMAGE="img",IMAGE_UNAME="oneadmin"]\n'
+        'DISK=[TYPE="fs",SIZE="77",FORMAT="raw"]',
+    )
+    runtime = device.create(FAAS={"FLAVOUR": "two-disks", "DISK_SIZE": 2000})
+    disks = opennebula.vm(runtime["FAAS"]["VM_ID"])["TEMPLATE"]["DISK"]
+    assert [disk["SIZE"] for disk in disks] == ["2000", "77"]
+    assert disks[0]["IMAGE"] == "img"
+    assert (disks[1]["TYPE"].lower(), disks[1]["FORMAT"]) == ("fs", "raw")
+
+
+def test_the_context_of_the_vm_template_is_kept(
+    device: Device, opennebula: OpenNebula, sandbox: Sandbox
+) -> None:
+    flow_with(
+        sandbox,
+        "with-context",
+        'CPU="1"\nMEMORY="64"\n'
+        'CONTEXT=[NETWORK="YES",SSH_PUBLIC_KEY="ssh-rsa AAA me",GREETING="say \\"hi\\", a=b]"]',
+    )
+    runtime = device.create(FAAS={"FLAVOUR": "with-context"})
+    context = opennebula.vm(runtime["FAAS"]["VM_ID"])["TEMPLATE"]["CONTEXT"]
+    assert context["SSH_PUBLIC_KEY"] == "ssh-rsa AAA me"
+    assert context["GREETING"] == 'say "hi", a=b]'
+    assert context["NETWORK"] == "YES"
+    assert context["SR_AUTH"]
+
+
+def test_a_start_script_of_several_lines_reaches_the_vm_as_it_is(
+    device: Device, opennebula: OpenNebula, sandbox: Sandbox
+) -> None:
+    flow_with(
+        sandbox, "script", 'CPU="1"\nMEMORY="64"\nCONTEXT=[START_SCRIPT="#!/bin/sh\necho 1\n"]'
+    )
+    runtime = device.create(FAAS={"FLAVOUR": "script"})
+    context = opennebula.vm(runtime["FAAS"]["VM_ID"])["TEMPLATE"]["CONTEXT"]
+    encoded = context.get("START_SCRIPT_BASE64", "")
+    assert (context.get("START_SCRIPT") or base64.b64decode(encoded).decode()) == (
+        "#!/bin/sh\necho 1\n"
+    )
+
+
+def test_sr_auth_can_be_turned_off(stage: Any, opennebula: OpenNebula) -> None:
+    with stage.another_engine("context: {sr_auth: false}\ncache: {seconds: 0}\n") as url:
+        other = Device(url, opennebula.user)
+        runtime = other.create()
+        context = opennebula.vm(runtime["FAAS"]["VM_ID"])["TEMPLATE"]["CONTEXT"]
+        other.delete(runtime["ID"])
+    assert "SR_AUTH" not in context
+
+
+@pytest.mark.parametrize(
+    "roles",
+    [
+        ["FAAS", "DAAS"],
+        ["DAAS", "FAAS"],
+        ["faas", "Daas"],
+        ["tuple", "store"],
+        ["store", "tuple"],
+        ["first", "second"],
+    ],
+    ids="-".join,
+)
+def test_roles_are_found_by_name_else_by_flavour_else_by_position(
+    device: Device, opennebula: OpenNebula, sandbox: Sandbox, roles: list[str]
+) -> None:
+    sandbox.store.add_flow_template("tuple-store", [(role, 0) for role in roles])
+    by_name = {name.upper(): name for name in roles}
+    wanted = [
+        by_name.get("FAAS", by_name.get("TUPLE", roles[0])),
+        by_name.get("DAAS", by_name.get("STORE", roles[1])),
+    ]
+    runtime = device.create(
+        FAAS={"FLAVOUR": "tuple", "CPU": 2}, DAAS={"FLAVOUR": "store", "CPU": 1}
+    )
+    vms = [opennebula.vm(runtime[role]["VM_ID"]) for role in ("FAAS", "DAAS")]
+    stage_templates = sandbox.store.flow_templates()
+    opennebula_admin_delete(sandbox, stage_templates["tuple-store"])
+    assert [vm["USER_TEMPLATE"]["ROLE_NAME"] for vm in vms] == wanted
+    assert [vm["TEMPLATE"]["CPU"] for vm in vms] == ["2", "1"]
+
+
+def opennebula_admin_delete(sandbox: Sandbox, flow_template_id: int) -> None:
+    from .settings import ADMIN
+
+    OpenNebula(sandbox.oned_url, sandbox.oneflow_url, ADMIN).call(
+        "document.delete", flow_template_id
+    )

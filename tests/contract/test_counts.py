@@ -1,0 +1,96 @@
+"""How often OpenNebula is asked: the sandbox counts every call that reaches it."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from provision_engine.sandbox import Sandbox
+
+from .device import Device, data, small
+
+
+def counted(sandbox: Sandbox) -> Counter[str]:
+    return Counter(call.backend for call in sandbox.calls)
+
+
+def test_one_read_makes_two_calls_of_oned_and_none_of_oneflow(
+    device: Device, sandbox: Sandbox
+) -> None:
+    runtime = device.create_running(FAAS=small(), DAAS=data())
+    sandbox.clear_calls()
+    device.read(runtime["ID"])
+    assert counted(sandbox) == {"oned": 2}
+
+
+def test_a_read_changes_nothing(device: Device, sandbox: Sandbox) -> None:
+    runtime = device.create_running()
+    sandbox.clear_calls()
+    for _ in range(3):
+        device.read(runtime["ID"])
+    assert {call.method for call in sandbox.calls} == {"one.document.info", "one.vmpool.infoset"}
+
+
+@pytest.mark.parametrize("members", [{"FAAS": small()}, {"FAAS": small(), "DAAS": data()}])
+def test_one_create_makes_one_call_of_oneflow(
+    device: Device, sandbox: Sandbox, members: dict
+) -> None:
+    sandbox.clear_calls()
+    device.create(**members)
+    assert [c.method for c in sandbox.calls if c.backend == "oneflow"] == ["POST"]
+
+
+def test_one_create_makes_few_calls_of_oned(device: Device, sandbox: Sandbox) -> None:
+    sandbox.clear_calls()
+    device.create()
+    assert counted(sandbox)["oned"] <= 12
+
+
+def test_one_delete_makes_one_call_of_oneflow(device: Device, sandbox: Sandbox) -> None:
+    runtime = device.create_running()
+    # oneflow notices a little later than oned that the VM runs.
+    from .opennebula import until
+
+    until(lambda: (sandbox.store.service(runtime["SERVICE_ID"]) or {}).get("state") == 2)
+    sandbox.clear_calls()
+    assert device.delete(runtime["ID"]).status_code == 204
+    assert [c.method for c in sandbox.calls if c.backend == "oneflow"] == ["DELETE"]
+
+
+def test_an_update_makes_no_call_of_oneflow(device: Device, sandbox: Sandbox) -> None:
+    runtime = device.create_running()
+    sandbox.clear_calls()
+    device.update(runtime["ID"], FAAS={"CPU": 2}, NAME="new", DEVICE_INFO={"LATENCY_TO_PE": 1})
+    assert counted(sandbox)["oneflow"] == 0
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/server/version", "/server/config", "/serverless-runtimes/schema"]
+)
+def test_what_needs_no_login_asks_nobody(device: Device, sandbox: Sandbox, path: str) -> None:
+    sandbox.clear_calls()
+    assert device.request("GET", path, auth=lambda request: request).status_code == 200
+    assert counted(sandbox) == {}
+
+
+def test_every_call_carries_the_callers_own_credentials(
+    device: Device, stranger: Device, sandbox: Sandbox
+) -> None:
+    runtime = device.create_running()
+    sandbox.clear_calls()
+    stranger.get(runtime["ID"])
+    stranger.post(FAAS=small(FLAVOUR="none"))
+    assert {call.user for call in sandbox.calls} == {stranger.user.name}
+    sandbox.clear_calls()
+    device.update(runtime["ID"], FAAS={"CPU": 2})
+    device.delete(runtime["ID"])
+    assert {call.user for call in sandbox.calls} == {device.user.name}
+
+
+def test_connections_to_oned_are_kept(device: Device, sandbox: Sandbox) -> None:
+    runtime = device.create_running()
+    before = sandbox.connections["oned"]
+    for _ in range(20):
+        device.read(runtime["ID"])
+    assert sandbox.connections["oned"] - before <= 2

@@ -1,0 +1,71 @@
+"""Runtimes that the Ruby engine made go on living under this one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+from xml.sax.saxutils import escape
+
+import pytest
+
+from .device import Device
+from .opennebula import RUNTIME, OpenNebula, until
+from .settings import FLAVOUR
+
+Json = dict[str, Any]
+
+
+@pytest.fixture
+def kept(opennebula: OpenNebula) -> Iterator[tuple[int, int, int]]:
+    """Ids of a document as Ruby wrote it, of its service and of its VM."""
+    service_id = opennebula.start_service(opennebula.flow_template_id(FLAVOUR), "of Ruby")
+    assert until(lambda: opennebula.service_vm_ids(service_id))
+    vm_id = opennebula.service_vm_ids(service_id)[0]
+    body = {
+        "NAME": "of Ruby",
+        "FAAS": {
+            "FLAVOUR": FLAVOUR,
+            "CPU": "1",
+            "MEMORY": "128",
+            "DISK_SIZE": "1024",
+            "VM_ID": str(vm_id),
+            "STATE": "PENDING",
+            "ENDPOINT": "",
+        },
+        "SCHEDULING": {"POLICY": "energy"},
+        "DEVICE_INFO": {"LATENCY_TO_PE": 0.36},
+        "SERVICE_ID": str(service_id),
+    }
+    text = escape(json.dumps(body))
+    template = f"<TEMPLATE><NAME>of Ruby</NAME><BODY>{text}</BODY></TEMPLATE>"
+    document_id = opennebula.call("document.allocate", template, RUNTIME)
+    yield document_id, service_id, vm_id
+    opennebula.refusal("document.delete", document_id)
+    opennebula.end_service(service_id)
+
+
+def test_it_is_read_with_integers(device: Device, kept: tuple[int, int, int]) -> None:
+    document_id, service_id, vm_id = kept
+    seen = device.read_until(document_id, "RUNNING")
+    assert (seen["ID"], seen["SERVICE_ID"], seen["FAAS"]["VM_ID"]) == (
+        document_id,
+        service_id,
+        vm_id,
+    )
+    assert seen["NAME"] == "of Ruby"
+    assert seen["SCHEDULING"] == {"POLICY": "energy"}
+
+
+def test_it_is_updated(device: Device, opennebula: OpenNebula, kept: tuple[int, int, int]) -> None:
+    device.read_until(kept[0], "RUNNING")
+    updated = device.update(kept[0], FAAS={"MEMORY": 192}, NAME="ours now")
+    assert (updated["FAAS"]["MEMORY"], updated["NAME"]) == (192, "ours now")
+    assert opennebula.vm(kept[2])["TEMPLATE"]["MEMORY"] == "192"
+
+
+def test_it_is_deleted(device: Device, opennebula: OpenNebula, kept: tuple[int, int, int]) -> None:
+    device.read_until(kept[0], "RUNNING")
+    assert device.delete(kept[0]).status_code == 204
+    assert until(lambda: not {kept[1]} & opennebula.ids(100))
+    assert kept[0] not in opennebula.ids(RUNTIME)

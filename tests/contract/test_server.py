@@ -1,0 +1,156 @@
+"""What the engine tells about itself, and what it writes down."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from provision_engine import config, log
+
+from .conftest import Stage
+from .device import PATH, Device, data, schema, small
+from .settings import FLAVOUR
+
+
+def anonymous(request: Any) -> Any:
+    return request
+
+
+def test_the_root_answers_quickly(device: Device) -> None:
+    start = time.monotonic()
+    assert device.request("GET", "/", auth=anonymous).status_code == 200
+    assert time.monotonic() - start < 1
+
+
+def test_the_version_is_a_json_string_of_semantic_versioning(device: Device) -> None:
+    answer = device.request("GET", "/server/version", auth=anonymous)
+    assert answer.status_code == 200
+    assert re.fullmatch(r"\d+\.\d+\.\d+([-+][0-9A-Za-z.-]+)?", answer.json())
+
+
+def test_the_schema_is_the_one_of_the_file(device: Device) -> None:
+    answer = device.request("GET", f"{PATH}/schema", auth=anonymous)
+    assert answer.status_code == 200
+    assert answer.json() == schema("serverless_runtime")
+
+
+@pytest.mark.parametrize("name", ["serverless_runtime", "config", "error"])
+@pytest.mark.parametrize("draft", [jsonschema.Draft4Validator, jsonschema.Draft6Validator])
+def test_the_schemas_are_valid_in_draft_4_to_6(name: str, draft: Any) -> None:
+    read = schema(name)
+    draft.check_schema(read)
+    newer = {"const", "contains", "if", "then", "else", "propertyNames", "$defs", "examples"}
+    assert not newer & set(re.findall(r'"([$\w]+)":', json.dumps(read)))
+
+
+def test_the_configuration_fits_its_schema_and_holds_no_colons(device: Device) -> None:
+    answer = device.request("GET", "/server/config", auth=anonymous)
+    assert answer.status_code == 200
+    jsonschema.Draft4Validator(schema("config")).validate(answer.json())
+    assert {"one_xmlrpc", "oneflow_server", "port", "timeout", "mapping", "capacity"} <= set(
+        answer.json()
+    )
+    assert '":' not in re.sub(r'":', "", answer.text).replace('":', "")
+    assert not [key for key in answer.json() if key.startswith(":")]
+
+
+@pytest.mark.parametrize("style", [":%s:", "%s:"])
+def test_the_configuration_is_that_of_the_file_when_it_sets_every_key(
+    stage: Stage, device: Device, style: str
+) -> None:
+    def key(name: str) -> str:
+        return style % name
+
+    text = "\n".join(
+        [
+            f"{key('host')} 127.0.0.1",
+            f"{key('port')} 1337",
+            f"{key('timeout')} 17",
+            f"{key('mapping')}\n  {key('nature')} 5",
+            f"{key('capacity')}\n  {key('disk')}\n    {key('default')} 2000",
+            f"  {key('cpu')}\n    {key('default')} 3\n    {key('mult')} 4",
+            f"  {key('memory')}\n    {key('default')} 99\n    {key('mult')} 5",
+            f"    {key('resize_mode')} HOTPLUG",
+            f"{key('log')}\n  {key('level')} 2\n  {key('system')} file",
+        ]
+    )
+    with stage.another_engine(text + "\n") as url:
+        seen = Device(url, device.user).request("GET", "/server/config").json()
+    assert seen == {
+        "one_xmlrpc": stage.oned_url,
+        "oneflow_server": stage.oneflow_url,
+        "host": "127.0.0.1",
+        "port": 1337,
+        "timeout": 17,
+        "mapping": {"nature": 5},
+        "capacity": {
+            "disk": {"default": 2000},
+            "cpu": {"default": 3, "mult": 4},
+            "memory": {"default": 99, "mult": 5, "resize_mode": "HOTPLUG"},
+        },
+        "log": {"level": 2, "system": "file"},
+    }
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Any:
+    """The log files of all engines in this process, with everything written down."""
+    log.start(config.parse(f"log: {{level: 0, directory: {tmp_path}}}\n", tmp_path / "c").log)
+    yield tmp_path
+    log.stop()
+    for logger in (log.engine, log.cloud, log.access):
+        logger.setLevel(logging.NOTSET)
+
+
+def test_a_life_is_written_down_without_secrets_and_one_event_a_line(
+    device: Device, stage: Stage, logs: Path
+) -> None:
+    with stage.another_engine() as url:
+        local = Device(url, device.user)
+        runtime = local.create_running(FAAS=small(), DAAS=data(), NAME="a\u2028b", SECRET="x")
+        local.update(runtime["ID"], FAAS={"CPU": 2}, DEVICE_INFO={"LATENCY_TO_PE": 1})
+        local.post(FAAS={"FLAVOUR": "no such"})
+        local.delete(runtime["ID"])
+    written = (logs / "engine.log").read_text() + (logs / "CloudClient.log").read_text()
+    user = device.user
+    encoded = base64.b64encode(user.session.encode()).decode()
+    for secret in (user.password, encoded, user.session):
+        assert secret not in written
+    assert "Received request to Create a Serverless Runtime" in written
+    assert "Response HTTP Return Code: 201" in written
+    assert re.search(
+        rf'Instantiating service_template \d+ with options {{"name": "{FLAVOUR}', written
+    )
+    line = re.compile(
+        r"[DIWE], \[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d #\d+\] +(DEBUG|INFO|WARN|ERROR) -- [^:]*: .*"
+    )
+    lines = [text for text in written.split("\n") if text and not text.startswith("#")]
+    assert [text for text in lines if not line.fullmatch(text)] == []
+
+
+def test_a_member_that_nobody_knows_is_a_warning_in_the_log(
+    device: Device, stage: Stage, logs: Path
+) -> None:
+    with stage.another_engine() as url:
+        local = Device(url, device.user)
+        local.delete(local.create(FAAS=small(GPU=1), UNHEARD="x")["ID"])
+    warnings = [w for w in (logs / "engine.log").read_text().split("\n") if w.startswith("W,")]
+    assert any("FAAS.GPU" in warning for warning in warnings)
+    assert any("UNHEARD" in warning for warning in warnings)
+
+
+def test_the_lines_of_a_request_carry_its_id(device: Device, stage: Stage, logs: Path) -> None:
+    with stage.another_engine() as url:
+        Device(url, device.user).request(
+            "GET", f"{PATH}/999999", headers={"X-Request-ID": "lamp-7"}
+        )
+    for name in ("engine.log", "CloudClient.log"):
+        assert " -- lamp-7: " in (logs / name).read_text()

@@ -1,0 +1,161 @@
+"""Texts arrive as they were sent, or are a 400 that names field and character."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from .device import Device, small
+from .opennebula import OpenNebula
+
+Json = dict[str, Any]
+
+CARRIED = [
+    'a quote " and two ""',
+    'escaped \\" already',
+    "back\\slash inside \\n",
+    "[brackets] ] [",
+    "a,b;c=d # e",
+    "it's",
+    "<b>&amp;</b> & <",
+    "é ü 漢 ñ \u2028 \ufffd",
+    "{'a': \"b\", 'c': [1, 2]}",
+    "$NAME $USER[X] 100%",
+    "]] >",
+    "x" * 4096,
+    "-- ; DROP",
+    "  blanks  ",
+]
+REFUSED = [
+    ("line\nbreak", "U+000A"),
+    ("carriage\rreturn", "U+000D"),
+    ("tab\there", "U+0009"),
+    ("nul\x00", "U+0000"),
+    ("del\x7f", "U+007F"),
+    ("ends in a backslash\\", "backslash"),
+    ("a ]]> b", "]]>"),
+    ("${VMID}", "${"),
+    ("smile 🙂", "U+1F642"),
+    ("half \ud83d", "U+D83D"),
+]
+FIELDS = [
+    "NAME",
+    "FAAS.FLAVOUR",
+    "SCHEDULING.POLICY",
+    "SCHEDULING.REQUIREMENTS",
+    "DEVICE_INFO.GEOGRAPHIC_LOCATION",
+    "DEVICE_INFO.FURTHER",
+]
+INJECTIONS = [
+    'x"]\nMEMORY="4096"\nINJ=[A="1',
+    'x"] MEMORY="4096" INJ=[A="1',
+    'x", INJ="1',
+    'x\\"] INJ="1',
+    'x\\\\"] INJ="1',
+    "x] INJ=1 #",
+    '"INJ="1',
+    '\\" INJ="1',
+    'x"\nINJ=["',
+    "]]></DEVICE_INFO><INJ>1</INJ><DEVICE_INFO><![CDATA[",
+    "</USER_TEMPLATE><INJ>1</INJ>",
+]
+
+
+def with_text(field: str, text: str) -> Json:
+    members: Json = {"FAAS": small()}
+    part, _, name = field.partition(".")
+    if name:
+        members[part] = members.get(part, {}) | {name: text}
+    else:
+        members[part] = text
+    return members
+
+
+@pytest.mark.parametrize("text", CARRIED, ids=lambda t: repr(t)[:30])
+def test_a_text_arrives_as_it_was_sent(device: Device, opennebula: OpenNebula, text: str) -> None:
+    """In device info, in scheduling (upper-cased there), in the name; at create and update."""
+    other = text[:2000]
+    sent = {
+        "NAME": text[:128],
+        "SCHEDULING": {"POLICY": other},
+        "DEVICE_INFO": {"GEOGRAPHIC_LOCATION": text},
+    }
+    runtime = device.create(FAAS=small(), **sent)
+    seen = opennebula.vm(runtime["FAAS"]["VM_ID"])["USER_TEMPLATE"]
+    assert seen["DEVICE_INFO"] == {"GEOGRAPHIC_LOCATION": text}
+    assert seen["SCHED_RANK"] == other.upper()
+    assert device.read_until(runtime["ID"], "RUNNING") | sent == device.read(runtime["ID"])
+    updated = device.update(
+        runtime["ID"], DEVICE_INFO={"GEOGRAPHIC_LOCATION": "x", "FURTHER": other}
+    )
+    assert updated["DEVICE_INFO"] == {"GEOGRAPHIC_LOCATION": "x", "FURTHER": other}
+    seen = opennebula.vm(runtime["FAAS"]["VM_ID"])["USER_TEMPLATE"]
+    assert seen["DEVICE_INFO"] == {"GEOGRAPHIC_LOCATION": "x", "FURTHER": other}
+
+
+@pytest.mark.parametrize("field", FIELDS)
+@pytest.mark.parametrize(("text", "named"), REFUSED, ids=[repr(t)[:25] for t, _ in REFUSED])
+def test_a_text_that_cannot_arrive_is_a_400_that_names_field_and_character(
+    device: Device, field: str, text: str, named: str
+) -> None:
+    answer = device.post(**with_text(field, text))
+    assert answer.status_code == 400
+    message = answer.json()["message"]
+    assert field in message
+    assert named in message
+
+
+def test_the_same_holds_in_an_update(device: Device) -> None:
+    runtime = device.create_running()
+    for text, named in REFUSED:
+        answer = device.put(runtime["ID"], DEVICE_INFO={"GEOGRAPHIC_LOCATION": text})
+        assert answer.status_code == 400
+        assert named in answer.json()["message"]
+    assert device.read(runtime["ID"]) == runtime
+
+
+@pytest.mark.parametrize(
+    ("field", "limit"), [(f, 128 if f in ("NAME", "FAAS.FLAVOUR") else 4096) for f in FIELDS]
+)
+def test_a_text_that_is_too_long_is_a_400_that_names_the_field(
+    device: Device, field: str, limit: int
+) -> None:
+    answer = device.post(**with_text(field, "x" * (limit + 1)))
+    assert answer.status_code == 400
+    assert field.rpartition(".")[2] in answer.json()["message"]
+
+
+@pytest.mark.parametrize("text", INJECTIONS, ids=lambda t: repr(t)[:30])
+@pytest.mark.parametrize("place", ["SCHEDULING", "DEVICE_INFO"])
+def test_an_injection_leaves_no_further_attribute(
+    device: Device, opennebula: OpenNebula, text: str, place: str
+) -> None:
+    """It arrives as text or is a 400, at create and at update."""
+    name = "POLICY" if place == "SCHEDULING" else "GEOGRAPHIC_LOCATION"
+    runtime = device.create_running(FAAS=small())
+    plain = opennebula.vm(runtime["FAAS"]["VM_ID"])
+    for answer in (
+        device.post(FAAS=small(), **{place: {name: text}}),
+        device.put(runtime["ID"], **{place: {name: text}}),
+    ):
+        if answer.status_code == 400:
+            continue
+        assert answer.status_code in (200, 201)
+        vm = opennebula.vm(answer.json()["SERVERLESS_RUNTIME"]["FAAS"]["VM_ID"])
+        wanted = "SCHED_RANK" if place == "SCHEDULING" else "DEVICE_INFO"
+        assert set(vm["USER_TEMPLATE"]) == set(plain["USER_TEMPLATE"]) | {wanted}
+        assert set(vm["TEMPLATE"]) == set(plain["TEMPLATE"])
+        assert vm["TEMPLATE"]["MEMORY"] == plain["TEMPLATE"]["MEMORY"]
+        arrived = vm["USER_TEMPLATE"][wanted]
+        assert arrived == (text.upper() if place == "SCHEDULING" else {name: text})
+
+
+def test_a_name_of_device_info_cannot_inject_either(device: Device, opennebula: OpenNebula) -> None:
+    hostile = {'A="1"] INJ=[B': "x", "A]": "y", "a": "z", "OK": "kept"}
+    runtime = device.create(FAAS=small(), DEVICE_INFO=hostile)
+    assert runtime["DEVICE_INFO"] == {"OK": "kept"}
+    seen = opennebula.vm(runtime["FAAS"]["VM_ID"])["USER_TEMPLATE"]
+    assert seen["DEVICE_INFO"] == {"OK": "kept"}
+    assert "INJ" not in json.dumps(seen)
