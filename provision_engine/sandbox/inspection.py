@@ -134,8 +134,11 @@ class Inspection:
             vm.changed()
             self._world.user_template_changed(vm)
 
-    def put_vm(self, vm_id: int, state: str) -> None:
-        """Puts a VM where an accident would: POWEROFF, UNKNOWN, BOOT_FAILURE, DONE …"""
+    def put_vm(self, vm_id: int, state: str, stays: bool = False) -> None:
+        """Puts a VM where an accident would: POWEROFF, UNKNOWN, BOOT_FAILURE, DONE …
+
+        From a passing state it goes on as the timings say, unless it `stays`.
+        """
         with self._world.moment():
             vm = self._world.store.vms.get(vm_id)
             if state in lifecycle.LcmState.__members__:
@@ -144,6 +147,8 @@ class Inspection:
                 to = lifecycle.VmState[state], lifecycle.LcmState.LCM_INIT
             if to != position_of(vm):
                 self._world.vms.enter(vm, to)
+            if stays:
+                vm.step += 1  # the step that was planned is left out
 
     def set_hosts(self, count: int, cpu_percent: int = 800, memory_kb: int = 16_777_216) -> None:
         """Other hosts instead of those there are; only while no VM runs."""

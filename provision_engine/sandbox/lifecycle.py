@@ -340,7 +340,7 @@ class Lifecycle:
     def _next_record(self, vm: Vm, action: int, by: tuple[User, int], is_off: bool = False) -> None:
         """Closes the history record and opens the next one on the same host."""
         now = self.store.agenda.seconds()
-        last = vm.history[-1]
+        last = _last(vm)
         was = last.action
         user, request_id = by
         last.etime = now
@@ -353,7 +353,7 @@ class Lifecycle:
 
     def _note_action(self, vm: Vm, number: int, user: User, request_id: int) -> None:
         if vm.history and number not in (ACTIONS["resume"].number,):
-            last = vm.history[-1]
+            last = _last(vm)
             last.action, last.uid, last.gid, last.request_id = (
                 number, user.id, user.gid, request_id,
             )  # fmt: skip
@@ -361,7 +361,7 @@ class Lifecycle:
     def _before_leaving(self, vm: Vm, to: Position) -> None:
         now = self.store.agenda.seconds()
         if to in _RESUMING:
-            last = vm.history[-1]
+            last = _last(vm)
             last.etime = now
             vm.history.append(History(last.seq + 1, last.host_id, last.hostname, now, rstime=now))
         elif to == DONE:
@@ -397,19 +397,19 @@ class Lifecycle:
             vm.host_id = None
 
     def _prolog_done(self, vm: Vm) -> None:
-        vm.history[-1].petime = vm.history[-1].rstime = self.store.agenda.seconds()
+        _last(vm).petime = _last(vm).rstime = self.store.agenda.seconds()
 
     def _booted(self, vm: Vm) -> None:
         vm.deploy_id = _deploy_id(vm)
         vm.user_template.remove("ERROR")
 
     def _boot_failed(self, vm: Vm) -> None:
-        vm.history[-1].retime = self.store.agenda.seconds()
+        _last(vm).retime = self.store.agenda.seconds()
         stamp = in_words(self.store.agenda.now())
         vm.user_template.set("ERROR", f"{stamp}: DEPLOY: {_deploy_id(vm)}")
 
     def _shut_down(self, vm: Vm) -> None:
-        last = vm.history[-1]
+        last = _last(vm)
         now = self.store.agenda.seconds()
         last.retime = last.retime or now
         last.estime = now
@@ -417,17 +417,17 @@ class Lifecycle:
     def _ended(self, vm: Vm) -> None:
         now = vm.etime = self.store.agenda.seconds()
         if vm.history:
-            last = vm.history[-1]
+            last = _last(vm)
             last.retime = last.retime or now
             last.estime = last.estime or now
             last.eetime = last.etime = now
 
     def _powered_off(self, vm: Vm) -> None:
-        vm.history[-1].retime = self.store.agenda.seconds()
+        _last(vm).retime = self.store.agenda.seconds()
 
     def _left_host(self, vm: Vm) -> None:
         now = self.store.agenda.seconds()
-        vm.history[-1].retime = vm.history[-1].etime = now
+        _last(vm).retime = _last(vm).etime = now
         self._leave_host(vm)
 
     def _resized(self, vm: Vm) -> None:
@@ -466,8 +466,13 @@ _BOOKINGS: dict[str, Callable[[Lifecycle, Vm], None]] = {
 }
 
 
+def _last(vm: Vm) -> History:
+    """The last history record; one to be thrown away for a VM that was never on a host."""
+    return vm.history[-1] if vm.history else History(-1, 0, "", 0)
+
+
 def _deploy_id(vm: Vm) -> str:
-    return f"{vm.history[-1].hostname}:{vm.name}:dummy"
+    return f"{_last(vm).hostname}:{vm.name}:dummy"
 
 
 def in_words(seconds: float) -> str:

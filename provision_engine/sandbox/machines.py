@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 
 from provision_engine.sandbox import errors
@@ -208,6 +209,8 @@ class Machines:
                     " Set IMAGE_UNAME or IMAGE_UID of owner in DISK."
                 )
             full = image_attributes(self._store) | disk | {"IMAGE_STATE": "2"}
+        if not full.get("SIZE", "0").isdigit():
+            raise _allocation("SIZE attribute must be a positive integer value.")
         full |= {"DISK_ID": str(number), "TARGET": f"sd{chr(ord('a') + number % 26)}"}
         return full
 
@@ -302,7 +305,7 @@ def _sizes(merged: Template) -> tuple[float, int, int]:
         cpu = float(merged.text("CPU") or "")
     except ValueError:
         cpu = 0.0
-    if cpu <= 0:
+    if not 0 < cpu < math.inf:
         raise _allocation("CPU attribute must be a positive float or integer value.")
     return cpu, memory, _whole(merged, "VCPU", 1)
 

@@ -6,6 +6,7 @@ Each method has a row: the types of its parameters after the session (`i` intege
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -382,7 +383,7 @@ def _asked(wanted: Template, name: str, now: float) -> float:
         value = float(text) if text else 0.0
     except ValueError:
         value = -1.0
-    if value < 0:
+    if not 0 <= value < math.inf:
         kind = "float or integer" if name == "CPU" else "integer"
         raise OneError(errors.ACTION, f"{name} must be a positive {kind} value.")
     return value or now
@@ -405,7 +406,7 @@ def _vm_diskresize(call: Call) -> Value:
     disk = next((d for d in vm.template.vectors("DISK") if d["DISK_ID"] == str(disk_id)), None)
     if disk is None:
         raise OneError(errors.ACTION, "VM disk does not exist")
-    if not text.isdigit() or int(text) <= int(disk["SIZE"]):
+    if not text.isdigit() or int(text) <= int(disk.get("SIZE", "0")):
         raise OneError(errors.ACTION, "New disk size has to be greater than current one")
     if position_of(vm) not in lifecycle.DISK_RESIZES:
         raise OneError(

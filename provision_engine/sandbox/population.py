@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from provision_engine.sandbox import lifecycle, seeds
-from provision_engine.sandbox.services import ServiceState, compact
+from provision_engine.sandbox.services import ServiceState, compact, node_of
 from provision_engine.sandbox.store import (
     HOST_CPU_PERCENT,
     RUNTIME,
@@ -75,13 +75,9 @@ def _add_runtime(
 
 def _service_body(world: World, base: dict[str, Any], name: str, vm: Vm) -> dict[str, Any]:
     now = world.store.agenda.seconds()
-    info = {
-        "ID": str(vm.id), "UID": str(vm.uid), "GID": str(vm.gid),
-        "UNAME": vm.uname, "GNAME": vm.gname, "NAME": vm.name,
-    }  # fmt: skip
     role = base["roles"][0] | {
         "state": int(ServiceState.RUNNING),
-        "nodes": [{"deploy_id": vm.id, "vm_info": {"VM": info}}],
+        "nodes": [node_of(vm)],
         "on_hold": False,
         "last_vmname": 1,
     }

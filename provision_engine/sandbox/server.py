@@ -53,7 +53,7 @@ class HttpServer:
         self._listener: socket.socket | None = None
         self._connections: set[socket.socket] = set()
         self._threads: set[threading.Thread] = set()
-        self._guard = threading.Lock()
+        self._guard = threading.RLock()
         self.port = port
         self.listen()
 
@@ -96,9 +96,9 @@ class HttpServer:
         thread = threading.Thread(
             target=self._run, args=(target, argument), name=f"sandbox-{self._name}", daemon=True
         )
-        with self._guard:
+        with self._guard:  # so that nobody joins a thread that has not begun
             self._threads.add(thread)
-        thread.start()
+            thread.start()
 
     def _run(self, target: Callable[[socket.socket], None], argument: socket.socket) -> None:
         try:
@@ -119,8 +119,8 @@ class HttpServer:
                     return
                 self.accepted += 1
                 self._connections.add(connection)
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._start(self._serve, connection)
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self._start(self._serve, connection)
 
     def _serve(self, connection: socket.socket) -> None:
         reader = _Reader(connection)

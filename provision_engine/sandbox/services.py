@@ -210,7 +210,7 @@ class Services:
                 )
                 role["state"] = int(S.FAILED_DEPLOYING)
                 return False
-            role["nodes"].append(_node(vm))
+            role["nodes"].append(node_of(vm))
         role["state"] = int(S.DEPLOYING)
         return True
 
@@ -427,7 +427,8 @@ _NOTICED = lifecycle.TROUBLE | {lifecycle.RUNNING, lifecycle.DONE}
 _UP = frozenset({lifecycle.RUNNING, *PASSING_WHILE_UP})
 
 
-def _node(vm: Vm) -> Json:
+def node_of(vm: Vm) -> Json:
+    """A VM as it stands in its role."""
     info = {
         "ID": str(vm.id), "UID": str(vm.uid), "GID": str(vm.gid),
         "UNAME": vm.uname, "GNAME": vm.gname, "NAME": vm.name,

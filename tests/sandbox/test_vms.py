@@ -355,3 +355,19 @@ def test_a_driver_may_be_slow(sandbox: Sandbox) -> None:
     assert state(sandbox, service) == 1
     pass_time(sandbox, 20)
     assert state(sandbox, service) == 2
+
+
+def test_a_vm_may_be_put_anywhere(sandbox: Sandbox) -> None:
+    vm = _vm(sandbox)
+    sandbox.store.put_vm(vm, "BOOT", stays=True)
+    pass_time(sandbox, 100)
+    assert sandbox.store.vm_state(vm) == "BOOT"
+    sandbox.store.put_vm(vm, "RUNNING")
+    Caller(sandbox).good("vm.action", "poweroff", vm)
+    pass_time(sandbox, 1)
+    assert sandbox.store.vm_state(vm) == "POWEROFF"
+
+
+@pytest.mark.parametrize("size", ["CPU=nan", "MEMORY=inf", "CPU=-1", "VCPU=x"])
+def test_sizes_that_are_no_numbers(sandbox: Sandbox, size: str) -> None:
+    assert Caller(sandbox).refused("vm.resize", _running(sandbox), size, True)[0] == ACTION

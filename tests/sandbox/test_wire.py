@@ -134,6 +134,8 @@ def test_a_changed_body_is_seen_by_both(sandbox: Sandbox) -> None:
     ("extra", "why"),
     [
         ("CPU=x", "CPU attribute must be a positive float"),
+        ("CPU=nan", "CPU attribute must be a positive float"),
+        ('DISK=[IMAGE="img",SIZE="x"]', "SIZE attribute must be a positive integer"),
         ("CPU=-1", "CPU attribute must be a positive float"),
         ("MEMORY=0", "MEMORY attribute must be a positive integer"),
         ("VCPU=1.5", "VCPU attribute must be a positive integer"),
