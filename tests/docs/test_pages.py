@@ -5,11 +5,14 @@ from __future__ import annotations
 import importlib.util
 import re
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import messages
 import pytest
 from pages import PAGES, ROOT, Site, answers, blocks, comparable, rewritten
+
+from provision_engine.engine import states
 
 OWN_RULES = ("reliability.md", "performance.md", "lifetime.md", "upgrade.md")
 """Pages that tell by themselves how their commands were tried."""
@@ -99,6 +102,27 @@ def test_each_message_is_explained(message: str, source: str) -> None:
     assert any(pattern.fullmatch(text) for text in explained()), (
         f"docs/troubleshooting.md says nothing of {message!r} in {source}"
     )
+
+
+def reason(state: int, lcm_state: int) -> str:
+    vm: Any = SimpleNamespace(
+        state=state,
+        lcm_state=lcm_state,
+        sched_message="",
+        error="",
+        must_report_ready=True,
+        is_ready=False,
+    )
+    return states.of_vm(vm).reason
+
+
+def test_each_reason_is_explained() -> None:
+    reasons = {reason(state, 0) for state in range(12)}
+    reasons |= {reason(states.ACTIVE, lcm_state) for lcm_state in range(80)}
+    patterns = [re.compile(".+".join(map(re.escape, text.split("…")))) for text in explained()]
+    missing = [r for r in reasons if r and not any(p.fullmatch(r) for p in patterns)]
+    assert len(reasons) > 30
+    assert missing == []
 
 
 def test_answers_can_be_written_anew(site: Site) -> None:
