@@ -14,13 +14,11 @@ import jsonschema
 
 from provision_engine import log
 from provision_engine.cloud.template import why_not
-from provision_engine.engine.specification import Specification, is_device_info
+from provision_engine.engine.specification import Specification, check_length, is_device_info
 from provision_engine.errors import BadRequest
 
 RUNTIME = "SERVERLESS_RUNTIME"
 SCHEMAS = Path(__file__).parent.parent / "schemas"
-SPECIFICATION_BYTES = 20_000
-"""Of texts in one runtime: a small device reads an answer into 30,000 bytes."""
 SHOWN_CHARACTERS = 100
 
 Json = dict[str, Any]
@@ -118,22 +116,12 @@ def _checked(sent: Json) -> Specification:
     for name, value in specification.device_info.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise BadRequest(f"{RUNTIME}.DEVICE_INFO.{name}: the number is too large")
-    _check_size(specification)
+    check_length(specification.name, specification.scheduling, specification.device_info)
     return specification
 
 
 def _max_length(place: str) -> int:
     return 128 if place == "NAME" or place.endswith(".FLAVOUR") else 4096
-
-
-def _check_size(specification: Specification) -> None:
-    told = [dict(specification.scheduling), dict(specification.device_info), specification.name]
-    size_bytes = len(json.dumps(told, ensure_ascii=False).encode())
-    if size_bytes > SPECIFICATION_BYTES:
-        raise BadRequest(
-            f"{RUNTIME}: NAME, SCHEDULING and DEVICE_INFO hold {size_bytes} bytes, "
-            f"more than {SPECIFICATION_BYTES} together"
-        )
 
 
 def _without_twins(pairs: Iterable[tuple[str, Any]]) -> Json:

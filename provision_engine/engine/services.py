@@ -114,6 +114,8 @@ def _wait_until_gone(cloud: CloudClient, service_id: int) -> bool:
     """Raises NotFound when it is gone; False when the deadline came first."""
     purge_again = cloud.deadline.remaining_seconds - PURGE_PAUSE_SECONDS
     for _ in cloud.deadline.polls():
+        if cloud.deadline.is_over:
+            break
         service = cloud.oned.document(service_id).body
         if states.has_failed(service) and cloud.deadline.remaining_seconds < purge_again:
             cloud.oneflow.purge_service(service_id)

@@ -9,8 +9,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from provision_engine.errors import BadRequest
+
 ROLES = ("FAAS", "DAAS")
 DEVICE_INFO_NAME = re.compile(r"[A-Z][A-Z0-9_]*")
+
+TOLD_BYTES = 20_000
+"""Of what a device tells in one runtime: a small one reads an answer into 30,000 bytes."""
 
 Json = dict[str, Any]
 
@@ -98,3 +103,16 @@ def is_device_info(name: str, value: Any) -> bool:
     """Whether a member of DEVICE_INFO is carried: a plain upper-case name, a text or a number."""
     is_plain = isinstance(value, str | int | float) and not isinstance(value, bool)
     return is_plain and DEVICE_INFO_NAME.fullmatch(name) is not None
+
+
+def check_length(
+    name: str, scheduling: Mapping[str, str], device_info: Mapping[str, str | int | float]
+) -> None:
+    """Raises BadRequest where a small device could not read the runtime any more."""
+    told = json.dumps([name, dict(scheduling), dict(device_info)], ensure_ascii=False)
+    size_bytes = len(told.encode(errors="replace"))
+    if size_bytes > TOLD_BYTES:
+        raise BadRequest(
+            f"SERVERLESS_RUNTIME: NAME, SCHEDULING and DEVICE_INFO hold {size_bytes} bytes, "
+            f"more than {TOLD_BYTES} together"
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from provision_engine import log
@@ -13,8 +13,8 @@ from provision_engine.cloud.client import CloudClient
 from provision_engine.cloud.objects import Vm
 from provision_engine.config import Lease
 from provision_engine.engine import lease, quota, roles, states, view
-from provision_engine.engine.document import Runtime
-from provision_engine.engine.specification import Function, Specification
+from provision_engine.engine.document import Runtime, StoredFunction
+from provision_engine.engine.specification import Function, Specification, check_length
 from provision_engine.engine.states import Condition, State
 from provision_engine.errors import (
     BackendTimeout,
@@ -73,6 +73,15 @@ class Resize:
             memory_mb=None if self.memory_mb is None else self.vm.memory_mb,
         )
 
+    def applied(self, function: StoredFunction) -> StoredFunction:
+        """The function as it is to be kept."""
+        return dataclasses.replace(
+            function,
+            cpu=self.cpu or view.cores(self.vm),
+            memory_mb=self.memory_mb or self.vm.memory_mb,
+            disk_size_mb=self.disk_size_mb or self.vm.disk_size_mb or function.disk_size_mb,
+        )
+
     def is_visible_in(self, vm: Vm) -> bool:
         wanted = ((self.cpu, view.cores(vm)), (self.memory_mb, vm.memory_mb))
         return all(new is None or new == now for new, now in wanted)
@@ -106,6 +115,7 @@ class Update:
         over, NotFound; changes nothing, but has a failed service recovered.
         """
         self._check_lease()
+        self._check_length()
         self._check_flavours()
         self._check_states()
         self._check_disks()
@@ -119,8 +129,7 @@ class Update:
         Disks come last, since they cannot shrink back when something else fails.
         """
         runtime = self._changed()
-        self._resize_capacity()
-        self._resize_disks()
+        self._resize()
         self._tell_vms(runtime)
         self._renew_lease()
         self._keep(runtime)
@@ -131,6 +140,11 @@ class Update:
     def _check_lease(self) -> None:
         if lease.is_over(self._runtime, {vm.id: vm for vm in self._vms.values()}):
             raise NotFound(f"The lease of serverless runtime {self._runtime.id} is over")
+
+    def _check_length(self) -> None:
+        """What is sent is short enough, but what it leads to may not be."""
+        after = self._changed()
+        check_length(after.name, after.scheduling, after.device_info)
 
     def _check_flavours(self) -> None:
         for role, function in self._wanted.functions.items():
@@ -188,7 +202,8 @@ class Update:
 
     # ---- doing --------------------------------------------------------------------------
 
-    def _resize_capacity(self) -> None:
+    def _resize(self) -> None:
+        """Give the VMs their sizes, or their old capacity back where not all can be had."""
         done: list[Resize] = []
         try:
             for resize in self._resizes:
@@ -196,13 +211,14 @@ class Update:
                     self._cloud.oned.resize_vm(resize.vm.id, resize.template)
                     done.append(resize)
             self._confirm(done)
+            self._resize_disks()
         except EngineError:
             self._give_back(done)
             raise
 
     def _confirm(self, done: list[Resize]) -> None:
         """Wait until the VMs run with their new sizes. A driver may refuse them silently."""
-        vms = self._wait_until_running(resize.vm.id for resize in done)
+        vms = _wait_until_running(self._cloud, [resize.vm.id for resize in done])
         for resize in done:
             if resize.is_visible_in(vms[resize.vm.id]):
                 continue
@@ -214,9 +230,11 @@ class Update:
             raise UpdateFailed(f"{resize.role} keeps its size: its VM could not be resized")
 
     def _give_back(self, done: Iterable[Resize]) -> None:
+        """A VM that is still being resized has to come to rest before it can be resized back."""
         cloud = self._cloud.until(self._cloud.deadline.at_least(TIDY_SECONDS))
         for resize in done:
             try:
+                _wait_until_running(cloud, [resize.vm.id])
                 cloud.oned.resize_vm(resize.vm.id, resize.undone.template)
             except EngineError as error:
                 log.engine.error("%s keeps its new size: %s", resize.role, error)
@@ -227,20 +245,7 @@ class Update:
             if resize.disk_size_mb is not None and resize.vm.disk_id is not None:
                 self._cloud.oned.resize_disk(resize.vm.id, resize.vm.disk_id, resize.disk_size_mb)
                 grown.append(resize.vm.id)
-        self._wait_until_running(grown)
-
-    def _wait_until_running(self, vm_ids: Iterable[int]) -> Mapping[int, Vm]:
-        wanted = list(vm_ids)
-        if not wanted:
-            return {}
-        for _ in self._cloud.deadline.polls():
-            vms = self._cloud.oned.vms(wanted)
-            seen = [states.of_vm(vms[vm_id]) for vm_id in wanted if vm_id in vms]
-            if any(condition.state is State.ERROR for condition in seen):
-                raise UpdateFailed("; ".join(condition.reason for condition in seen))
-            if len(seen) == len(wanted) and all(c.state is State.RUNNING for c in seen):
-                return vms
-        raise BackendTimeout("The VMs are still being resized")
+        _wait_until_running(self._cloud, grown)
 
     def _tell_vms(self, runtime: Runtime) -> None:
         """Bring SCHEDULING and DEVICE_INFO into the VMs' user templates."""
@@ -273,13 +278,8 @@ class Update:
         sizes = {resize.role: resize for resize in self._resizes}
         functions = {}
         for role, function in self._runtime.functions.items():
-            resize = sizes[role]
-            functions[role] = dataclasses.replace(
-                function,
-                cpu=resize.cpu or view.cores(resize.vm),
-                memory_mb=resize.memory_mb or resize.vm.memory_mb,
-                disk_size_mb=resize.disk_size_mb or resize.vm.disk_size_mb or function.disk_size_mb,
-            )
+            resize = sizes.get(role)
+            functions[role] = resize.applied(function) if resize else function
         return dataclasses.replace(
             self._runtime,
             name=self._wanted.name or self._runtime.name,
@@ -295,6 +295,20 @@ class Update:
             self._cloud.oned.update_document(runtime.id, template.document_body(runtime.body))
         if runtime.document_name != self._runtime.document_name:
             self._cloud.oned.rename_document(runtime.id, runtime.document_name)
+
+
+def _wait_until_running(cloud: CloudClient, vm_ids: Sequence[int]) -> Mapping[int, Vm]:
+    """The VMs once all of them run. Raises UpdateFailed, BackendTimeout."""
+    if not vm_ids:
+        return {}
+    for _ in cloud.deadline.polls():
+        vms = cloud.oned.vms(vm_ids)
+        seen = [states.of_vm(vms[vm_id]) for vm_id in vm_ids if vm_id in vms]
+        if any(condition.state is State.ERROR for condition in seen):
+            raise UpdateFailed("; ".join(condition.reason for condition in seen))
+        if len(seen) == len(vm_ids) and all(c.state is State.RUNNING for c in seen):
+            return vms
+    raise BackendTimeout("The VMs are still being resized")
 
 
 def _differs(wanted: int | None, now: int | None) -> int | None:

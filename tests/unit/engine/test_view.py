@@ -11,7 +11,7 @@ from support import recorded, vm
 
 from provision_engine.api import validation
 from provision_engine.cloud.objects import Vm, parse
-from provision_engine.engine import view
+from provision_engine.engine import specification, view
 from provision_engine.engine.document import Runtime, StoredFunction
 
 FAAS = StoredFunction("nature", 1, 100, 1000, 7)
@@ -131,7 +131,7 @@ def test_no_runtime_that_a_create_accepts_is_longer_than_a_small_device_can_read
 ) -> None:
     """As long as a create lets it be, and with the longest errors of both functions."""
     escaped = len(json.dumps(letter, ensure_ascii=False).encode()) - 2
-    text = letter * min(4096, (validation.SPECIFICATION_BYTES - 2000) // (4 * escaped))
+    text = letter * min(4096, (specification.TOLD_BYTES - 2000) // (4 * escaped))
     sent = {
         "NAME": letter * 128,
         "FAAS": {"FLAVOUR": letter * 128},
