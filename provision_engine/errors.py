@@ -103,5 +103,9 @@ class BackendUnreachable(EngineError):
     retry_after_seconds = 5
 
 
+class BackendDown(BackendUnreachable):
+    """Not even a connection could be made: certainly nothing was done."""
+
+
 class BackendTimeout(EngineError):
     status, error = 504, "OpenNebula did not finish in time"

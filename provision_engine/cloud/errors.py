@@ -6,6 +6,7 @@ import re
 
 import pyone
 import requests
+from urllib3.exceptions import NewConnectionError
 
 from provision_engine import errors
 from provision_engine.errors import EngineError
@@ -58,7 +59,14 @@ def of_text(text: str) -> type[EngineError] | None:
 def from_transport(error: Exception, backend: str) -> EngineError:
     """A failure on the way to a backend or back."""
     ours = next(ours for theirs, ours in TRANSPORT if isinstance(error, theirs))
+    if ours is errors.BackendUnreachable and isinstance(_cause(error), NewConnectionError):
+        ours = errors.BackendDown
     return ours(f"{backend}: {reason(error)}")
+
+
+def _cause(error: Exception) -> object:
+    """What urllib3 says happened."""
+    return getattr(error.args[0], "reason", None) if error.args else None
 
 
 def from_oned(error: Exception) -> EngineError:

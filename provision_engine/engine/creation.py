@@ -21,6 +21,7 @@ from provision_engine.engine.document import RUNTIME_TYPE, Phase, Runtime, Store
 from provision_engine.engine.flavours import Flavours, FlowTemplate
 from provision_engine.engine.specification import Specification
 from provision_engine.errors import (
+    BackendDown,
     BackendTimeout,
     BackendUnreachable,
     BadGateway,
@@ -114,8 +115,9 @@ class Creation:
         document = template.document(runtime.document_name, runtime.body)
         try:
             document_id = self._cloud.oned.allocate_document(document, RUNTIME_TYPE)
-        except UNSURE:
-            self._withdraw_intent(service_name)
+        except UNSURE as error:
+            if _is_unsure(error):
+                self._withdraw_intent(service_name)
             raise
         return dataclasses.replace(runtime, id=document_id)
 
@@ -148,7 +150,7 @@ class Creation:
         """Leave nothing behind. What cannot be removed now is marked for whoever comes later."""
         self._flavours.forget()
         cloud = self._tidying()
-        may_still_start = self._may_have_started and isinstance(error, UNSURE)
+        may_still_start = self._may_have_started and _is_unsure(error)
         try:
             found = services.find(cloud, runtime.service_name)
             gone = [services.remove(cloud, service.id, cloud.deadline) for service in found]
@@ -173,6 +175,10 @@ class Creation:
             return self._cloud.oneflow.instantiate_service(flow_template_id, merge)
         except NotFound as error:
             raise NoFlowTemplate(error.message) from error
+
+
+def _is_unsure(error: BaseException) -> bool:
+    return isinstance(error, UNSURE) and not isinstance(error, BackendDown)
 
 
 def _without_secrets(attributes: Attributes) -> Attributes:

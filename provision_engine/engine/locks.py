@@ -18,7 +18,7 @@ from provision_engine.errors import ActionRefused, EngineError, Locked, NotFound
 
 UNLOCK_SECONDS = 0.8
 """What giving a lock back may take beyond the request's own time."""
-LEAST_UNLOCK_SECONDS = 0.2
+LEAST_UNLOCK_SECONDS = 0.1
 TICKET = "takeover"
 
 
@@ -33,7 +33,8 @@ def locked(cloud: CloudClient, runtime_id: int, stale_seconds: float) -> Iterato
     try:
         yield
     finally:
-        _unlock(cloud.until(given_back_by.at_least(LEAST_UNLOCK_SECONDS)), runtime_id)
+        until = given_back_by.at_least(LEAST_UNLOCK_SECONDS).at_most(UNLOCK_SECONDS)
+        _unlock(cloud.until(until), runtime_id)
 
 
 def _lock(cloud: CloudClient, runtime_id: int, stale_seconds: float) -> None:

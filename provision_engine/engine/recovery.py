@@ -20,6 +20,7 @@ from provision_engine.errors import ActionRefused, EngineError, Locked, NotFound
 
 REMOVAL_SECONDS = 5.0
 """How long a removal is watched; OpenNebula goes on with it by itself."""
+REMOVAL_SHARE = 0.8
 BY_THE_WAY_SECONDS = 2.0
 """What settling may take of a request that is about something else."""
 
@@ -165,7 +166,9 @@ def remove(cloud: CloudClient, runtime: Runtime) -> Runtime | None:
 
 def remove_services(cloud: CloudClient, runtime: Runtime) -> bool:
     """Whether all that runs for a runtime was gone before REMOVAL_SECONDS were over."""
-    deadline = cloud.deadline.at_most(REMOVAL_SECONDS)
+    # Some of the request's time is kept, to write down what could not be removed in the rest.
+    patience_seconds = min(REMOVAL_SECONDS, cloud.deadline.remaining_seconds * REMOVAL_SHARE)
+    deadline = cloud.deadline.at_most(patience_seconds)
     ids = [runtime.service_id] if runtime.service_id is not None else _found(cloud, runtime)
     return all([services.remove(cloud, service_id, deadline) for service_id in ids])  # noqa: C419
 
