@@ -30,6 +30,8 @@ COMMANDS = {
     "restart": Command("provision_engine.control:restart", "stop it if it runs, and start it"),
     "status": Command("provision_engine.control:status", "tell whether it runs, and where"),
     "reconcile": Command("provision_engine.commands.reconcile:main", "find what was left behind"),
+    "runtime": Command("provision_engine.commands.runtime:main", "make and manage runtimes"),
+    "completion": Command("provision_engine.commands.completion:main", "for bash and zsh"),
     "sandbox": Command("provision_engine.sandbox.command:main", "run an OpenNebula to try with"),
 }
 
