@@ -1,0 +1,213 @@
+"""The application around the routes: the one form of errors, request ids, crashes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import jsonschema
+import pytest
+from flask.testing import FlaskClient
+from support import configuration
+
+from provision_engine import errors
+from provision_engine.api import validation
+from provision_engine.app import ANSWER_BYTES, create_app, error_body
+from provision_engine.engine.runtimes import Runtimes
+from provision_engine.errors import EngineError
+
+PATH = "/serverless-runtimes/7"
+USER = ("devuser", "devpass")
+
+
+def classes(of: type[EngineError] = EngineError) -> list[type[EngineError]]:
+    return [of, *(c for child in of.__subclasses__() for c in classes(child))]
+
+
+@pytest.fixture
+def client() -> FlaskClient:
+    return create_app(configuration("limits: {body_bytes: 2048}\n")).test_client()
+
+
+@pytest.fixture
+def raising(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Makes every read of a runtime raise something."""
+
+    def make(error: BaseException) -> None:
+        def fail(*_: Any, **__: Any) -> None:
+            raise error
+
+        monkeypatch.setattr(Runtimes, "get_runtime", fail)
+
+    return make
+
+
+def fits(answer: Any) -> dict[str, Any]:
+    """The error in an answer of the one form."""
+    assert answer.content_type == "application/json"
+    assert len(answer.data) <= ANSWER_BYTES
+    body: dict[str, Any] = json.loads(answer.data)
+    schema = json.loads((validation.SCHEMAS / "error.json").read_text(encoding="utf-8"))
+    for draft in (jsonschema.Draft4Validator, jsonschema.Draft6Validator):
+        draft(schema).validate(body)
+    assert set(body) == {"error", "message"}
+    return body
+
+
+@pytest.mark.parametrize("kind", classes())
+@pytest.mark.parametrize("message", ["", "why", {"FAAS": {"X": [1]}}, [{"log": "entry"}]])
+def test_each_of_our_errors_has_its_status_and_the_one_form(
+    client: FlaskClient, raising: Any, kind: type[EngineError], message: Any
+) -> None:
+    raising(kind(message))
+    answer = client.get(PATH, auth=USER)
+    assert answer.status_code == kind.status
+    assert fits(answer) == {"error": kind.error, "message": message}
+    assert ("WWW-Authenticate" in answer.headers) is (kind.status == 401)
+    wanted = kind.retry_after_seconds
+    assert answer.headers.get("Retry-After") == (None if wanted is None else str(wanted))
+
+
+@pytest.mark.parametrize("status", [423, 429])
+def test_who_has_to_come_back_is_told_when(status: int) -> None:
+    for kind in classes():
+        if kind.status == status:
+            assert kind.retry_after_seconds
+
+
+STATUS = {400, 401, 403, 404, 405, 409, 412, 413, 422, 423, 429, 500, 502, 503, 504}
+
+
+def test_the_statuses_are_those_of_the_contract() -> None:
+    assert {kind.status for kind in classes()} == STATUS
+
+
+@pytest.mark.parametrize(
+    "crash",
+    [
+        RuntimeError("secret detail"),
+        KeyError("x"),
+        RecursionError(),
+        MemoryError(),
+        AssertionError(),
+    ],
+)
+def test_a_crash_has_the_one_form_and_tells_nothing(
+    client: FlaskClient, raising: Any, crash: Exception
+) -> None:
+    raising(crash)
+    answer = client.get(PATH, auth=USER)
+    assert answer.status_code == 500
+    body = fits(answer)
+    assert "secret detail" not in answer.text
+    assert "Traceback" not in answer.text
+    assert body["message"]
+    assert answer.headers["X-Request-ID"]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "x" * 10**6,
+        '"' * 10**5,
+        "\x01" * 10**5,
+        "漢" * 10**5,
+        "\ud800" * 10**5,
+        {"FAAS": {"X": "y" * 10**6}},
+        [{"message": "z" * 100}] * 10**4,
+        {"\U0001f642" * 10**4: 1},
+    ],
+    ids=lambda m: f"{type(m).__name__} of {str(m)[:12]!r}",
+)
+def test_no_error_is_longer_than_a_small_device_can_read(message: Any) -> None:
+    body = error_body(EngineError(message))
+    assert len(body) <= 30_000
+    assert isinstance(json.loads(body)["message"], str)
+
+
+def test_a_lone_surrogate_in_an_error_is_still_json() -> None:
+    body = error_body(errors.NoFlowTemplate({"FAAS": {"X": "half \ud83d"}}))
+    assert json.loads(body)["message"]["FAAS"]["X"] == "half \ud83d"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/nothing", 404),
+        ("GET", "/serverless-runtimes/7/8", 404),
+        ("GET", "/server", 404),
+        ("GET", "/favicon.ico", 404),
+        ("PATCH", PATH, 405),
+        ("OPTIONS", PATH, 405),
+        ("TRACE", "/", 405),
+        ("POST", "/", 405),
+        ("PUT", "/serverless-runtimes", 405),
+        ("POST", "/server/config", 405),
+    ],
+)
+def test_unknown_paths_and_methods_have_the_one_form(
+    client: FlaskClient, method: str, path: str, status: int
+) -> None:
+    answer = client.open(path, method=method)
+    assert answer.status_code == status
+    fits(answer)
+    assert bool(answer.headers.get("Allow")) is (status == 405)
+    assert answer.headers["X-Request-ID"]
+
+
+def test_a_slash_at_the_end_is_no_redirect(client: FlaskClient) -> None:
+    assert client.get("/server/version/").status_code in (200, 404)
+
+
+def test_a_body_over_the_limit_is_a_413(client: FlaskClient) -> None:
+    answer = client.post("/serverless-runtimes", auth=USER, data=b"x" * 2049)
+    assert answer.status_code == 413
+    fits(answer)
+
+
+def test_a_body_of_the_limit_is_read(client: FlaskClient) -> None:
+    answer = client.post("/serverless-runtimes", auth=USER, data=b"x" * 2048)
+    assert answer.status_code == 400
+    fits(answer)
+
+
+@pytest.mark.parametrize("method", ["POST", "GET", "PUT", "DELETE"])
+def test_without_credentials_nobody_is_asked(client: FlaskClient, method: str) -> None:
+    path = "/serverless-runtimes" if method == "POST" else PATH
+    answer = client.open(path, method=method, data=b"{")
+    assert answer.status_code == 401
+    assert answer.headers["WWW-Authenticate"].startswith("Basic ")
+    fits(answer)
+
+
+@pytest.mark.parametrize("sent", ["a", "0-9.A_z", "x" * 64])
+def test_a_sane_request_id_comes_back(client: FlaskClient, sent: str) -> None:
+    assert client.get("/", headers={"X-Request-ID": sent}).headers["X-Request-ID"] == sent
+
+
+@pytest.mark.parametrize("sent", ["", "x" * 65, "a b", "a/b", "<a>", "é", "a,b"])
+def test_another_request_id_is_replaced_by_a_sane_one(client: FlaskClient, sent: str) -> None:
+    given = client.get("/", headers={"X-Request-ID": sent}).headers["X-Request-ID"]
+    assert given != sent
+    assert given.isalnum()
+
+
+def test_a_head_of_a_page_that_exists_has_no_body(client: FlaskClient) -> None:
+    answer = client.head("/server/version")
+    assert (answer.status_code, answer.data) == (200, b"")
+
+
+@pytest.mark.parametrize("name", ["serverless_runtime", "config", "error"])
+def test_the_schemas_are_valid_in_draft_4_and_6(name: str) -> None:
+    schema = json.loads((validation.SCHEMAS / f"{name}.json").read_text(encoding="utf-8"))
+    jsonschema.Draft4Validator.check_schema(schema)
+    jsonschema.Draft6Validator.check_schema(schema)
+    assert "draft-0" in schema["$schema"]
+
+
+def test_the_schema_lets_through_what_a_create_takes_and_nothing_without_flavour() -> None:
+    validator = jsonschema.Draft4Validator(validation.RUNTIME_SCHEMA)
+    assert validator.is_valid({"SERVERLESS_RUNTIME": {"FAAS": {"FLAVOUR": "f"}, "ID": "851"}})
+    assert not validator.is_valid({"SERVERLESS_RUNTIME": {"FAAS": {}}})
+    assert not validator.is_valid({"SERVERLESS_RUNTIME": {"FAAS": {"FLAVOUR": "f"}, "DAAS": {}}})
+    assert not validator.is_valid({})
