@@ -323,6 +323,8 @@ class Lifecycle:
         """Grows a disk; the VM passes through DISK_RESIZE."""
         to = DISK_RESIZES[position_of(vm)]
         self._next_record(vm, DISK_RESIZE_ACTION, by)
+        more_mb = size_mb - int(disk["SIZE"])
+        self.store.users[vm.uid].quotas.take({"SYSTEM_DISK_SIZE": float(more_mb)})
         disk.update(RESIZE="YES", SIZE_PREV=disk["SIZE"], SIZE=str(size_mb))
         self.enter(vm, to)
 
@@ -381,8 +383,8 @@ class Lifecycle:
             vm.is_retired = True
             self.store.vms.add(vm)
         for nic in vm.template.vectors("NIC"):
-            high, low = nic.get("IP", "0.0.0.0").split(".")[2:]
-            self.store.addresses.discard(int(high) * 256 + int(low))
+            octets = [int(part) for part in nic["IP"].split(".")]
+            self.store.release_address(octets[1] << 16 | octets[2] << 8 | octets[3])
         quotas = self.store.users[vm.uid].quotas
         quotas.take({name: -amount for name, amount in footprint(vm).items()})
         quotas.leases_used -= len(vm.template.vectors("NIC"))
@@ -447,6 +449,8 @@ class Lifecycle:
     def _disk_failed(self, vm: Vm) -> None:
         for disk in vm.template.vectors("DISK"):
             if "SIZE_PREV" in disk:
+                back_mb = int(disk["SIZE_PREV"]) - int(disk["SIZE"])
+                self.store.users[vm.uid].quotas.take({"SYSTEM_DISK_SIZE": float(back_mb)})
                 disk["SIZE"] = disk["SIZE_PREV"]
         self._disk_resized(vm)
 

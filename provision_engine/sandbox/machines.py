@@ -134,8 +134,10 @@ class Machines:
         merged = source.template.merged(extra)
         cpu, memory_mb, vcpu = _sizes(merged)
         wanted = {"VMS": 1.0, "CPU": cpu, "MEMORY": float(memory_mb)}
-        user.quotas.check(user.id, wanted | {f"RUNNING_{n}": a for n, a in wanted.items()})
         disks = [self._disk(user, d, i) for i, d in enumerate(merged.vectors("DISK"))]
+        wanted |= {f"RUNNING_{name}": amount for name, amount in wanted.items()}
+        wanted["SYSTEM_DISK_SIZE"] = float(sum(int(d.get("SIZE", "0")) for d in disks))
+        user.quotas.check(user.id, wanted)
         self._check_networks(user, merged)
         vm_id = self._store.vms.new_id()
         vm = Vm(
@@ -224,7 +226,7 @@ class Machines:
 
     def _nic(self, vm: Vm, asked: dict[str, str], number: int) -> dict[str, str]:
         lease = self._lease()
-        octets = (10, 0, lease >> 8, lease & 255)
+        octets = (10, lease >> 16, lease >> 8 & 255, lease & 255)
         nic = {
             "AR_ID": "0",
             "BRIDGE": "br0",
@@ -247,12 +249,15 @@ class Machines:
         return nic
 
     def _lease(self) -> int:
-        taken = self._store.addresses
-        lease = self._store.last_address + 1 if self._store.release.addresses_only_grow else 1
-        while lease in taken:
+        cloud = self._store
+        is_growing = cloud.release.addresses_only_grow
+        lease = cloud.last_address + 1 if is_growing else cloud.lowest_free_address
+        while lease in cloud.addresses:
             lease += 1
-        taken.add(lease)
-        self._store.last_address = lease
+        cloud.addresses.add(lease)
+        cloud.last_address = lease
+        if not is_growing:
+            cloud.lowest_free_address = lease + 1
         return lease
 
     def _context(

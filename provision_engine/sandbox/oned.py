@@ -413,6 +413,8 @@ def _vm_diskresize(call: Call) -> Value:
             errors.ACTION,
             f"Could not resize disk for VM {vm.id}, wrong state {state_name(vm)}.",
         )
+    more_mb = float(int(text) - int(disk["SIZE"]))
+    call.world.store.users[vm.uid].quotas.check(vm.uid, {"SYSTEM_DISK_SIZE": more_mb})
     call.world.vms.resize_disk(vm, disk, int(text), call.by)
     return vm.id if call.world.store.release.diskresize_answers_vm else disk_id
 

@@ -14,7 +14,7 @@ from provision_engine.sandbox.world import World
 
 _MEMBERS = (
     "users", "users_by_name", "documents", "vm_templates", "vms", "live_vms", "hosts",
-    "addresses", "last_address", "next_scheduled_id", "next_request_id",
+    "addresses", "last_address", "lowest_free_address", "next_scheduled_id", "next_request_id",
 )  # fmt: skip
 _MODULES = ("provision_engine.sandbox.store", "provision_engine.sandbox.quotas",
             "provision_engine.sandbox.template", "provision_engine.sandbox.clock",

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from provision_engine.sandbox import errors, xml
-from provision_engine.sandbox.clock import Agenda, Clock, ManualClock
+from provision_engine.sandbox.clock import Agenda, Clock
 from provision_engine.sandbox.errors import OneError
 from provision_engine.sandbox.quotas import Quotas
 from provision_engine.sandbox.releases import Release, release
@@ -373,14 +373,11 @@ class Store:
         self.hosts = [Host(i, f"host{i:02}") for i in range(hosts)]
         self.addresses: set[int] = set()
         self.last_address = 0
+        self.lowest_free_address = 1
+        """No address below it is free; so nobody has to begin at 1 every time."""
         self.next_scheduled_id = 0
         self.next_request_id = 0
         self.current_request_id = 0
-
-    @property
-    def is_manual(self) -> bool:
-        """Is the clock moved by hand?"""
-        return isinstance(self.agenda.clock, ManualClock)
 
     def begin_request(self) -> int:
         """Each call has a number, which locks and history records remember."""
@@ -427,6 +424,11 @@ class Store:
             name or f"document-{number}", template=template, type=kind,
         )  # fmt: skip
         return self.documents.add(document)
+
+    def release_address(self, address: int) -> None:
+        """A lease has ended."""
+        self.addresses.discard(address)
+        self.lowest_free_address = min(self.lowest_free_address, address)
 
     def host_of(self, vm: Vm) -> Host | None:
         """The host on which a VM's capacity is booked."""

@@ -48,16 +48,20 @@ def test_the_table_names_methods_there_are() -> None:
 
 
 def test_a_sandbox_takes_its_time() -> None:
+    """The quickest of some calls each, so that a busy machine does not matter."""
     with Sandbox(latency="measured") as slow, Sandbox() as quick:
-        took = []
-        for sandbox in (slow, quick):
-            caller = Caller(sandbox)
-            start = time.monotonic()
-            for _ in range(3):
-                assert caller.flow("GET", "/service_template")[0] == 200
-            took.append(time.monotonic() - start)
+        took = [_quickest(sandbox) for sandbox in (slow, quick)]
     assert took[0] > 3 * took[1]
-    assert took[0] > 3 * MEASURED_MILLISECONDS["GET /service_template"] / 1000
+    assert took[0] >= MEASURED_MILLISECONDS["GET /service_template"] / 1000
+
+
+def _quickest(sandbox: Sandbox) -> float:
+    caller, seconds = Caller(sandbox), []
+    for _ in range(4):
+        start = time.monotonic()
+        assert caller.flow("GET", "/service_template")[0] == 200
+        seconds.append(time.monotonic() - start)
+    return min(seconds)
 
 
 def test_an_unknown_profile() -> None:

@@ -6,6 +6,8 @@ import re
 import time
 from collections.abc import Callable
 
+import pytest
+
 from provision_engine.sandbox import Sandbox, oned
 from provision_engine.sandbox.world import World
 
@@ -18,6 +20,11 @@ def _populated(runtimes: int) -> Sandbox:
     sandbox = Sandbox()
     sandbox.store.populate(users=100, runtimes=runtimes, flow_templates=1_000)
     return sandbox
+
+
+@pytest.fixture(scope="module")
+def large() -> Sandbox:
+    return _populated(LARGE)
 
 
 def _best_of(times: int, work: Callable[[], object]) -> float:
@@ -39,8 +46,8 @@ def _read(world: World, method: str, *arguments: oned.Parameter) -> Callable[[],
     return work
 
 
-def test_ten_thousand_runtimes() -> None:
-    small, large = _populated(SMALL), _populated(LARGE)
+def test_ten_thousand_runtimes(large: Sandbox) -> None:
+    small = _populated(SMALL)
     assert large.store.count() == {"runtimes": LARGE, "services": LARGE, "vms": LARGE}
     took: dict[str, list[float]] = {}
     for sandbox in (small, large):
@@ -53,13 +60,12 @@ def test_ten_thousand_runtimes() -> None:
         assert many < 5 * few, method
 
 
-def test_a_users_list_does_not_look_at_others() -> None:
+def test_a_users_list_does_not_look_at_others(large: Sandbox) -> None:
     """100 users have a hundredth of the runtimes each."""
-    sandbox = _populated(LARGE)
-    own = _best_of(3, _read(sandbox.world, "one.documentpool.info", -3, -1, -1, 1337))
+    own = _best_of(3, _read(large.world, "one.documentpool.info", -3, -1, -1, 1337))
     admin = "oneadmin:opennebula"
     call: list[oned.Parameter] = [admin, -2, -1, -1, 1337]
-    everything = _best_of(3, lambda: oned.call(sandbox.world, "one.documentpool.info", call))
+    everything = _best_of(3, lambda: oned.call(large.world, "one.documentpool.info", call))
     assert own / 20 < everything / 5
 
 

@@ -275,6 +275,7 @@ def test_bad_requirements(sandbox: Sandbox, expression: str) -> None:
         ({"CPU": 1}, "CPU=2", "CPU"),
         ({"MEMORY": 100}, "", "MEMORY"),
         ({"RUNNING_VMS": 0}, "", "RUNNING_VMS"),
+        ({"SYSTEM_DISK_SIZE": 100}, "", "SYSTEM_DISK_SIZE"),
     ],
 )
 def test_quotas(sandbox: Sandbox, limits: dict[str, float], extra: str, metric: str) -> None:
@@ -291,6 +292,25 @@ def test_quotas_hold_for_a_resize(sandbox: Sandbox) -> None:
     sandbox.store.set_quota("devuser", CPU=2)
     assert Caller(sandbox).refused("vm.resize", vm, "CPU=3", True)[0] == AUTHORIZATION
     assert Caller(sandbox).good("vm.resize", vm, "CPU=2", True) == vm
+
+
+def test_disks_count_in_the_quota(sandbox: Sandbox) -> None:
+    vm, caller = _running(sandbox), Caller(sandbox)
+    sandbox.store.set_quota("devuser", SYSTEM_DISK_SIZE=3000)
+    used = sandbox.store.user("devuser").quotas.used
+    assert caller.refused("vm.diskresize", vm, 0, "4000")[0] == AUTHORIZATION
+    caller.good("vm.diskresize", vm, 0, "2048")
+    pass_time(sandbox, 1)
+    assert used["SYSTEM_DISK_SIZE"] == 2048
+    sandbox.faults.drivers.set("disk-resize", fails=True)
+    caller.good("vm.diskresize", vm, 0, "2500")
+    pass_time(sandbox, 1)
+    assert sandbox.store.vm(vm).template.vectors("DISK")[0]["SIZE"] == "2048"
+    assert used["SYSTEM_DISK_SIZE"] == 2048
+    caller.good("vm.action", "terminate-hard", vm)
+    pass_time(sandbox, 3)
+    assert sandbox.store.vm_state(vm) == "DONE"
+    assert used["SYSTEM_DISK_SIZE"] == 0
 
 
 def test_a_scheduled_action_ends_a_vm(sandbox: Sandbox) -> None:
