@@ -57,6 +57,7 @@ ASSETS = {
     "/ui/app.js": ("app.js", SCRIPT),
     "/ui/app.css": ("app.css", STYLE),
     "/ui/icon.svg": ("icon.svg", "image/svg+xml"),
+    "/ui/land.svg": ("land.svg", "image/svg+xml"),
     "/docs/docs.js": ("docs.js", SCRIPT),
     "/docs/swagger-ui-bundle.js": ("swagger/swagger-ui-bundle.js.gz", SCRIPT),
     "/docs/swagger-ui.css": ("swagger/swagger-ui.css.gz", STYLE),
