@@ -33,7 +33,7 @@ FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 # What differs from one run to the next, and what stands for it while texts are compared.
 CHANGING = (
-    (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d( [+-]\d{4}|Z)?", "TIME"),
+    (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d( ?[+-]\d\d:?\d\d|Z)?", "TIME"),
     (r"\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}", "TIME"),
     (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "UUID"),
     (r"\b[0-9a-f]{32}\b", "DIGEST"),
@@ -115,6 +115,7 @@ class Site:
                 "HOME": str(self.directory),
                 "PROVISION_ENGINE_CONF": str(self.directory / "engine.conf"),
                 "ENGINE": self.engine_url,
+                "PROVISION_ENGINE_URL": self.engine_url,
             },
             timeout=LIMIT_SECONDS,
         ).returncode
@@ -206,9 +207,10 @@ def answers(page: str, site: Site) -> list[tuple[Block, str]]:
 
 
 def rewritten(page: str, site: Site) -> str:
-    """The page with the answers as they are now."""
+    """The page with the answers as they are now; those that say the same stay as they are."""
     for block, answer in reversed(answers(page, site)):
-        page = page[: block.start] + answer + page[block.end :]
+        if comparable(block.text) != comparable(answer):
+            page = page[: block.start] + answer + page[block.end :]
     return page
 
 
