@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from provision_engine.sandbox import Sandbox
 
-from .conftest import MAPPED, Stage
+from .conftest import MAPPED, QUICK, Stage
 from .device import PATH, Device, data, small
-from .opennebula import OpenNebula
+from .opennebula import OpenNebula, until
 from .settings import ADMIN, DATA_FLAVOUR, DENIED_FLAVOUR, DISK_MB, ENGINE, FAILING_FLAVOUR, FLAVOUR
 
 
@@ -194,3 +197,56 @@ def test_the_service_and_the_document_belong_to_the_caller(
     assert opennebula.document(runtime["SERVICE_ID"]).findtext("TYPE") == "100"
     for number in (runtime["ID"], runtime["SERVICE_ID"]):
         assert opennebula.document(number).findtext("UNAME") == opennebula.user.name
+
+
+def test_runtimes_made_at_the_same_time_are_different_ones(device: Device) -> None:
+    with ThreadPoolExecutor(6) as threads:
+        made = list(threads.map(lambda _: device.create(FAAS=small()), range(6)))
+    for key in ("ID", "SERVICE_ID", "NAME"):
+        assert len({runtime[key] for runtime in made}) == 6
+    assert len({runtime["FAAS"]["VM_ID"] for runtime in made}) == 6
+
+
+def test_a_service_whose_vms_do_not_appear_in_time_is_a_504_and_leaves_nothing(
+    device: Device, stage: Stage, sandbox: Sandbox, opennebula: OpenNebula
+) -> None:
+    before = opennebula.holdings()
+    sandbox.timings = dataclasses.replace(QUICK, vms_visible_seconds=5.0)
+    with stage.another_engine("timeout: 1\ncache: {seconds: 0}\n") as url:
+        start = time.monotonic()
+        answer = Device(url, device.user).post(FAAS=small())
+        assert time.monotonic() - start < 4
+    assert answer.status_code == 504
+    until(lambda: opennebula.holdings() == before)
+    assert opennebula.holdings() == before
+
+
+@pytest.mark.xfail(strict=True, reason="the first 422 holds what OpenNebula says instead")
+def test_a_flow_template_that_was_removed_meanwhile_is_told_with_faas_and_daas_as_sent(
+    device: Device, stage: Stage, sandbox: Sandbox, opennebula: OpenNebula
+) -> None:
+    """Also where the engine still remembers it."""
+    made = sandbox.store.add_flow_template("shortlived", [("FAAS", 0)])
+    sent = {"FLAVOUR": "shortlived", "CPU": 1}
+    with stage.another_engine("timeout: 10\ncache: {seconds: 60}\n") as url:
+        local = Device(url, device.user)
+        local.delete(local.create(FAAS=sent)["ID"])
+        before = opennebula.holdings()
+        stage.seen_by(ADMIN).call("document.delete", made)
+        answers = [local.post(FAAS=sent) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [422, 422]
+    assert opennebula.holdings() == before
+    assert [answer.json()["message"] for answer in answers] == [{"FAAS": sent}] * 2
+
+
+def test_a_backend_that_was_restarted_costs_no_request(device: Device, sandbox: Sandbox) -> None:
+    """The connections that the engine has kept are dead then."""
+    runtime = device.create_running()
+    sandbox.restart(keep_state=True)
+    assert device.update(runtime["ID"], FAAS={"CPU": 2})["FAAS"]["CPU"] == 2
+    sandbox.restart(keep_state=True)
+    second = device.create_running()
+    sandbox.restart(keep_state=True)
+    assert device.delete(second["ID"]).status_code == 204
+    sandbox.restart(keep_state=True)
+    assert device.read(runtime["ID"])["FAAS"]["CPU"] == 2

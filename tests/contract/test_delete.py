@@ -102,9 +102,6 @@ def test_the_runtime_of_another_user_cannot_be_deleted(device: Device, stranger:
     assert device.read(runtime["ID"])["FAAS"]["STATE"] == "RUNNING"
 
 
-@pytest.mark.xfail(
-    strict=True, reason="504: the last look at the service finds no time left, and raises"
-)
 def test_a_service_that_takes_longer_to_end_than_the_answer_is_deleted_all_the_same(
     device: Device, opennebula: OpenNebula, sandbox: Sandbox
 ) -> None:

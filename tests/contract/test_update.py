@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from provision_engine.sandbox import Sandbox
 
-from .conftest import QUICK
+from .conftest import QUICK, Stage
 from .device import Device, data, small
 from .opennebula import OpenNebula, until
 from .settings import DATA_FLAVOUR, DISK_MB, FLAVOUR
@@ -245,7 +247,6 @@ def test_capacity_beyond_the_host_is_refused_and_nothing_is_done(
     assert sizes(opennebula, runtime) == [(1, 1, 128, DISK_MB)]
 
 
-@pytest.mark.xfail(strict=True, reason="the VM is in HOTPLUG_RESIZE and refuses to shrink back")
 def test_what_the_function_vm_could_have_is_given_back_where_the_data_vm_cannot(
     device: Device, opennebula: OpenNebula, pair: Json
 ) -> None:
@@ -256,7 +257,6 @@ def test_what_the_function_vm_could_have_is_given_back_where_the_data_vm_cannot(
     assert device.read_until(pair["ID"], "RUNNING") == pair
 
 
-@pytest.mark.xfail(strict=True, reason="the VM is in HOTPLUG_RESIZE and refuses to shrink back")
 def test_it_is_given_back_also_where_a_resize_takes_its_time(
     device: Device, opennebula: OpenNebula, sandbox: Sandbox, pair: Json
 ) -> None:
@@ -268,7 +268,6 @@ def test_it_is_given_back_also_where_a_resize_takes_its_time(
     assert sizes(opennebula, pair) == [(1, 1, 128, DISK_MB)] * 2
 
 
-@pytest.mark.xfail(strict=True, reason="only a refused capacity is given back, not a refused disk")
 def test_the_capacity_is_given_back_where_a_disk_cannot_grow(
     device: Device, opennebula: OpenNebula, sandbox: Sandbox, runtime: Json
 ) -> None:
@@ -368,7 +367,6 @@ def test_a_function_in_error_is_recovered_and_that_is_told(
     assert "one.vm.resize" not in [c.method for c in sandbox.calls]
 
 
-@pytest.mark.xfail(strict=True, reason="each update is measured alone, not what it leads to")
 def test_two_updates_of_device_info_do_not_make_a_runtime_too_long_for_a_device(
     device: Device, runtime: Json
 ) -> None:
@@ -386,3 +384,53 @@ def test_sizes_are_whole_numbers_also_where_opennebula_has_parts(
     opennebula.call("vm.resize", runtime["FAAS"]["VM_ID"], "CPU=1.5", False)
     seen = device.read_until(runtime["ID"], "RUNNING")["FAAS"]["CPU"]
     assert seen == math.ceil(1.5)
+
+
+@pytest.mark.parametrize("members", [{"NAME": "new"}, {"FAAS": {"CPU": 1}}, {"FAAS": {"CPU": 2}}])
+def test_an_update_of_a_runtime_whose_vm_is_gone_says_so(
+    device: Device, sandbox: Sandbox, runtime: Json, members: Json
+) -> None:
+    sandbox.store.put_vm(runtime["FAAS"]["VM_ID"], "DONE")
+    assert device.put(runtime["ID"], **members).status_code == 500
+    assert device.read(runtime["ID"])["NAME"] == runtime["NAME"]
+
+
+def test_of_updates_at_the_same_time_each_is_done_or_told_to_come_back(
+    device: Device, runtime: Json
+) -> None:
+    with ThreadPoolExecutor(6) as threads:
+        answers = list(
+            threads.map(
+                lambda n: device.put(runtime["ID"], NAME=f"name {n}", FAAS={"MEMORY": 128 + n}),
+                range(6),
+            )
+        )
+    statuses = [answer.status_code for answer in answers]
+    assert set(statuses) <= {200, 423}
+    assert 200 in statuses
+    seen = device.read_until(runtime["ID"], "RUNNING")
+    number = int(seen["NAME"].removeprefix("name "))
+    assert statuses[number] == 200
+    assert seen["FAAS"]["MEMORY"] == 128 + number
+
+
+def test_an_update_that_takes_longer_than_the_time_is_a_504_that_keeps_no_lock(
+    device: Device, stage: Stage, sandbox: Sandbox, opennebula: OpenNebula, runtime: Json
+) -> None:
+    sandbox.timings = dataclasses.replace(QUICK, resize_seconds=3.0)
+    with stage.another_engine("timeout: 1\ncache: {seconds: 0}\n") as url:
+        answer = Device(url, device.user).put(runtime["ID"], FAAS={"CPU": 2})
+    assert answer.status_code == 504
+    assert opennebula.document(runtime["ID"]).find("LOCK") is None
+
+
+def test_sizes_are_kept_in_the_document_for_the_next_engine(
+    device: Device, opennebula: OpenNebula, runtime: Json
+) -> None:
+    device.update(runtime["ID"], FAAS={"CPU": 2, "MEMORY": 200})
+    body = json.loads(opennebula.document(runtime["ID"]).findtext("TEMPLATE/BODY") or "")
+    assert (body["FAAS"]["CPU"], body["FAAS"]["MEMORY"]) == (2, 200)
+    assert (body["FAAS"]["VM_ID"], body["SERVICE_ID"]) == (
+        runtime["FAAS"]["VM_ID"],
+        runtime["SERVICE_ID"],
+    )
