@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from pages import LIMIT_SECONDS, ROOT, Site
 
+from provision_engine import config
+
 EXAMPLES = ROOT / "examples"
 
 
@@ -79,3 +81,10 @@ def test_a_device_gives_back_what_failed(language: str, site: Site, tmp_path: Pa
     assert "BOOT_FAILURE" in done.stderr
     assert done.stdout.splitlines()[-1] == "deleted"
     assert site.sandbox.store.documents() == []
+
+
+def test_the_configuration_to_try_with_fits_the_sandbox() -> None:
+    found = config.load(EXAMPLES / "engine.conf")
+    assert (found.host, found.port) == ("127.0.0.1", 1337)
+    assert found.one_xmlrpc == "http://127.0.0.1:2633/RPC2"
+    assert found.oneflow_server == "http://127.0.0.1:2474"

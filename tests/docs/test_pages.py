@@ -12,6 +12,7 @@ import messages
 import pytest
 from pages import PAGES, ROOT, Site, answers, blocks, comparable, rewritten
 
+from provision_engine import server
 from provision_engine.engine import states
 
 OWN_RULES = ("reliability.md", "performance.md", "lifetime.md", "upgrade.md")
@@ -102,6 +103,15 @@ def test_each_message_is_explained(message: str, source: str) -> None:
     assert any(pattern.fullmatch(text) for text in explained()), (
         f"docs/troubleshooting.md says nothing of {message!r} in {source}"
     )
+
+
+def test_each_refusal_outside_of_the_api_is_explained() -> None:
+    page = (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")
+    patterns = [re.compile(".+".join(map(re.escape, text.split("…")))) for text in explained()]
+    assert len(server._REFUSALS) > 10
+    for status, text in server._REFUSALS.values():
+        assert f"`{status.phrase}`" in page
+        assert any(pattern.fullmatch(text) for pattern in patterns), text
 
 
 def reason(state: int, lcm_state: int) -> str:
