@@ -134,6 +134,7 @@ class Creation:
     def start(self, runtime: Runtime, plan: Plan) -> Runtime:
         """Instantiate the service, wait for its VMs and complete the document."""
         dialect = roles.Dialect.of(plan.version.result())
+        _warn_of_lines(plan, dialect)
         merge = roles.merge_template(
             runtime.service_name,
             plan.flow.roles,
@@ -179,6 +180,19 @@ class Creation:
 
 def _is_unsure(error: BaseException) -> bool:
     return isinstance(error, UNSURE) and not isinstance(error, BackendDown)
+
+
+def _warn_of_lines(plan: Plan, dialect: roles.Dialect) -> None:
+    """Tell of texts in a VM template's CONTEXT that oneflow 7 changes, and nobody can prevent."""
+    if dialect is roles.Dialect.SEVEN:
+        for role, attributes in plan.attributes.items():
+            for name in roles.texts_of_several_lines(attributes):
+                log.engine.warning(
+                    "Role %s: OpenNebula puts a comma at the end of each line of CONTEXT/%s; "
+                    "keep it in one line, for example as Base64",
+                    role,
+                    name,
+                )
 
 
 def _without_secrets(attributes: Attributes) -> Attributes:

@@ -124,6 +124,11 @@ def user_attributes(
     return attributes
 
 
+def texts_of_several_lines(attributes: Attributes) -> list[str]:
+    """The names of the texts in CONTEXT that hold a newline, which oneflow 7 changes."""
+    return [name for name, text in attributes.get("CONTEXT", {}).items() if "\n" in text]
+
+
 def sr_auth(credentials: Credentials) -> str:
     """What a runtime logs in to OpenNebula with: the base64 of ``user:password``."""
     return base64.b64encode(credentials.session.encode()).decode()
