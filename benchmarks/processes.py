@@ -82,15 +82,15 @@ def _serve(control: Connection, release: str, profile: str, flow_templates: int)
 
 def real_cloud(environment: Mapping[str, str] = os.environ) -> Cloud | None:
     """A real OpenNebula, by the same variables as the contract tests; None without them."""
-    oned_url = environment.get("PE_TEST_ONE_XMLRPC")
+    oned_url = environment.get("CONTRACT_ONED")
     if not oned_url:
         return None
     return Cloud(
         oned_url,
-        environment["PE_TEST_ONEFLOW_SERVER"],
-        environment["PE_TEST_USER"],
-        environment["PE_TEST_PASSWORD"],
-        environment.get("PE_TEST_FLAVOUR", "nature"),
+        environment["CONTRACT_ONEFLOW"],
+        environment["CONTRACT_USER"],
+        environment["CONTRACT_PASSWORD"],
+        environment.get("CONTRACT_FLAVOUR", "Function"),
     )
 
 

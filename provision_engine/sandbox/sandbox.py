@@ -230,11 +230,9 @@ class Sandbox:
         fault = self.faults.striking(backend, line)
         if fault is not None and fault.kind in _INSTEAD:
             return _INSTEAD[fault.kind](self, fault)
-        delay = self.latency.seconds(backend, line)
+        self.latency.pass_time(backend, line)
         if fault is not None and fault.kind == "slow":
-            delay += fault.seconds
-        if delay:
-            time.sleep(delay)
+            time.sleep(fault.seconds)
         made = effect()
         response = made if isinstance(made, HttpResponse) else HttpResponse(200, made, _XML)
         if self.on_call is not None:
