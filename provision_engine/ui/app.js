@@ -159,7 +159,7 @@ async function look() {
   } catch (error) {
     if (number !== lookNumber || !authorization) return;
     if (error.status === 401) return logout("OpenNebula does not accept the password any more.");
-    show($("trouble"), `${error.message} What is shown may be old; trying again.`);
+    show($("trouble"), `${error.message.replace(/[.\s]*$/, ".")} What is shown may be old; trying again.`);
     $("runtimes").classList.add("stale");
   }
   timer = setTimeout(look, LOOK_MS);
@@ -206,20 +206,19 @@ function addRow(runtime) {
   const row = { id: runtime.ID, name: make("strong"), parts: [], asked: null };
   const roles = ROLES.filter((role) => runtime[role]);
   row.parts = roles.map((role) => newPart(role, roles.length > 1));
-  const column = (name, kind) => make("td", { className: kind }, ...row.parts.map((part) => part[name]));
   row.lease = make("span");
   row.leaseBar = make("progress", { max: 1, hidden: true });
   row.leaseBar.setAttribute("aria-hidden", "true");
   row.age = make("td", { className: "nowrap" });
   row.detail = make("td", { colSpan: 7 });
   row.times = make("tr", { className: "times", hidden: true }, row.detail);
-  row.body = make("tbody", {},
-    make("tr", {},
-      make("td", { className: "name" }, row.name, make("span", { className: "why" }, `${runtime.ID} · ${flavourOf(runtime)}`)),
-      column("state", "state"), column("endpoint", ""), column("size", "size"),
-      make("td", { className: "nowrap" }, row.lease, row.leaseBar), row.age,
-      make("td", {}, actions(row))),
-    row.times);
+  // One line for each function; what belongs to the runtime spans all of them.
+  const spanning = (kind, ...children) => make("td", { className: kind, rowSpan: roles.length }, ...children);
+  const lines = row.parts.map((part) => make("tr", {}, part.state, part.endpoint, part.size));
+  lines[0].prepend(spanning("name", row.name, make("span", { className: "why" }, `${runtime.ID} · ${flavourOf(runtime)}`)));
+  lines[0].append(spanning("nowrap", row.lease, row.leaseBar), row.age, spanning("", actions(row)));
+  row.age.rowSpan = roles.length;
+  row.body = make("tbody", {}, ...lines, row.times);
   row.body.dataset.id = runtime.ID;
   $("runtimes").append(row.body);
   rows.set(runtime.ID, row);
@@ -235,12 +234,12 @@ function flavourOf(runtime) {
 function newPart(role, isOneOfTwo) {
   const part = { role, badge: make("span"), why: make("span", { className: "why" }) };
   const label = () => (isOneOfTwo ? [make("span", { className: "role" }, role), " "] : []);
-  part.state = make("div", { className: "part" }, ...label(), part.badge, part.why);
+  part.state = make("td", { className: "state" }, ...label(), part.badge, part.why);
   part.address = make("code");
   part.copy = make("button", { type: "button", className: "plain small", hidden: true }, "Copy");
   part.copy.addEventListener("click", () => copy(part.address.textContent, part.copy));
-  part.endpoint = make("div", { className: "part endpoint" }, part.address, part.copy);
-  part.size = make("div", { className: "part" });
+  part.endpoint = make("td", {}, make("div", { className: "endpoint" }, part.address, part.copy));
+  part.size = make("td", { className: "size" });
   return part;
 }
 
@@ -307,6 +306,11 @@ const STEPS = {
   BOOTED: "booted", READY: "ready",
 };
 
+// What goes on after each step.
+const DOING = {
+  VM: "waiting for a host", SCHEDULED: "copying disks", COPIED: "booting", BOOTED: "getting ready",
+};
+
 async function learnAge(row) {
   try {
     const told = await ask("GET", `${RUNTIMES}/${row.id}/timeline`);
@@ -338,17 +342,21 @@ function showTimes(row) {
   bar.setAttribute("aria-hidden", "true");
   const list = make("ol", { className: "steps" });
   spans.forEach((span, index) => {
-    const piece = make("span", { className: `c${index % 5}` });
+    const colour = span.isOpen ? "" : `c${index % 5}`;
+    const piece = make("span", { className: colour });
     piece.style.flexGrow = String(span.ms || 1);
     bar.append(piece);
-    list.append(make("li", { className: `c${index % 5}` }, `${span.text} ${precise(span.ms)}`));
+    list.append(make("li", { className: colour }, `${span.text} ${precise(span.ms)}`));
   });
   if (!spans.length) list.append(make("li", {}, "Nothing is known of its making."));
-  row.detail.replaceChildren(bar, list, make("p", { className: "quiet" }, note));
+  list.append(make("li", { className: "quiet" }, note));
+  row.detail.replaceChildren(bar, list);
 }
 
 function spansSeen(seen) {
-  return seen.slice(1).map((step, index) => ({ text: step.text, ms: step.at - seen[index].at }));
+  const spans = seen.slice(1).map((step, index) => ({ text: step.text, ms: step.at - seen[index].at }));
+  if (seen.doing) spans.push({ text: `${seen.doing}…`, ms: performance.now() - seen[seen.length - 1].at, isOpen: true });
+  return spans;
 }
 
 function spansKnown(steps) {
@@ -392,10 +400,12 @@ async function watch(id, askedAt, answeredAt) {
     if (phases.includes("ERROR")) seen.push({ text: "failed", at: now });
     else if (slowest > reached) seen.push({ text: STEPS[order[slowest]], at: now });
     reached = Math.max(reached, slowest);
+    const ended = phases.includes("ERROR") || slowest === order.length - 1;
+    seen.doing = ended ? null : DOING[order[reached]];
     showOne(runtime);
     const row = rows.get(id);
     if (row && !row.times.hidden) showTimes(row);
-    if (phases.includes("ERROR") || slowest === order.length - 1) return;
+    if (ended) return;
     await new Promise((resolve) => setTimeout(resolve, WATCH_MS));
   }
 }
@@ -524,7 +534,8 @@ async function create() {
   const key = { "Idempotency-Key": `ui-${crypto.getRandomValues(new Uint32Array(4)).join("-")}` };
   const made = (await ask("POST", RUNTIMES, { SERVERLESS_RUNTIME: runtime }, key)).SERVERLESS_RUNTIME;
   tell(`${made.NAME} is being made`);
-  $("create-name").value = "";
+  $("create-form").reset();
+  showSizes();
   watch(made.ID, askedAt, performance.now());
   await look();
 }

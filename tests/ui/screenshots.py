@@ -46,6 +46,7 @@ def light(page: Page, sandbox: Sandbox, directory: Path) -> None:
     page.click("#new")
     page.until(lambda: page.find("#create").get_attribute("open"))
     page.choose("#create-flavour", "nature-s3")
+    page.driver.execute_script("document.querySelector('#create details').open = false")
     take(page, directory / "ui-create.png")
     page.click("#create [data-close]")
     page.press("Delete")
