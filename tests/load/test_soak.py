@@ -1,4 +1,4 @@
-"""A short race of many clients on several engines. The long one: tests/load/soak.py --minutes 10."""
+"""A short race of many clients on several engines. The long one: soak.py --minutes 10."""
 
 from __future__ import annotations
 
