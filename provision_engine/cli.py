@@ -29,6 +29,8 @@ COMMANDS = {
     "stop": Command("provision_engine.control:stop", "end it when its requests are answered"),
     "restart": Command("provision_engine.control:restart", "stop it if it runs, and start it"),
     "status": Command("provision_engine.control:status", "tell whether it runs, and where"),
+    "check": Command("provision_engine.commands.check:main", "tell whether all is in place"),
+    "logs": Command("provision_engine.commands.logs:main", "show the logs in time order"),
     "reconcile": Command("provision_engine.commands.reconcile:main", "find what was left behind"),
     "runtime": Command("provision_engine.commands.runtime:main", "make and manage runtimes"),
     "completion": Command("provision_engine.commands.completion:main", "for bash and zsh"),

@@ -93,11 +93,15 @@ class Capacity:
 
 @dataclass(frozen=True)
 class Log:
-    """level: 0 debug, 1 info, 2 warning, 3 error; system: "file" or "syslog"."""
+    """level: 0 debug, 1 info, 2 warning, 3 error; system: "file" or "syslog".
+
+    format: "text" or "json".
+    """
 
     level: int
     system: str
     directory: Path
+    format: str = "text"
 
 
 @dataclass(frozen=True)
@@ -448,7 +452,7 @@ def _configuration(source: Path | None, written: Document) -> Configuration:
         timeout_seconds=values["timeout"],
         mapping=MappingProxyType(values["mapping"]),
         capacity=_capacity(values),
-        log=Log(values["log.level"], values["log.system"], Path(values["log.directory"])),
+        log=_log(values),
         context=Context(values["context.sr_auth"]),
         server=_server(values),
         limits=_limits(values),
@@ -516,6 +520,11 @@ def _capacity(values: Document) -> Capacity:
             values["capacity.memory.resize_mode"],
         ),
     )
+
+
+def _log(values: Document) -> Log:
+    directory = Path(values["log.directory"])
+    return Log(values["log.level"], values["log.system"], directory, values["log.format"])
 
 
 def _server(values: Document) -> Server:

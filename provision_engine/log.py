@@ -20,6 +20,7 @@ import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 
@@ -107,11 +108,20 @@ def secret(*values: str) -> None:
 
 
 def answered(
-    address: str, call: str, status: int | str, answer_bytes: int | str, seconds: float
+    address: str,
+    call: str,
+    status: int | str,
+    answer_bytes: int | str,
+    seconds: float,
+    identifier: str = "",
 ) -> None:
-    """Write one line of the access log; `call` is method, path and protocol."""
+    """Write one line of the access log; `call` is method, path and protocol.
+
+    The request's id comes last, behind what tools for the common form read.
+    """
     quoted = call.replace('"', "%22")
-    access.info('%s "%s" %s %s %.4f', address, quoted, status, answer_bytes, seconds)
+    fields = (address, quoted, status, answer_bytes, seconds, *filter(None, [identifier]))
+    access.info('%s "%s" %s %s %.4f' + " %s" * (len(fields) - 5), *fields)
 
 
 # ---- what a line may hold --------------------------------------------------------------
@@ -210,14 +220,43 @@ class AccessFormatter(logging.Formatter):
         return f"{address} - - [{when}] {rest}"
 
 
-class SyslogFormatter(logging.Formatter):
-    """The component and its process, then the severity and the request."""
+class JsonFormatter(logging.Formatter):
+    """`{"time": "2023-08-28T18:31:50.123456Z", "component": "engine", "level": "INFO", …}`"""
 
     def __init__(self, component: str) -> None:
         super().__init__()
         self._component = component
 
     def format(self, record: logging.LogRecord) -> str:
+        moment = datetime.fromtimestamp(record.created, UTC)
+        event: dict[str, object] = {
+            "time": moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "component": self._component,
+            "level": _NAMES.get(record.levelno, record.levelname),
+            "pid": os.getpid(),
+        }
+        event |= self._told(record)
+        return json.dumps(event, ensure_ascii=False)
+
+    def _told(self, record: logging.LogRecord) -> dict[str, object]:
+        if self._component != "api" or not isinstance(record.args, tuple):
+            return {"request": one_line(request_id.get()), "message": _message(record)}
+        names = ("client", "call", "status", "bytes", "seconds", "request")
+        fields = dict(zip(names, record.args, strict=False))
+        texts = {n: one_line(redact(v)) for n, v in fields.items() if isinstance(v, str)}
+        return fields | texts | {"status": int(str(fields["status"]))}
+
+
+class SyslogFormatter(logging.Formatter):
+    """The component and its process, then the severity and the request."""
+
+    def __init__(self, component: str, inner: logging.Formatter | None = None) -> None:
+        super().__init__()
+        self._component, self._inner = component, inner
+
+    def format(self, record: logging.LogRecord) -> str:
+        if isinstance(self._inner, JsonFormatter):
+            return f"{self._component}[{os.getpid()}]: {self._inner.format(record)}"
         name = _NAMES.get(record.levelno, record.levelname)
         who = one_line(request_id.get())
         return f"{self._component}[{os.getpid()}]: {name} -- {who}: {_message(record)}"
@@ -228,17 +267,24 @@ class SyslogFormatter(logging.Formatter):
 
 def _handler(component: str, configuration: Log) -> logging.Handler:
     if configuration.system == "syslog":
-        return _syslog_handler(component)
-    handler = AppendingHandler(configuration.directory / f"{component}.log")
-    handler.setFormatter(AccessFormatter() if component == "api" else RubyFormatter())
+        return _syslog_handler(component, configuration)
+    is_text = configuration.format == "text"
+    handler = AppendingHandler(configuration.directory / f"{component}.log", is_text)
+    handler.setFormatter(_formatter(component, configuration))
     return handler
 
 
-def _syslog_handler(component: str) -> logging.Handler:
+def _formatter(component: str, configuration: Log) -> logging.Formatter:
+    if configuration.format == "json":
+        return JsonFormatter(component)
+    return AccessFormatter() if component == "api" else RubyFormatter()
+
+
+def _syslog_handler(component: str, configuration: Log) -> logging.Handler:
     _check_syslog()
     handler = QuietSyslogHandler(SYSLOG_SOCKET, facility=logging.handlers.SysLogHandler.LOG_DAEMON)
     handler.append_nul = False
-    handler.setFormatter(SyslogFormatter(component))
+    handler.setFormatter(SyslogFormatter(component, _formatter(component, configuration)))
     return handler
 
 
@@ -268,9 +314,9 @@ class AppendingHandler(logging.Handler):
     others. Before each line one stat tells whether the file was rotated away.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, has_first_line: bool = True) -> None:
         super().__init__()
-        self._path = path
+        self._path, self._has_first_line = path, has_first_line
         self._torn = False
         self._identity = (0, 0)
         self._descriptor = -1
@@ -328,7 +374,7 @@ class AppendingHandler(logging.Handler):
         """Write the first line of an empty file; the lock lets one process do so."""
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         try:
-            if os.fstat(descriptor).st_size == 0:
+            if self._has_first_line and os.fstat(descriptor).st_size == 0:
                 when = time.strftime("%Y-%m-%d %H:%M:%S %z")
                 line = f"# Logfile created on {when} by provision-engine/{__version__}\n"
                 os.write(descriptor, line.encode())

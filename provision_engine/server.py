@@ -340,6 +340,7 @@ class EngineLogger(Logger):  # type: ignore[misc]
             str(response.status).partition(" ")[0],
             response.sent,
             duration.total_seconds(),
+            dict(response.headers).get("X-Request-ID", ""),
         )
 
     def reopen_files(self) -> None:
@@ -628,7 +629,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
                 self.log.error("The answer broke off", exc_info=error)
             else:
                 self.log.warning("Refused a request from %s: %s", who, explanation)
-            log.answered(who, "-", status.value, len(answer), 0.0)
+            log.answered(who, "-", status.value, len(answer), 0.0, request_id)
         with suppress(OSError):
             client.settimeout(_ANSWER_SECONDS)
             util.write(client, answer)

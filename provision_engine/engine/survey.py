@@ -78,6 +78,7 @@ class Surveyor:
 
     def __init__(self, cloud: CloudClient, configuration: Configuration) -> None:
         self._cloud, self._configuration = cloud, configuration
+        self.user = cloud.credentials.user
         self.version = cloud.oned.version()
         self.dialect = Dialect.of(self.version)
         self._vm_templates: dict[int, VmTemplate | Finding] = {}

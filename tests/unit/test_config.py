@@ -217,7 +217,7 @@ def test_a_wrong_value_is_named_with_its_key_and_what_is_allowed(
         ("prot: 3", "prot is unknown: did you mean port?"),
         ("capacity: {cpus: {}}", "capacity.cpus is unknown: did you mean capacity.cpu?"),
         ("level: 3", "level is unknown: did you mean log.level?"),
-        ("log: {xyzzy: 3}", "allowed are log.level, log.system, log.directory"),
+        ("log: {xyzzy: 3}", "allowed are log.level, log.system, log.format, log.directory"),
         ("a: [", "is not YAML: line 1, column 5"),
         ("port: 1\n\tx: 2", "is not YAML: line 2"),
         ("a: 1\n--- \nb: 2", "is not YAML: line 2"),

@@ -1,0 +1,206 @@
+"""``provision-engine check``: whether everything is in place, a line each, with a remedy.
+
+Reads engine.conf, reaches oned and oneflow, logs in, and looks at each flavour as that user would
+get it. Changes nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import NamedTuple, TextIO
+
+from provision_engine import config, log
+from provision_engine.cloud.client import Backends, CloudClient, Credentials
+from provision_engine.cloud.probe import Probe
+from provision_engine.commands.reconcile import AUTH_FILE, AUTH_VARIABLE, read_credentials
+from provision_engine.config import Configuration, ConfigurationError
+from provision_engine.deadline import Deadline
+from provision_engine.engine import roles
+from provision_engine.engine.survey import Survey, Surveyor
+from provision_engine.errors import EngineError, Unauthorized
+from provision_engine.failures import OperatorError
+
+
+class Mark(Enum):
+    """How a line came out: (word, colour of a terminal)."""
+
+    OK = ("ok", "32")
+    NOTE = ("note", "33")
+    FAILED = ("FAILED", "31")
+
+
+class Line(NamedTuple):
+    mark: Mark
+    text: str
+    hint: str = ""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Return 0 when all is well, 1 when a line failed; a wrong command line is SystemExit(2)."""
+    options = _parser().parse_args(arguments)
+    has_failed = False
+    for line in check(options.config, options.user, options.flavours):
+        _print(line, sys.stdout, _is_coloured(options.color, sys.stdout))
+        has_failed = has_failed or line.mark is Mark.FAILED
+    return int(has_failed)
+
+
+def check(path: Path | None, user: str | None, flavours: Sequence[str]) -> Iterator[Line]:
+    """The lines, as they are found out. What everything else needs ends it when it fails."""
+    try:
+        configuration = config.load(path.absolute() if path else None)
+    except ConfigurationError as error:
+        yield Line(Mark.FAILED, f"configuration: {error}", "every key: docs/configuration.md")
+        return
+    yield Line(Mark.OK, f"configuration: {configuration.path or 'the defaults, without a file'}")
+    backends = Backends(configuration)
+    reached = list(_reach(configuration, backends))
+    yield from reached
+    if reached[0].mark is Mark.FAILED:
+        return
+    try:
+        surveyor = _log_in(configuration, backends, user)
+    except (EngineError, OperatorError) as error:
+        yield Line(Mark.FAILED, f"log in: {log.one_line(str(error))}", _hint_of_login(error))
+        return
+    spoken = "6.x" if surveyor.dialect is roles.Dialect.SIX else "7.x"
+    yield Line(
+        Mark.OK, f"log in: {surveyor.user}, OpenNebula {surveyor.version}, dialect of {spoken}"
+    )
+    yield from _flavours(surveyor, flavours)
+
+
+# ---- steps -----------------------------------------------------------------------------
+
+
+def _reach(configuration: Configuration, backends: Backends) -> Iterator[Line]:
+    reasons = Probe(backends).reasons()
+    addresses = {
+        "oned": ("one_xmlrpc", configuration.one_xmlrpc, "opennebula"),
+        "oneflow": ("oneflow_server", configuration.oneflow_server, "opennebula-flow"),
+    }
+    for name, (key, url, service) in addresses.items():
+        if name in reasons:
+            hint = f"is {service} running, and {key} in engine.conf right?"
+            yield Line(Mark.FAILED, f"{name}: {url}: {log.one_line(reasons[name])}", hint)
+        else:
+            yield Line(Mark.OK, f"{name}: {url} answers")
+
+
+def _log_in(configuration: Configuration, backends: Backends, user: str | None) -> Surveyor:
+    credentials = _ask(user) if user else _stored()
+    log.secret(credentials.password, roles.sr_auth(credentials))
+    deadline = Deadline(configuration.timeout_seconds)
+    return Surveyor(CloudClient(backends, credentials, deadline), configuration)
+
+
+def _stored() -> Credentials:
+    """Those that OpenNebula's own tools use; without them a person is asked."""
+    try:
+        return read_credentials()
+    except OperatorError:
+        if os.environ.get(AUTH_VARIABLE) or not sys.stdin.isatty():
+            raise
+        return _ask(input("OpenNebula user: "))
+
+
+def _ask(user: str) -> Credentials:
+    if sys.stdin.isatty():
+        return Credentials(user, getpass.getpass(f"Password of {user}: "))
+    return Credentials(user, sys.stdin.readline().rstrip("\n"))
+
+
+def _hint_of_login(error: Exception) -> str:
+    if isinstance(error, Unauthorized):
+        return "is the password right? try it with: oneuser show --user USER --password PASSWORD"
+    if isinstance(error, OperatorError):
+        return f"write USER:PASSWORD to {AUTH_FILE}, or name the file in {AUTH_VARIABLE}"
+    return "look into the log of oned"
+
+
+def _flavours(surveyor: Surveyor, wanted: Sequence[str]) -> Iterator[Line]:
+    try:
+        surveys = surveyor.survey()
+    except EngineError as error:
+        yield Line(Mark.FAILED, f"flavours: {log.one_line(str(error))}", "look into oned's log")
+        return
+    if not surveys:
+        hint = "make a flow template with a role FAAS, and let this user use it"
+        yield Line(Mark.FAILED, "flavours: this user may use no flow template", hint)
+    known = {survey.flavours for survey in surveys}
+    for name in wanted:
+        if name not in known:
+            hint = "name a flow template so, or add it to mapping in engine.conf"
+            yield Line(Mark.FAILED, f"flavour {name}: no flow template has it", hint)
+    for survey in surveys:
+        if not wanted or survey.flavours in wanted:
+            yield from _of_survey(survey)
+
+
+def _of_survey(survey: Survey) -> Iterator[Line]:
+    how = "of the mapping" if survey.is_mapped else "of that name"
+    place = f"flavour {survey.flavours}: flow template {survey.template_id} {how}"
+    if survey.is_deployable:
+        yield Line(Mark.OK, f"{place}: {_sizes(survey)}")
+    for finding in survey.findings:
+        mark = Mark.FAILED if finding.is_fatal else Mark.NOTE
+        text = f"flavour {survey.flavours}: {log.one_line(finding.text)}"
+        yield Line(mark, text, finding.hint)
+
+
+def _sizes(survey: Survey) -> str:
+    return ", ".join(
+        f"{role} CPU {function.cpu}, MEMORY {function.memory_mb} MB, "
+        f"DISK_SIZE {function.disk_size_mb} MB"
+        for role, function in survey.functions.items()
+    )
+
+
+# ---- the terminal ----------------------------------------------------------------------
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "provision-engine check",
+        description=__doc__,
+        epilog="Exit code: 0 all is well; 1 something failed; 2 the command line is wrong. "
+        "Notes (a VM template without a NIC, for instance) are no failures.",
+    )
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help=f"instead of {config.DEFAULT_PATH}"
+    )
+    parser.add_argument(
+        "--user",
+        metavar="NAME",
+        help="log in as this user, and ask for the password (without a terminal: the first line "
+        f"of the input); else the credentials in the file that {AUTH_VARIABLE} names, "
+        f"else in {AUTH_FILE}, else ask for both",
+    )
+    parser.add_argument(
+        "--color", choices=("auto", "always", "never"), default="auto", help="green and red"
+    )
+    parser.add_argument(
+        "flavours", nargs="*", metavar="FLAVOUR", help="only these, such as nature or nature-s3"
+    )
+    return parser
+
+
+def _is_coloured(wanted: str, stream: TextIO) -> bool:
+    if wanted == "auto":
+        return stream.isatty() and not os.environ.get("NO_COLOR")
+    return wanted == "always"
+
+
+def _print(line: Line, stream: TextIO, is_coloured: bool) -> None:
+    word, colour = line.mark.value
+    mark = f"{word:<6}"
+    if is_coloured:
+        mark = f"\x1b[{colour}m{mark}\x1b[0m"
+    hint = f" -- {line.hint}" if line.hint else ""
+    print(f"{mark}  {line.text}{hint}", file=stream, flush=True)

@@ -1,0 +1,195 @@
+"""``provision-engine logs``: what the three log files hold, put together in time order.
+
+Text logs know the time to the second: within one, the lines of engine.log come first, then those
+of CloudClient.log and api.log. With log.format: json the order is exact.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import heapq
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from provision_engine import config
+from provision_engine.failures import OperatorError
+
+COMPONENTS = ("engine", "CloudClient", "api")
+LOOK_AGAIN_SECONDS = 0.2
+
+_EVENT = re.compile(
+    r"[A-Z], \[(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)(?:\.\d+)? #\d+\] +[A-Z]+ -- (\S*): "
+)
+_ACCESS = re.compile(r'\S+ - - \[([^]]+)\] ".*" \S+ \S+ \d+\.\d+(?: (\S+))?\s*$')
+_FIRST_LINE = "# Logfile created on "
+
+
+class Entry(NamedTuple):
+    """One line; entries sort by time, and then by component."""
+
+    at: float
+    """Unix time."""
+    order: int
+    component: str
+    request: str
+    text: str
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Return 0, or 1 where --request finds nothing; a wrong command line is SystemExit(2)."""
+    options = _parser().parse_args(arguments)
+    configuration = config.load(options.config.absolute() if options.config else None)
+    directory = configuration.log.directory
+    if configuration.log.system == "syslog":
+        raise OperatorError("log.system is syslog: journalctl SYSLOG_IDENTIFIER=engine, say")
+    if not directory.is_dir():
+        raise OperatorError(f"{directory}: there is no such directory; did the engine ever run?")
+    shown = 0
+    try:
+        # Before the reading, so that nothing is lost between that and the following.
+        tails = _tails(directory)
+        shown = _show(merged(directory, options.rotated), options.request)
+        if options.follow:
+            _show(followed(tails), options.request)
+    except BrokenPipeError:
+        # Whoever read had enough, as head does.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        raise OperatorError(f"{error.filename}: cannot be read: {error.strerror}") from error
+    return int(shown == 0 and options.request is not None)
+
+
+def merged(directory: Path, with_rotated: bool = False) -> Iterator[Entry]:
+    """All entries of the three files in time order, read as they are needed."""
+    return heapq.merge(*(_entries(c, _lines(directory, c, with_rotated)) for c in COMPONENTS))
+
+
+def followed(tails: Mapping[str, _Tail]) -> Iterator[Entry]:
+    """What is written from now on, for ever, over rotations."""
+    while True:
+        news = (_entries(component, tail.news()) for component, tail in tails.items())
+        yield from heapq.merge(*news)
+        time.sleep(LOOK_AGAIN_SECONDS)
+
+
+def parse(component: str, line: str) -> Entry | None:
+    """One line of a file; None where it is no event, as the first line of a file."""
+    line = line.rstrip("\n")
+    order = COMPONENTS.index(component)
+    with suppress(ValueError, KeyError):
+        if line.startswith("{"):
+            event = json.loads(line)
+            at = datetime.fromisoformat(event["time"]).timestamp()
+            return Entry(at, order, component, str(event.get("request", "")), line)
+        if found := _EVENT.match(line):
+            at = datetime.fromisoformat(f"{found[1]} {found[2]}").timestamp()
+            return Entry(at, order, component, found[3], line)
+        if found := _ACCESS.match(line):
+            at = datetime.strptime(found[1], "%d/%b/%Y:%H:%M:%S %z").timestamp()
+            return Entry(at, order, component, found[2] or "", line)
+    return None
+
+
+# ---- reading ---------------------------------------------------------------------------
+
+
+def _entries(component: str, lines: Iterable[str]) -> Iterator[Entry]:
+    """The entries of one file. A line of another form belongs to the one before it."""
+    last = Entry(0.0, COMPONENTS.index(component), component, "", "")
+    for line in lines:
+        if line.startswith(_FIRST_LINE) or not line.strip():
+            continue
+        found = parse(component, line)
+        # Processes write at the same time, and the clock may be set back: never go back.
+        last = (
+            found._replace(at=max(found.at, last.at))
+            if found
+            else last._replace(text=line.rstrip("\n"))
+        )
+        yield last
+
+
+def _lines(directory: Path, component: str, with_rotated: bool) -> Iterator[str]:
+    current = directory / f"{component}.log"
+    older = _by_age(directory.glob(f"{component}.log?*")) if with_rotated else []
+    for path in [*older, current]:
+        with suppress(FileNotFoundError):
+            opened = gzip.open if path.suffix == ".gz" else open
+            with opened(path, "rt", encoding="utf-8", errors="replace") as file:
+                yield from file
+
+
+def _by_age(paths: Iterable[Path]) -> list[Path]:
+    return sorted(paths, key=lambda path: path.stat().st_mtime)
+
+
+class _Tail:
+    """The end of a file that grows, and that may be moved away and made again."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._identity, self._at = self._found()
+        self._rest = ""
+
+    def news(self) -> Iterator[str]:
+        """Whole lines that were added since the last call."""
+        identity, size = self._found()
+        if identity != self._identity or size < self._at:
+            self._identity, self._at, self._rest = identity, 0, ""
+        if size <= self._at:
+            return
+        with suppress(FileNotFoundError), self._path.open("rb") as file:
+            file.seek(self._at)
+            added = file.read()
+            self._at += len(added)
+            *lines, self._rest = (self._rest + added.decode("utf-8", "replace")).split("\n")
+            yield from lines
+
+    def _found(self) -> tuple[int, int]:
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            return 0, 0
+        return found.st_ino, found.st_size
+
+
+def _tails(directory: Path) -> dict[str, _Tail]:
+    return {component: _Tail(directory / f"{component}.log") for component in COMPONENTS}
+
+
+# ---- showing ---------------------------------------------------------------------------
+
+
+def _show(entries: Iterable[Entry], request: str | None) -> int:
+    count = 0
+    for entry in entries:
+        if request is None or entry.request == request:
+            print(f"{entry.component:<11} {entry.text}", flush=True)
+            count += 1
+    return count
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "provision-engine logs",
+        description=__doc__,
+        epilog="Exit code: 0; 1 when no line belongs to the request; 2 when the command line is "
+        "wrong. Every answer of the engine tells its request's id as X-Request-ID.",
+    )
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help=f"instead of {config.DEFAULT_PATH}"
+    )
+    parser.add_argument("--request", metavar="ID", help="only the lines of this request")
+    parser.add_argument("--follow", "-f", action="store_true", help="go on with what is written")
+    parser.add_argument("--rotated", action="store_true", help="begin with the older files")
+    return parser

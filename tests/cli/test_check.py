@@ -1,0 +1,218 @@
+"""`provision-engine check` against a sandbox: one line each, and an exit code."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from provision_engine import cli
+from provision_engine.commands import check
+from provision_engine.engine.survey import split
+from provision_engine.sandbox import Sandbox
+
+VM_TEMPLATE = 'CPU="1"\nMEMORY="128"\n'
+
+
+@pytest.fixture(params=["6.8.0", "7.4.0"])
+def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
+    with Sandbox(release=request.param) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def configuration(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    file, auth = tmp_path / "engine.conf", tmp_path / "one_auth"
+    file.write_text(f"one_xmlrpc: {sandbox.oned_url}\noneflow_server: {sandbox.oneflow_url}\n")
+    auth.write_text("devuser:devpass\n")
+    monkeypatch.setenv("ONE_AUTH", str(auth))
+    return file
+
+
+def run(
+    capsys: pytest.CaptureFixture[str], configuration: Path, *arguments: str
+) -> tuple[int, list[str]]:
+    code = check.main(["--config", str(configuration), *arguments])
+    return code, capsys.readouterr().out.splitlines()
+
+
+def line(lines: list[str], text: str) -> str:
+    (found,) = [line for line in lines if text in line]
+    return found
+
+
+def test_all_is_well(
+    sandbox: Sandbox, configuration: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls_before = sandbox.store.count()
+    code, lines = run(capsys, configuration, "nature", "nature-s3")
+    assert code == 0
+    assert all(found.startswith("ok ") for found in lines)
+    release = "6.8.0" if "dialect of 6.x" in "".join(lines) else "7.4.0"
+    assert f"devuser, OpenNebula {release}" in line(lines, "log in")
+    assert "FAAS CPU 1, MEMORY 128 MB" in line(lines, "flavour nature:")
+    assert "DAAS CPU 1" in line(lines, "flavour nature-s3:")
+    assert len(lines) == 6
+    assert sandbox.store.count() == calls_before
+
+
+def test_what_cannot_be_deployed_is_told_with_a_hint(
+    configuration: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, lines = run(capsys, configuration)
+    assert code == 1
+    missing = line(lines, "flavour FAILED_DEPLOY")
+    assert missing.startswith("FAILED  ")
+    assert "no VM template 999 -- name another" in missing
+    assert "onetemplate chmod 2 644" in line(lines, "flavour DenyVMTemplate")
+    assert line(lines, "flavour nature:").startswith("ok")
+
+
+def test_a_template_of_the_other_dialect_fails(
+    sandbox: Sandbox, configuration: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def role(member: str) -> dict[str, object]:
+        return {"name": "FAAS", "cardinality": 1, "min_vms": 1, member: 0}
+
+    sandbox.store.add_flow_template("six", [role("vm_template")])
+    sandbox.store.add_flow_template("seven", [role("template_id")])
+    code, lines = run(capsys, configuration, "six", "seven")
+    assert code == 1
+    is_seven = "dialect of 7.x" in line(lines, "log in")
+    wrong, right = ("six", "seven") if is_seven else ("seven", "six")
+    assert "made for another release" in line(lines, f"flavour {wrong}:")
+    assert line(lines, f"flavour {right}:").startswith("ok")
+
+
+def test_what_a_vm_template_lacks_is_a_note(
+    sandbox: Sandbox, configuration: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bare = sandbox.store.add_vm_template("bare", VM_TEMPLATE)
+    sandbox.store.add_flow_template("bare", [("FAAS", bare.id)])
+    code, lines = run(capsys, configuration, "bare")
+    assert code == 0
+    notes = [found for found in lines if found.startswith("note")]
+    assert [found.partition(" has no ")[2].split()[0] for found in notes] == [
+        "DISK",
+        "NIC",
+        "CONTEXT",
+    ]
+
+
+def test_a_quota_that_is_used_up_fails(
+    sandbox: Sandbox, configuration: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sandbox.store.set_quota("devuser", VMS=1)
+    code, lines = run(capsys, configuration, "nature", "nature-s3")
+    assert code == 1
+    assert line(lines, "flavour nature:").startswith("ok")
+    assert "quota of VMS is 1" in line(lines, "flavour nature-s3:")
+
+
+def test_the_mapping_comes_first(
+    sandbox: Sandbox, configuration: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    number = sandbox.store.flow_templates()["Function"]
+    text = configuration.read_text()
+    configuration.write_text(f"{text}mapping: {{nature: {number}, gone: 4711, other: 0}}\n")
+    code, lines = run(capsys, configuration, "nature", "gone")
+    assert code == 1
+    assert f"flow template {number} of the mapping" in line(lines, "flavour nature:")
+    assert "no flow template 4711 -- correct mapping.gone" in line(lines, "flavour gone:")
+
+
+def test_a_flow_template_without_a_fitting_role_fails(
+    sandbox: Sandbox, configuration: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sandbox.store.add_flow_template("empty", [])
+    code, lines = run(capsys, configuration, "empty")
+    assert code == 1
+    assert "has no role for FAAS" in line(lines, "flavour empty")
+
+
+def test_an_unknown_flavour_fails(configuration: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, lines = run(capsys, configuration, "nope")
+    assert (code, line(lines, "flavour nope")[:6]) == (1, "FAILED")
+
+
+@pytest.mark.parametrize(("backend", "count"), [("oned", 3), ("oneflow", 5)])
+def test_a_backend_that_is_down_is_named(
+    sandbox: Sandbox,
+    configuration: Path,
+    capsys: pytest.CaptureFixture[str],
+    backend: str,
+    count: int,
+) -> None:
+    sandbox.faults.set(backend, "refuse")
+    code, lines = run(capsys, configuration, "nature")
+    assert (code, len(lines)) == (1, count)
+    assert "Connection refused -- is opennebula" in line(lines, f"{backend}: http")
+
+
+def test_a_wrong_password_fails(
+    configuration: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("wrong\n"))
+    code, lines = run(capsys, configuration, "--user", "devuser")
+    assert code == 1
+    assert "couldn't be authenticated" in line(lines, "log in")
+    monkeypatch.setattr("sys.stdin", io.StringIO("otherpass\n"))
+    code, lines = run(capsys, configuration, "--user", "other", "nature")
+    assert code == 0
+    assert "log in: other" in line(lines, "log in")
+
+
+def test_missing_credentials_are_told_with_the_file(
+    configuration: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setenv("ONE_AUTH", str(tmp_path / "none"))
+    code, lines = run(capsys, configuration)
+    assert code == 1
+    assert f"{tmp_path}/none" in line(lines, "log in")
+
+
+def test_a_configuration_that_cannot_be_used_ends_it(
+    configuration: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configuration.write_text("port: many\n")
+    code, lines = run(capsys, configuration)
+    assert (code, len(lines)) == (1, 1)
+    assert 'port is "many"' in lines[0]
+
+
+def test_colours_are_for_a_terminal(
+    configuration: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, lines = run(capsys, configuration, "--color", "always")
+    assert line(lines, "flavour nature:").startswith("\x1b[32mok")
+    assert line(lines, "flavour FAILED_DEPLOY").startswith("\x1b[31mFAILED")
+    _, lines = run(capsys, configuration)
+    assert "\x1b" not in "".join(lines)
+
+
+def test_it_is_a_command(configuration: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--config", str(configuration), "check", "nature"]) == 0
+    assert "flavour nature" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flavours", "roles", "parts"),
+    [
+        ("nature", ["FAAS"], ["nature"]),
+        ("a-b", ["FAAS"], ["a-b"]),
+        ("a-b", ["FAAS", "DAAS"], ["a", "b"]),
+        ("a-b-c", ["FAAS", "DAAS"], ["a-b", "c"]),
+        ("a-b-c", ["A", "B-C"], ["a", "b-c"]),
+        ("nature", ["FAAS", "DAAS"], ["nature"]),
+        ("-x", ["FAAS", "DAAS"], ["-x"]),
+    ],
+)
+def test_a_tuple_is_split_as_its_roles_say(
+    flavours: str, roles: list[str], parts: list[str]
+) -> None:
+    assert split(flavours, roles) == parts

@@ -1,0 +1,169 @@
+"""`provision-engine logs`, and the JSON form of the logs."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cli_engine import wait_until
+
+from provision_engine import log
+from provision_engine.commands import logs
+from provision_engine.config import Log
+from provision_engine.failures import OperatorError
+
+
+@pytest.fixture
+def configuration(tmp_path: Path) -> Path:
+    file = tmp_path / "engine.conf"
+    file.write_text(f"log: {{directory: {tmp_path / 'logs'}}}\n")
+    (tmp_path / "logs").mkdir()
+    return file
+
+
+@pytest.fixture(params=["text", "json"])
+def written(request: pytest.FixtureRequest, configuration: Path) -> Iterator[Path]:
+    """Two requests in all three files."""
+    directory = configuration.parent / "logs"
+    log.start(Log(0, "file", directory, request.param))
+    try:
+        for identifier in ("aaaa1111", "bbbb2222"):
+            with log.request(identifier):
+                log.engine.info("Received request of %s", identifier)
+                log.cloud.debug("oned.vms([%s]) done", identifier)
+                call = "GET /serverless-runtimes/1 HTTP/1.1"
+                log.answered("127.0.0.1", call, 200, 10, 0.1, identifier)
+        yield configuration
+    finally:
+        log.stop()
+
+
+def shown(capsys: pytest.CaptureFixture[str]) -> list[tuple[str, str]]:
+    lines = capsys.readouterr().out.splitlines()
+    return [(line[:11].rstrip(), line[12:]) for line in lines]
+
+
+def test_the_lines_of_one_request_come_from_all_files(
+    written: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert logs.main(["--config", str(written), "--request", "bbbb2222"]) == 0
+    found = shown(capsys)
+    assert [component for component, _ in found] == ["engine", "CloudClient", "api"]
+    assert all("bbbb2222" in text and "aaaa1111" not in text for _, text in found)
+
+
+def test_without_a_request_all_lines_are_shown(
+    written: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert logs.main(["--config", str(written)]) == 0
+    assert len(shown(capsys)) == 6
+
+
+def test_an_unknown_request_is_an_exit_code(written: Path) -> None:
+    assert logs.main(["--config", str(written), "--request", "cccc3333"]) == 1
+
+
+def test_lines_are_in_time_order_and_belong_together(
+    configuration: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = configuration.parent / "logs"
+    event = "I, [2026-11-24 10:00:0{} #7]  INFO -- r{}: {}\n"
+    (directory / "engine.log").write_text(
+        "# Logfile created on 2026-11-24 10:00:00 +0000 by provision-engine/2.0.0\n"
+        + event.format(1, 1, "first")
+        + "torn\n"
+        + event.format(3, 2, "third")
+    )
+    (directory / "CloudClient.log").write_text(event.format(2, 1, "second"))
+    stamp = time.strftime("%d/%b/%Y:%H:%M:%S %z", time.strptime("2026-11-24", "%Y-%m-%d"))
+    (directory / "api.log").write_text(f'::1 - - [{stamp}] "GET / HTTP/1.1" 200 1 0.1\n')
+    assert logs.main(["--config", str(configuration)]) == 0
+    texts = [text.rpartition(": ")[2] for _, text in shown(capsys)]
+    assert texts[1:] == ["first", "torn", "second", "third"]
+    assert "GET /" in texts[0]
+    assert logs.main(["--config", str(configuration), "--request", "r1"]) == 0
+    assert [text[-6:] for _, text in shown(capsys)] == [": first"[-6:], "torn", "second"]
+
+
+def test_older_files_come_first_where_wanted(
+    written: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = written.parent / "logs"
+    for component in logs.COMPONENTS:
+        current = directory / f"{component}.log"
+        packed = directory / f"{component}.log.2.gz"
+        packed.write_bytes(gzip.compress(current.read_bytes().replace(b"aaaa1111", b"dddd4444")))
+        os.utime(packed, (1, 1))
+    assert logs.main(["--config", str(written), "--request", "dddd4444"]) == 1
+    assert logs.main(["--config", str(written), "--request", "dddd4444", "--rotated"]) == 0
+    assert len(shown(capsys)) == 3
+
+
+def test_each_json_line_says_everything_and_no_secret(tmp_path: Path) -> None:
+    log.start(Log(0, "file", tmp_path, "json"))
+    try:
+        with log.request("aaaa1111"):
+            log.secret("pass9")
+            log.engine.warning('a\nb pass9 "quoted"')
+            log.answered("::1", "GET /pass9?a=\x1b HTTP/1.1", 404, 3, 0.25, "aaaa1111")
+    finally:
+        log.stop()
+    event, answer = (
+        json.loads((tmp_path / f"{component}.log").read_text()) for component in ("engine", "api")
+    )
+    assert event.pop("time").endswith("Z")
+    assert event == {
+        "component": "engine",
+        "level": "WARN",
+        "pid": os.getpid(),
+        "request": "aaaa1111",
+        "message": 'a\\nb *** "quoted"',
+    }
+    wanted = {"client": "::1", "status": 404, "bytes": 3, "seconds": 0.25, "request": "aaaa1111"}
+    assert wanted.items() <= answer.items()
+    assert answer["call"] == "GET /***?a=\\x1b HTTP/1.1"
+    assert not (tmp_path / "CloudClient.log").read_text()
+
+
+def test_syslog_and_a_missing_directory_are_told(tmp_path: Path) -> None:
+    file = tmp_path / "engine.conf"
+    file.write_text(f"log: {{directory: {tmp_path}/none}}\n")
+    with pytest.raises(OperatorError, match="did the engine ever run"):
+        logs.main(["--config", str(file)])
+    file.write_text("log: {system: syslog}\n")
+    with pytest.raises(OperatorError, match="journalctl"):
+        logs.main(["--config", str(file)])
+
+
+def test_following_goes_on_over_a_rotation(written: Path) -> None:
+    command = [sys.executable, "-m", "provision_engine.cli", "logs", "--config", str(written)]
+    directory = written.parent / "logs"
+    output = written.parent / "output"
+    with output.open("w") as file:
+        process = subprocess.Popen([*command, "--follow", "--request", "eeee5555"], stdout=file)
+    try:
+        wait_until(lambda: Path(f"/proc/{process.pid}").exists())
+        seen = ""
+
+        def written_and_shown(text: str) -> bool:
+            nonlocal seen
+            with log.request("eeee5555"):
+                log.engine.info("%s", text)
+            seen = output.read_text()
+            return text in seen
+
+        wait_until(lambda: written_and_shown("before"))
+        (directory / "engine.log").rename(directory / "engine.log.1")
+        wait_until(lambda: written_and_shown("after"))
+        assert "Received" not in seen
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
