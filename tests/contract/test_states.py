@@ -38,7 +38,9 @@ def test_a_vm_that_does_not_run_is_an_error_that_says_so(
 
 @pytest.mark.parametrize("state", ["HOTPLUG_RESIZE", "DISK_RESIZE", "SAVE_STOP", "SHUTDOWN"])
 def test_a_vm_that_changes_is_updating(device: Device, sandbox: Sandbox, state: str) -> None:
-    sandbox.timings = dataclasses.replace(QUICK, resize_seconds=60, shutdown_seconds=60)
+    sandbox.timings = dataclasses.replace(
+        QUICK, resize_seconds=60, disk_resize_seconds=60, poweroff_seconds=60, shutdown_seconds=60
+    )
     runtime = device.create_running()
     sandbox.store.put_vm(runtime["FAAS"]["VM_ID"], state)
     assert device.read(runtime["ID"])["FAAS"]["STATE"] == "UPDATING"
