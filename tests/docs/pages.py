@@ -40,7 +40,7 @@ CHANGING = (
     (r"(?<=-- )[0-9a-f]{8}\b|(?<=X-Request-ID: )[0-9a-f]{8}\b", "REQUEST"),
     (r"(?<=pid )\d+|(?<= #)\d+(?=\])", "PID"),
     (r"\d+\.\d+ ms", "SPENT"),
-    (r"\d+\.\d{4}$", "SPENT"),
+    (r"(?m)(?<= )\d+\.\d{4}(?= |$)", "SPENT"),
     (r"(?m)^Date: .*", "DATE"),
 )
 
