@@ -28,6 +28,13 @@ HEADER = re.compile(
 )
 
 
+@pytest.fixture(autouse=True)
+def _no_request() -> Iterator[None]:
+    """Nothing of the requests that other tests made in this process."""
+    with log.request(""):
+        yield
+
+
 @pytest.fixture
 def directory(tmp_path: Path) -> Iterator[Path]:
     """Logs at debug level in a directory of their own."""
