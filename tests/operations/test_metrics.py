@@ -1,0 +1,152 @@
+"""Health and metrics of a real engine with several processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+from conftest import Engine, wait_until
+from prometheus_client.parser import text_string_to_metric_families
+
+from provision_engine.sandbox import Sandbox
+
+NATURE = {"SERVERLESS_RUNTIME": {"NAME": "secret-name", "FAAS": {"FLAVOUR": "nature"}}}
+RUNTIMES = "/serverless-runtimes"
+PREFIX = "provision_engine_"
+
+
+def samples(engine: Engine, name: str, **labels: str) -> float:
+    """The sum of all samples of this name that have these labels."""
+    status, text = engine.call("GET", "/metrics")
+    assert status == 200
+    return sum(
+        sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == PREFIX + name and labels.items() <= sample.labels.items()
+    )
+
+
+def made(engine: Engine) -> int:
+    status, text = engine.call("POST", f"{RUNTIMES}?wait=5", NATURE)
+    assert status == 201
+    number: int = json.loads(text)["SERVERLESS_RUNTIME"]["ID"]
+    return number
+
+
+def test_all_processes_are_counted_together(engine: Engine) -> None:
+    assert len(engine.workers()) == 2
+    for _ in range(40):
+        assert engine.call("GET", "/server/version")[0] == 200
+    seen = {"method": "GET", "route": "/server/version"}
+    assert samples(engine, "http_requests_total", status="200", **seen) == 40
+    assert samples(engine, "http_request_duration_seconds_count", **seen) == 40
+
+
+def test_what_happens_to_runtimes_is_counted(engine: Engine, sandbox: Sandbox) -> None:
+    number = made(engine)
+    assert engine.call("GET", f"{RUNTIMES}/{number}")[0] == 200
+    assert engine.call("DELETE", f"{RUNTIMES}/{number}")[0] == 204
+    failing = {"SERVERLESS_RUNTIME": {"FAAS": {"FLAVOUR": "FAILED_DEPLOY"}}}
+    assert engine.call("POST", RUNTIMES, failing)[0] == 500
+    assert engine.call("POST", RUNTIMES, [])[0] == 400
+    for name in ("created", "failed", "deleted"):
+        assert samples(engine, f"runtimes_{name}_total") == 1
+    one = f"{RUNTIMES}/<runtime_id>"
+    assert samples(engine, "http_requests_total", route=one, status="200") == 1
+    waited = {"route": RUNTIMES, "waited": "yes"}
+    assert samples(engine, "http_request_duration_seconds_count", **waited) == 1
+    instantiated = {"backend": "oneflow", "call": "instantiate_service", "outcome": "ok"}
+    assert samples(engine, "backend_calls_total", **instantiated) == 2
+    assert samples(engine, "cache_lookups_total", result="miss") >= 2
+
+
+def test_no_label_holds_what_a_user_wrote(engine: Engine) -> None:
+    number = made(engine)
+    engine.call("GET", f"{RUNTIMES}/{number}?name=secret-filter")
+    engine.call("GET", "/secret-path")
+    engine.call("BREW", "/secret-method")
+    _, text = engine.call("GET", "/metrics")
+    assert "secret" not in text
+    assert "BREW" not in text
+    assert 'route="none",status="404"' in text
+    assert not re.search(rf"\b{number}\b", re.sub(r"(?m) \S+$", "", text))
+
+
+def test_names_follow_the_conventions(engine: Engine) -> None:
+    made(engine)
+    _, text = engine.call("GET", "/metrics")
+    families = [f for f in text_string_to_metric_families(text) if f.name.startswith(PREFIX)]
+    assert len(families) >= 10
+    for family in families:
+        assert family.documentation
+        assert re.fullmatch(r"[a-z_]+", family.name)
+        names = {sample.name for sample in family.samples}
+        if family.type == "counter":
+            assert names == {f"{family.name}_total"}
+        if family.type == "histogram":
+            assert family.name.endswith("_seconds")
+
+
+def test_in_flight_and_waiting_go_up_and_down(engine: Engine, sandbox: Sandbox) -> None:
+    sandbox.faults.drivers.set("boot", slow_seconds=60)
+    status, text = engine.call("POST", RUNTIMES, NATURE)
+    assert status == 201
+    number = json.loads(text)["SERVERLESS_RUNTIME"]["ID"]
+    waiter = threading.Thread(target=engine.call, args=("GET", f"{RUNTIMES}/{number}?wait=60"))
+    waiter.start()
+    wait_until(lambda: samples(engine, "http_requests_waiting") == 1)
+    assert samples(engine, "http_requests_in_flight") == 2  # the waiting one, and /metrics
+    assert engine.call("DELETE", f"{RUNTIMES}/{number}")[0] in (204, 423)
+    waiter.join(60)
+    wait_until(lambda: samples(engine, "http_requests_waiting") == 0)
+    assert samples(engine, "http_requests_in_flight") == 1
+
+
+def test_a_worker_that_is_killed_leaves_no_request_in_flight(engine: Engine) -> None:
+    made(engine)
+    counted = samples(engine, "runtimes_created_total")
+    for worker in engine.workers():
+        os.kill(worker, signal.SIGKILL)
+    wait_until(engine.answers)
+    wait_until(lambda: samples(engine, "http_requests_in_flight") == 1)
+    assert samples(engine, "runtimes_created_total") == counted == 1
+
+
+def test_a_new_engine_begins_to_count_from_nothing(engine: Engine) -> None:
+    made(engine)
+    engine.stop()
+    left = list(Path(engine.pid_file.with_suffix(".metrics")).glob("counter_*.db"))
+    assert left
+    engine.start()
+    assert samples(engine, "runtimes_created_total") == 0
+
+
+@pytest.mark.parametrize("backend", ["oned", "oneflow"])
+@pytest.mark.parametrize("fault", ["refuse", "garbage", "error", "hang"])
+def test_readiness_names_the_backend_that_fails(
+    engine: Engine, sandbox: Sandbox, backend: str, fault: str
+) -> None:
+    assert engine.call("GET", "/readyz")[0] == 200
+    sandbox.faults.set(backend, fault)
+    _, text = wait_until(lambda: (answer := engine.call("GET", "/readyz"))[0] == 503 and answer)
+    assert list(json.loads(text)["message"]) == [backend]
+    assert engine.call("GET", "/healthz")[0] == 200
+    sandbox.faults.clear()
+    wait_until(lambda: engine.call("GET", "/readyz")[0] == 200)
+
+
+def test_readiness_asks_the_backends_once_a_second_at_most(
+    engine: Engine, sandbox: Sandbox
+) -> None:
+    sandbox.clear_calls()
+    answers = [engine.call("GET", "/readyz")[0] for _ in range(100)]
+    assert set(answers) == {200}
+    asked = len([call for call in sandbox.calls if call.backend == "oned"])
+    # Each of the two workers asks for itself, and 100 requests take a few seconds at most.
+    assert 1 <= asked <= 20
