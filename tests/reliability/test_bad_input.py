@@ -1,0 +1,346 @@
+"""Whatever is sent: no crash, no broken answer, and no attribute that the contract does not allow.
+
+Each example goes through the whole engine into a sandbox that parses template syntax as oned
+does. The long profile takes about ten minutes:
+
+    pytest tests/reliability/test_bad_input.py --hypothesis-profile=long
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from flask.testing import FlaskClient
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rig import OTHER, RUNTIMES, USER, EngineProcess, authorization, configuration, written
+
+from provision_engine.app import create_app
+from provision_engine.sandbox import Sandbox
+from provision_engine.sandbox.store import Vm
+
+Json = dict[str, Any]
+
+HTTP = settings(
+    max_examples=settings().max_examples // 5,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+PIECES = [*"\"\\[]=,${}<>&;#'`%|()\n\r\t\0A ", "]]>", "${", "$X", '\\"']
+HOSTILE = st.lists(st.sampled_from(PIECES), max_size=12).map("".join)
+WORDS = st.sampled_from(
+    [
+        'x"]\nMEMORY="4096"\nINJ=[A="1',
+        'x"\nINJ="1"\nY="',
+        "\\",
+        "\\\\",
+        '\\"',
+        "]]>",
+        "]]><INJ>1</INJ><![CDATA[",
+        "</BODY></TEMPLATE>",
+        "${VMID}",
+        "$NAME",
+        "$(id)",
+        "`id`",
+        "%s%n{0}",
+        "A" * 4096,
+        "é" * 4000,
+        "\u2028",
+        "\ufffe",
+        "\U0001f642",
+        "\u202e",
+        "{{7*7}}",
+        "../../etc/passwd",
+    ]
+)
+TEXT = st.one_of(HOSTILE, WORDS, st.text(max_size=40))
+NAME_OF_MEMBER = st.one_of(st.from_regex(r"[A-Z][A-Z0-9_]{0,12}", fullmatch=True), TEXT)
+
+PLACES: dict[str, Callable[[Json, str], None]] = {
+    "NAME": lambda runtime, text: runtime.update(NAME=text),
+    "POLICY": lambda runtime, text: runtime["SCHEDULING"].update(POLICY=text),
+    "REQUIREMENTS": lambda runtime, text: runtime["SCHEDULING"].update(REQUIREMENTS=text),
+    "LOCATION": lambda runtime, text: runtime["DEVICE_INFO"].update(GEOGRAPHIC_LOCATION=text),
+    "FURTHER": lambda runtime, text: runtime["DEVICE_INFO"].update(FURTHER=text),
+    "FLAVOUR": lambda runtime, text: runtime["FAAS"].update(FLAVOUR=text),
+    "UNKNOWN": lambda runtime, text: runtime.update({text: text}),
+    "ID": lambda runtime, text: runtime.update(ID=text),
+    "STATE": lambda runtime, text: runtime["FAAS"].update(STATE=text, ENDPOINT=text, ERROR=text),
+    "MEMBER": lambda runtime, text: runtime["DEVICE_INFO"].update({text: "1"}),
+}
+ALLOWED_OF_USER_TEMPLATE = {"SCHED_REQUIREMENTS", "SCHED_RANK", "DEVICE_INFO", "FLAVOURS"}
+
+
+@pytest.fixture(scope="module", params=["6.8.0", "7.4.0"])
+def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
+    with Sandbox(release=request.param, hosts=1000) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture(scope="module")
+def client(sandbox: Sandbox) -> FlaskClient:
+    return create_app(configuration(sandbox, cache={"seconds": 600})).test_client()
+
+
+def specification() -> Json:
+    return {
+        "FAAS": {"FLAVOUR": "nature", "CPU": 1, "MEMORY": 128, "DISK_SIZE": 1025},
+        "SCHEDULING": {"POLICY": "p", "REQUIREMENTS": "r"},
+        "DEVICE_INFO": {"LATENCY_TO_PE": 0.5, "GEOGRAPHIC_LOCATION": "l", "FURTHER": "f"},
+    }
+
+
+def is_well_formed(status: int, content: bytes, content_type: str) -> bool:
+    """An answer as the contract has it, whatever it says."""
+    if status == 204:
+        return content == b""
+    body = json.loads(content)
+    is_error = isinstance(body, dict) and sorted(body) == ["error", "message"]
+    return content_type == "application/json" and is_error == (status >= 400)
+
+
+def sent(client: FlaskClient, method: str, path: str, body: bytes) -> tuple[int, Any]:
+    answer = client.open(path, method=method, data=body, headers=authorization())
+    content = answer.get_data()
+    assert is_well_formed(answer.status_code, content, answer.content_type), content[:500]
+    assert len(content) <= 30_000
+    return answer.status_code, json.loads(content) if content else None
+
+
+def shape(vm: Vm) -> dict[str, Any]:
+    """Names and values of all that no device decides on."""
+    known = {}
+    for which, items in (("TEMPLATE", vm.template), ("USER_TEMPLATE", vm.user_template)):
+        for name, value in items.items:
+            if which == "TEMPLATE" or name not in ALLOWED_OF_USER_TEMPLATE:
+                known[f"{which}/{name}"] = sorted(value) if isinstance(value, dict) else value
+    return {name: value for name, value in known.items() if name not in OF_EACH_VM}
+
+
+OF_EACH_VM = {"TEMPLATE/VMID", "TEMPLATE/AUTOMATIC_REQUIREMENTS", "TEMPLATE/TEMPLATE_ID"}
+
+
+def device_info(vm: Vm) -> list[dict[str, str]]:
+    return vm.user_template.vectors("DEVICE_INFO")
+
+
+def uppered(text: str) -> str:
+    return text.upper()
+
+
+@pytest.mark.parametrize("place", list(PLACES))
+@HTTP
+@given(text=TEXT)
+def test_a_text_arrives_as_it_is_or_is_refused(
+    sandbox: Sandbox, client: FlaskClient, place: str, text: str
+) -> None:
+    wanted = specification()
+    PLACES[place](wanted, text)
+    body = json.dumps({"SERVERLESS_RUNTIME": wanted}).encode()
+    status, answer = sent(client, "POST", RUNTIMES, body)
+    assert status in (201, 400, 422), answer
+    if status != 201:
+        assert sandbox.store.count() == {"runtimes": 0, "services": 0, "vms": 0}
+        return
+    runtime = answer["SERVERLESS_RUNTIME"]
+    vm = sandbox.store.vm(runtime["FAAS"]["VM_ID"])
+    assert [name for name in shape(vm) if "INJ" in name] == []
+    scheduling = wanted["SCHEDULING"]
+    assert (vm.user_template.text("SCHED_RANK") or "") == uppered(scheduling["POLICY"])
+    assert (vm.user_template.text("SCHED_REQUIREMENTS") or "") == uppered(
+        scheduling["REQUIREMENTS"]
+    )
+    assert [vm.template.text(n) for n in ("CPU", "MEMORY", "VCPU")] == ["1", "128", "1"]
+    (told,) = device_info(vm)
+    for name in ("GEOGRAPHIC_LOCATION", "FURTHER"):
+        assert told.get(name, "") == wanted["DEVICE_INFO"][name]
+    assert runtime.get("NAME") == wanted.get("NAME") or not wanted.get("NAME")
+    path = f"{RUNTIMES}/{runtime['ID']}"
+    assert sent(client, "GET", path, b"")[0] == 200
+    assert sent(client, "DELETE", path, b"")[0] == 204
+
+
+def test_all_vms_have_the_same_attributes(sandbox: Sandbox, client: FlaskClient) -> None:
+    """Those of a hostile runtime are named as those of an honest one."""
+    shapes = []
+    for text in ("honest", 'x"], INJ="1', "]] > <INJ>1</INJ>"):
+        wanted = specification()
+        for place in ("NAME", "POLICY", "REQUIREMENTS", "LOCATION", "FURTHER", "STATE"):
+            PLACES[place](wanted, text)
+        body = json.dumps({"SERVERLESS_RUNTIME": wanted}).encode()
+        status, answer = sent(client, "POST", RUNTIMES, body)
+        assert status == 201, answer
+        runtime = answer["SERVERLESS_RUNTIME"]
+        shapes.append(sorted(shape(sandbox.store.vm(runtime["FAAS"]["VM_ID"]))))
+        assert sent(client, "DELETE", f"{RUNTIMES}/{runtime['ID']}", b"")[0] == 204
+    assert len(shapes[0]) > 5
+    assert shapes == [shapes[0]] * 3
+
+
+FUNCTION = b'{"SERVERLESS_RUNTIME": {"FAAS": {"FLAVOUR": "nature", %s}}}'
+RUNTIME = b'{"SERVERLESS_RUNTIME": {"FAAS": {"FLAVOUR": "nature"}, %s}}'
+BODIES = {
+    "nothing": b"",
+    "null": b"null",
+    "an array": b"[]",
+    "a number": b"1",
+    "half a body": b'{"SERVERLESS_RUNTIME": {"FAAS"',
+    "no UTF-8": b'{"SERVERLESS_RUNTIME": "\xff"}',
+    "UTF-16": '{"SERVERLESS_RUNTIME": {}}'.encode("utf-16"),
+    "NUL": b"\0" * 64,
+    "deep arrays": b"[" * 100_000,
+    "deep objects": b'{"a":' * 100_000,
+    "deep inside": RUNTIME % (b'"X": ' + b"[" * 90_000 + b"]" * 90_000),
+    "not a number": FUNCTION % b'"CPU": NaN',
+    "infinity": RUNTIME % b'"DEVICE_INFO": {"LATENCY_TO_PE": Infinity}',
+    "too large a float": RUNTIME % b'"DEVICE_INFO": {"LATENCY_TO_PE": 1e999}',
+    "a huge integer": FUNCTION % (b'"MEMORY": ' + b"9" * 400),
+    "a huger integer": FUNCTION % (b'"MEMORY": ' + b"9" * 10_000),
+    "a huge number of a device": RUNTIME % (b'"DEVICE_INFO": {"N": ' + b"9" * 5_000 + b"}"),
+    "a negative size": FUNCTION % b'"CPU": -1',
+    "zero": FUNCTION % b'"DISK_SIZE": 0',
+    "half a core": FUNCTION % b'"CPU": 0.5',
+    "true for a number": FUNCTION % b'"CPU": true',
+    "true for a lease": RUNTIME % b'"LEASE": {"TTL": true}',
+    "true for a text": RUNTIME % b'"NAME": true',
+    "a number for a text": RUNTIME % b'"NAME": 5',
+    "an array for an object": RUNTIME % b'"SCHEDULING": []',
+    "an object for a text": RUNTIME % b'"SCHEDULING": {"POLICY": {}}',
+    "twins": b'{"SERVERLESS_RUNTIME": {"FAAS": {"FLAVOUR": "nature", "FLAVOUR": "x"}}}',
+    "a megabyte": RUNTIME % (b'"NAME": "' + b"A" * 1_000_000 + b'"'),
+    "a megabyte in DEVICE_INFO": RUNTIME % (b'"DEVICE_INFO": {"A": "' + b"A" * 1_000_000 + b'"}'),
+    "half a character": RUNTIME % b'"NAME": "\\ud83d"',
+    "an escaped NUL": RUNTIME % b'"NAME": "\\u0000"',
+}
+
+
+@pytest.mark.parametrize("what", list(BODIES))
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+def test_a_body_that_cannot_be_meant_is_a_400(
+    sandbox: Sandbox, client: FlaskClient, method: str, what: str
+) -> None:
+    path = RUNTIMES
+    if method == "PUT":
+        wanted = json.dumps({"SERVERLESS_RUNTIME": specification()}).encode()
+        _, answer = sent(client, "POST", RUNTIMES, wanted)
+        path = f"{RUNTIMES}/{answer['SERVERLESS_RUNTIME']['ID']}"
+    before = sandbox.store.count()
+    status, answer = sent(client, method, path, BODIES[what])
+    assert status == 400, answer
+    assert sandbox.store.count() == before
+    if method == "PUT":
+        assert sent(client, "DELETE", path, b"")[0] == 204
+
+
+def test_a_body_over_the_limit_is_a_413(client: FlaskClient) -> None:
+    assert sent(client, "POST", RUNTIMES, b" " * 1_048_577)[0] == 413
+
+
+@HTTP
+@given(raw=st.binary(max_size=200))
+def test_any_bytes_are_refused_in_our_form(client: FlaskClient, raw: bytes) -> None:
+    assert sent(client, "POST", RUNTIMES, raw)[0] in (400, 422)
+
+
+@HTTP
+@given(identifier=st.one_of(TEXT, st.integers().map(str), st.floats().map(str)))
+def test_any_id_is_answered_in_our_form(client: FlaskClient, identifier: str) -> None:
+    path = f"{RUNTIMES}/{quote(identifier, safe='', errors='surrogatepass')}"
+    for method in ("GET", "PUT", "DELETE"):
+        status, _ = sent(client, method, path, b"{}")
+        assert status in (200, 404, 405), (status, identifier)
+
+
+@HTTP
+@given(user=TEXT, password=TEXT)
+def test_nobody_gets_in_with_a_strange_password(
+    client: FlaskClient, user: str, password: str
+) -> None:
+    token = base64.b64encode(f"{user}:{password}".encode(errors="surrogatepass")).decode()
+    answer = client.get(f"{RUNTIMES}/0", headers={"Authorization": f"Basic {token}"})
+    assert answer.status_code == 401, answer.get_data()
+    assert is_well_formed(401, answer.get_data(), answer.content_type)
+    if len(password) > 3:
+        assert password not in answer.get_data(as_text=True)
+
+
+def test_nothing_of_another_users_is_told(sandbox: Sandbox, client: FlaskClient) -> None:
+    """Neither by id nor in a list, whatever the query says."""
+    wanted = specification() | {"NAME": "very private"}
+    body = json.dumps({"SERVERLESS_RUNTIME": wanted}).encode()
+    _, answer = sent(client, "POST", RUNTIMES, body)
+    runtime_id = answer["SERVERLESS_RUNTIME"]["ID"]
+    other = authorization(OTHER)
+    for method, path in (
+        ("GET", f"{RUNTIMES}/{runtime_id}"),
+        ("PUT", f"{RUNTIMES}/{runtime_id}"),
+        ("DELETE", f"{RUNTIMES}/{runtime_id}"),
+        ("POST", f"{RUNTIMES}/{runtime_id}/recover"),
+        ("GET", f"{RUNTIMES}?name=very+private"),
+        ("GET", f"{RUNTIMES}?after=-1"),
+        ("GET", f"{RUNTIMES}?limit=1000&state=PENDING"),
+    ):
+        told = client.open(path, method=method, data=body, headers=other)
+        assert "very private" not in told.get_data(as_text=True)
+        assert told.status_code in (403, 400) or told.get_json() == []
+    # The same key is another one when another user sends it.
+    key = {"Idempotency-Key": "the same"}
+    answers = [
+        client.post(RUNTIMES, data=body, headers=authorization(who) | key) for who in (USER, OTHER)
+    ]
+    assert [a.status_code for a in answers] == [201, 201]
+    made = [
+        (a.get_json()["SERVERLESS_RUNTIME"]["ID"], who)
+        for a, who in zip(answers, (USER, OTHER), strict=True)
+    ]
+    assert made[0][0] != made[1][0]
+    for number, who in [*made, (runtime_id, USER)]:
+        gone = client.delete(f"{RUNTIMES}/{number}", headers=authorization(who))
+        assert gone.status_code == 204
+
+
+SCHEMATHESIS = shutil.which("schemathesis", path=str(Path(sys.executable).parent))
+CHECKS = (
+    "not_a_server_error,status_code_conformance,content_type_conformance,"
+    "response_schema_conformance,response_headers_conformance,ignored_auth"
+)
+
+
+@pytest.mark.skipif(SCHEMATHESIS is None, reason="schemathesis is not installed")
+def test_the_openapi_document_is_kept(tmp_path: Path) -> None:
+    """With more examples: schemathesis run URL/openapi.json --max-examples 500."""
+    assert SCHEMATHESIS is not None
+    with Sandbox(hosts=1000) as sandbox:
+        engine = EngineProcess(tmp_path / "engine", written(sandbox, wait={"max_seconds": 1}))
+        engine.start()
+        try:
+            done = subprocess.run(
+                [
+                    SCHEMATHESIS,
+                    "run",
+                    f"http://127.0.0.1:{engine.port}/openapi.json",
+                    *("--header", f"Authorization: {authorization()['Authorization']}"),
+                    *("--checks", CHECKS, "--max-examples", "4", "--seed", "1"),
+                    *("--exclude-path", "/ui", "--exclude-path", "/docs"),
+                    *("--request-timeout", "30", "--continue-on-failure"),
+                ],
+                capture_output=True,
+                text=True,
+                cwd=tmp_path,
+                timeout=300,
+                check=False,
+            )
+            assert done.returncode == 0, done.stdout[-6000:]
+            assert "Traceback" not in engine.log()
+        finally:
+            engine.kill()
