@@ -24,6 +24,8 @@ from provision_engine.engine.waiting import Waiting
 from provision_engine.errors import BadGateway, Conflict, Locked, NotFound, PreconditionFailed
 
 Json = dict[str, Any]
+PATIENCE_SHARE = 0.8
+"""Of a request's time, for waiting until another request has made the same runtime."""
 
 
 class Runtimes:
@@ -174,7 +176,8 @@ class Runtimes:
 
         Raises Conflict where it was made from another body, Locked while somebody makes it.
         """
-        for _ in self._cloud.deadline.polls():
+        patience = Deadline(self._cloud.deadline.remaining_seconds * PATIENCE_SHARE)
+        for _ in patience.polls():
             known = [r for r in self._own() if r.key == key and (before is None or r.id < before)]
             if not known:
                 return None
