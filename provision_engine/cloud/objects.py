@@ -209,7 +209,8 @@ class Quota:
     def of(cls, element: etree._Element) -> Quota:
         quota = attributes(element.find("VM_QUOTA/VM"))
         defaults = attributes(element.find("DEFAULT_USER_QUOTAS/VM_QUOTA/VM"))
-        names = ("VMS", "CPU", "MEMORY", "SYSTEM_DISK_SIZE")
+        names = ["SYSTEM_DISK_SIZE"]
+        names += [prefix + n for n in ("VMS", "CPU", "MEMORY") for prefix in ("", "RUNNING_")]
         return cls(
             {name: cls._limit(quota, defaults, name) for name in names},
             {name: float(quota.get(f"{name}_USED", 0)) for name in names},

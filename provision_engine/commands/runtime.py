@@ -483,8 +483,14 @@ def _left(expires: datetime | None) -> str:
     left = int((expires - datetime.now(UTC)).total_seconds())
     if left <= 0:
         return "over"
-    unit, length = next((u, n) for u, n in reversed(UNITS_SECONDS.items()) if left >= n)
-    return f"in {left // length}{unit or 's'}"
+    parts = [
+        (left // 86400, "d"),
+        (left // 3600 % 24, "h"),
+        (left // 60 % 60, "m"),
+        (left % 60, "s"),
+    ]
+    told = [f"{count}{unit}" for count, unit in parts if count]
+    return f"in {''.join(told[:2])}"
 
 
 def _print_json(body: Any) -> None:

@@ -27,10 +27,16 @@ def check(cloud: CloudClient, more: Mapping[str, int]) -> None:
     if not any(growth > 0 for growth in more.values()):
         return
     quota = cloud.oned.quota()
-    for name, growth in more.items():
+    for name, growth in _with_running(more).items():
         limit, used = quota.limits[name], quota.used[name]
         if growth > 0 and 0 <= limit < used + growth:
             raise CapacityRefused(
                 f"The user's quota of {name} is {limit:g}, of which {used:g} is used; "
                 f"this needs {growth} more"
             )
+
+
+def _with_running(more: Mapping[str, int]) -> dict[str, int]:
+    """What runs is counted by quotas of its own, too."""
+    running = {f"RUNNING_{n}": more[n] for n in ("VMS", "CPU", "MEMORY") if n in more}
+    return {**more, **running}

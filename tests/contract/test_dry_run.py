@@ -92,7 +92,7 @@ def test_it_gives_the_error_that_a_create_gives(
     assert opennebula.holdings() == before
 
 
-@pytest.mark.parametrize("limits", [{"VMS": 1}, {"CPU": 3}, {"MEMORY": 200}])
+@pytest.mark.parametrize("limits", [{"VMS": 1}, {"CPU": 3}, {"MEMORY": 200}, {"RUNNING_VMS": 1}])
 def test_it_gives_the_error_of_a_quota(
     device: Device, sandbox: Sandbox, limits: dict[str, float]
 ) -> None:
@@ -102,7 +102,7 @@ def test_it_gives_the_error_of_a_quota(
     assert (rehearsed.status_code, real.status_code) == (422, 422)
     assert rehearsed.json()["error"] == real.json()["error"]
     assert next(iter(limits)) in rehearsed.json()["message"]
-    sandbox.store.set_quota(USER.name, VMS=-1, CPU=-1, MEMORY=-1)
+    sandbox.store.set_quota(USER.name, **dict.fromkeys(limits, -1))
     assert dry_run(device, **wanted).status_code == 200
 
 
