@@ -6,9 +6,12 @@ cannot run code.
 
 from __future__ import annotations
 
+import enum
+import io
 import os
 import pickle
 from pathlib import Path
+from typing import Any
 
 from provision_engine.sandbox.world import World
 
@@ -19,6 +22,13 @@ _MEMBERS = (
 _MODULES = ("provision_engine.sandbox.store", "provision_engine.sandbox.quotas",
             "provision_engine.sandbox.template", "provision_engine.sandbox.clock",
             "provision_engine.sandbox.lifecycle")  # fmt: skip
+
+
+class _Pickler(pickle.Pickler):
+    """Writes members of enumerations by their values; Python 3.11.2 would do so by getattr."""
+
+    def reducer_override(self, obj: object) -> Any:
+        return (type(obj), (obj.value,)) if isinstance(obj, enum.Enum) else NotImplemented
 
 
 class _Unpickler(pickle.Unpickler):
@@ -41,7 +51,9 @@ def save(world: World, path: Path) -> None:
             "waiting": world.scheduler.waiting(),
         }
         temporary = path.with_name(path.name + ".new")
-        temporary.write_bytes(pickle.dumps(whole))
+        content = io.BytesIO()
+        _Pickler(content).dump(whole)
+        temporary.write_bytes(content.getvalue())
         os.replace(temporary, path)
 
 
