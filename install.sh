@@ -12,6 +12,8 @@ usage: install.sh               install; the program is a link to this checkout
 
 The program goes to /opt/provision-engine, the command to /usr/local/bin, the configuration to
 /etc/provision-engine and the logs to /var/log/provision-engine. An edited engine.conf is kept.
+Where there is systemd, a service (not enabled), its user and log rotation are installed too, and
+examples for nginx, HAProxy, Prometheus and Grafana in /usr/local/share/provision-engine.
 A user other than root needs sudo, which is used only where something is not writable.
 
 environment:
@@ -35,6 +37,10 @@ bin=$prefix/usr/local/bin
 etc=$prefix/etc/provision-engine
 logs=$prefix/var/log/provision-engine
 run=$prefix/run/provision-engine
+lib=$prefix/usr/local/lib
+share=$prefix/usr/local/share/provision-engine
+units='provision-engine.service provision-engine-reconcile.service provision-engine-reconcile.timer'
+examples='nginx.conf haproxy.cfg prometheus-rules.yml grafana-dashboard.json'
 commands='provision-engine provision-engine-server'
 sudo=
 
@@ -162,6 +168,49 @@ install_commands() {
     done
 }
 
+# The service, its user, log rotation and examples: where there is systemd. Nothing is started.
+has_systemd() { [ -d "$prefix/run/systemd/system" ]; }
+
+install_service() {
+    has_systemd || return 0
+    for unit in $units; do
+        root install -D -m 644 "$checkout/etc/$unit" "$lib/systemd/system/$unit"
+    done
+    root install -D -m 644 "$checkout/etc/sysusers.conf" "$lib/sysusers.d/provision-engine.conf"
+    root install -D -m 644 "$checkout/etc/tmpfiles.conf" "$lib/tmpfiles.d/provision-engine.conf"
+    root install -D -m 644 "$checkout/etc/logrotate" "$prefix/etc/logrotate.d/provision-engine"
+    for example in $examples; do
+        root install -D -m 644 "$checkout/etc/$example" "$share/$example"
+    done
+    say "  service        $lib/systemd/system/provision-engine.service"
+    say "  examples       $share"
+    [ -z "$prefix" ] || return 0
+    root systemd-sysusers "$lib/sysusers.d/provision-engine.conf" &&
+        root systemd-tmpfiles --create "$lib/tmpfiles.d/provision-engine.conf" &&
+        root systemctl daemon-reload ||
+        say "systemd did not take it all (see above); the program itself is installed"
+}
+
+remove_service() {
+    if [ -z "$prefix" ] && has_systemd && [ -e "$lib/systemd/system/provision-engine.service" ]; then
+        root systemctl disable --now --quiet $units || true
+    fi
+    for unit in $units; do
+        root rm -f "$lib/systemd/system/$unit"
+    done
+    root rm -f "$lib/sysusers.d/provision-engine.conf" "$lib/tmpfiles.d/provision-engine.conf" \
+        "$prefix/etc/logrotate.d/provision-engine"
+    root rm -rf "$share"
+    [ -n "$prefix" ] || ! has_systemd || root systemctl daemon-reload || true
+}
+
+# Tells what is missing, where somebody's credentials for OpenNebula are at hand. Never fatal.
+check_installation() {
+    [ -z "$prefix" ] && [ -r "${ONE_AUTH:-${HOME:-/root}/.one/one_auth}" ] || return 0
+    say "checking it as the user in ${ONE_AUTH:-${HOME:-/root}/.one/one_auth}:"
+    "$bin/provision-engine" check </dev/null || say "what failed can be mended at any time"
+}
+
 # Who installed the engine may run it too, without being root.
 install_directories() {
     for place in "$logs" "$run"; do
@@ -186,10 +235,13 @@ install_engine() {
     say "installed: $version"
     say "  configuration  $etc/engine.conf"
     say "  logs           $logs"
+    install_service
+    check_installation
     if [ -n "$before" ]; then
         say "an engine is running as it was before: $bin/provision-engine restart"
     else
         say "start it with: $bin/provision-engine start"
+        ! has_systemd || say "or as a service: systemctl enable --now provision-engine"
     fi
 }
 
@@ -203,6 +255,7 @@ clean() {
             "$opt"/*) root rm -f "$bin/$command" ;;
         esac
     done
+    remove_service
     root rm -rf "$opt" "$run"
     say "removed: the program"
 }

@@ -158,7 +158,7 @@ def test_a_real_prometheus_reads_the_engine(engine: Engine, prometheus: Promethe
     # Rates need two scrapes that differ, so each panel shows something after further traffic.
     def nothing_to_show() -> set[str]:
         engine.call("GET", f"/serverless-runtimes/{number}")
-        engine.call("GET", "/serverless-runtimes/x")
+        engine.call("GET", "/serverless-runtimes/999999")
         engine.call("POST", "/serverless-runtimes", NATURE)
         return {title for title, expr in dashboard() if not prometheus.query(expr)}
 

@@ -1,0 +1,161 @@
+"""What etc/ ships for systemd, logrotate, nginx and HAProxy, tried with those programs."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from conftest import Engine, free_port, wait_until
+
+ROOT = Path(__file__).parents[2]
+ETC = ROOT / "etc"
+
+
+def needs(program: str) -> str:
+    path = shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+    if path is None:
+        pytest.skip(f"{program} is not installed")
+    return path
+
+
+def run(*command: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=cwd)
+
+
+@pytest.mark.parametrize("name", ["provision-engine.service", "provision-engine-reconcile.timer"])
+def test_systemd_takes_the_units(tmp_path: Path, name: str) -> None:
+    program = needs("systemd-analyze")
+    for unit in ETC.glob("provision-engine*.*"):
+        # The program itself is not installed here, which is no fault of the unit.
+        text = unit.read_text().replace("/usr/local/bin/provision-engine", "/bin/true")
+        (tmp_path / unit.name).write_text(text)
+    done = run(program, "verify", "--man=no", str(tmp_path / name))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_systemd_finds_the_service_hardened() -> None:
+    done = run(
+        needs("systemd-analyze"),
+        "security",
+        "--offline=true",
+        "--threshold=20",
+        str(ETC / "provision-engine.service"),
+    )
+    found = re.search(r"exposure level for provision-engine.service: (\d+\.\d)", done.stdout)
+    assert found, done.stdout + done.stderr
+    assert float(found[1]) <= 2.0
+    assert done.returncode == 0
+
+
+def test_the_service_is_told_to_systemd_when_it_answers(engine: Engine, tmp_path: Path) -> None:
+    engine.stop()
+    told = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(told))
+        listener.settimeout(30)
+        engine.start({"NOTIFY_SOCKET": str(told)})
+        assert listener.recv(4096).startswith(b"READY=1")
+
+
+def test_sysusers_and_tmpfiles_are_understood(tmp_path: Path) -> None:
+    done = run(needs("systemd-sysusers"), "--dry-run", str(ETC / "sysusers.conf"))
+    assert done.returncode == 0, done.stderr
+    assert "provision-engine" in done.stdout + done.stderr
+    # tmpfiles has no dry run: it makes the directories below another root, as its owner.
+    text = (ETC / "tmpfiles.conf").read_text()
+    file = tmp_path / "tmpfiles.conf"
+    file.write_text(text.replace("provision-engine provision-engine -", "- - -"))
+    done = run(needs("systemd-tmpfiles"), "--create", f"--root={tmp_path}", str(file))
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "var/log/provision-engine").stat().st_mode & 0o777 == 0o750
+    assert (tmp_path / "run/provision-engine").is_dir()
+
+
+def test_logrotate_moves_the_files_and_the_engine_goes_on(engine: Engine, tmp_path: Path) -> None:
+    program = needs("logrotate")
+    logs = engine.directory / "logs"
+    logs.chmod(0o750)
+    file = tmp_path / "logrotate"
+    text = (ETC / "logrotate").read_text().replace("/var/log/provision-engine", str(logs))
+    file.write_text(text)
+    file.chmod(0o644)
+    tried = run(program, "-d", str(file))
+    assert tried.returncode == 0
+    assert "error" not in tried.stderr.lower()
+    assert "considering log" in tried.stderr
+    rotated = run(program, "-f", "-s", str(tmp_path / "state"), str(file))
+    assert rotated.returncode == 0, rotated.stderr
+    before = (logs / "api.log.1").read_text()
+    assert "/healthz" in before
+    engine.call("GET", "/server/version")
+    wait_until(lambda: (logs / "api.log").exists() and "/server/version" in _text(logs))
+    assert (logs / "api.log.1").read_text() == before
+
+
+def _text(logs: Path) -> str:
+    return (logs / "api.log").read_text()
+
+
+def test_nginx_takes_the_example_and_passes_requests_on(engine: Engine, tmp_path: Path) -> None:
+    program = needs("nginx")
+    port = free_port()
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    made = run(
+        *(needs("openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
+        *("-subj", "/CN=localhost", "-keyout", str(key), "-out", str(certificate)),
+    )
+    assert made.returncode == 0, made.stderr
+    text = (ETC / "nginx.conf").read_text()
+    for old, new in {
+        "127.0.0.1:1337": f"127.0.0.1:{engine.port}",
+        "listen 443 ssl": f"listen 127.0.0.1:{port} ssl",
+        "/etc/ssl/certs/engine.example.org.pem": str(certificate),
+        "/etc/ssl/private/engine.example.org.key": str(key),
+    }.items():
+        assert old in text
+        text = text.replace(old, new)
+    (tmp_path / "engine.conf.nginx").write_text(text)
+    temporary = "".join(
+        f"{kind}_temp_path {tmp_path}/{kind};\n"
+        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    whole = tmp_path / "nginx.conf"
+    whole.write_text(
+        f"daemon off; pid {tmp_path}/nginx.pid; error_log {tmp_path}/error.log;\n"
+        f"events {{}}\nhttp {{\naccess_log off;\n{temporary}"
+        f"include {tmp_path}/engine.conf.nginx;\n}}\n"
+    )
+    tried = run(program, "-t", "-c", str(whole))
+    assert tried.returncode == 0, tried.stderr
+    server = subprocess.Popen([program, "-c", str(whole)], stderr=subprocess.DEVNULL)
+    try:
+        ask = [needs("curl"), "-sk", "-u", "devuser:devpass", f"https://127.0.0.1:{port}/flavours"]
+        wait_until(lambda: "nature-s3" in run(*ask).stdout)
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def test_a_wheel_holds_everything_that_is_served(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in ("provision_engine", "setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+        path = ROOT / name
+        (shutil.copytree if path.is_dir() else shutil.copy)(path, source / name)
+    done = run(
+        *(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"),
+        *("--wheel-dir", str(tmp_path), str(source)),
+    )
+    assert done.returncode == 0, done.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    packed = set(zipfile.ZipFile(wheel).namelist())
+    tracked = run("git", "ls-files", "provision_engine", cwd=ROOT).stdout.split()
+    assert len(tracked) > 50
+    assert {name for name in tracked if (ROOT / name).is_file()} <= packed
