@@ -245,3 +245,40 @@ def test_a_configuration_that_nobody_edited_is_replaced(installation: Installati
     assert "edited" not in text
     shipped = (SCRIPT.parent / "etc/engine.conf").read_text()
     assert (installation.etc / "engine.conf").read_text() == shipped
+
+
+@pytest.mark.usefixtures("registry")
+def test_in_the_place_of_the_ruby_engine_and_as_a_service(installation: Installation) -> None:
+    root = installation.directory
+    units = root / "usr/local/lib/systemd/system"
+    (root / "run/systemd/system").mkdir(parents=True)
+    old = "# Ruby's\n:port: 1338\n:mapping:\n  :nature: 5\n"
+    (installation.etc / "schemas").mkdir(parents=True)
+    (installation.etc / "engine.conf").write_text(old)
+    (installation.opt / "server").mkdir(parents=True)
+    old_name = installation.command.with_name("provision-engine-server")
+    old_name.parent.mkdir(parents=True)
+    old_name.symlink_to(installation.opt / "server/server.rb")
+
+    installation.opt.rename(installation.opt.with_name("provision-engine.ruby"))
+    text = installed(installation, "copy")
+    assert "systemctl enable --now provision-engine" in text
+    assert (installation.etc / "engine.conf").read_text() == old
+    assert (installation.etc / "schemas/serverless_runtime.json").is_file()
+    done = subprocess.run([old_name, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"provision-engine {__version__}\n"
+    shipped = {
+        units / "provision-engine.service": "provision-engine.service",
+        units / "provision-engine-reconcile.timer": "provision-engine-reconcile.timer",
+        root / "usr/local/lib/sysusers.d/provision-engine.conf": "sysusers.conf",
+        root / "usr/local/lib/tmpfiles.d/provision-engine.conf": "tmpfiles.conf",
+        root / "etc/logrotate.d/provision-engine": "logrotate",
+        root / "usr/local/share/provision-engine/grafana-dashboard.json": "grafana-dashboard.json",
+    }
+    for place, name in shipped.items():
+        assert place.read_text() == (SCRIPT.parent / "etc" / name).read_text()
+
+    assert installation.install("clean").returncode == 0
+    assert not [place for place in shipped if place.exists()]
+    assert (installation.etc / "engine.conf").read_text() == old
+    assert installation.opt.with_name("provision-engine.ruby").is_dir()
