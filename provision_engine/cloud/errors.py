@@ -90,4 +90,4 @@ def reason(error: Exception) -> str:
     if isinstance(cause, Exception):
         error = cause
     text = str(error.args[-1]) if error.args else type(error).__name__
-    return re.sub(r"<[^>]*>:? ?", "", text)
+    return re.sub(r"<[^>]*>:? ?|\bHTTPS?Connection(?:Pool)?\([^)]*\): ", "", text)

@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from conftest import Engine, wait_until
+from engine_process import Engine, wait_until
 from prometheus_client.parser import text_string_to_metric_families
 
 from provision_engine.sandbox import Sandbox

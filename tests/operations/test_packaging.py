@@ -12,7 +12,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import Engine, free_port, wait_until
+from engine_process import Engine, free_port, wait_until
 
 ROOT = Path(__file__).parents[2]
 ETC = ROOT / "etc"

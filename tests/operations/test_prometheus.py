@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import Engine, free_port, wait_until
+from engine_process import Engine, free_port, wait_until
 
 ETC = Path(__file__).parents[2] / "etc"
 RULES, DASHBOARD = ETC / "prometheus-rules.yml", ETC / "grafana-dashboard.json"
