@@ -55,7 +55,7 @@ def get_runtime(runtime_id: str) -> Response:
     runtimes = _of_caller("Read", runtime_id)
     seconds = query.wait_seconds(request.args)
     runtime = runtimes.get_runtime(_number(runtimes, runtime_id))
-    with _place(seconds):
+    with _place(0 if view.is_settled(runtime) else seconds):
         response = _tagged(_waited(runtimes, runtime, seconds))
     response.make_conditional(request)
     return response

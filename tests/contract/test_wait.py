@@ -150,6 +150,7 @@ def narrow(stage: Stage) -> Iterator[Device]:
 def test_a_waiting_request_leaves_the_others_their_places(
     device: Device, narrow: Device, opennebula: OpenNebula, sandbox: Sandbox
 ) -> None:
+    running = device.create_running()
     runtime = stuck(device)
     path = f"{PATH}/{runtime['ID']}"
     looks = watched(sandbox)
@@ -160,7 +161,9 @@ def test_a_waiting_request_leaves_the_others_their_places(
         assert int(refused.headers["Retry-After"]) > 0
         # Whoever does not wait is served as if nobody did.
         assert narrow.read(runtime["ID"])["FAAS"]["STATE"] == "PENDING"
-        assert ids(listed(narrow)) == [runtime["ID"]]
+        assert ids(listed(narrow)) == ids([running, runtime])
+        # Nor does anybody need a place who has nothing to wait for.
+        assert narrow.request("GET", f"{PATH}/{running['ID']}?wait=9").status_code == 200
         # A create that cannot wait makes nothing.
         before = opennebula.holdings()
         answer = narrow.request("POST", f"{PATH}?wait=9", {"SERVERLESS_RUNTIME": {"FAAS": small()}})
