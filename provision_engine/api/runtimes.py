@@ -27,7 +27,7 @@ def create_runtime() -> Response:
     runtimes = _of_caller("Create")
     seconds = query.wait_seconds(request.args)
     key = validation.idempotency_key(request.headers.get("Idempotency-Key"))
-    specification = validation.to_create(request.get_data())
+    specification = validation.to_create(caller.body())
     if query.flag(request.args, "dry_run"):
         return jsonify(runtimes.dry_run(specification))
     with _place(seconds):
@@ -66,7 +66,7 @@ def update_runtime(runtime_id: str) -> Response:
     runtimes = _of_caller("Update", runtime_id)
     runtime = runtimes.find_runtime(_number(runtimes, runtime_id))
     seconds = query.wait_seconds(request.args)
-    wanted = validation.to_update(request.get_data())
+    wanted = validation.to_update(caller.body())
     with _place(seconds):
         with a_change():
             updated = runtimes.update_runtime(runtime, wanted, request.headers.get("If-Match", ""))
