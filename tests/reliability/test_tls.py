@@ -1,0 +1,141 @@
+"""TLS towards oned and oneflow: verified, with an authority of one's own if need be."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from rig import FAAS, RUNTIMES, authorization, body_of, configuration
+
+from provision_engine.app import create_app
+from provision_engine.sandbox import Sandbox
+
+HOST = "localhost"
+
+
+class Authority:
+    """A certificate authority in a directory, made by openssl."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.certificate = directory / "ca.pem"
+        directory.mkdir()
+        self._openssl(
+            *("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=ours"),
+            *("-keyout", "ca.key", "-out", "ca.pem"),
+        )
+
+    def certify(self, host: str) -> Path:
+        """A file with a certificate for a host, and its key."""
+        name = f"{host}.pem"
+        self._openssl(
+            *("req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={host}"),
+            *("-keyout", f"{host}.key", "-out", f"{host}.csr"),
+        )
+        (self.directory / "names").write_text(f"subjectAltName=DNS:{host}")
+        self._openssl(
+            *("x509", "-req", "-in", f"{host}.csr", "-CA", "ca.pem", "-CAkey", "ca.key"),
+            *("-CAcreateserial", "-days", "2", "-extfile", "names", "-out", f"{host}.crt"),
+        )
+        parts = [self.directory / f"{host}.crt", self.directory / f"{host}.key"]
+        (self.directory / name).write_text("".join(part.read_text() for part in parts))
+        return self.directory / name
+
+    def _openssl(self, *arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=self.directory, check=True, capture_output=True)
+
+
+class TlsFront:
+    """TLS in front of a service that speaks none."""
+
+    def __init__(self, url: str, pem: Path) -> None:
+        target = urlsplit(url)
+        self._target = ("127.0.0.1", target.port or 0)
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(pem)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"https://{HOST}:{self._listener.getsockname()[1]}{target.path}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            outside = self._context.wrap_socket(connection, server_side=True)
+            inside = socket.create_connection(self._target)
+            threading.Thread(target=_copy, args=(inside, outside), daemon=True).start()
+            _copy(outside, inside)
+
+
+def _copy(source: socket.socket, to: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65_536):
+            to.sendall(data)
+    for end in (source, to):
+        with contextlib.suppress(OSError):
+            end.close()
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("tls") / "ours")
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox() as sandbox:
+        yield sandbox
+
+
+def created(sandbox: Sandbox, pem: Path, **tls: Any) -> tuple[int, str]:
+    """Status and text of a create on an OpenNebula behind TLS."""
+    fronts = [TlsFront(url, pem) for url in (sandbox.oned_url, sandbox.oneflow_url)]
+    try:
+        urls = {"one_xmlrpc": fronts[0].url, "oneflow_server": fronts[1].url}
+        client = create_app(configuration(sandbox, **urls, tls=tls)).test_client()
+        answer = client.post(RUNTIMES, data=body_of({"FAAS": FAAS}), headers=authorization())
+        return answer.status_code, answer.get_data(as_text=True)
+    finally:
+        for front in fronts:
+            front.close()
+
+
+def test_an_authority_of_ones_own_is_trusted(sandbox: Sandbox, authority: Authority) -> None:
+    pem = authority.certify(HOST)
+    assert created(sandbox, pem, ca_file=str(authority.certificate))[0] == 201
+    assert sandbox.store.count()["vms"] == 1
+
+
+def test_a_stranger_is_told_nothing(sandbox: Sandbox, authority: Authority) -> None:
+    """Above all not the password, which is part of every call."""
+    status, text = created(sandbox, authority.certify(HOST))
+    assert status == 503
+    assert "certificate verify failed" in text
+    assert sandbox.calls == []
+
+
+def test_a_certificate_of_another_host_is_refused(sandbox: Sandbox, authority: Authority) -> None:
+    pem = authority.certify("elsewhere.example")
+    status, text = created(sandbox, pem, ca_file=str(authority.certificate))
+    assert status == 503
+    assert "certificate" in text
+    assert sandbox.calls == []
+
+
+def test_verification_can_be_turned_off(sandbox: Sandbox, authority: Authority) -> None:
+    assert created(sandbox, authority.certify("elsewhere.example"), verify=False)[0] == 201
