@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import unicodedata
 
 from provision_engine.cloud.client import Credentials
 from provision_engine.errors import Unauthorized
@@ -37,4 +38,5 @@ def _decoded(token: str) -> str:
 
 def _travels(character: str) -> bool:
     """Whether XML-RPC can carry it to oned."""
-    return character.isprintable() and ord(character) <= 0xFFFF
+    is_surrogate = 0xD800 <= ord(character) <= 0xDFFF
+    return unicodedata.category(character) != "Cc" and ord(character) < 0xFFFE and not is_surrogate

@@ -13,6 +13,8 @@ from provision_engine.cloud.http import HttpBackend
 from provision_engine.deadline import Deadline
 from provision_engine.errors import BadGateway
 
+CREATED, NO_CONTENT = 201, 204
+
 
 class Oneflow:
     """oneflow for one caller and one request."""
@@ -24,9 +26,8 @@ class Oneflow:
 
     def instantiate_service(self, template_id: int, merge_template: dict[str, Any]) -> int:
         """Start a service; its id. It may still fail to deploy after this."""
-        answer = self._act(
-            f"/service_template/{template_id}", "instantiate", {"merge_template": merge_template}
-        )
+        path, params = f"/service_template/{template_id}", {"merge_template": merge_template}
+        answer = self._act(path, "instantiate", params, CREATED)
         try:
             return int(answer.json()["DOCUMENT"]["ID"])
         except (ValueError, KeyError, TypeError) as error:
@@ -44,15 +45,22 @@ class Oneflow:
         """Recover with delete: removes a service in any state, with its VMs. Raises NotFound."""
         self._act(f"/service/{service_id}", "recover", {"delete": True})
 
-    def _act(self, path: str, action: str, params: dict[str, Any]) -> requests.Response:
+    def _act(
+        self, path: str, action: str, params: dict[str, Any], done: int = NO_CONTENT
+    ) -> requests.Response:
         body = json.dumps({"action": {"perform": action, "params": params}}).encode()
-        return self._send("POST", f"{path}/action", body)
+        return self._send("POST", f"{path}/action", body, done)
 
-    def _send(self, method: str, path: str, body: bytes | None = None) -> requests.Response:
+    def _send(
+        self, method: str, path: str, body: bytes | None = None, done: int = NO_CONTENT
+    ) -> requests.Response:
+        """One exchange that is ``done`` with this status. A 200 is none: so it answers to an
+        action that it does not know (scenario instantiate-errors).
+        """
         answer = self._backend.send(
             method, path, deadline=self._deadline, body=body, headers=self._headers
         )
-        if answer.status_code not in (200, 201, 204):
+        if answer.status_code != done:
             raise from_oneflow(answer.status_code, explanation(answer))
         return answer
 

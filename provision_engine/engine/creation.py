@@ -47,6 +47,8 @@ class Plan:
     """FAAS and DAAS → the flow template's name of that role."""
     attributes: Mapping[str, Attributes]
     """By the flow template's role name."""
+    sent: Mapping[str, Any]
+    """The functions as they were sent, for error messages."""
     version: Future[str]
     """Of OpenNebula. Asked for anew each time: it may have been upgraded under the engine."""
 
@@ -75,7 +77,7 @@ class Creation:
                 functions[role], vm_template, specification, flow.id, capacity, sr_auth
             )
         names = {role: flow_role.name for role, flow_role in assigned.items()}
-        return Plan(flow, functions, names, attributes, version)
+        return Plan(flow, functions, names, attributes, dict(specification.sent), version)
 
     def rehearse(self, specification: Specification) -> dict[str, Any]:
         """What would be made; raises what making it would. Secrets are left out."""
@@ -142,7 +144,7 @@ class Creation:
             dialect,
             is_leased=runtime.lease_seconds is not None,
         )
-        service_id = self._instantiate(plan.flow.id, merge)
+        service_id = self._instantiate(plan, merge)
         vm_ids = services.wait_for_vms(self._cloud, service_id, plan.role_names.values())
         by_role = {role: vm_ids[name] for role, name in plan.role_names.items()}
         return kept.complete(self._cloud, runtime, service_id, by_role)
@@ -165,17 +167,17 @@ class Creation:
     def _tidying(self) -> CloudClient:
         return self._cloud.until(self._cloud.deadline.at_least(TIDY_SECONDS))
 
-    def _instantiate(self, flow_template_id: int, merge: dict[str, Any]) -> int:
+    def _instantiate(self, plan: Plan, merge: dict[str, Any]) -> int:
         log.engine.debug(
             "Instantiating service_template %s with options %s",
-            flow_template_id,
+            plan.flow.id,
             json.dumps({"name": merge["name"]}),
         )
         self._may_have_started = True
         try:
-            return self._cloud.oneflow.instantiate_service(flow_template_id, merge)
-        except NotFound as error:
-            raise NoFlowTemplate(error.message) from error
+            return self._cloud.oneflow.instantiate_service(plan.flow.id, merge)
+        except NotFound as error:  # it was removed while it was remembered here
+            raise NoFlowTemplate(plan.sent) from error
 
 
 def _is_unsure(error: BaseException) -> bool:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from provision_engine.cloud.client import CloudClient, Credentials
 from provision_engine.cloud.objects import Document
 from provision_engine.engine.document import FLOW_TEMPLATE_TYPE
-from provision_engine.engine.roles import FlowRole
+from provision_engine.engine.roles import FlowRole, assign_roles
 from provision_engine.engine.specification import Specification
 from provision_engine.errors import BadGateway, Forbidden, NoFlowTemplate, NotFound
 
@@ -36,20 +36,16 @@ class FlowTemplate:
         return cls(document.id, tuple(map(_role, document.body.get("roles", []))))
 
     def assign(self, specification: Specification) -> dict[str, FlowRole]:
-        """Which role plays FAAS, and which DAAS: by name, else by flavour, else by position."""
-        assigned: dict[str, FlowRole] = {}
-        for position, (role, function) in enumerate(specification.functions.items()):
-            names = [r.name for r in self.roles]
-            found = self._named(role) or self._named(function.flavour) or self.roles[position:][:1]
-            if not found or found[0] in assigned.values():
+        """Which role plays FAAS, and which DAAS. Raises NoFlowTemplate where one is missing."""
+        flavours = {role: function.flavour for role, function in specification.functions.items()}
+        names = [role.name for role in self.roles]
+        places = assign_roles(flavours, names)
+        for role in flavours:
+            if role not in places:
                 raise NoFlowTemplate(
                     f"Flow template {self.id} has no role for {role}; its roles are {names}"
                 )
-            assigned[role] = found[0]
-        return assigned
-
-    def _named(self, name: str) -> tuple[FlowRole, ...]:
-        return tuple(role for role in self.roles if role.name.upper() == name.upper())[:1]
+        return {role: self.roles[places[role]] for role in flavours}
 
 
 def _role(body: Mapping[str, Any]) -> FlowRole:

@@ -12,7 +12,7 @@ from typing import Any
 from provision_engine import log
 from provision_engine.cloud.client import CloudClient
 from provision_engine.cloud.objects import Document
-from provision_engine.engine import kept, services, states
+from provision_engine.engine import kept, roles, services, states
 from provision_engine.engine.document import Phase, Runtime
 from provision_engine.engine.locks import locked
 from provision_engine.engine.states import State
@@ -112,16 +112,11 @@ def _finish(cloud: CloudClient, runtime: Runtime) -> Runtime | None:
 
 
 def assigned(runtime: Runtime, vm_ids: Mapping[str, int | None]) -> dict[str, int | None]:
-    """The VMs of a service by FAAS and DAAS: by role name, else flavour, else position."""
-    upper = {name.upper(): vm_id for name, vm_id in vm_ids.items()}
+    """The VMs of a service by FAAS and DAAS; given by the names of its roles, in their order."""
+    flavours = {role: function.flavour for role, function in runtime.functions.items()}
+    places = roles.assign_roles(flavours, list(vm_ids))
     in_order = list(vm_ids.values())
-    return {
-        role: upper.get(
-            role,
-            upper.get(function.flavour.upper(), in_order[place] if place < len(in_order) else None),
-        )
-        for place, (role, function) in enumerate(runtime.functions.items())
-    }
+    return {role: in_order[places[role]] if role in places else None for role in flavours}
 
 
 def bury(cloud: CloudClient, runtime: Runtime, stale_seconds: float) -> None:

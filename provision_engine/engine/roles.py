@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -45,6 +45,31 @@ class FlowRole:
 
     name: str
     vm_template_id: int
+
+
+def assign_roles(flavours: Mapping[str, str], names: Sequence[str]) -> dict[str, int]:
+    """The places, in ``names``, of the roles that play FAAS and DAAS; ``flavours`` by these.
+
+    By name, else named as the flavour, else by position; no role plays both.
+    """
+    upper = [name.upper() for name in names]
+    places: dict[str, int] = {}
+
+    def claim(role: str, wanted: Iterable[int]) -> None:
+        free = (place for place in wanted if place not in places.values())
+        if role not in places and (found := next(free, None)) is not None:
+            places[role] = found
+
+    def named(name: str) -> list[int]:
+        return [place for place, known in enumerate(upper) if known == name.upper()]
+
+    for role in flavours:
+        claim(role, named(role))
+    for role, flavour in flavours.items():
+        claim(role, named(flavour))
+    for position, role in enumerate(flavours):
+        claim(role, [*range(len(names))[position : position + 1], *range(len(names))])
+    return places
 
 
 def merge_template(

@@ -190,6 +190,12 @@ class Update:
                     f"{resize.role}.DISK_SIZE cannot shrink from {now} to {new} MB"
                 )
 
+        for role, wanted in self._wanted.functions.items():
+            known, vm = self._runtime.functions.get(role), self._vms.get(role)
+            asked = wanted.disk_size_mb
+            if vm and known and vm.disk_id is None and asked not in (None, known.disk_size_mb):
+                raise CapacityRefused(f"{role}.DISK_SIZE: its VM has no disk")
+
     def _check_quota(self) -> None:
         more = {
             "CPU": sum(_more(r.cpu, view.cores(r.vm)) for r in self._resizes),

@@ -221,7 +221,6 @@ def test_a_service_whose_vms_do_not_appear_in_time_is_a_504_and_leaves_nothing(
     assert opennebula.holdings() == before
 
 
-@pytest.mark.xfail(strict=True, reason="the first 422 holds what OpenNebula says instead")
 def test_a_flow_template_that_was_removed_meanwhile_is_told_with_faas_and_daas_as_sent(
     device: Device, stage: Stage, sandbox: Sandbox, opennebula: OpenNebula
 ) -> None:

@@ -229,3 +229,22 @@ def test_capacity_is_as_asked_else_of_the_vm_template_else_of_the_configuration(
 
 def test_the_text_of_a_vector_is_one_the_recordings_show() -> None:
     assert render({"DEVICE_INFO": {"A": "1", "B": 'x"y'}}) == 'DEVICE_INFO=[A="1",B="x\\"y"]'
+
+
+@pytest.mark.parametrize(
+    ("flavours", "names", "places"),
+    [
+        ({"FAAS": "nature"}, ["FAAS"], {"FAAS": 0}),
+        ({"FAAS": "nature", "DAAS": "s3"}, ["daas", "faas"], {"FAAS": 1, "DAAS": 0}),
+        ({"FAAS": "nature", "DAAS": "s3"}, ["S3", "Nature"], {"FAAS": 1, "DAAS": 0}),
+        ({"FAAS": "a", "DAAS": "b"}, ["first", "second"], {"FAAS": 0, "DAAS": 1}),
+        ({"FAAS": "nature", "DAAS": "nature"}, ["nature", "other"], {"FAAS": 0, "DAAS": 1}),
+        ({"FAAS": "a", "DAAS": "b"}, ["DAAS", "worker"], {"FAAS": 1, "DAAS": 0}),
+        ({"FAAS": "a", "DAAS": "b"}, ["only"], {"FAAS": 0}),
+        ({"FAAS": "a"}, [], {}),
+    ],
+)
+def test_roles_are_found_by_name_else_flavour_else_position_and_play_one_part(
+    flavours: dict[str, str], names: list[str], places: dict[str, int]
+) -> None:
+    assert roles.assign_roles(flavours, names) == places
