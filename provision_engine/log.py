@@ -117,11 +117,11 @@ def answered(
 ) -> None:
     """Write one line of the access log; `call` is method, path and protocol.
 
-    The request's id comes last, behind what tools for the common form read.
+    The request's id stands in the forms that have a place for it: extended and json.
     """
     quoted = call.replace('"', "%22")
-    fields = (address, quoted, status, answer_bytes, seconds, *filter(None, [identifier]))
-    access.info('%s "%s" %s %s %.4f' + " %s" * (len(fields) - 5), *fields)
+    fields = (address, quoted, status, answer_bytes, seconds)
+    access.info('%s "%s" %s %s %.4f', *fields, extra={"identifier": identifier})
 
 
 # ---- what a line may hold --------------------------------------------------------------
@@ -212,12 +212,24 @@ class RubyFormatter(logging.Formatter):
 
 
 class AccessFormatter(logging.Formatter):
-    """`127.0.0.1 - - [28/Aug/2023:18:12:12 -0600] "POST /x HTTP/1.1" 201 821 2.3746`"""
+    """`127.0.0.1 - - [28/Aug/2023:18:12:12 -0600] "POST /x HTTP/1.1" 201 821 2.3746`
+
+    In the extended form the request's id follows, behind what tools for the common form read.
+    """
+
+    def __init__(self, is_extended: bool = False) -> None:
+        super().__init__()
+        self._is_extended = is_extended
 
     def format(self, record: logging.LogRecord) -> str:
         when = time.strftime("%d/%b/%Y:%H:%M:%S %z", time.localtime(record.created))
         address, _, rest = _message(record).partition(" ")
-        return f"{address} - - [{when}] {rest}"
+        identifier = _identifier(record) if self._is_extended else ""
+        return f"{address} - - [{when}] {rest}" + (f" {identifier}" if identifier else "")
+
+
+def _identifier(record: logging.LogRecord) -> str:
+    return one_line(str(getattr(record, "identifier", "")))
 
 
 class JsonFormatter(logging.Formatter):
@@ -241,10 +253,11 @@ class JsonFormatter(logging.Formatter):
     def _told(self, record: logging.LogRecord) -> dict[str, object]:
         if self._component != "api" or not isinstance(record.args, tuple):
             return {"request": one_line(request_id.get()), "message": _message(record)}
-        names = ("client", "call", "status", "bytes", "seconds", "request")
+        names = ("client", "call", "status", "bytes", "seconds")
         fields = dict(zip(names, record.args, strict=False))
         texts = {n: one_line(redact(v)) for n, v in fields.items() if isinstance(v, str)}
-        return fields | texts | {"status": int(str(fields["status"]))}
+        told = {"status": int(str(fields["status"])), "request": _identifier(record)}
+        return fields | texts | told
 
 
 class SyslogFormatter(logging.Formatter):
@@ -268,7 +281,7 @@ class SyslogFormatter(logging.Formatter):
 def _handler(component: str, configuration: Log) -> logging.Handler:
     if configuration.system == "syslog":
         return _syslog_handler(component, configuration)
-    is_text = configuration.format == "text"
+    is_text = configuration.format != "json"
     handler = AppendingHandler(configuration.directory / f"{component}.log", is_text)
     handler.setFormatter(_formatter(component, configuration))
     return handler
@@ -277,7 +290,9 @@ def _handler(component: str, configuration: Log) -> logging.Handler:
 def _formatter(component: str, configuration: Log) -> logging.Formatter:
     if configuration.format == "json":
         return JsonFormatter(component)
-    return AccessFormatter() if component == "api" else RubyFormatter()
+    if component == "api":
+        return AccessFormatter(is_extended=configuration.format == "extended")
+    return RubyFormatter()
 
 
 def _syslog_handler(component: str, configuration: Log) -> logging.Handler:

@@ -79,7 +79,9 @@ def delete_runtime(runtime_id: str) -> Response:
     runtime = runtimes.find_runtime(_number(runtimes, runtime_id))
     with a_change():
         runtimes.delete_runtime(runtime, request.headers.get("If-Match", ""))
-    return Response(status=204)
+    response = Response(status=204)
+    del response.headers["Content-Type"]  # of nothing
+    return response
 
 
 @routes.post("/<runtime_id>/recover")

@@ -1,7 +1,8 @@
 """``provision-engine logs``: what the three log files hold, put together in time order.
 
 Text logs know the time to the second: within one, the lines of engine.log come first, then those
-of CloudClient.log and api.log. With log.format: json the order is exact.
+of CloudClient.log and api.log. With log.format: json the order is exact. Lines of api.log name
+their request with log.format: extended or json.
 """
 
 from __future__ import annotations

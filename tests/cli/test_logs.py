@@ -29,7 +29,7 @@ def configuration(tmp_path: Path) -> Path:
     return file
 
 
-@pytest.fixture(params=["text", "json"])
+@pytest.fixture(params=["extended", "json"])
 def written(request: pytest.FixtureRequest, configuration: Path) -> Iterator[Path]:
     """Two requests in all three files."""
     directory = configuration.parent / "logs"

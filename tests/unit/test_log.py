@@ -88,6 +88,17 @@ def test_the_access_log_has_the_common_form(directory: Path) -> None:
     )
 
 
+def test_the_request_stands_in_the_access_log_only_where_it_is_wanted(tmp_path: Path) -> None:
+    """Readers of the contract's form find nothing new in it."""
+    for form, end in (("text", "0.5000"), ("extended", "0.5000 5c2e4955")):
+        (tmp_path / form).mkdir()
+        log.start(Log(1, "file", tmp_path / form, form))
+        log.answered("127.0.0.1", "GET / HTTP/1.1", 200, 2, 0.5, "5c2e4955")
+        log.stop()
+        last = (tmp_path / form / "api.log").read_text().splitlines()[-1]
+        assert last.endswith(f'"GET / HTTP/1.1" 200 2 {end}')
+
+
 def test_less_severe_events_are_left_out_but_no_access(tmp_path: Path) -> None:
     log.start(Log(3, "file", tmp_path))
     try:
