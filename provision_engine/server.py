@@ -413,6 +413,8 @@ def error_answer(status: HTTPStatus, explanation: str, request_id: str) -> bytes
 
 # A request of at most this many bytes waits in the kernel until all of it has arrived.
 _WHOLE_BYTES = 65_536
+_CHUNKED = re.compile(rb"\r\ntransfer-encoding:[^\r\n]*chunked", re.IGNORECASE)
+_CHUNK_SIZE = re.compile(rb"\s*([0-9A-Fa-f]{1,8})\s*(?:;.*)?")
 _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,5})[ \t]*(?:\r\n|$)", re.IGNORECASE)
 _EXPECT = re.compile(rb"\r\nexpect:", re.IGNORECASE)
 
@@ -420,16 +422,33 @@ _EXPECT = re.compile(rb"\r\nexpect:", re.IGNORECASE)
 def missing_bytes(data: bytes) -> int:
     """Return how much is missing for sure of the request that begins like this.
 
-    0 when it is whole, or when nobody can tell without reading on: a long body, one in chunks,
-    or one that the client sends only when it is asked to.
+    0 when it is whole, or when nobody can tell without reading on: a long body, or one that the
+    client sends only when it is asked to.
     """
     head, end, body = data.partition(b"\r\n\r\n")
     if not end:
         return 1 if len(data) < _WHOLE_BYTES else 0
+    if _CHUNKED.search(head) and not _EXPECT.search(head):
+        return _missing_of_chunks(body) if len(data) < _WHOLE_BYTES else 0
     length = _CONTENT_LENGTH.search(head)
     if length is None or _EXPECT.search(head) or len(head) + int(length[1]) > _WHOLE_BYTES - 4:
         return 0
     return max(0, int(length[1]) - len(body))
+
+
+def _missing_of_chunks(body: bytes) -> int:
+    """As above, of a body in chunks; 0 too where it is malformed, which is for others to say."""
+    place = 0
+    while (line_end := body.find(b"\r\n", place)) >= 0:
+        size = _CHUNK_SIZE.fullmatch(body[place:line_end])
+        if size is None:
+            return 0
+        if int(size[1], 16) == 0:
+            return 0 if b"\r\n\r\n" in body[line_end:] else 1
+        place = line_end + 2 + int(size[1], 16) + 2
+        if place > len(body):
+            return place - len(body) if place < _WHOLE_BYTES else 0
+    return 1
 
 
 class _Connection(TConn):  # type: ignore[misc]

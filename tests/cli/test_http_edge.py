@@ -174,6 +174,9 @@ def test_a_client_that_waits_to_be_asked_for_the_body_is_asked(engine: Engine) -
         assert connection.recv(9).startswith(b"HTTP/1.1 ")
 
 
+CHUNKED = b"P / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
 @pytest.mark.parametrize(
     ("data", "missing"),
     [
@@ -186,7 +189,15 @@ def test_a_client_that_waits_to_be_asked_for_the_body_is_asked(engine: Engine) -
         (b"P / HTTP/1.1\r\nContent-Length: 9999999999\r\n\r\n", 0),
         (b"P / HTTP/1.1\r\nContent-Length: x\r\n\r\n", 0),
         (b"P / HTTP/1.1\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n", 0),
-        (b"P / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", 0),
+        (b"P / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", 1),
+        (CHUNKED + b"3\r\nab", 3),
+        (CHUNKED + b"3\r\nabc\r\n", 1),
+        (CHUNKED + b"3;x=y\r\nabc\r\n0\r\n", 1),
+        (CHUNKED + b"3\r\nabc\r\n0\r\n\r\n", 0),
+        (CHUNKED + b"3\r\nabc\r\n0\r\nTrailer: 1\r\n", 1),
+        (CHUNKED + b"3\r\nabc\r\n0\r\nTrailer: 1\r\n\r\n", 0),
+        (CHUNKED + b"-3\r\nabc", 0),
+        (CHUNKED + b"fffff\r\nabc", 0),
         (b"x" * 65_536, 0),
     ],
 )

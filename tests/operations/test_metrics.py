@@ -40,7 +40,7 @@ def made(engine: Engine) -> int:
 
 
 def test_all_processes_are_counted_together(engine: Engine) -> None:
-    assert len(engine.workers()) == 2
+    wait_until(lambda: len(engine.workers()) == 2)
     for _ in range(40):
         assert engine.call("GET", "/server/version")[0] == 200
     seen = {"method": "GET", "route": "/server/version"}
