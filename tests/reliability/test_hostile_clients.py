@@ -217,8 +217,9 @@ def test_the_proxys_own_errors_have_our_form(
 ) -> None:
     (engine,) = engines(1)
     with proxy(tmp_path, [engine]) as port:
-        # It answers before the body is there, so none is sent: that would race with the answer.
-        large = ask(port, "POST", RUNTIMES, headers={"Content-Length": "1100000"}, body=b"")
+        # It answers when its buffer is full; to go on sending would race with the answer.
+        begun = {"headers": {"Content-Length": "1100000"}, "body": b" " * 20_000}
+        large = ask(port, "POST", RUNTIMES, **begun)
         engine.kill()
         gone = wait_until(lambda: (a := ask(port, "GET", RUNTIMES)).status == 503 and a)
     for answer, status in ((large, 413), (gone, 503)):
