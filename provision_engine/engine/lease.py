@@ -21,6 +21,8 @@ from provision_engine.errors import CapacityRefused
 ENDING = "terminate-hard"
 CLOCKS_DIFFER_SECONDS = 5
 """How far the clocks of OpenNebula and of an engine may be apart."""
+OVERDUE_SECONDS = 120
+"""How late OpenNebula may be with the end of a lease; recorded were 4 s at most."""
 
 
 def action(at: str) -> Attributes:
@@ -66,15 +68,22 @@ def granted(wanted_seconds: int | None, policy: Lease) -> int | None:
 
 
 def is_over(runtime: Runtime, vms: Mapping[int, Vm]) -> bool:
-    """Whether OpenNebula has ended the runtime because its lease was over.
+    """Whether OpenNebula has ended the runtime because its lease was over, or failed to.
 
-    ``vms`` are those of the runtime that OpenNebula still knows.
+    ``vms`` are those of the runtime that OpenNebula still knows. It cannot end a VM in the
+    middle of a change, and no recording shows whether it tries again: long after the end of
+    the lease, with no action to come, it is for whoever looks to end what is left.
     """
     ends_at = runtime.lease_ends_at
     if ends_at is None or runtime.phase is not Phase.READY or not runtime.vm_ids:
         return False
-    is_due = time.time() >= ends_at - CLOCKS_DIFFER_SECONDS
-    return is_due and all(vm.state == DONE for vm in vms.values())
+    now = time.time()
+    if now < ends_at - CLOCKS_DIFFER_SECONDS:
+        return False
+    if all(vm.state == DONE for vm in vms.values()):
+        return True
+    planned = [found.at for vm in vms.values() if (found := of(vm))]
+    return now > max([ends_at, *planned]) + OVERDUE_SECONDS
 
 
 def rfc3339(at: int) -> str:

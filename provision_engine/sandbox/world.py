@@ -16,6 +16,9 @@ from provision_engine.sandbox.services import Services
 from provision_engine.sandbox.store import Store, Vm
 from provision_engine.sandbox.timings import Timings
 
+RETRY_SECONDS = 0.5
+"""Until a scheduled action that is not possible where the VM is gets another chance."""
+
 
 class World:
     """Pools and machinery of one OpenNebula."""
@@ -72,11 +75,14 @@ class World:
         action = vm.scheduled.get(action_id) if vm else None
         if vm is None or action is None or action.time > self.store.agenda.now():
             return  # taken back or put off
-        del vm.scheduled[action_id]
-        vm.changed()
         owner = self.store.users[vm.uid]
         request = self.store.begin_request() if self.store.release.scheduled_has_request_id else -1
         try:
             self.vms.act(vm, action.action, owner, request)
         except OneError as error:
+            # Not recorded: that the next look of the scheduler tries again is our reading.
             vm.user_template.set("SCHED_MESSAGE", error.message)
+            self.store.agenda.put(RETRY_SECONDS, "action", vm_id, action_id)
+        else:
+            vm.scheduled.pop(action_id, None)
+        vm.changed()

@@ -323,6 +323,16 @@ def test_a_scheduled_action_ends_a_vm(sandbox: Sandbox) -> None:
     assert sandbox.store.vm(vm).history[-1].action == 28
 
 
+def test_a_scheduled_action_that_is_not_possible_yet_is_tried_again(sandbox: Sandbox) -> None:
+    sandbox.faults.drivers.set("boot", slow_seconds=20)
+    vm = _vm(sandbox, 'SCHED_ACTION=[ACTION="terminate-hard",TIME="+10"]')
+    pass_time(sandbox, 15)
+    assert sandbox.store.vm_state(vm) == "BOOT"
+    assert "wrong state BOOT" in Caller(sandbox).good("vm.info", vm, False)
+    pass_time(sandbox, 15)
+    assert sandbox.store.vm_state(vm) == "DONE"
+
+
 def test_a_lease_is_renewed_and_given_up(sandbox: Sandbox) -> None:
     vm, caller = _running(sandbox), Caller(sandbox)
     number = caller.good("vm.schedadd", vm, 'SCHED_ACTION=[ACTION="terminate-hard",TIME="+10"]')
