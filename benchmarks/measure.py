@@ -177,18 +177,17 @@ def create_among(release: str, profile: str, directory: Path, count: int) -> Fig
     )
 
 
-def listing(cloud: Cloud, served: Engine, runtimes: int) -> Figure:
-    """A list of many runtimes with fresh states."""
-    ids: list[int] = []
-    _at_once(8, runtimes, lambda: Device(cloud, served.port), cloud.flavour, ids)
-    device = Device(cloud, served.port)
-    device.ask("GET", "")
-    cloud.ask("clear")
-    times_ms = _times_ms(lambda: device.ask("GET", ""), 5)
-    calls = len(cloud.ask("calls")) // 5
-    seen = len(device.ask("GET", ""))
-    for runtime_id in ids:
-        device.delete(runtime_id)
+def listing(release: str, profile: str, directory: Path, runtimes: int) -> Figure:
+    """A list of many runtimes with fresh states, which go with their sandbox."""
+    with sandbox(release, profile) as cloud, engine(cloud, directory) as served:
+        _at_once(16, runtimes, lambda: Device(cloud, served.port), cloud.flavour)
+        device = Device(cloud, served.port)
+        device.ask("GET", "")
+        cloud.ask("clear")
+        times_ms = _times_ms(lambda: device.ask("GET", ""), 9)
+        calls = len(cloud.ask("calls")) // 10
+        seen = len(device.ask("GET", ""))
+        device.close()
     median_ms = statistics.median(times_ms)
     return Figure(
         f"list of {seen} runtimes",
@@ -356,12 +355,11 @@ def _rate_counted(
     _run(work, clients)
 
 
-def _at_once(
-    clients: int, count: int, connect: Callable[[], Device], flavour: str, ids: list[int]
-) -> None:
-    def work(_: int) -> None:
+def _at_once(clients: int, count: int, connect: Callable[[], Device], flavour: str) -> None:
+    def work(number: int) -> None:
         client = connect()
-        ids.extend(client.create(flavour)["ID"] for _ in range(count // clients))
+        for _ in range(number, count, clients):
+            client.create(flavour)
         client.close()
 
     _run(work, clients)
