@@ -54,6 +54,9 @@ _SHOWN_CHARACTERS = 80
 _SYMBOL = re.compile(r":[A-Za-z_][A-Za-z0-9_]*\Z")
 _CREDENTIALS = re.compile(r"//.*@")
 _WORKERS_MIN, _WORKERS_MAX = 2, 8
+# oned itself keeps no more than 15 connections (MAX_CONN in oned.conf), for all its clients:
+# oneflow needs some of them to do what the engine asks of it.
+_ONED_CONNECTIONS, _ONED_LEAST = 10, 2
 
 Document = dict[str, Any]
 
@@ -483,9 +486,11 @@ def _lookup(document: Document, name: str) -> tuple[bool, Any]:
 def _derived(values: Document) -> Document:
     """Return the defaults that follow from other values or from the machine."""
     threads = values["server.threads"]
+    chosen_workers = min(max(_cores(), _WORKERS_MIN), _WORKERS_MAX)
+    workers = values["server.workers"] or chosen_workers
     defaults = {
-        "server.workers": min(max(_cores(), _WORKERS_MIN), _WORKERS_MAX),
-        "limits.oned_requests": max(1, threads // 2),
+        "server.workers": chosen_workers,
+        "limits.oned_requests": min(threads, max(_ONED_LEAST, _ONED_CONNECTIONS // workers)),
         "limits.oneflow_requests": max(1, threads * 3 // 4),
         "wait.max_requests": max(1, threads // 4),
         "lock.stale_seconds": 2 * values["timeout"] + 60,

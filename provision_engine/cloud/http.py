@@ -17,7 +17,8 @@ from provision_engine.deadline import Deadline
 from provision_engine.errors import BackendTimeout, BackendUnreachable, TooManyRequests
 
 CONNECT_TIMEOUT_SECONDS = 5.0
-ADMISSION_WAIT_SECONDS = 0.2
+ADMISSION_WAIT_SECONDS = 1.0
+"""A call waits so long for one of the connections, which is many calls' time."""
 TRUSTED_IDLE_SECONDS = 2.0
 READ_BYTES = 1 << 16
 

@@ -12,7 +12,7 @@ from provision_engine.cloud import template
 from provision_engine.cloud.client import CloudClient
 from provision_engine.cloud.objects import Vm
 from provision_engine.config import Lease
-from provision_engine.engine import lease, quota, roles, states, view
+from provision_engine.engine import kept, lease, quota, roles, states, view
 from provision_engine.engine.document import Runtime, StoredFunction
 from provision_engine.engine.specification import Function, Specification, check_length
 from provision_engine.engine.states import Condition, State
@@ -298,7 +298,7 @@ class Update:
 
     def _keep(self, runtime: Runtime) -> None:
         if runtime.body != self._runtime.body:
-            self._cloud.oned.update_document(runtime.id, template.document_body(runtime.body))
+            kept.write(self._cloud, runtime)
         if runtime.document_name != self._runtime.document_name:
             self._cloud.oned.rename_document(runtime.id, runtime.document_name)
 

@@ -92,8 +92,15 @@ def test_a_byte_order_mark_is_no_part_of_the_first_key(tmp_path: Path) -> None:
 def test_bounds_in_flight_leave_threads_to_the_others() -> None:
     found = parsed("server: {threads: 8}")
     assert found.limits.oneflow_requests == 6
-    assert found.limits.oned_requests == 4
     assert parsed("server: {threads: 1}").limits.oned_requests == 1
+
+
+def test_the_workers_leave_connections_of_oned_to_its_other_clients() -> None:
+    """It keeps 15 for all of them, and oneflow needs some to do what the engine asks of it."""
+    for workers in (1, 2, 5):
+        found = parsed(f"server: {{workers: {workers}}}")
+        assert found.limits.oned_requests == 10 // workers
+    assert parsed("server: {workers: 8}").limits.oned_requests == 2
 
 
 def test_a_lock_is_stale_only_when_no_update_can_still_hold_it() -> None:
