@@ -14,6 +14,7 @@ from provision_engine.engine.document import Phase, Runtime, StoredFunction
 
 RUNNING, DONE = 3, 6
 LONG = lease.OVERDUE_SECONDS + 10
+HOUR = 3600
 
 
 def vm(state: int, *ends_in_seconds: int) -> Any:
@@ -39,8 +40,8 @@ def runtime(ends_in_seconds: int | None, phase: Phase = Phase.READY) -> Runtime:
         (-lease.OVERDUE_SECONDS + 10, {7: vm(RUNNING)}, False),
         (-LONG, {7: vm(RUNNING)}, True),
         (-LONG, {7: vm(RUNNING, -LONG)}, True),
-        (-LONG, {7: vm(RUNNING, 60)}, False),
-        (-LONG, {7: vm(DONE), 8: vm(RUNNING, 60)}, False),
+        (-LONG, {7: vm(RUNNING, HOUR)}, False),
+        (-LONG, {7: vm(DONE), 8: vm(RUNNING, HOUR)}, False),
     ],
 )
 def test_a_lease_is_over_when_its_vms_are_or_should_long_have_been(
