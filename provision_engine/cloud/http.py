@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import requests
 import urllib3
@@ -23,6 +24,21 @@ TRUSTED_IDLE_SECONDS = 2.0
 READ_BYTES = 1 << 16
 
 
+class _Adapter(HTTPAdapter):
+    """The adapter of requests, for one host: it need not look for its connections each time."""
+
+    _connections: Any = None
+
+    def get_connection_with_tls_context(self, *arguments: Any, **named: Any) -> Any:
+        if self._connections is None:
+            self._connections = super().get_connection_with_tls_context(*arguments, **named)
+        return self._connections
+
+    def close(self) -> None:
+        self._connections = None
+        super().close()
+
+
 class HttpBackend:
     """A backend's address and this process's connections to it. Safe for threads."""
 
@@ -34,7 +50,7 @@ class HttpBackend:
         self._used_at = 0.0
         # The adapter of requests without its session: a session looks for cookies, proxies,
         # redirects and .netrc, which cost time, and must not touch a caller's request.
-        self._adapter = HTTPAdapter(pool_connections=1, pool_maxsize=max_in_flight)
+        self._adapter = _Adapter(pool_connections=1, pool_maxsize=max_in_flight)
 
     def send(
         self,
