@@ -30,9 +30,11 @@ class _Adapter(HTTPAdapter):
     _connections: Any = None
 
     def get_connection_with_tls_context(self, *arguments: Any, **named: Any) -> Any:
-        if self._connections is None:
-            self._connections = super().get_connection_with_tls_context(*arguments, **named)
-        return self._connections
+        connections = self._connections  # another thread may close the adapter meanwhile
+        if connections is None:
+            connections = super().get_connection_with_tls_context(*arguments, **named)
+            self._connections = connections
+        return connections
 
     def close(self) -> None:
         self._connections = None

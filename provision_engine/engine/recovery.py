@@ -94,8 +94,10 @@ def settle(
             if not is_abandoned(runtime, stale_seconds):
                 return None if runtime.phase is Phase.DELETING else runtime
             log.engine.warning("Settling runtime %s, left %s", runtime.id, runtime.phase)
-            finished = is_wanted and runtime.phase is Phase.CREATING and _finish(cloud, runtime)
-            return finished or remove(cloud, runtime)
+            if is_wanted and runtime.phase is Phase.CREATING and (made := _finish(cloud, runtime)):
+                return made
+            remove(cloud, runtime)
+            return None
     except NotFound:
         return None
 
@@ -150,13 +152,12 @@ def recover(cloud: CloudClient, runtime: Runtime, seen: Mapping[str, Any]) -> No
         raise
 
 
-def remove(cloud: CloudClient, runtime: Runtime) -> Runtime | None:
-    """End what runs for a runtime, and then its document."""
+def remove(cloud: CloudClient, runtime: Runtime) -> None:
+    """End what runs for a runtime, and then its document; mark it where that takes long."""
     if remove_services(cloud, runtime):
         cloud.oned.delete_document(runtime.id)
-        return None
-    kept.mark(cloud, runtime, Phase.DELETING)
-    return None
+    else:
+        kept.mark(cloud, runtime, Phase.DELETING)
 
 
 def remove_services(cloud: CloudClient, runtime: Runtime) -> bool:

@@ -131,10 +131,7 @@ class Runtimes:
         with locked(self._cloud, runtime.id, self._stale_seconds):
             runtime = self._finished(self.find_runtime(runtime.id))
             self._check_match(runtime, if_match)
-            if recovery.remove_services(self._cloud, runtime):
-                self._cloud.oned.delete_document(runtime.id)
-            else:
-                kept.mark(self._cloud, runtime, Phase.DELETING)
+            recovery.remove(self._cloud, runtime)
 
     def recover_runtime(self, runtime: Runtime) -> Json:
         """Have oneflow try again what failed. Where nothing did, nothing is done.
