@@ -14,7 +14,8 @@ from typing import Any
 from flask import Blueprint, Response, jsonify
 
 from provision_engine import __version__, config
-from provision_engine.api.validation import RUNTIME, RUNTIME_SCHEMA, UPDATE_SCHEMA, load_schema
+from provision_engine.api.representation import RUNTIME
+from provision_engine.api.validation import RUNTIME_SCHEMA, UPDATE_SCHEMA, load_schema
 from provision_engine.engine.states import State
 
 Json = dict[str, Any]

@@ -11,16 +11,20 @@ import pyone
 from lxml import etree
 from pyone.server_xrpc import OneServerXRPC, RequestsTransport
 
-from provision_engine.cloud.errors import from_oned
+from provision_engine.cloud.errors import from_oned, locked_since
 from provision_engine.cloud.http import HttpBackend
 from provision_engine.cloud.objects import Document, Quota, Vm, VmTemplate, VmTimes, children, parse
 from provision_engine.deadline import Deadline
-from provision_engine.errors import BadGateway
+from provision_engine.errors import ActionRefused, BadGateway, Forbidden, NotFound
 
+NOT_DONE = -1
+"""State filter of VM pools: every state but DONE."""
 USABLE_BY_ME = -2
 """Pool filter: everything that the user may use, whoever owns it."""
 MINE = -3
 """Pool filter: what belongs to the user."""
+ALL = -1
+"""Neither end of a range of ids."""
 REPLACE, APPEND = 0, 1
 LOCK_LEVEL_ADMIN = 3
 """The only level at which the owner can still update the document that he has locked."""
@@ -85,7 +89,7 @@ class Oned:
 
     def quota(self) -> Quota:
         """The caller's own."""
-        return Quota.of(self._xml("user.info", -1, False))
+        return Quota.from_xml(self._xml("user.info", -1, False))
 
     def is_administrator(self) -> bool:
         """Whether the caller is in OpenNebula's group 0, and so sees and may change everything."""
@@ -94,11 +98,35 @@ class Oned:
 
     def document(self, document_id: int) -> Document:
         """Raises NotFound, Forbidden."""
-        return Document.of(self._xml("document.info", document_id, False))
+        return Document.from_xml(self._xml("document.info", document_id, False))
 
-    def documents(self, document_type: int, whose: int = USABLE_BY_ME) -> list[Document]:
-        pool = self._xml("documentpool.info", whose, -1, -1, document_type)
-        return [Document.of(element) for element in children(pool, "DOCUMENT")]
+    def documents(
+        self,
+        document_type: int,
+        whose: int = USABLE_BY_ME,
+        *,
+        first_id: int = ALL,
+        last_id: int = ALL,
+    ) -> list[Document]:
+        """The documents of a type, or those of them in a range of ids (both ends included)."""
+        # Without an end, a start is needed to be a range at all.
+        is_range = (first_id, last_id) != (ALL, ALL)
+        start = max(first_id, 0) if is_range else ALL
+        if last_id != ALL and last_id < start:
+            return []
+        return self._pool("documentpool.info", whose, start, last_id, document_type)
+
+    def newest_documents(
+        self, document_type: int, count: int, whose: int = USABLE_BY_ME
+    ) -> list[Document]:
+        """So many of the newest documents of a type, the newest first."""
+        # A page of one would be taken for "all": two is the least that a page may hold.
+        page = self._pool("documentpool.info", whose, 0, -max(count, 2), document_type)
+        return sorted(page, key=lambda document: document.id, reverse=True)[:count]
+
+    def _pool(self, method: str, *params: int) -> list[Document]:
+        pool = self._xml(method, *params)
+        return [Document.from_xml(element) for element in children(pool, "DOCUMENT")]
 
     def allocate_document(self, template: str, document_type: int) -> int:
         return self._number("document.allocate", template, document_type)
@@ -113,27 +141,55 @@ class Oned:
     def delete_document(self, document_id: int) -> None:
         self._number("document.delete", document_id)
 
-    def lock_document(self, document_id: int) -> None:
-        """Raises ActionRefused, with the time of locking, where it is locked already."""
-        self._number("document.lock", document_id, LOCK_LEVEL_ADMIN, True)
+    def lock_document(self, document_id: int) -> int | None:
+        """Lock a document; None when that is done, else since when it is locked (Unix time)."""
+        try:
+            self._number("document.lock", document_id, LOCK_LEVEL_ADMIN, True)
+        except ActionRefused as refusal:
+            return locked_since(refusal)
+        return None
 
     def unlock_document(self, document_id: int) -> None:
         self._number("document.unlock", document_id, repeatable=True)
 
     def vm_template(self, template_id: int) -> VmTemplate:
         """Raises NotFound, Forbidden."""
-        return VmTemplate.of(self._xml("template.info", template_id, False, False))
+        return VmTemplate.from_xml(self._xml("template.info", template_id, False, False))
+
+    def vm(self, vm_id: int) -> Vm:
+        """A VM with what OpenNebula is going to do to it. Raises NotFound, Forbidden."""
+        return Vm.from_xml(self._xml("vm.info", vm_id, False))
 
     def vms(self, vm_ids: Sequence[int]) -> dict[int, Vm]:
-        """Those of the VMs that exist and that the caller may see, by id, in one call."""
+        """Those of the VMs that exist and that the caller may see, by id, in one call.
+
+        A single VM comes with its scheduled actions; of several a pool does not show them.
+        """
+        if len(vm_ids) == 1:
+            try:
+                return {vm_ids[0]: self.vm(vm_ids[0])}
+            except (NotFound, Forbidden):
+                return {}
         if not vm_ids:
             return {}
         pool = self._xml("vmpool.infoset", ",".join(map(str, vm_ids)), True)
-        return {vm.id: vm for vm in map(Vm.of, children(pool, "VM"))}
+        return {vm.id: vm for vm in map(Vm.from_xml, children(pool, "VM"))}
+
+    def vms_of_user(self, whose: int) -> list[Vm]:
+        """All VMs that are not DONE."""
+        pool = self._xml("vmpool.infoextended", whose, -1, -1, NOT_DONE, "")
+        return [Vm.from_xml(element) for element in children(pool, "VM")]
 
     def vm_times(self, vm_id: int) -> VmTimes:
         """When a VM came how far, from its first history record. Raises NotFound, Forbidden."""
-        return VmTimes.of(self._xml("vm.info", vm_id, False))
+        return VmTimes.from_xml(self._xml("vm.info", vm_id, False))
+
+    def act_on_vm(self, vm_id: int, action: str) -> None:
+        """One of OpenNebula's actions, such as ``terminate-hard``, ``suspend`` or ``resume``.
+
+        Raises ActionRefused where the state of the VM does not allow it, NotFound, Forbidden.
+        """
+        self._number("vm.action", action, vm_id)
 
     def resize_vm(self, vm_id: int, template: str) -> None:
         """Raises CapacityRefused, Locked, Forbidden. Host capacity and quota are enforced."""
@@ -147,16 +203,16 @@ class Oned:
         """Appends to the user template: attributes of the same name are replaced."""
         self._number("vm.update", vm_id, template, APPEND, repeatable=True)
 
-    def reschedule_vm(self, vm_id: int) -> None:
-        """Flags the VM; only who has ADMIN rights on it may. Raises Forbidden."""
-        self._number("vm.action", "resched", vm_id)
-
     def add_scheduled_action(self, vm_id: int, template: str) -> int:
         """The id of the new action."""
         return self._number("vm.schedadd", vm_id, template)
 
     def update_scheduled_action(self, vm_id: int, action_id: int, template: str) -> None:
         self._number("vm.schedupdate", vm_id, action_id, template, repeatable=True)
+
+    def delete_scheduled_action(self, vm_id: int, action_id: int) -> None:
+        """Raises NotFound where there is no such action."""
+        self._number("vm.scheddelete", vm_id, action_id)
 
     def _xml(self, method: str, *params: Any) -> etree._Element:
         answer = self._call(method, *params, repeatable=True)

@@ -21,8 +21,8 @@ from provision_engine.cloud.probe import Probe
 from provision_engine.commands.reconcile import AUTH_FILE, AUTH_VARIABLE, read_credentials
 from provision_engine.config import Configuration, ConfigurationError
 from provision_engine.deadline import Deadline
-from provision_engine.engine import roles
-from provision_engine.engine.survey import Survey, Surveyor
+from provision_engine.engine.dialect import Dialect
+from provision_engine.engine.preflight import Inspector, Preflight
 from provision_engine.errors import EngineError, Unauthorized
 from provision_engine.failures import OperatorError
 
@@ -69,7 +69,7 @@ def check(path: Path | None, user: str | None, flavours: Sequence[str]) -> Itera
     except (EngineError, OperatorError) as error:
         yield Line(Mark.FAILED, f"log in: {log.one_line(str(error))}", _hint_of_login(error))
         return
-    spoken = "6.x" if surveyor.dialect is roles.Dialect.SIX else "7.x"
+    spoken = "6.x" if surveyor.dialect is Dialect.SIX else "7.x"
     yield Line(
         Mark.OK, f"log in: {surveyor.user}, OpenNebula {surveyor.version}, dialect of {spoken}"
     )
@@ -93,11 +93,11 @@ def _reach(configuration: Configuration, backends: Backends) -> Iterator[Line]:
             yield Line(Mark.OK, f"{name}: {url} answers")
 
 
-def _log_in(configuration: Configuration, backends: Backends, user: str | None) -> Surveyor:
+def _log_in(configuration: Configuration, backends: Backends, user: str | None) -> Inspector:
     credentials = _ask(user) if user else _stored()
-    log.secret(credentials.password, roles.sr_auth(credentials))
+    log.secret(credentials.password, credentials.token)
     deadline = Deadline(configuration.timeout_seconds)
-    return Surveyor(CloudClient(backends, credentials, deadline), configuration)
+    return Inspector(CloudClient(backends, credentials, deadline), configuration)
 
 
 def _stored() -> Credentials:
@@ -124,9 +124,9 @@ def _hint_of_login(error: Exception) -> str:
     return "look into the log of oned"
 
 
-def _flavours(surveyor: Surveyor, wanted: Sequence[str]) -> Iterator[Line]:
+def _flavours(surveyor: Inspector, wanted: Sequence[str]) -> Iterator[Line]:
     try:
-        surveys = surveyor.survey()
+        surveys = surveyor.inspect()
     except EngineError as error:
         yield Line(Mark.FAILED, f"flavours: {log.one_line(str(error))}", "look into oned's log")
         return
@@ -143,7 +143,7 @@ def _flavours(surveyor: Surveyor, wanted: Sequence[str]) -> Iterator[Line]:
             yield from _of_survey(survey)
 
 
-def _of_survey(survey: Survey) -> Iterator[Line]:
+def _of_survey(survey: Preflight) -> Iterator[Line]:
     how = "of the mapping" if survey.is_mapped else "of that name"
     place = f"flavour {survey.flavours}: flow template {survey.template_id} {how}"
     if survey.is_deployable:
@@ -154,7 +154,7 @@ def _of_survey(survey: Survey) -> Iterator[Line]:
         yield Line(mark, text, finding.hint)
 
 
-def _sizes(survey: Survey) -> str:
+def _sizes(survey: Preflight) -> str:
     return ", ".join(
         f"{role} CPU {function.cpu}, MEMORY {function.memory_mb} MB, "
         f"DISK_SIZE {function.disk_size_mb} MB"

@@ -20,7 +20,9 @@ from provision_engine import config, log
 from provision_engine.cloud.client import Backends, CloudClient, Credentials
 from provision_engine.config import Configuration
 from provision_engine.deadline import Deadline
-from provision_engine.engine import roles
+from provision_engine.engine.cache import Cache
+from provision_engine.engine.context import Context, Memory
+from provision_engine.engine.keys import KeyIndex
 from provision_engine.engine.reconcile import Finding, Outcome, Reconciler, Result
 from provision_engine.errors import EngineError
 from provision_engine.failures import OperatorError
@@ -45,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
     except EngineError as error:
         raise OperatorError(log.one_line(str(error))) from error
     outcomes = [
-        reconciler.settle(finding) if options.apply else Outcome(finding, Result.FOUND)
+        reconciler.apply(finding) if options.apply else Outcome(finding, Result.FOUND)
         for finding in findings
     ]
     print(_as_json(outcomes) if options.json else _as_table(outcomes, options.apply))
@@ -85,11 +87,11 @@ def duration_seconds(text: str) -> float:
 
 def _reconciler(configuration: Configuration, older_than_seconds: float) -> Reconciler:
     credentials = read_credentials()
-    log.secret(credentials.password, roles.sr_auth(credentials))
-    timeout_seconds = configuration.timeout_seconds
-    cloud = CloudClient(Backends(configuration), credentials, Deadline(timeout_seconds))
-    stale_seconds = configuration.lock.stale_seconds
-    return Reconciler(cloud, older_than_seconds, stale_seconds, timeout_seconds)
+    log.secret(credentials.password, credentials.token)
+    deadline = Deadline(configuration.timeout_seconds)
+    cloud = CloudClient(Backends(configuration), credentials, deadline)
+    memory = Memory(Cache(configuration.cache.seconds), KeyIndex())
+    return Reconciler(Context(cloud, configuration, memory), older_than_seconds)
 
 
 def read_credentials() -> Credentials:

@@ -1,19 +1,19 @@
-"""Which flavours one caller can deploy, and what stands in the way of the others."""
+"""Which flavours one caller can deploy, and what prevents the others."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from provision_engine.cloud.client import CloudClient
+from provision_engine.cloud.enums import DocumentType
 from provision_engine.cloud.objects import Attributes, Document, VmTemplate
 from provision_engine.config import Configuration
-from provision_engine.engine import quota, roles
-from provision_engine.engine.document import FLOW_TEMPLATE_TYPE, StoredFunction
+from provision_engine.engine import quota, sizing
+from provision_engine.engine.dialect import Dialect, FlowRole
 from provision_engine.engine.flavours import FlowTemplate
-from provision_engine.engine.roles import Dialect, FlowRole
-from provision_engine.engine.specification import ROLES, Function, Specification
+from provision_engine.engine.model import ROLES, Function
+from provision_engine.engine.specification import RequestedFunction, Specification
 from provision_engine.errors import (
     BadGateway,
     CapacityRefused,
@@ -22,8 +22,6 @@ from provision_engine.errors import (
     NoFlowTemplate,
     NotFound,
 )
-
-Json = dict[str, Any]
 
 PARTS = {
     "DISK": "DISK_SIZE has no effect: add the image of the function as a DISK",
@@ -44,14 +42,14 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Survey:
+class Preflight:
     """One flavour tuple, as one caller would get it."""
 
     flavours: str
     template_id: int
     is_mapped: bool
     """Whether engine.conf names the template; else it is found by its name."""
-    functions: Mapping[str, StoredFunction] = field(default_factory=dict)
+    functions: Mapping[str, Function] = field(default_factory=dict)
     """By role, with the sizes of a request that asks for none."""
     findings: tuple[Finding, ...] = ()
 
@@ -59,48 +57,35 @@ class Survey:
     def is_deployable(self) -> bool:
         return not any(finding.is_fatal for finding in self.findings)
 
-    def as_json(self) -> Json:
-        told = [
-            {"TEXT": finding.text, "HINT": finding.hint, "FATAL": finding.is_fatal}
-            for finding in self.findings
-        ]
-        return {
-            "FLAVOURS": self.flavours,
-            "FLOW_TEMPLATE": self.template_id,
-            "DEPLOYABLE": self.is_deployable,
-            **{role: function.as_json() for role, function in self.functions.items()},
-            "FINDINGS": told,
-        }
 
-
-class Surveyor:
+class Inspector:
     """Looks at flavours on behalf of one caller. Changes nothing, and keeps what it has seen."""
 
     def __init__(self, cloud: CloudClient, configuration: Configuration) -> None:
         self._cloud, self._configuration = cloud, configuration
         self.user = cloud.credentials.user
         self.version = cloud.oned.version()
-        self.dialect = Dialect.of(self.version)
+        self.dialect = Dialect.from_version(self.version)
         self._vm_templates: dict[int, VmTemplate | Finding] = {}
 
-    def survey(self) -> list[Survey]:
+    def inspect(self) -> list[Preflight]:
         """Every flavour of the mapping, then every usable flow template by name, sorted."""
         mapping = self._configuration.mapping
-        usable = sorted(self._cloud.oned.documents(FLOW_TEMPLATE_TYPE), key=lambda d: d.id)
+        usable = sorted(self._cloud.oned.documents(DocumentType.FLOW_TEMPLATE), key=lambda d: d.id)
         by_name = {d.name: d for d in reversed(usable) if d.name not in mapping}
         mapped = [self._mapped(flavours, mapping[flavours]) for flavours in sorted(mapping)]
         return mapped + [self.of_template(name, by_name[name]) for name in sorted(by_name)]
 
-    def of_template(self, flavours: str, document: Document, is_mapped: bool = False) -> Survey:
+    def of_template(self, flavours: str, document: Document, is_mapped: bool = False) -> Preflight:
         """A flavour tuple that this flow template is for."""
         try:
-            template = FlowTemplate.of(document)
+            template = FlowTemplate.from_document(document)
             specification = specified(flavours, template.roles)
             assigned = template.assign(specification)
         except (BadGateway, NoFlowTemplate, NotFound) as error:
             hint = "give the flow template a role FAAS, and DAAS for data, each with a VM template"
             finding = Finding(str(error.message), hint)
-            return Survey(flavours, document.id, is_mapped, findings=(finding,))
+            return Preflight(flavours, document.id, is_mapped, findings=(finding,))
         findings = [*self._of_dialect(document)]
         functions = {}
         for role, flow_role in assigned.items():
@@ -109,19 +94,19 @@ class Surveyor:
                 findings.append(Finding(f"{role}: {seen.text}", seen.hint))
                 continue
             function = specification.functions[role]
-            functions[role] = roles.size(function, seen.attributes, self._configuration.capacity)
+            functions[role] = sizing.size(function, seen.attributes, self._configuration.capacity)
             findings += _of_vm_template(role, seen)
         if len(functions) == len(assigned):
             findings += self._of_quota(list(functions.values()))
-        return Survey(flavours, document.id, is_mapped, functions, tuple(findings))
+        return Preflight(flavours, document.id, is_mapped, functions, tuple(findings))
 
-    def _mapped(self, flavours: str, template_id: int) -> Survey:
+    def _mapped(self, flavours: str, template_id: int) -> Preflight:
         try:
             document = self._cloud.oned.document(template_id)
         except (NotFound, Forbidden) as error:
             hint = f"correct mapping.{flavours} in engine.conf, or publish the template"
             finding = Finding(_why("flow template", template_id, error), hint)
-            return Survey(flavours, template_id, True, findings=(finding,))
+            return Preflight(flavours, template_id, True, findings=(finding,))
         return self.of_template(flavours, document, is_mapped=True)
 
     def _of_dialect(self, document: Document) -> Iterator[Finding]:
@@ -150,7 +135,7 @@ class Surveyor:
             hint = f"allow its use: onetemplate chmod {template_id} 644"
             return Finding(_why("VM template", template_id, error), hint)
 
-    def _of_quota(self, functions: Sequence[StoredFunction]) -> Iterator[Finding]:
+    def _of_quota(self, functions: Sequence[Function]) -> Iterator[Finding]:
         try:
             quota.check_new(self._cloud, functions)
         except CapacityRefused as error:
@@ -160,7 +145,7 @@ class Surveyor:
 def specified(flavours: str, flow_roles: Sequence[FlowRole]) -> Specification:
     """A request for a flavour tuple that asks for nothing else."""
     names = zip(ROLES, split(flavours, [role.name for role in flow_roles]), strict=False)
-    return Specification(functions={role: Function(flavour) for role, flavour in names})
+    return Specification(functions={role: RequestedFunction(flavour) for role, flavour in names})
 
 
 def split(flavours: str, role_names: Sequence[str]) -> list[str]:

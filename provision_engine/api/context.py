@@ -1,4 +1,4 @@
-"""OpenNebula on behalf of whoever sent the request."""
+"""The request as the engine sees it: who calls, for how long, and what is sent along."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ from provision_engine import log
 from provision_engine.api import auth
 from provision_engine.cloud.client import CloudClient
 from provision_engine.deadline import Deadline
-from provision_engine.engine import roles
+from provision_engine.engine.context import Context
 from provision_engine.errors import BodyTooLarge
 
 
-def cloud() -> CloudClient:
+def of_request() -> Context:
     """With the credentials of the request, for as long as it may take. Raises Unauthorized."""
     credentials = auth.credentials(request.headers.get("Authorization"))
-    log.secret(credentials.password, roles.sr_auth(credentials))
+    log.secret(credentials.password, credentials.token)
     shared = current_app.extensions
-    deadline = Deadline(shared["configuration"].timeout_seconds)
-    return CloudClient(shared["backends"], credentials, deadline)
+    configuration = shared["configuration"]
+    deadline = Deadline(configuration.timeout_seconds)
+    cloud = CloudClient(shared["backends"], credentials, deadline)
+    return Context(cloud, configuration, shared["memory"])
 
 
 def body() -> bytes:
