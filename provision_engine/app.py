@@ -19,7 +19,6 @@ from provision_engine.cloud.probe import Probe
 from provision_engine.config import Configuration
 from provision_engine.engine.cache import Cache
 from provision_engine.engine.context import Memory
-from provision_engine.engine.keys import KeyIndex
 from provision_engine.engine.wait import Waiting
 from provision_engine.errors import EngineError
 
@@ -54,7 +53,7 @@ def create_app(configuration: Configuration) -> Flask:
     app.extensions["configuration"] = configuration
     app.extensions["backends"] = Backends(configuration)
     cache = Cache(configuration.cache.seconds, metrics.cache_looked)
-    app.extensions["memory"] = Memory(cache, KeyIndex())
+    app.extensions["memory"] = Memory.empty(cache)
     app.extensions["probe"] = Probe(app.extensions["backends"])
     app.extensions["changes"] = threading.BoundedSemaphore(configuration.limits.oneflow_requests)
     app.extensions["waiting"] = Waiting(configuration.wait.max_requests)

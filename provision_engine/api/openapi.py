@@ -141,7 +141,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "get", "/serverless-runtimes", "list_runtimes", "runtimes",
         "List the caller's runtimes, states fresh",
         {200: _answer("A page of runtimes", {"type": "array", "items": _ref("Runtime")})},
-        (400,), ("name", "flavour", "state", "limit", "after", "before", "order"),
+        (400,), ("name", "flavour", "state", "limit", "after", "before", "order", "standby"),
         headers={200: ("Link",)},
     ),
     Operation(
@@ -335,6 +335,9 @@ def _parameters() -> Json:
             "order", "query", {"type": "string", "enum": ["asc", "desc"]},
             "By id: the oldest first, or with desc the newest first.",
         ),
+        "standby": _parameter(
+            "standby", "query", {"type": "boolean"}, "Also runtimes that wait for their create."
+        ),
         "replace": _parameter(
             "replace", "query", {"type": "boolean"},
             "Allow that a DAAS gets a new VM, and loses its disk.",
@@ -408,6 +411,7 @@ _ENGINES: dict[str, Json] = {
     "REASON": {"type": "string"},
     "REASON_CODE": {"type": "string", "enum": list(Reason)},
     "CREATED": _MOMENT,
+    "PHASE": {"type": "string", "enum": ["STANDBY"]},
     "SINCE": _MOMENT,
     "EXPIRES": _MOMENT,
 }

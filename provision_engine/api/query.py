@@ -13,7 +13,7 @@ from provision_engine.engine.states import State
 from provision_engine.errors import BadRequest
 
 FLAGS = {"true": True, "1": True, "": True, "false": False, "0": False}
-LIST = ("name", "flavour", "state", "limit", "after", "before", "order")
+LIST = ("name", "flavour", "state", "limit", "after", "before", "order", "standby")
 """The parameters of a list."""
 ORDERS = {"asc": False, "desc": True}
 
@@ -55,6 +55,7 @@ def filter_of(arguments: Mapping[str, str]) -> Filter:
         name=arguments.get("name", ""),
         flavour=arguments.get("flavour", ""),
         state=State(state) if state else None,
+        shows_standby=flag(arguments, "standby"),
     )
 
 

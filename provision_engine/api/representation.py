@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from provision_engine.engine.model import Function
+from provision_engine.engine.model import Function, Phase
 from provision_engine.engine.preflight import Preflight
 from provision_engine.engine.snapshot import Observation, Snapshot, cores
 from provision_engine.engine.states import State
@@ -45,6 +45,8 @@ def members(snapshot: Snapshot) -> Json:
         ends_at = snapshot.ends_at
         body["LEASE"] = {"TTL": stored.lease_seconds}
         body["LEASE"] |= {"EXPIRES": rfc3339(ends_at)} if ends_at else {}
+    if stored.phase is Phase.STANDBY:
+        body["PHASE"] = str(stored.phase)
     if stored.created_at:
         body["CREATED"] = rfc3339(stored.created_at)
     return body

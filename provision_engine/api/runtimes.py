@@ -44,6 +44,8 @@ def create_runtime() -> Response:
             created, is_new = create.create_runtime(caller, specification, key)
         seen = _waited_after(caller, created, seconds)
     response = _rendered(seen, 201 if is_new else 200)
+    if is_new:
+        response.call_on_close(lambda: create.replenish_later(caller, specification.flavour_tuple))
     response.headers["Location"] = f"{routes.url_prefix}/{created.id}"
     return _with_warning(response, ignored)
 

@@ -22,7 +22,6 @@ from provision_engine.config import Configuration
 from provision_engine.deadline import Deadline
 from provision_engine.engine.cache import Cache
 from provision_engine.engine.context import Context, Memory
-from provision_engine.engine.keys import KeyIndex
 from provision_engine.engine.reconcile import Finding, Outcome, Reconciler, Result
 from provision_engine.errors import EngineError
 from provision_engine.failures import OperatorError
@@ -90,7 +89,7 @@ def _reconciler(configuration: Configuration, older_than_seconds: float) -> Reco
     log.secret(credentials.password, credentials.token)
     deadline = Deadline(configuration.timeout_seconds)
     cloud = CloudClient(Backends(configuration), credentials, deadline)
-    memory = Memory(Cache(configuration.cache.seconds), KeyIndex())
+    memory = Memory.empty(Cache(configuration.cache.seconds))
     return Reconciler(Context(cloud, configuration, memory), older_than_seconds)
 
 

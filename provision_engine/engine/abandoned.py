@@ -29,7 +29,7 @@ def is_abandoned(runtime: Runtime, stale_seconds: float) -> bool:
     takes. A runtime is deleted under its lock; but one whose service was never written down may
     still be started by an earlier call.
     """
-    if runtime.phase is Phase.READY:
+    if not runtime.phase.is_unfinished:
         return False
     if runtime.phase is Phase.DELETING and runtime.service_id is not None:
         locked_at = runtime.locked_at
@@ -47,7 +47,7 @@ def partition(
     for runtime in runtimes:
         if is_abandoned(runtime, stale_seconds):
             left.append(runtime)
-        elif runtime.phase is not Phase.DELETING:
+        elif runtime.phase not in (Phase.DELETING, Phase.TAKEN):
             living.append(runtime)
     return left, living
 
@@ -69,6 +69,9 @@ def resolve(context: Context, runtime_id: int, *, is_wanted: bool = False) -> Ru
             log.engine.warning("Resolving runtime %s, left %s", runtime.id, runtime.phase)
             if runtime.phase is Phase.REPLACING:
                 return _resolve_replacement(context, runtime)
+            if runtime.phase is Phase.TAKEN and _is_handed_over(context, runtime):
+                context.runtimes.remove(runtime.id)
+                return None
             if (
                 is_wanted
                 and runtime.phase is Phase.CREATING
@@ -103,6 +106,8 @@ def mark_for_removal(context: Context, runtime: Runtime) -> None:
 
 def _finish(context: Context, runtime: Runtime) -> Runtime | None:
     """Complete a runtime whose service is there with all its VMs; None if it is not."""
+    if runtime.service_id is not None and runtime.phase is Phase.CREATING:
+        return None  # it was a standby, and may be half adapted
     found = services.find(context.cloud, runtime.service_name, newer_than=runtime.id)
     if len(found) != 1:
         return None
@@ -113,6 +118,12 @@ def _finish(context: Context, runtime: Runtime) -> Runtime | None:
     if None in vm_ids.values():
         return None
     return context.runtimes.complete(runtime, found[0].id, vm_ids)
+
+
+def _is_handed_over(context: Context, runtime: Runtime) -> bool:
+    """Whether a later document holds the service that this standby was about to give away."""
+    later = context.runtimes.range(runtime.id + 1)
+    return any(known.service_id == runtime.service_id for known in later)
 
 
 def _resolve_replacement(context: Context, runtime: Runtime) -> Runtime:

@@ -11,6 +11,7 @@ from provision_engine.deadline import Deadline
 from provision_engine.engine.cache import Cache
 from provision_engine.engine.flavours import Flavours
 from provision_engine.engine.keys import KeyIndex
+from provision_engine.engine.ledger import Ledger
 from provision_engine.engine.repository import Repository
 
 
@@ -20,6 +21,11 @@ class Memory:
 
     cache: Cache
     keys: KeyIndex
+    standbys: Ledger
+
+    @classmethod
+    def empty(cls, cache: Cache) -> Memory:
+        return cls(cache, KeyIndex(), Ledger())
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,17 @@ from typing import Any
 from provision_engine import log
 from provision_engine.cloud.client import CloudClient
 from provision_engine.cloud.objects import Attributes, Document
-from provision_engine.engine import abandoned, ending, idempotency, leases, quota, services
+from provision_engine.deadline import Deadline
+from provision_engine.engine import (
+    abandoned,
+    ending,
+    idempotency,
+    leases,
+    preflight,
+    quota,
+    services,
+    standby,
+)
 from provision_engine.engine.context import Context
 from provision_engine.engine.model import Phase, Runtime
 from provision_engine.engine.plan import Plan, plan
@@ -50,13 +60,54 @@ def create_runtime(
         return Snapshot.unseen(known), False
     specification = _with_lease(context, specification)
     planned = plan(context, specification)
-    runtime = _write_intent(context, specification, planned, key)
+    intent = _intent(specification, planned, key)
+    if taken := standby.take(context, specification, planned, intent):
+        return taken
+    runtime = _write(context, intent)
     creation = _Creation(context, runtime, planned)
     try:
         if key and (winner := idempotency.find(context, key, runtime.digest, before=runtime.id)):
             context.runtimes.remove(runtime.id)
             return Snapshot.unseen(winner), False
         return Snapshot.unseen(creation.start()), True
+    except BaseException as error:
+        creation.undo(error)
+        raise
+
+
+def replenish_later(context: Context, flavours: str) -> None:
+    """Create the missing standbys beside other work, with as much time as a request has."""
+    if standby.is_kept(context, flavours):
+        deadline = Deadline(context.configuration.timeout_seconds)
+        context.cloud.until(deadline).beside(
+            lambda cloud: replenish(dataclasses.replace(context, cloud=cloud), flavours)
+        )
+
+
+def replenish(context: Context, flavours: str) -> None:
+    """Create the standbys of a flavour tuple that the caller lacks. Raises nothing."""
+    try:
+        for _ in range(standby.missing(context, flavours)):
+            _create_standby(context, flavours)
+    except EngineError as error:
+        log.engine.warning("No standby of %s is created: %s", flavours, error)
+
+
+def _create_standby(context: Context, flavours: str) -> None:
+    seconds = context.configuration.standby.seconds
+    roles = context.flavours.of_tuple(flavours, {}).roles
+    specification = dataclasses.replace(preflight.specified(flavours, roles), lease_seconds=seconds)
+    planned = plan(context, specification)
+    quota.check_new(context.cloud, list(planned.functions.values()))
+    service_name = services.new_name(flavours)
+    runtime = _write(context, standby.intent(context, planned, flavours, service_name))
+    if standby.is_surplus(context, runtime):
+        context.runtimes.remove(runtime.id)
+        return
+    creation = _Creation(context, runtime, planned)
+    try:
+        creation.start(Phase.STANDBY)
+        context.memory.standbys.add(runtime.id, seconds)
     except BaseException as error:
         creation.undo(error)
         raise
@@ -82,13 +133,11 @@ def _with_lease(context: Context, specification: Specification) -> Specification
     return dataclasses.replace(specification, lease_seconds=seconds)
 
 
-def _write_intent(
-    context: Context, specification: Specification, planned: Plan, key: str
-) -> Runtime:
-    """The document comes first: what is started afterwards can always be found from it."""
+def _intent(specification: Specification, planned: Plan, key: str) -> Runtime:
+    """The document of a create, before anything is started."""
     now, seconds = int(time.time()), specification.lease_seconds
     service_name = services.new_name(specification.flavour_tuple)
-    runtime = Runtime(
+    return Runtime(
         id=-1,
         name=specification.name or service_name,
         functions=planned.functions,
@@ -103,11 +152,15 @@ def _write_intent(
         key=key,
         digest=specification.digest if key else "",
     )
+
+
+def _write(context: Context, intent: Runtime) -> Runtime:
+    """The document comes first: what is started afterwards can always be found from it."""
     try:
-        return context.runtimes.add(runtime)
+        return context.runtimes.add(intent)
     except UNSURE as error:
         if _is_unsure(error):
-            _withdraw_intent(context, service_name)
+            _withdraw_intent(context, intent.service_name)
         raise
 
 
@@ -129,13 +182,13 @@ class _Creation:
         self._context, self._runtime, self._plan = context, runtime, planned
         self._may_have_started = False
 
-    def start(self) -> Runtime:
+    def start(self, phase: Phase = Phase.READY) -> Runtime:
         """Instantiate the service, wait for its VMs and complete the document."""
         cloud = self._working()
         self._may_have_started = True
         service_id = self._plan.start(cloud, self._runtime.service_name)
         vm_ids = self._plan.wait_for_vms(cloud, service_id)
-        return self._context.runtimes.complete(self._runtime, service_id, vm_ids)
+        return self._context.runtimes.complete(self._runtime, service_id, vm_ids, phase)
 
     def _working(self) -> CloudClient:
         """Within the part of the request's time that is not kept for undoing."""

@@ -25,7 +25,7 @@ def delete_runtime(
     """
     with locked(context.cloud, runtime_id, context.stale_seconds):
         runtime = read.find_runtime(context, runtime_id, is_ending=True)
-        if runtime.phase is Phase.CREATING:
+        if runtime.phase in (Phase.CREATING, Phase.TAKEN):
             raise Locked(f"Serverless runtime {runtime.id} is still being created")
         if matches and not matches(read.observe(context, runtime)):
             raise PreconditionFailed(f"Serverless runtime {runtime.id} is not as it was seen")

@@ -50,6 +50,7 @@ def to_runtime(document: Document) -> Runtime:
         is_suspended=ours.get("SUSPENDED") is True,
         key=str(ours.get("KEY", "")),
         digest=str(ours.get("DIGEST", "")),
+        blueprint=str(ours.get("BLUEPRINT", "")),
         worker=str(ours.get("WORKER", "")),
         claimed_at=_number(ours.get("CLAIMED_AT")),
         locked_at=document.locked_at,
@@ -92,9 +93,10 @@ def _own_members(runtime: Runtime) -> Json:
         "SUSPENDED": runtime.is_suspended or None,
         "KEY": runtime.key or None,
         "DIGEST": runtime.digest or None,
+        "BLUEPRINT": runtime.blueprint or None,
         "NAME": None if name_of(runtime) == runtime.name else runtime.name,
     }
-    if runtime.phase is not Phase.READY and runtime.intended_at != runtime.created_at:
+    if runtime.phase.is_unfinished and runtime.intended_at != runtime.created_at:
         ours["INTENDED_AT"] = runtime.intended_at
     return {name: value for name, value in ours.items() if value not in (None, "")}
 

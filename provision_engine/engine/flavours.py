@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -24,13 +25,17 @@ class FlowTemplate:
 
     id: int
     roles: tuple[FlowRole, ...]
+    digest: str = ""
+    """Of its body."""
 
     @classmethod
     def from_document(cls, document: Document) -> FlowTemplate:
         """Raises NotFound where the document is not a flow template."""
         if document.type != DocumentType.FLOW_TEMPLATE:
             raise NotFound(f"Document {document.id} is not a flow template")
-        return cls(document.id, tuple(map(_role, document.body.get("roles", []))))
+        roles = tuple(map(_role, document.body.get("roles", [])))
+        digest = hashlib.sha256(document.body_text.encode()).hexdigest()
+        return cls(document.id, roles, digest)
 
     def assign(self, specification: Specification) -> dict[str, FlowRole]:
         """Which role plays FAAS, and which DAAS. Raises NoFlowTemplate where one is missing."""
@@ -64,14 +69,17 @@ class Flavours:
 
         Raises NoFlowTemplate; Forbidden where the caller may use the mapped one, or any, not.
         """
-        flavours = specification.flavour_tuple
+        return self.of_tuple(specification.flavour_tuple, specification.sent)
+
+    def of_tuple(self, flavours: str, sent: Mapping[str, Any]) -> FlowTemplate:
+        """The same for a tuple; ``sent`` is what an error shows."""
         if flavours in self._mapping:
-            return self._mapped(self._mapping[flavours], specification)
+            return self._mapped(self._mapping[flavours], sent)
         usable = self._remember("flow templates", self._usable)
         if not usable:
             raise Forbidden("This user may use no flow template at all")
         if flavours not in usable:
-            raise NoFlowTemplate(dict(specification.sent))
+            raise NoFlowTemplate(dict(sent))
         return FlowTemplate.from_document(usable[flavours])
 
     def vm_template(self, role: FlowRole) -> dict[str, Any]:
@@ -94,14 +102,14 @@ class Flavours:
     def forget(self) -> None:
         self._cache.forget(self._cloud.credentials)
 
-    def _mapped(self, template_id: int, specification: Specification) -> FlowTemplate:
+    def _mapped(self, template_id: int, sent: Mapping[str, Any]) -> FlowTemplate:
         try:
             return self._remember(
                 f"flow template {template_id}",
                 lambda: FlowTemplate.from_document(self._cloud.oned.document(template_id)),
             )
         except NotFound as error:
-            raise NoFlowTemplate(dict(specification.sent)) from error
+            raise NoFlowTemplate(dict(sent)) from error
 
     def _usable(self) -> dict[str, Document]:
         """Usable templates by name; of several with one name the oldest."""

@@ -53,4 +53,4 @@ def _living(context: Context, runtime_id: int) -> Runtime | None:
         runtime = context.runtimes.get(runtime_id)
     except NotFound:
         return None
-    return None if runtime.phase is Phase.DELETING else runtime
+    return None if runtime.phase in (Phase.DELETING, Phase.TAKEN) else runtime

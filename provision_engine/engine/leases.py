@@ -15,7 +15,7 @@ from provision_engine.cloud.client import CloudClient
 from provision_engine.cloud.objects import Attributes, ScheduledAction, Vm
 from provision_engine.config import Lease
 from provision_engine.engine import states
-from provision_engine.engine.model import Phase, Runtime
+from provision_engine.engine.model import Runtime
 from provision_engine.errors import CapacityRefused, NotFound
 
 END = "terminate-hard"
@@ -80,7 +80,7 @@ def is_over(runtime: Runtime, vms: Mapping[int, Vm]) -> bool:
 
     ``vms`` are those of the runtime that OpenNebula still knows.
     """
-    if runtime.lease_seconds is None or runtime.phase is not Phase.READY or not runtime.vm_ids:
+    if runtime.lease_seconds is None or runtime.phase.is_unfinished or not runtime.vm_ids:
         return False
     end = ends_at(runtime, vms.values())
     if end is None or time.time() < end - CLOCKS_DIFFER_SECONDS:

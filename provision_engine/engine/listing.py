@@ -35,10 +35,14 @@ class Filter:
     """A flavour tuple, or the flavour of one function."""
     state: State | None = None
     """That of any function."""
+    shows_standby: bool = False
+    """Whether runtimes that wait for their create are shown too."""
 
     def matches(self, runtime: Runtime) -> bool:
         """Whether a runtime may be shown, as far as it tells without its VMs."""
         flavours = [f.flavour for f in runtime.functions.values()]
+        if runtime.phase is Phase.STANDBY and not self.shows_standby:
+            return False
         return self.name in ("", runtime.name) and self.flavour in (
             "",
             runtime.flavour_tuple,

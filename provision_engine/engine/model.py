@@ -13,15 +13,24 @@ DeviceInfo = Mapping[str, str | int | float]
 
 
 class Phase(StrEnum):
-    """How far the lifecycle of a runtime has come. All but READY are unfinished business."""
+    """How far the lifecycle of a runtime has come."""
 
     CREATING = "CREATING"
     """Intent to start a service; nobody was told of the runtime yet."""
     READY = "READY"
     REPLACING = "REPLACING"
     """Intent to end the runtime's service and to start another one in its place."""
+    STANDBY = "STANDBY"
+    """Ready before it is asked for: it belongs to a user, and nobody was told of it yet."""
+    TAKEN = "TAKEN"
+    """Intent to hand over a standby's service to the document of a create."""
     DELETING = "DELETING"
     """Intent to end everything. For its user the runtime is gone."""
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether an engine is at work, or died at it."""
+        return self not in (Phase.READY, Phase.STANDBY)
 
 
 @dataclass(frozen=True)
@@ -65,6 +74,8 @@ class Runtime:
     key: str = ""
     """The idempotency key that it was created with, and the digest of the body sent along."""
     digest: str = ""
+    blueprint: str = ""
+    """Of a standby: a digest of everything that it was made of."""
     worker: str = ""
     """The process that wrote an unfinished phase or works under the lock; see ``process``."""
     claimed_at: int | None = None

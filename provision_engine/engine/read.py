@@ -10,7 +10,7 @@ from provision_engine.engine import abandoned, leases, services, states
 from provision_engine.engine.context import Context
 from provision_engine.engine.model import Phase, Runtime
 from provision_engine.engine.snapshot import Snapshot
-from provision_engine.errors import Locked, NotFound
+from provision_engine.errors import ActionRefused, Locked, NotFound
 
 
 def get_runtime(context: Context, runtime_id: int) -> Snapshot:
@@ -30,7 +30,7 @@ def find_runtime(context: Context, runtime_id: int, *, is_ending: bool = False) 
     runtime = context.runtimes.get(runtime_id)
     if runtime.phase is Phase.DELETING and is_ending:
         return runtime
-    if runtime.phase is Phase.DELETING:
+    if runtime.phase in (Phase.DELETING, Phase.TAKEN):
         abandoned.resolve_all(context, [runtime])
         raise NotFound(f"Serverless runtime {runtime_id} is being deleted")
     if abandoned.is_abandoned(runtime, context.stale_seconds):
@@ -44,6 +44,8 @@ def find_runtime(context: Context, runtime_id: int, *, is_ending: bool = False) 
 def ready_runtime(context: Context, runtime_id: int) -> Runtime:
     """A runtime that may be changed, for the holder of its lock. Raises Locked, NotFound."""
     runtime = find_runtime(context, runtime_id)
+    if runtime.phase is Phase.STANDBY:
+        raise ActionRefused(f"Serverless runtime {runtime.id} is a standby, which a create takes")
     if runtime.phase is not Phase.READY:
         raise Locked(f"Serverless runtime {runtime.id} is still being created")
     return runtime

@@ -19,7 +19,7 @@ from provision_engine.deadline import Deadline
 from provision_engine.engine import abandoned, ending, services, states
 from provision_engine.engine.context import Context
 from provision_engine.engine.locks import locked
-from provision_engine.engine.model import Phase, Runtime
+from provision_engine.engine.model import Runtime
 from provision_engine.engine.repository import readable
 from provision_engine.errors import EngineError, Locked, NotFound
 
@@ -151,7 +151,7 @@ class Reconciler:
         self, runtime: Runtime, by_id: dict[int, Document]
     ) -> tuple[Kind | None, float, str]:
         """The kind, for how long (seconds), and the detail."""
-        if runtime.phase is not Phase.READY:
+        if runtime.phase.is_unfinished:
             return Kind.UNFINISHED, _age(runtime.intended_at), str(runtime.phase)
         if runtime.service_id is None:
             return Kind.UNREADABLE, _age(runtime.created_at), "names no service"

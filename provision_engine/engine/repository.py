@@ -71,17 +71,29 @@ class Repository:
         self.save(claimed)
         return claimed
 
+    def put_back(self, runtime: Runtime) -> None:
+        """Write down that a standby waits for its create again."""
+        self._settle(runtime, Phase.STANDBY)
+
     def ready(self, runtime: Runtime) -> Runtime:
         """Write down that nothing of a runtime is unfinished; the runtime as it is then."""
-        ready = dataclasses.replace(runtime, phase=Phase.READY).released()
-        self.save(ready)
-        return ready
+        return self._settle(runtime, Phase.READY)
+
+    def _settle(self, runtime: Runtime, phase: Phase) -> Runtime:
+        settled = dataclasses.replace(runtime, phase=phase).released()
+        self.save(settled)
+        return settled
 
     def complete(
-        self, runtime: Runtime, service_id: int, vm_ids: Mapping[str, int | None]
+        self,
+        runtime: Runtime,
+        service_id: int,
+        vm_ids: Mapping[str, int | None],
+        phase: Phase = Phase.READY,
     ) -> Runtime:
         """Write down the service and the VMs, by role, of a runtime that is ready now."""
-        return self.ready(dataclasses.replace(runtime.with_vms(vm_ids), service_id=service_id))
+        complete = dataclasses.replace(runtime.with_vms(vm_ids), service_id=service_id)
+        return self._settle(complete, phase)
 
     def remove(self, runtime_id: int) -> None:
         self._oned.delete_document(runtime_id)

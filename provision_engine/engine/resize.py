@@ -40,6 +40,18 @@ class Resize:
             disk_size_mb=_differs(requested.disk_size_mb, vm.disk_size_mb),
         )
 
+    @classmethod
+    def to(cls, role: str, vm: Vm, function: Function) -> Resize:
+        """The resize that gives a VM the sizes of a function."""
+        requested = RequestedFunction(
+            function.flavour, function.cpu, function.memory_mb, function.disk_size_mb
+        )
+        return cls.between(role, vm, requested)
+
+    @property
+    def shrinks_disk(self) -> bool:
+        return (self.disk_size_mb or 0) < (self.vm.disk_size_mb or 0) and bool(self.disk_size_mb)
+
     @property
     def changes_capacity(self) -> bool:
         return self.cpu is not None or self.memory_mb is not None
@@ -91,7 +103,7 @@ def check(
     """Raises CapacityRefused where disks would shrink or a quota leaves no room."""
     for resize in resizes:
         now, new = resize.vm.disk_size_mb, resize.disk_size_mb
-        if new is not None and now is not None and new < now:
+        if resize.shrinks_disk:
             raise CapacityRefused(f"{resize.role}.DISK_SIZE cannot shrink from {now} to {new} MB")
         size = requested.get(resize.role, RequestedFunction()).disk_size_mb
         has_no_disk = resize.vm.disk_id is None

@@ -46,6 +46,17 @@ class Snapshot:
         return cls(runtime, seen, leases.ends_at(runtime, ()))
 
     @classmethod
+    def handed_over(cls, runtime: Runtime, vms: Mapping[int, Vm]) -> Snapshot:
+        """A runtime that was a standby: its VMs are known, and to its user it was just born."""
+        born = cls.unseen(runtime)
+        seen = {
+            role: dataclasses.replace(observation, vm=vms.get(runtime.functions[role].vm_id or -1))
+            for role, observation in born.observed.items()
+        }
+        own = [seen_one.vm for seen_one in seen.values() if seen_one.vm is not None]
+        return cls(runtime, seen, leases.ends_at(runtime, own))
+
+    @classmethod
     def taken(
         cls, runtime: Runtime, vms: Mapping[int, Vm], service: Mapping[str, Any] | None
     ) -> Snapshot:
