@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from provision_engine.sandbox import lifecycle, population, render, seeds
-from provision_engine.sandbox.lifecycle import position_of, state_name
+from provision_engine.sandbox import population, render, seeds, states
+from provision_engine.sandbox.states import position_of, state_name
 from provision_engine.sandbox.store import (
     RUNTIME,
     SERVICE,
@@ -141,10 +141,10 @@ class Inspection:
         """
         with self._world.moment():
             vm = self._world.store.vms.get(vm_id)
-            if state in lifecycle.LcmState.__members__:
-                to = lifecycle.VmState.ACTIVE, lifecycle.LcmState[state]
+            if state in states.LcmState.__members__:
+                to = states.VmState.ACTIVE, states.LcmState[state]
             else:
-                to = lifecycle.VmState[state], lifecycle.LcmState.LCM_INIT
+                to = states.VmState[state], states.LcmState.LCM_INIT
             if to != position_of(vm):
                 self._world.vms.enter(vm, to)
             if stays:

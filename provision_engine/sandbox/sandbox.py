@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import NamedTuple
 
 from provision_engine.sandbox import oned, oneflow, rpc
+from provision_engine.sandbox.calls import Parameter
 from provision_engine.sandbox.clock import Clock
 from provision_engine.sandbox.errors import RpcFault
 from provision_engine.sandbox.faults import Fault, Faults
@@ -187,7 +188,7 @@ class Sandbox:
             "oned", method, request, user, lambda: self._call_oned(method, parameters)
         )
 
-    def _call_oned(self, method: str, parameters: list[oned.Parameter]) -> bytes:
+    def _call_oned(self, method: str, parameters: list[Parameter]) -> bytes:
         with self.world.moment():
             try:
                 return rpc.result(oned.call(self.world, method, parameters))

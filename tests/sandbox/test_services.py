@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from provision_engine.sandbox import ManualClock, Sandbox
-from provision_engine.sandbox.services import CAN_UNDEPLOY, ServiceState
+from provision_engine.sandbox.service_body import ServiceState
+from provision_engine.sandbox.services import CAN_UNDEPLOY
 
 from .client import SLOW_STEPS, Caller, contents, pass_time, state, vm_of
 

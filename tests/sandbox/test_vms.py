@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from provision_engine.sandbox import ManualClock, Sandbox
-from provision_engine.sandbox.lifecycle import ACTIONS, STEPS, Position, VmState
-from provision_engine.sandbox.scheduler import ExpressionError, compile_requirements
+from provision_engine.sandbox.expressions import ExpressionError, compile_requirements
+from provision_engine.sandbox.states import ACTIONS, STEPS, Position, VmState
 
 from .client import SLOW_STEPS, Caller, contents, pass_time, state, vm_of
 
