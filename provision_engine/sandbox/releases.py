@@ -45,6 +45,8 @@ class Release:
     scheddelete_answers_vm: bool
     """Is the answer the id of the VM (else of the action)?"""
     scheduled_action_noun: str
+    strips_names: bool
+    """Does a new object's name lose blanks at its ends?"""
     strips_substituted: bool
     """Is a value in which ``${NAME}`` was substituted stripped of blanks at its ends?"""
 
@@ -74,6 +76,7 @@ _SIX = Release(
     schedules_for_done=True,
     scheddelete_answers_vm=False,
     scheduled_action_noun="-",
+    strips_names=False,
     strips_substituted=False,
 )
 _SEVEN = Release(
@@ -101,6 +104,7 @@ _SEVEN = Release(
     schedules_for_done=False,
     scheddelete_answers_vm=True,
     scheduled_action_noun="scheduled action",
+    strips_names=True,
     strips_substituted=True,
 )
 

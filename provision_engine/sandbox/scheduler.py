@@ -58,6 +58,7 @@ class Scheduler:
         self._store = store
         self._lifecycle = lifecycle
         self._waiting: set[int] = set()
+        self._asked_again_at = 0.0
 
     def watch(self, vm: Vm) -> None:
         """Remembers which VMs wait for a host."""
@@ -76,10 +77,13 @@ class Scheduler:
 
     def run(self) -> None:
         """One cycle: each pending VM in the order of ids gets its best host or a message."""
+        if self._store.agenda.now() < self._asked_again_at:
+            return
         pending = [vm for vm in map(self._store.vms.find, sorted(self._waiting)) if vm is not None]
         if self._is_stopped_by(pending):
             delay = self._store.timings.scheduler_failure_seconds
-            self._store.agenda.put(delay, "schedule")
+            self._asked_again_at = self._store.agenda.now() + delay
+            self._store.agenda.put_at(self._asked_again_at, "schedule")
             return
         placed = 0
         for vm in pending:

@@ -111,6 +111,8 @@ class Store:
     def new_document(self, owner: User, kind: int, name: str | None, body: Template) -> Document:
         """A document of that type; without a name it is called document-ID."""
         number = self.documents.new_id()
+        if name and self.release.strips_names:
+            name = name.strip()
         template = Template(item for item in body.items if item[0] != "NAME")
         document = Document(
             number, owner.id, owner.gid, owner.name, owner.group_name,

@@ -65,5 +65,5 @@ class Timings:
             nets_seconds=0.2,
             sched_action_seconds=3.0,
             action_retry_seconds=15.0,
-            scheduler_failure_seconds=30.0,
+            scheduler_failure_seconds=60.0,
         )

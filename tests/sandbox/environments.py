@@ -7,9 +7,12 @@ work had left the counters, is written down here.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
+from xml.etree import ElementTree
 
 from provision_engine.sandbox import Sandbox, Timings
 from provision_engine.sandbox.template import Template, parse
@@ -44,14 +47,26 @@ _BOTH: tuple[tuple[str, ...], ...] = (
 )
 # In the recording of 6.8.0 these three are entangled: the first two were made twice.
 _LEASES = ("lock-levels-allow-update", "lease-by-scheduled-action", "lease-renewal")
+_STATES: tuple[tuple[str, ...], ...] = (
+    ("delete-while-booting", "order-to-end-while-booting"),
+    ("delete-while-pending",),
+    ("delete-while-resizing",),
+    ("slow-shutdown",),
+    ("scheduled-actions-in-pool", "suspend-resume"),
+    ("poweroff-and-back",),
+    ("scheduling-expressions",),
+    ("missing-vm-template-with-contents",),
+    ("names",),
+    ("pool-ranges",),
+)
 STORIES = {
-    "6.8.0": (*[names for names in _BOTH if names[0] not in _LEASES], _LEASES),
-    "7.4.0": _BOTH,
+    "6.8.0": (*[names for names in _BOTH if names[0] not in _LEASES], _LEASES, *_STATES),
+    "7.4.0": (*_BOTH, *_STATES, ("rank-that-stops-the-scheduler",)),
 }
 
 EPOCHS: dict[str, tuple[float, ...]] = {
-    "6.8.0": (1795484881.95, 1795486133.70, 1795487288.10, 1795487412.40),
-    "7.4.0": (1795485759.20, 1795486336.20, 1795487354.50),
+    "6.8.0": (1795484881.95, 1795486133.70, 1795487288.10, 1795487412.40, 1795515042.3),
+    "7.4.0": (1795485759.20, 1795486336.20, 1795487354.50, 1795515042.3),
 }
 """When each part of a recording began, in seconds since the epoch."""
 
@@ -79,11 +94,10 @@ class Environment:
     paces: dict[int, dict[str, float]] = field(default_factory=dict)
     """Which services of the story were made at another pace: the first is 0."""
     moments: tuple[Moment, ...] = ()
-
-    @property
-    def seeds_at(self) -> int:
-        """When the flow templates were made."""
-        return {"6.8.0": 1795479906, "7.4.0": 1795485729}[self.release]
+    seeds_at: int = 0
+    """When the flow templates were made; 0 for the time of the first recording."""
+    first_flow_template: int | None = None
+    network_id: int | None = None
 
     @property
     def vm_templates_at(self) -> int:
@@ -101,6 +115,10 @@ class Environment:
     def prepare(self, sandbox: Sandbox) -> None:
         """Brings a fresh sandbox to the beginning of the story."""
         store = sandbox.world.store
+        if self.first_flow_template is not None:
+            _renumber_flow_templates(sandbox, self.first_flow_template)
+        if self.network_id is not None:
+            store.release = replace(store.release, network_id=self.network_id)
         for vm_template in store.vm_templates.all():
             vm_template.registration_time = self.vm_templates_at
         self.left_behind(sandbox)
@@ -113,15 +131,38 @@ class Environment:
         store.last_address = self.last_address
 
 
+def _renumber_flow_templates(sandbox: Sandbox, first: int) -> None:
+    documents = sandbox.world.store.documents
+    templates = list(documents.all(101))
+    for template in templates:
+        documents.remove(template)
+    for number, template in enumerate(templates, first):
+        template.id = number
+        template.template.set("BODY", _by_cardinality(template.template.text("BODY") or ""))
+        template.changed()
+        documents.add(template)
+
+
+def _by_cardinality(body: str) -> str:
+    """Flow templates of the second recordings were made with another order of a role's members."""
+    flow = json.loads(body)
+    flow["roles"] = [
+        {"name": r["name"], "cardinality": r["cardinality"]} | r for r in flow["roles"]
+    ]
+    return json.dumps(flow, separators=(",", ":"))
+
+
 def _seconds(pace: dict[str, float]) -> dict[str, float]:
     return {f"{name}_seconds": seconds for name, seconds in pace.items()}
 
 
 def _six(**different: Any) -> Environment:
+    different.setdefault("seeds_at", 1795479906)
     return Environment("6.8.0", timings=Timings.measured("6.8.0"), **different)
 
 
 def _seven(**different: Any) -> Environment:
+    different.setdefault("seeds_at", 1795485729)
     return Environment("7.4.0", timings=Timings.measured("7.4.0"), **different)
 
 
@@ -225,7 +266,9 @@ ENVIRONMENTS: dict[str, dict[str, Environment]] = {
         "template-syntax": _six(),
         "vm-user-template-update": _six(left_behind=_stuck_vm),
         "hostile-values-through-oneflow": _six(
-            next_document=188, next_vm=99, paces={8: {"schedule": 0.01, "prolog": 0.3}}
+            next_document=188,
+            next_vm=99,
+            paces={8: {"schedule": 0.01, "prolog": 0.12, "boot": 0.02}},
         ),
     },
     "7.4.0": {
@@ -305,7 +348,7 @@ ENVIRONMENTS: dict[str, dict[str, Environment]] = {
             next_document=43,
             next_vm=21,
             last_address=21,
-            paces={0: {"schedule": 20.0, "sched_action": 4.1}},
+            paces={0: {"schedule": 20.0, "sched_action": 4.1, "service_notice": 0.2, "nets": 0.0}},
         ),
         "template-syntax": _seven(),
         "vm-user-template-update": _seven(left_behind=_stuck_vm),
@@ -313,7 +356,174 @@ ENVIRONMENTS: dict[str, dict[str, Environment]] = {
             next_document=44,
             next_vm=22,
             last_address=22,
-            paces={7: {"schedule": 0.01, "prolog": 0.3}},
+            paces={7: {"schedule": 0.01, "prolog": 0.12, "boot": 0.02}},
         ),
     },
 }
+
+_SLOW_BOOT = (Moment(0, _slow("boot", 8.0)),)
+
+
+def _quick_poweroff(sandbox: Sandbox) -> None:
+    sandbox.timings = replace(sandbox.timings, poweroff_seconds=0.02)
+
+
+_QUICK_POWEROFF, _QUICK_POWEROFF_OF_7 = Moment(62, _quick_poweroff), Moment(104, _quick_poweroff)
+_SLOW_RESIZE = (Moment(0, _slow("resize", 6.0)),)
+STATES: dict[str, dict[str, dict[str, Any]]] = {
+    "6.8.0": {
+        "delete-while-booting": {
+            "moments": _SLOW_BOOT,
+            "timings": {"sched_action_seconds": 1.2},
+        },
+        "delete-while-resizing": {"moments": _SLOW_RESIZE},
+        "slow-shutdown": {
+            "moments": (Moment(36, _slow("shutdown", 5.1)),),
+            "timings": {"boot_seconds": 0.3},
+        },
+        "scheduled-actions-in-pool": {
+            "moments": (Moment(47.6, _slow("save", 4.0)),),
+            "timings": {"resume_seconds": 0.02},
+        },
+        "poweroff-and-back": {"moments": (_QUICK_POWEROFF,)},
+    },
+    "7.4.0": {
+        "delete-while-booting": {
+            "moments": _SLOW_BOOT,
+            "timings": {"sched_action_seconds": 1.2},
+        },
+        "delete-while-resizing": {"moments": _SLOW_RESIZE},
+        "slow-shutdown": {
+            "moments": (Moment(42, _slow("shutdown", 5.1)),),
+            "timings": {"boot_seconds": 0.3},
+        },
+        "scheduled-actions-in-pool": {
+            "moments": (Moment(78.9, _slow("save", 4.0)),),
+            "timings": {"resume_seconds": 0.02},
+        },
+        "poweroff-and-back": {"moments": (_QUICK_POWEROFF_OF_7,)},
+        "rank-that-stops-the-scheduler": {
+            "timings": {
+                "scheduler_failure_seconds": 63.0,
+                "shutdown_seconds": 0.008,
+                "epilog_seconds": 0.3,
+            },
+            "paces": {0: {"schedule": 10.0}, 1: {"schedule": 10.0}},
+        },
+    },
+}
+"""What the recordings of states do not tell themselves about their machines."""
+
+
+_STATES_SEEDED_AT = {"6.8.0": 1795508042, "7.4.0": 1795508620}
+
+
+def environment_of(
+    release: str, names: tuple[str, ...], calls: list[dict[str, Any]]
+) -> Environment:
+    """The machine of a story."""
+    known = ENVIRONMENTS[release].get(names[0])
+    if known is not None:
+        return known
+    told = dict(STATES[release].get(names[0], {}))
+    timings = replace(Timings.measured(release), **told.pop("timings", {}))
+    return Environment(release, timings=timings, **(_derived(release, calls) | told))
+
+
+def _derived(release: str, calls: list[dict[str, Any]]) -> dict[str, Any]:
+    """The counters at which a story began, and when its VMs got their hosts."""
+    text = json.dumps(calls)
+    address = re.search(r"<ETH0_IP><!\[CDATA\[10\.0\.(\d+)\.(\d+)\]", text)
+    before = int(address[1]) * 256 + int(address[2]) - 1 if address else 0
+    return {
+        "next_document": _first(r'"DOCUMENT": \{"ID": "(\d+)"', text)
+        or _first(r'allocate".*?"result": \[true, (\d+)', text),
+        "next_vm": _first(r'"one.vm.info", .*?"params": \[(\d+)', text),
+        "next_scheduled": _first(r"<SCHED_ACTION><ID>(\d+)<", text) or 0,
+        "taken_addresses": tuple(range(1, before + 1)),
+        "last_address": before,
+        "paces": _paces(release, calls),
+        "left_behind": _older_documents(calls),
+        "seeds_at": _STATES_SEEDED_AT[release],
+        "first_flow_template": 0,
+        "network_id": _first(r"<NETWORK_ID><!\[CDATA\[(\d+)", text),
+    }
+
+
+def _first(pattern: str, text: str) -> int | None:
+    match = re.search(pattern, text)
+    return int(match[1]) if match else None
+
+
+def _older_documents(calls: list[dict[str, Any]]) -> Callable[[Sandbox], object]:
+    """The runtimes that a pool call shows and that the story has not made."""
+    made = {c["result"][1] for c in calls if c["method"] == "one.document.allocate"}
+    pools = [c["result"][1] for c in calls if c["method"] == "one.documentpool.info"]
+    shown = [document for pool in pools for document in ElementTree.fromstring(pool)]
+    older = {int(d.findtext("ID") or 0): d for d in shown}
+
+    def leave(sandbox: Sandbox) -> None:
+        store = sandbox.world.store
+        for number in sorted(older.keys() - made):
+            store.documents.next_id = number
+            body = Template([("BODY", older[number].findtext("TEMPLATE/BODY") or "")])
+            owner = store.users_by_name["devuser"]
+            store.new_document(owner, 1337, older[number].findtext("NAME"), body)
+
+    return leave
+
+
+_NEVER_SECONDS = 60.0
+_WITHOUT_VMS = '"nodes":[]'
+_IN_PENDING = "<STATE>1</STATE>"
+
+
+def _paces(release: str, calls: list[dict[str, Any]]) -> dict[int, dict[str, float]]:
+    """For each service of a story, when its VM was there and when the scheduler looked at it.
+
+    Each is the middle between the last look at which it had not happened and the first at which
+    it had.
+    """
+    paces = {}
+    usual = Timings.measured(release).vms_visible_seconds
+    births = [c for c in calls if '"instantiate"' in json.dumps(c.get("request"))]
+    for number, birth in enumerate(births):
+        answered = birth["at"] + birth["ms"] / 1000
+        looks = _looks(calls, "one.document.info", int(birth["response"]["DOCUMENT"]["ID"]))
+        made = _middle(looks, lambda text: _WITHOUT_VMS in text)
+        visible = made - answered if made else usual
+        vm = next(
+            (_first(r'"deploy_id":(\d+)', text) for _, text in looks if "deploy_id" in text), None
+        )
+        waited = _middle(_looks(calls, "one.vm.info", vm), _waits_for_scheduler)
+        schedule = waited - answered - visible if waited else _NEVER_SECONDS
+        paces[number] = {"vms_visible": max(0.0, visible), "schedule": max(0.0, schedule)}
+    return paces
+
+
+def _waits_for_scheduler(text: str) -> bool:
+    return _IN_PENDING in text and "SCHED_MESSAGE" not in text
+
+
+def _looks(calls: list[dict[str, Any]], method: str, number: int | None) -> list[tuple[float, str]]:
+    """When an object was looked at, and what was seen."""
+    looks = []
+    for position, call in enumerate(calls):
+        if call["method"] != method or call["params"][0] != number or call["result"][0] is not True:
+            continue
+        first = call["at"] + call["ms"] / 1000
+        following = calls[position + 1]["at"] if position + 1 < len(calls) else first
+        times = call.get("repeated", 1)
+        looks.append((first, call["result"][1]))
+        if times > 1:
+            looks.append((first + (following - first) * (times - 1) / times, call["result"][1]))
+    return looks
+
+
+def _middle(looks: list[tuple[float, str]], is_before: Callable[[str], bool]) -> float | None:
+    """The middle between the last look before something happened and the first after it."""
+    before = [at for at, text in looks if is_before(text)]
+    after = [at for at, text in looks if not is_before(text)]
+    if not after:
+        return None
+    return (before[-1] + after[0]) / 2 if before else after[0] - 0.05
