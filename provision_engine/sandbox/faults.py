@@ -61,6 +61,11 @@ class Drivers:
         self.before_change()
         self._drivers[name] = Driver(fails, slow_seconds)
 
+    def reset(self, name: str) -> None:
+        """That driver behaves again."""
+        self.before_change()
+        self._drivers.pop(name, None)
+
     def clear(self) -> None:
         """All drivers behave again."""
         self.before_change()

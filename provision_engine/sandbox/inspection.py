@@ -52,6 +52,19 @@ class Inspection:
         with self._world.moment():
             return list(self._world.store.live_vms.values())
 
+    def living_vms(self) -> dict[int, str]:
+        """The VMs that are not DONE with their states, whatever became of their services."""
+        return {vm.id: state_name(vm) for vm in self.live_vms()}
+
+    def orphaned_vms(self) -> list[int]:
+        """Living VMs that were made for a service whose document is gone."""
+        services = {document.id for document in self.documents(SERVICE)}
+        return [
+            vm.id
+            for vm in self.live_vms()
+            if vm.service_id is not None and vm.service_id not in services
+        ]
+
     def vm(self, vm_id: int) -> Vm:
         """A VM, DONE or not; OneError if there is none."""
         with self._world.moment():

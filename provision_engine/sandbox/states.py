@@ -176,7 +176,9 @@ STEPS: dict[Position, Step] = {
 }  # fmt: skip
 
 RETRIES: dict[Position, Position] = {
-    step.failed_to: start for start, step in STEPS.items() if step.failed_to in FAILURES
+    step.failed_to: start
+    for start, step in STEPS.items()
+    if step.driver and step.failed_to in FAILURES
 }
 """Where vm.recover with "retry" leads from a failure: back to the step that failed."""
 

@@ -163,7 +163,7 @@ def test_the_ready_gate(sandbox: Sandbox) -> None:
     assert state(sandbox, service) == S.RUNNING
 
 
-@pytest.mark.parametrize(("automatic", "left"), [(True, None), (False, S.WARNING)])
+@pytest.mark.parametrize(("automatic", "left"), [(True, None), (False, S.RUNNING)])
 def test_automatic_deletion(sandbox: Sandbox, automatic: bool, left: int | None) -> None:
     service = _running(sandbox, automatic_deletion=automatic)
     Caller(sandbox).good("vm.action", "terminate-hard", vm_of(sandbox, service))
