@@ -99,8 +99,9 @@ class Lifecycle:
         if to == here == DONE:
             return
         self._before_leaving(vm, to)
+        number = _NOTED_AS.get(to, action.number)
         if name != "resume" or to in states.RESUMING:
-            self._note_action(vm, action.number, user, request_id)
+            self._note_action(vm, number, user, request_id)
         self.enter(vm, to)
 
     def recover(self, vm: Vm, operation: int, user: User, request_id: int) -> None:
@@ -191,7 +192,7 @@ class Lifecycle:
             vm.history.append(History(last.seq + 1, last.host_id, last.hostname, now, rstime=now))
         elif to == DONE:
             self._book(vm, "ended")
-        elif to in (EPILOG, CLEANUP_DELETE) and vm.history:
+        elif to == EPILOG and vm.history:
             self._book(vm, "shut_down")
 
     def _book(self, vm: Vm, what: str) -> None:
@@ -260,6 +261,11 @@ class Lifecycle:
             last.estime = last.estime or now
             last.eetime = last.etime = now
 
+    def _deleted(self, vm: Vm) -> None:
+        now = vm.etime = self.store.agenda.seconds()
+        if vm.history:
+            _last(vm).retime = _last(vm).etime = now
+
     def _powered_off(self, vm: Vm) -> None:
         _last(vm).retime = self.store.agenda.seconds()
 
@@ -297,6 +303,8 @@ _PROLOGS = {
     "UNDEPLOYED": states.active(states.LcmState.PROLOG_UNDEPLOY),
 }
 """How a VM that comes back from there gets onto a host."""
+_NOTED_AS = {EPILOG: states.ACTIONS["terminate"].number, CLEANUP_DELETE: states.DELETE_ACTION}
+"""What history records call an action that leads there, whatever it was."""
 _RESUMED = ("POWEROFF", "SUSPENDED")
 
 _BOOKINGS: dict[str, Callable[[Lifecycle, Vm], None]] = {
@@ -307,6 +315,7 @@ _BOOKINGS: dict[str, Callable[[Lifecycle, Vm], None]] = {
     "epilog_failed": Lifecycle._epilog_failed,
     "shut_down": Lifecycle._shut_down,
     "ended": Lifecycle._ended,
+    "deleted": Lifecycle._deleted,
     "powered_off": Lifecycle._powered_off,
     "left_host": Lifecycle._left_host,
     "resized": Lifecycle._resized,

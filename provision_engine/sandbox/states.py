@@ -133,7 +133,7 @@ STEPS: dict[Position, Step] = {
     EPILOG: Step(
         "epilog_seconds", DONE, "ended", "epilog", active(L.EPILOG_FAILURE), "epilog_failed"
     ),
-    CLEANUP_DELETE: Step("epilog_seconds", DONE, "ended"),
+    CLEANUP_DELETE: Step("cleanup_seconds", DONE, "deleted"),
     HOTPLUG_RESIZE: Step("resize_seconds", RUNNING, "resized", "resize", RUNNING, "resize_failed"),
     DISK_RESIZE: Step(
         "disk_resize_seconds", RUNNING, "disk_resized", "disk-resize", RUNNING, "disk_failed"
@@ -234,7 +234,7 @@ ACTIONS: dict[str, Action] = {
 }
 RESCHED_FLAGS = {"resched": 1, "unresched": 0}
 """These two only set a flag; they need ADMIN rights (scenario update)."""
-TERMINATE_HARD, DISK_RESIZE_ACTION, RESIZE_ACTION = 28, 29, 35
+DELETE_ACTION, TERMINATE_HARD, DISK_RESIZE_ACTION, RESIZE_ACTION = 13, 28, 29, 35
 RESIZABLE = {PENDING, HOLD, POWEROFF, UNDEPLOYED, RUNNING, UNKNOWN}
 DISK_RESIZES = {
     RUNNING: DISK_RESIZE,

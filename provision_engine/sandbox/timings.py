@@ -25,6 +25,8 @@ class Timings:
     resume_seconds: float = 0.05
     shutdown_seconds: float = 0.05
     epilog_seconds: float = 0.0
+    cleanup_seconds: float = 0.0
+    """From terminate of a VM that failed until it is DONE."""
     service_notice_seconds: float = 0.02
     """From a VM's change of state until oneflow has noticed it."""
     service_failure_seconds: float = 0.1
