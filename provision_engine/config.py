@@ -22,7 +22,7 @@ from typing import Any
 import jsonschema
 import yaml
 
-from provision_engine.failures import OperatorError
+from provision_engine.errors import OperatorError
 
 DEFAULT_PATH = Path("/etc/provision-engine/engine.conf")
 ENVIRONMENT_VARIABLE = "PROVISION_ENGINE_CONF"

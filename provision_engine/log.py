@@ -26,7 +26,7 @@ from types import TracebackType
 
 from provision_engine import __version__
 from provision_engine.config import Log
-from provision_engine.failures import OperatorError
+from provision_engine.errors import OperatorError
 
 engine = logging.getLogger("provision_engine.engine")
 cloud = logging.getLogger("provision_engine.CloudClient")

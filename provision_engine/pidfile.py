@@ -12,7 +12,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from provision_engine.failures import OperatorError
+from provision_engine.errors import OperatorError
 
 _PID_BYTES = 32
 _GLANCE_SECONDS = 0.2

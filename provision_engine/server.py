@@ -33,7 +33,7 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from provision_engine import config, log, metrics_directory
 from provision_engine.config import Configuration
-from provision_engine.failures import OperatorError
+from provision_engine.errors import OperatorError
 from provision_engine.pidfile import PidFile
 
 APPLICATION = "provision_engine.app:create_app"
