@@ -181,7 +181,7 @@ def test_a_killed_engine_is_noticed_and_followed(engine: Engine) -> None:
     # At once, although the workers of the killed one still have the port.
     assert engine.start() != pid
     assert engine.get()[0] == 200
-    assert "An engine before this one was killed" in engine.log()
+    assert "The previous engine was killed" in engine.log()
 
 
 def test_a_process_id_of_somebody_else_is_left_alone(engine: Engine) -> None:
@@ -346,7 +346,7 @@ def test_a_hangup_reads_the_configuration_again(engine: Engine) -> None:
     engine.write()
     os.kill(pid, signal.SIGHUP)
     wait_until(lambda: engine.get()[1].endswith(" 8"))
-    assert "change with a restart only" in engine.log()
+    assert "takes a restart" in engine.log()
     engine.configuration["port"] = engine.port
     engine.write()
 
@@ -356,7 +356,7 @@ def test_a_hangup_with_a_wrong_configuration_changes_nothing(engine: Engine) -> 
     before = engine.file.read_text()
     engine.file.write_text("port: x\n")
     os.kill(pid, signal.SIGHUP)
-    wait_until(lambda: "The configuration stays as it was" in engine.log())
+    wait_until(lambda: "The configuration was not reloaded" in engine.log())
     assert engine.get()[1].endswith(" 7")
     engine.file.write_text(before)
 
