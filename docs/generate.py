@@ -77,15 +77,16 @@ SECTIONS = {
     "cache": "Cache",
     "lease": "Leases",
     "wait": "Waiting requests",
+    "standby": "Ready runtimes",
     "lock": "Locks",
     "tls": "TLS",
 }
 KINDS = {
-    "integer": "a whole number",
+    "integer": "an integer",
     "number": "a number",
     "boolean": "true or false",
-    "object": "keys and values",
-    "string": "text",
+    "object": "a mapping",
+    "string": "a string",
 }
 
 

@@ -69,7 +69,7 @@ def test_a_wrong_configuration_stops_every_command(engine: Engine, command: str)
     done = engine.call(command)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        f'provision-engine: {engine.file}: port is "x": must be a whole number from 1 to 65535\n'
+        f'provision-engine: {engine.file}: port is "x": must be an integer from 1 to 65535\n'
     )
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from provision_engine import config, log
-from provision_engine.config import Log
+from provision_engine.config import Log, loading
+from provision_engine.config.schema import leaves
 
 ETC = Path(__file__).parents[2] / "etc"
 
@@ -31,7 +32,7 @@ def test_what_is_commented_out_in_the_configuration_is_the_default(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # The shown number of workers is that of a machine with two cores.
-    monkeypatch.setattr(config, "_cores", lambda: 2)
+    monkeypatch.setattr(loading, "_cores", lambda: 2)
     text = (ETC / "engine.conf").read_text()
     shown = re.sub(r"^( *)# ( *:[a-z_]+:)", r"\1\2", text, flags=re.MULTILINE)
     # These have no default, so what is shown is an example.
@@ -51,7 +52,7 @@ def test_what_is_commented_out_in_the_configuration_is_the_default(
 def test_the_configuration_shows_every_key() -> None:
     text = (ETC / "engine.conf").read_text()
     shown = set(re.findall(r":([a-z_]+):", text))
-    assert {key for name in config._leaves() for key in name.split(".")} - shown == set()
+    assert {key for name in leaves() for key in name.split(".")} - shown == set()
 
 
 @needs("systemd-analyze")
