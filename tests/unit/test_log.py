@@ -18,6 +18,7 @@ import pytest
 
 from provision_engine import __version__, log
 from provision_engine.config import Log
+from provision_engine.log import handlers
 
 RUBY_LINE = re.compile(
     r"[DIWEF], \[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d #\d+\] {1,2}[A-Z]{4,5} -- .*: .*"
@@ -391,7 +392,7 @@ def test_syslog_gets_each_component_under_its_name(
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
         receiver.bind(str(tmp_path / "log"))
         receiver.settimeout(5)
-        monkeypatch.setattr(log, "SYSLOG_SOCKET", str(tmp_path / "log"))
+        monkeypatch.setattr(handlers, "SYSLOG_SOCKET", str(tmp_path / "log"))
         log.start(Log(0, "syslog", tmp_path))
         try:
             with log.request("r1"):
@@ -414,7 +415,7 @@ def test_syslog_gets_each_component_under_its_name(
 def test_a_syslog_that_is_not_there_stops_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log, "SYSLOG_SOCKET", str(tmp_path / "none"))
+    monkeypatch.setattr(handlers, "SYSLOG_SOCKET", str(tmp_path / "none"))
     with pytest.raises(log.LogError, match=r"log\.system is syslog, but .*none cannot be reached"):
         log.start(Log(0, "syslog", tmp_path))
 
@@ -422,7 +423,7 @@ def test_a_syslog_that_is_not_there_stops_the_start(
 def test_a_syslog_that_went_away_costs_no_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(log, "SYSLOG_SOCKET", str(tmp_path / "log"))
+    monkeypatch.setattr(handlers, "SYSLOG_SOCKET", str(tmp_path / "log"))
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
         receiver.bind(str(tmp_path / "log"))
         log.start(Log(0, "syslog", tmp_path))
