@@ -107,7 +107,8 @@ def with_timed_body(application: Application, arrivals: Arrivals) -> Application
     """Wrap a WSGI application: its `wsgi.input` ends when the client takes too long."""
 
     def timed(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        environ["wsgi.input"] = io.BufferedReader(_Body(environ["wsgi.input"], arrivals))
+        if environ.get("CONTENT_LENGTH") or environ.get("HTTP_TRANSFER_ENCODING"):
+            environ["wsgi.input"] = io.BufferedReader(_Body(environ["wsgi.input"], arrivals))
         return application(environ, start_response)
 
     return timed
