@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -16,10 +15,6 @@ from provision_engine.config import Log, loading
 from provision_engine.config.schema import leaves
 
 ETC = Path(__file__).parents[2] / "etc"
-
-
-def needs(program: str) -> pytest.MarkDecorator:
-    return pytest.mark.skipif(shutil.which(program) is None, reason=f"{program} is not installed")
 
 
 def test_the_schemas_are_a_link_to_those_of_the_program() -> None:
@@ -55,7 +50,6 @@ def test_the_configuration_shows_every_key() -> None:
     assert {key for name in leaves() for key in name.split(".")} - shown == set()
 
 
-@needs("systemd-analyze")
 def test_the_unit_is_understood_by_systemd(tmp_path: Path) -> None:
     unit = tmp_path / "provision-engine.service"
     # Verified without the command being installed here.
@@ -68,7 +62,6 @@ def test_the_unit_is_understood_by_systemd(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@needs("logrotate")
 def test_logrotate_rotates_and_the_logs_go_on(tmp_path: Path) -> None:
     logs = tmp_path / "logs"
     rules = tmp_path / "rules"

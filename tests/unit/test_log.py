@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from provision_engine import __version__, log
 from provision_engine.config import Log
 from provision_engine.log import handlers
 
+NOBODY = 65534
 RUBY_LINE = re.compile(
     r"[DIWEF], \[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d #\d+\] {1,2}[A-Z]{4,5} -- .*: .*"
 )
@@ -341,10 +343,27 @@ def test_a_directory_that_cannot_be_written_stops_the_start(tmp_path: Path) -> N
     )
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_directory_of_another_user_stops_the_start() -> None:
-    with pytest.raises(log.LogError, match=r"engine\.log cannot be written: Permission denied"):
-        log.start(Log(1, "file", Path("/etc/provision-engine-logs")))
+@contextmanager
+def ordinary_user() -> Iterator[None]:
+    """Root may write everywhere, so it becomes somebody else for a while."""
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        if is_root:
+            os.seteuid(0)
+
+
+def test_a_directory_without_write_permission_stops_the_start(tmp_path: Path) -> None:
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o500)
+    with (
+        ordinary_user(),
+        pytest.raises(log.LogError, match=r"engine\.log cannot be written: Permission denied"),
+    ):
+        log.start(Log(1, "file", locked / "logs"))
 
 
 WRITER = """
