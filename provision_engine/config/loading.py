@@ -11,10 +11,11 @@ from typing import Any
 import jsonschema
 
 from provision_engine.config import model
-from provision_engine.config.messages import ConfigurationError, one_line, reason, shown
+from provision_engine.config.messages import ConfigurationError, reason, shown
 from provision_engine.config.model import Configuration, Document
 from provision_engine.config.reader import MissingError, read_document, read_text
 from provision_engine.config.schema import leaves, rules_at, schema
+from provision_engine.text import one_line
 
 DEFAULT_PATH = Path("/etc/provision-engine/engine.conf")
 ENVIRONMENT_VARIABLE = "PROVISION_ENGINE_CONF"

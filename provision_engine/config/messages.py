@@ -13,6 +13,7 @@ import jsonschema
 from provision_engine.config.model import Document
 from provision_engine.config.schema import leaves, rules_at
 from provision_engine.errors import OperatorError
+from provision_engine.text import one_line
 
 _SHOWN_CHARACTERS = 80
 _CREDENTIALS = re.compile(r"//.*@")
@@ -87,10 +88,6 @@ def _is_cyclic(value: object) -> bool:
     except (ValueError, TypeError, RecursionError):
         return True
     return False
-
-
-def one_line(text: str) -> str:
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def dotted(path: tuple[str, ...]) -> str:

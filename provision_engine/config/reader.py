@@ -8,8 +8,9 @@ from typing import Any
 
 import yaml
 
-from provision_engine.config.messages import ConfigurationError, dotted, one_line, shown
+from provision_engine.config.messages import ConfigurationError, dotted, shown
 from provision_engine.config.model import Document
+from provision_engine.text import one_line
 
 _FILE_BYTES = 1_048_576
 _MAPPING_DEPTH = 8

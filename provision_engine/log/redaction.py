@@ -7,6 +7,7 @@ import re
 import urllib.parse
 
 from provision_engine.log.context import secrets
+from provision_engine.text import one_line as escaped
 
 LINE_CHARACTERS = 65_536
 
@@ -17,11 +18,6 @@ _SR_AUTH = re.compile(
 )
 _AUTHORIZATION = re.compile(
     r"(authorization[\"']?\s*[:=]\s*[b\"']{0,2}(?:[a-z]+\s+)?)[A-Za-z0-9+/_.~-]+=*", re.IGNORECASE
-)
-# Changes of the writing direction are not control characters, but they reverse a line on a
-# terminal.
-_UNPRINTABLE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]"
 )
 
 
@@ -55,11 +51,7 @@ def _spellings(values: tuple[str, ...]) -> set[str]:
 
 
 def one_line(text: str) -> str:
-    """Return the text with everything that breaks or hides a line escaped visibly."""
+    """Return the text as at most LINE_CHARACTERS on one line."""
     if len(text) > LINE_CHARACTERS:
         text = f"{text[:LINE_CHARACTERS]}… ({len(text)} characters)"
-    return text if text.isprintable() else _UNPRINTABLE.sub(_escaped, text)
-
-
-def _escaped(match: re.Match[str]) -> str:
-    return match[0].encode("unicode_escape").decode("ascii")
+    return escaped(text)

@@ -279,6 +279,32 @@ def test_the_engine_speaks_tls(engine: Engine, certificate: tuple[Path, Path]) -
     assert engine.call("status").returncode == 0
 
 
+def test_half_a_handshake_ends_and_others_are_answered(
+    engine: Engine, certificate: tuple[Path, Path]
+) -> None:
+    engine.environment["STUB_HEAD_SECONDS"] = "1"
+    engine.configuration["server"].update(workers=1, threads=1)
+    engine.configuration["wait"] = {"max_requests": 1}
+    engine.configuration["tls"] = {"certificate": str(certificate[0]), "key": str(certificate[1])}
+    engine.write()
+    assert engine.call("start").returncode == 0
+    slow = [socket.create_connection(("127.0.0.1", engine.port), WAIT_SECONDS) for _ in range(4)]
+    try:
+        for connection in slow:
+            connection.sendall(b"\x16\x03\x01\x02\x00\x01")
+        trust = ssl.create_default_context(cafile=str(certificate[0]))
+        plain = socket.create_connection(("127.0.0.1", engine.port), WAIT_SECONDS)
+        with trust.wrap_socket(plain, server_hostname="127.0.0.1") as answered:
+            answered.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            assert answered.recv(65_536).startswith(b"HTTP/1.0 200")
+        for connection in slow:
+            while connection.recv(65_536):
+                pass
+    finally:
+        for connection in slow:
+            connection.close()
+
+
 def test_files_that_are_no_certificate_stop_the_start(
     engine: Engine, certificate: tuple[Path, Path], tmp_path: Path
 ) -> None:
