@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
 import select
+import signal
 import socket
 import ssl
 import subprocess
@@ -319,6 +321,22 @@ def test_files_that_are_no_certificate_stop_the_start(
     done = engine.call("start")
     assert done.returncode == 1
     assert "are not a certificate and its key" in done.stderr
+
+
+# ---- signals ---------------------------------------------------------------------------
+
+
+def test_a_signal_that_would_replace_the_program_is_ignored(engine: Engine) -> None:
+    """Also after a reload of the configuration."""
+    pid = engine.start()
+    for number in (1, 2):
+        os.kill(pid, signal.SIGUSR2)
+        os.kill(pid, signal.SIGWINCH)
+        wait_until(lambda: engine.log().count("USR2 is not supported") == number)  # noqa: B023
+        os.kill(pid, signal.SIGHUP)
+        wait_until(lambda: engine.log().count("Handling signal: hup") == number)  # noqa: B023
+    assert engine.get()[0] == 200
+    assert engine.pid_file.read_text() == f"{pid}\n"
 
 
 # ---- pieces ----------------------------------------------------------------------------
