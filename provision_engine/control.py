@@ -118,6 +118,8 @@ def _serve(configuration: Configuration, *, reports: int | None = None) -> NoRet
     def tell_starter() -> None:
         if reports is not None:
             _tell(reports, _READY)
+        else:
+            print(f"serving on {url(configuration)} (pid {os.getpid()})", flush=True)
 
     def forget_starter() -> None:
         if reports is not None:

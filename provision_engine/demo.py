@@ -25,7 +25,7 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 from provision_engine import __version__
-from provision_engine.failures import OperatorError
+from provision_engine.errors import OperatorError
 
 RELEASES = ("7.4.0", "6.8.0")
 USER, PASSWORD = "devuser", "devpass"

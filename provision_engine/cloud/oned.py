@@ -9,7 +9,7 @@ from typing import Any
 
 import pyone
 from lxml import etree
-from pyone.server_xrpc import OneServerXRPC, RequestsTransport
+from pyone.server_xrpc import OneServerXRPC
 
 from provision_engine.cloud.errors import from_oned, locked_since
 from provision_engine.cloud.http import HttpBackend
@@ -30,24 +30,26 @@ LOCK_LEVEL_ADMIN = 3
 """The only level at which the owner can still update the document that he has locked."""
 
 _HEADERS = {"Content-Type": "text/xml", "Accept-Encoding": "identity"}
+_ANY_URL = "http://oned/RPC2"
+"""ServerProxy parses a URL; the transport has the real one."""
 
 
 class _Xml:
-    """XML in an answer: pyone hands on what is no text, so that we read it by ourselves."""
+    """A text in a response; pyone binds strings to its own slow objects, and leaves this alone."""
 
     def __init__(self, source: str) -> None:
         self.source = source
 
 
-class _Transport(RequestsTransport):  # type: ignore[misc]
-    """Sends a call over the kept-alive connections and reads the answer quickly."""
+class _Transport(xmlrpc.client.Transport):
+    """Sends calls over the kept-alive connections, and parses responses with lxml."""
 
     def __init__(self, backend: HttpBackend, deadline: Deadline) -> None:
         super().__init__()
         self._backend, self._deadline = backend, deadline
         self.repeatable = False
 
-    def request(self, host: str, handler: str, request_body: bytes, verbose: bool = False) -> Any:
+    def request(self, _host: Any, _handler: str, request_body: Any, verbose: bool = False) -> Any:
         response = self._backend.send(
             "POST",
             deadline=self._deadline,
@@ -57,23 +59,16 @@ class _Transport(RequestsTransport):  # type: ignore[misc]
         )
         if response.status_code != 200:
             raise BadGateway(f"oned answered HTTP {response.status_code}")
-        return (read_answer(response.content),)
+        return (_result(response.content),)
 
 
 class _Server(OneServerXRPC):  # type: ignore[misc]
-    """pyone's server; it puts the session in front and raises for refusals."""
+    """pyone's server with our transport; it adds the session and raises for refusals."""
 
     def __init__(self, session: str, transport: _Transport) -> None:
-        super().__init__("http://oned/RPC2", session)
-        self._ServerProxy__transport = transport
-
-    def _do_request(self, method: str, params: Any) -> Any:
-        answer = super()._do_request(method, params)
-        if not isinstance(answer, list) or len(answer) < 3:
-            raise BadGateway(f"oned: {method} answered no array of three")
-        if answer[0] and isinstance(answer[1], str):
-            answer[1] = _Xml(answer[1])
-        return answer
+        super().__init__(_ANY_URL, session)
+        # pyone accepts no transport; the ServerProxy below it does.
+        xmlrpc.client.ServerProxy.__init__(self, _ANY_URL, transport=transport)
 
 
 class Oned:
@@ -240,11 +235,21 @@ class Oned:
             raise from_oned(error) from error
 
 
-def read_answer(content: bytes) -> list[Any]:
-    """The array in an XML-RPC answer. Raises xmlrpc.client.Fault for a fault, or BadGateway.
+def _result(content: bytes) -> list[Any]:
+    """Return success, value and code, as pyone takes them. Raises as parse_response does."""
+    values = parse_response(content)
+    if len(values) < 3:
+        raise BadGateway("oned: the response is not an array of three")
+    if values[0] and isinstance(values[1], str):
+        values[1] = _Xml(values[1])
+    return values
 
-    The standard library needs a call-back for every escaped character, and an answer of oned is
-    XML inside XML: lxml reads it many times faster.
+
+def parse_response(content: bytes) -> list[Any]:
+    """Return the array in an XML-RPC response. Raises xmlrpc.client.Fault or BadGateway.
+
+    The standard library calls back for every escaped character, and a response of oned is XML
+    inside XML: lxml parses it many times faster.
     """
     root = parse(content)
     values = [_scalar(value) for value in root.iterfind("params/param/value/array/data/value")]
@@ -257,7 +262,7 @@ def _fault(root: etree._Element) -> Exception:
     code = root.findtext("fault/value/struct/member[name='faultCode']/value/i4")
     explanation = root.findtext("fault/value/struct/member[name='faultString']/value/string")
     if code is None:
-        return BadGateway("oned: the answer is neither an array nor a fault")
+        return BadGateway("oned: the response is neither an array nor a fault")
     return xmlrpc.client.Fault(int(code), explanation or "")
 
 
@@ -269,4 +274,4 @@ def _scalar(value: etree._Element) -> bool | int | str:
             return content.strip() == "1"
         return int(content) if kind in ("i4", "int", "i8") else content
     except ValueError as error:
-        raise BadGateway(f"oned: {content[:40]!r} is no {kind}") from error
+        raise BadGateway(f"oned: {content[:40]!r} is not of type {kind}") from error

@@ -69,7 +69,7 @@ def test_a_wrong_configuration_stops_every_command(engine: Engine, command: str)
     done = engine.call(command)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        f'provision-engine: {engine.file}: port is "x": must be a whole number from 1 to 65535\n'
+        f'provision-engine: {engine.file}: port is "x": must be an integer from 1 to 65535\n'
     )
 
 
@@ -181,7 +181,7 @@ def test_a_killed_engine_is_noticed_and_followed(engine: Engine) -> None:
     # At once, although the workers of the killed one still have the port.
     assert engine.start() != pid
     assert engine.get()[0] == 200
-    assert "An engine before this one was killed" in engine.log()
+    assert "The previous engine was killed" in engine.log()
 
 
 def test_a_process_id_of_somebody_else_is_left_alone(engine: Engine) -> None:
@@ -202,8 +202,12 @@ def test_a_pid_file_is_not_written_through_a_link(engine: Engine, tmp_path: Path
 
 
 def test_in_the_foreground_it_serves_until_it_is_told_to_end(engine: Engine) -> None:
-    process = subprocess.Popen(engine.command("start", "--foreground"))
+    command = engine.command("start", "--foreground")
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
+        assert process.stdout is not None
+        said = process.stdout.readline()
+        assert said == f"serving on http://127.0.0.1:{engine.port} (pid {process.pid})\n"
         wait_until(lambda: engine.call("status").returncode == 0)
         assert engine.pid_file.read_text() == f"{process.pid}\n"
         wait_until(lambda: "Booting worker" in engine.log())
@@ -346,7 +350,7 @@ def test_a_hangup_reads_the_configuration_again(engine: Engine) -> None:
     engine.write()
     os.kill(pid, signal.SIGHUP)
     wait_until(lambda: engine.get()[1].endswith(" 8"))
-    assert "change with a restart only" in engine.log()
+    assert "takes a restart" in engine.log()
     engine.configuration["port"] = engine.port
     engine.write()
 
@@ -356,7 +360,7 @@ def test_a_hangup_with_a_wrong_configuration_changes_nothing(engine: Engine) -> 
     before = engine.file.read_text()
     engine.file.write_text("port: x\n")
     os.kill(pid, signal.SIGHUP)
-    wait_until(lambda: "The configuration stays as it was" in engine.log())
+    wait_until(lambda: "The configuration was not reloaded" in engine.log())
     assert engine.get()[1].endswith(" 7")
     engine.file.write_text(before)
 

@@ -23,8 +23,7 @@ NATURE = {"SERVERLESS_RUNTIME": {"FAAS": {"FLAVOUR": "nature"}}}
 
 def needs(program: str) -> str:
     path = shutil.which(program)
-    if path is None:
-        pytest.skip(f"{program} is not installed")
+    assert path, f"{program} is not installed: .ci/run installs what the tests need"
     return path
 
 
