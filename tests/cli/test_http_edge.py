@@ -16,10 +16,12 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from cli_engine import WAIT_SECONDS, Engine, wait_until
 from gunicorn.http import errors
 
 from provision_engine import config, server
+from tests.support.waiting import WAIT_SECONDS, wait_until
+
+from .cli_engine import Engine
 
 SCHEMAS = Path(server.__file__).parent / "schemas"
 

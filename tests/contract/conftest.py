@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import AbstractContextManager, contextmanager
 
 import pytest
-from werkzeug.serving import WSGIRequestHandler, make_server
+import yaml
 
-from provision_engine import config
-from provision_engine.app import create_app
 from provision_engine.sandbox import Sandbox, Timings
+from tests.support.engine import engine_in_process
 
 from . import settings
 from .device import Device
@@ -32,28 +29,10 @@ MAPPED = "mapped"
 """A flavour that engine.conf maps to the flow template of CONTRACT_FLAVOUR."""
 
 
-class _Quiet(WSGIRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log(self, type: str, message: str, *args: object) -> None:
-        """Nothing: the tests look at answers."""
-
-
-@contextmanager
-def engine(oned_url: str, oneflow_url: str, further: str = "") -> Iterator[str]:
-    """An engine in front of that OpenNebula; its URL."""
-    text = f"one_xmlrpc: {oned_url}\noneflow_server: {oneflow_url}\n{further}"
-    app = create_app(config.parse(text, Path("engine.conf")))
-    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Quiet)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+def engine(oned_url: str, oneflow_url: str, further: str = "") -> AbstractContextManager[str]:
+    """An engine in front of that OpenNebula, with further lines of engine.conf; its URL."""
+    urls = {"one_xmlrpc": oned_url, "oneflow_server": oneflow_url}
+    return engine_in_process(urls | (yaml.safe_load(further) or {}))
 
 
 class Stage:
@@ -73,7 +52,7 @@ class Stage:
             f"timeout: {settings.SECONDS}\nmapping: {{{MAPPED}: {mapped}}}\ncache: {{seconds: 0}}\n"
         )
 
-    def another_engine(self, further: str = "") -> contextmanager[str]:
+    def another_engine(self, further: str = "") -> AbstractContextManager[str]:
         return engine(self.oned_url, self.oneflow_url, further or self.configuration())
 
 

@@ -3,26 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+
+from tests.support.users import ADMINISTRATOR, User
 
 
 def _variable(name: str, default: str) -> str:
     return os.environ.get(f"CONTRACT_{name}", default)
-
-
-@dataclass(frozen=True)
-class User:
-    name: str
-    password: str
-
-    @property
-    def session(self) -> str:
-        return f"{self.name}:{self.password}"
-
-    @property
-    def pair(self) -> tuple[bytes, bytes]:
-        """For HTTP Basic, in UTF-8."""
-        return self.name.encode(), self.password.encode()
 
 
 ONED = _variable("ONED", "")
@@ -31,7 +17,7 @@ ENGINE = _variable("ENGINE", "")
 IS_REAL = bool(ONED)
 USER = User(_variable("USER", "devuser"), _variable("PASSWORD", "devpass"))
 STRANGER = User(_variable("STRANGER", "other"), _variable("STRANGER_PASSWORD", "otherpass"))
-ADMIN = User("oneadmin", "opennebula")
+ADMIN = ADMINISTRATOR
 """Of the sandbox only."""
 FLAVOUR = _variable("FLAVOUR", "Function")
 DATA_FLAVOUR = _variable("DATA_FLAVOUR", "Data")

@@ -36,9 +36,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "reliability"))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from rig import RUNTIMES, USER, Answer, EngineProcess, ask, free_port, wait_until
+
+from tests.support.client import RUNTIMES, Response, request
+from tests.support.engine import EngineProcess, is_answering
+from tests.support.ports import free_port
+from tests.support.users import USER
+from tests.support.waiting import wait_until
 
 HAPROXY_CONFIGURATION = Path(__file__).parents[2] / "etc" / "haproxy.cfg"
 MOST_MINUTES = 60.0
@@ -189,7 +194,7 @@ class Client(threading.Thread):
         path: str,
         members: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> Answer | None:
+    ) -> Response | None:
         """Repeat a request until it is accepted; None, and a blame, when that never happens."""
         until = time.monotonic() + CURE_SECONDS
         for attempt in itertools.count(1):
@@ -212,12 +217,12 @@ class Client(threading.Thread):
         path: str,
         members: Mapping[str, Any] | None,
         headers: Mapping[str, str] | None,
-    ) -> Answer:
+    ) -> Response:
         start = time.monotonic()
         try:
-            answer = ask(next(self._ports), method, path, members, headers=headers, seconds=60)
+            answer = request(next(self._ports), method, path, members, headers=headers, seconds=60)
         except (OSError, http.client.HTTPException):
-            answer = Answer(0, {}, b"")
+            answer = Response(0, {}, b"")
         self._findings.note(operation, answer.status, time.monotonic() - start)
         return answer
 
@@ -270,7 +275,7 @@ class SandboxProcess:
 
     def count(self) -> dict[str, int]:
         port = int(self.urls["control"].rpartition(":")[2])
-        counted: dict[str, int] = ask(port, "GET", "/count").json
+        counted: dict[str, int] = request(port, "GET", "/count").json
         return counted
 
     def stop(self) -> None:
@@ -292,18 +297,11 @@ def proxied(engines: list[EngineProcess]) -> Iterator[list[int]]:
         env={**os.environ, **addresses, "PROVISION_ENGINE_BIND": f"127.0.0.1:{port}"},
     )
     try:
-        wait_until(lambda: _status(port) == 200)
+        wait_until(lambda: is_answering(port))
         yield [port]
     finally:
         process.terminate()
         process.wait(30)
-
-
-def _status(port: int) -> int:
-    try:
-        return ask(port, "GET", "/").status
-    except (OSError, http.client.HTTPException):
-        return 0
 
 
 @contextlib.contextmanager

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from soak import report, soak
+
+from .soak import report, soak
 
 SECONDS, CHAOS_SECONDS = 20.0, 5.0
 HAS_HAPROXY = shutil.which("haproxy", path="/usr/sbin:/usr/bin:/usr/local/sbin") is not None

@@ -26,18 +26,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rig import (
-    ADMINISTRATOR,
-    RUNTIMES,
-    SPECIFICATIONS,
-    USER,
-    Answer,
-    EngineProcess,
-    wait_until,
-    written,
-)
-
 from provision_engine.sandbox import CallRecord, Sandbox
+from tests.support.client import RUNTIMES, SPECIFICATIONS, Response
+from tests.support.engine import EngineProcess, settings_for
+from tests.support.users import ADMINISTRATOR, USER
+from tests.support.waiting import wait_until
 
 RELEASES = ("6.8.0", "7.4.0")
 MOMENTS = ("before", "after")
@@ -54,7 +47,7 @@ CHANGING = (
 )  # fmt: skip
 """Last words of oned's methods that change something, and so of the calls that matter most."""
 
-Settled = Callable[[Sandbox, "Lane", Answer], list[str]]
+Settled = Callable[[Sandbox, "Lane", Response], list[str]]
 
 
 @dataclass
@@ -71,7 +64,7 @@ class Operation(NamedTuple):
     """What is asked for, what has to be there before, and what is wrong afterwards."""
 
     prepare: Callable[[Lane, dict[str, Any]], None]
-    request: Callable[[Lane, dict[str, Any]], Answer]
+    request: Callable[[Lane, dict[str, Any]], Response]
     accepted: tuple[int, ...]
     """Statuses that end the repetition well."""
     runtimes_left: int
@@ -103,8 +96,8 @@ class Outcome:
 # ---- the operations ------------------------------------------------------------------------
 
 
-def _create(lane: Lane, members: dict[str, Any]) -> Answer:
-    return lane.engine.ask("POST", RUNTIMES, members, headers={"Idempotency-Key": lane.key})
+def _create(lane: Lane, members: dict[str, Any]) -> Response:
+    return lane.engine.request("POST", RUNTIMES, members, headers={"Idempotency-Key": lane.key})
 
 
 def _make(lane: Lane, members: dict[str, Any]) -> None:
@@ -122,18 +115,18 @@ def _break(lane: Lane, members: dict[str, Any]) -> None:
     lane.sandbox.faults.clear()
 
 
-def _update(lane: Lane, members: dict[str, Any]) -> Answer:
+def _update(lane: Lane, members: dict[str, Any]) -> Response:
     grown = {role: {"FLAVOUR": "", "CPU": 2, "MEMORY": 700, "DISK_SIZE": 2000} for role in members}
     scheduling = {"SCHEDULING": {"POLICY": "energy"}, "LEASE": {"TTL": 5000}, "NAME": "renamed"}
-    return lane.engine.ask("PUT", _path(lane), grown | scheduling)
+    return lane.engine.request("PUT", _path(lane), grown | scheduling)
 
 
-def _delete(lane: Lane, members: dict[str, Any]) -> Answer:
-    return lane.engine.ask("DELETE", _path(lane))
+def _delete(lane: Lane, members: dict[str, Any]) -> Response:
+    return lane.engine.request("DELETE", _path(lane))
 
 
-def _recover(lane: Lane, members: dict[str, Any]) -> Answer:
-    return lane.engine.ask("POST", f"{_path(lane)}/recover", credentials=ADMINISTRATOR)
+def _recover(lane: Lane, members: dict[str, Any]) -> Response:
+    return lane.engine.request("POST", f"{_path(lane)}/recover", user=ADMINISTRATOR)
 
 
 def _path(lane: Lane) -> str:
@@ -162,7 +155,7 @@ def run_case(lane: Lane, case: Case) -> Outcome:
         return outcome
     lane.engine.start()
 
-    def repeat() -> Answer:
+    def repeat() -> Response:
         outcome.repetitions += 1
         return operation.request(lane, members)
 
@@ -200,7 +193,7 @@ def _killed(lane: Lane, operation: Operation, members: dict[str, Any], case: Cas
     return struck.is_set()
 
 
-def _until_answered(request: Callable[[], Answer], accepted: tuple[int, ...]) -> Answer:
+def _until_answered(request: Callable[[], Response], accepted: tuple[int, ...]) -> Response:
     """Repeat as a client does, until it is accepted. AssertionError when it is refused."""
     until = time.monotonic() + 10 * STALE_SECONDS
     while True:
@@ -212,7 +205,7 @@ def _until_answered(request: Callable[[], Answer], accepted: tuple[int, ...]) ->
         time.sleep(0.1)
 
 
-def what_is_wrong(lane: Lane, case: Case, answer: Answer) -> list[str]:
+def what_is_wrong(lane: Lane, case: Case, answer: Response) -> list[str]:
     """Whether there is one runtime or none, whole, unlocked, and as it was asked for."""
     operation, members = OPERATIONS[case.operation], SPECIFICATIONS[case.specification]
     expected = {
@@ -232,10 +225,10 @@ def what_is_wrong(lane: Lane, case: Case, answer: Answer) -> list[str]:
 
 
 def _what_is_wrong_with(
-    lane: Lane, members: dict[str, Any], operation: str, answer: Answer
+    lane: Lane, members: dict[str, Any], operation: str, answer: Response
 ) -> list[str]:
     path = f"{RUNTIMES}/{answer.runtime['ID']}?wait=10"
-    runtime = lane.engine.ask("GET", path).runtime
+    runtime = lane.engine.request("GET", path).runtime
     wrong = [
         f"{role} is {runtime[role]}" for role in members if runtime[role]["STATE"] != "RUNNING"
     ]
@@ -259,7 +252,7 @@ def _what_is_wrong_with(
 
 def _tidy(lane: Lane) -> None:
     """An empty sandbox for the next case."""
-    for runtime in lane.engine.ask("GET", RUNTIMES, credentials=USER).json:
+    for runtime in lane.engine.request("GET", RUNTIMES, user=USER).json:
         lane.runtime_id = runtime["SERVERLESS_RUNTIME"]["ID"]
         _until_answered(lambda: _delete(lane, {}), (204, 404))
     lane.sandbox.restart(keep_state=False)
@@ -320,7 +313,9 @@ class _lane:  # noqa: N801 - used like a function
 
     def __enter__(self) -> Lane:
         sandbox = Sandbox(release=self._release).start()
-        settings = written(sandbox, timeout=TIMEOUT_SECONDS, lock={"stale_seconds": STALE_SECONDS})
+        settings = settings_for(
+            sandbox, timeout=TIMEOUT_SECONDS, lock={"stale_seconds": STALE_SECONDS}
+        )
         self._lane = Lane(sandbox, EngineProcess(self._directory, settings))
         self._lane.engine.start()
         return self._lane

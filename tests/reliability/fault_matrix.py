@@ -26,24 +26,18 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from crash_matrix import RELEASES, changes, name_of
 from flask.testing import FlaskClient
-from rig import (
-    ADMINISTRATOR,
-    RUNTIMES,
-    SPECIFICATIONS,
-    USER,
-    authorization,
-    body_of,
-    cloud,
-    configuration,
-    wait_until,
-)
 
 from provision_engine.app import create_app
-from provision_engine.cloud.client import Credentials
+from provision_engine.cloud.client import Backends, CloudClient, Credentials
+from provision_engine.deadline import Deadline
 from provision_engine.engine.reconcile import Reconciler, Result
 from provision_engine.sandbox import CallRecord, Sandbox
+from tests.reliability.crash_matrix import RELEASES, changes, name_of
+from tests.support.client import RUNTIMES, SPECIFICATIONS, authorization, body_of
+from tests.support.engine import configuration_for
+from tests.support.users import ADMINISTRATOR, USER, User
+from tests.support.waiting import wait_until
 
 TIMEOUT_SECONDS = 1.0
 TIDY_SECONDS = 1.0
@@ -71,7 +65,7 @@ RUNNING, FAILED_DEPLOYING = 2, 7
 """States of a service."""
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     status: int
     body: Any
     headers: dict[str, str]
@@ -92,9 +86,9 @@ class Lane:
         method: str,
         path: str,
         members: Any = None,
-        credentials: Credentials = USER,
+        credentials: User = USER,
         **headers: str,
-    ) -> Answer:
+    ) -> Response:
         start = time.monotonic()
         sent = None if members is None else body_of(members)
         named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -104,34 +98,34 @@ class Lane:
         content = answer.get_data()
         body = json.loads(content) if content else None
         seconds = time.monotonic() - start
-        return Answer(answer.status_code, body, dict(answer.headers), seconds)
+        return Response(answer.status_code, body, dict(answer.headers), seconds)
 
 
 class Operation(NamedTuple):
-    request: Callable[[Lane], Answer]
+    request: Callable[[Lane], Response]
     prepare: Callable[[Lane], None]
     succeeds: tuple[int, ...]
     runtimes_left: int
     is_repeated: bool = True
 
 
-def _create(lane: Lane) -> Answer:
+def _create(lane: Lane) -> Response:
     return lane.ask("POST", RUNTIMES, SPECIFICATION)
 
 
-def _create_with_key(lane: Lane) -> Answer:
+def _create_with_key(lane: Lane) -> Response:
     return lane.ask("POST", RUNTIMES, SPECIFICATION, Idempotency_Key=lane.key)
 
 
-def _read(lane: Lane) -> Answer:
+def _read(lane: Lane) -> Response:
     return lane.ask("GET", f"{RUNTIMES}/{lane.runtime_id}")
 
 
-def _list(lane: Lane) -> Answer:
+def _list(lane: Lane) -> Response:
     return lane.ask("GET", RUNTIMES)
 
 
-def _update(lane: Lane) -> Answer:
+def _update(lane: Lane) -> Response:
     members = {
         "FAAS": {"FLAVOUR": "", "CPU": 2, "MEMORY": 700, "DISK_SIZE": 2000},
         "SCHEDULING": {"POLICY": "energy"},
@@ -141,11 +135,11 @@ def _update(lane: Lane) -> Answer:
     return lane.ask("PUT", f"{RUNTIMES}/{lane.runtime_id}", members)
 
 
-def _delete(lane: Lane) -> Answer:
+def _delete(lane: Lane) -> Response:
     return lane.ask("DELETE", f"{RUNTIMES}/{lane.runtime_id}")
 
 
-def _recover(lane: Lane) -> Answer:
+def _recover(lane: Lane) -> Response:
     path = f"{RUNTIMES}/{lane.runtime_id}/recover"
     return lane.ask("POST", path, credentials=ADMINISTRATOR)
 
@@ -226,7 +220,7 @@ def run_case(lane: Lane, case: Case, calm: Counter[str]) -> Outcome:
     return outcome
 
 
-def _struck(lane: Lane, operation: Operation, case: Case) -> Answer | None:
+def _struck(lane: Lane, operation: Operation, case: Case) -> Response | None:
     """The answer of an operation in which a backend fails from one call on."""
     seen, struck = itertools.count(1), threading.Event()
 
@@ -243,7 +237,7 @@ def _struck(lane: Lane, operation: Operation, case: Case) -> Answer | None:
     return answer if struck.is_set() else None
 
 
-def _what_is_wrong_with(answer: Answer, case: Case, operation: Operation) -> list[str]:
+def _what_is_wrong_with(answer: Response, case: Case, operation: Operation) -> list[str]:
     wrong = []
     if answer.status not in (*operation.succeeds, *KINDS[case.kind]):
         wrong.append(f"{answer.status} {answer.body}")
@@ -254,7 +248,7 @@ def _what_is_wrong_with(answer: Answer, case: Case, operation: Operation) -> lis
     return wrong
 
 
-def _is_error(answer: Answer) -> bool:
+def _is_error(answer: Response) -> bool:
     is_form = isinstance(answer.body, dict) and sorted(answer.body) == ["error", "message"]
     is_json = answer.headers.get("Content-Type") == "application/json"
     return is_form and is_json and "X-Request-ID" in answer.headers
@@ -294,6 +288,11 @@ def _left(lane: Lane, operation: Operation, outcome: Outcome) -> str:
         return ""
     count = lane.sandbox.store.count()
     return "" if count in _expected(operation, outcome) else json.dumps(count)
+
+
+def cloud(sandbox: Sandbox) -> CloudClient:
+    backends = Backends(configuration_for(sandbox))
+    return CloudClient(backends, Credentials(*USER), Deadline(10.0))
 
 
 def _reconciled(lane: Lane) -> bool:
@@ -344,7 +343,7 @@ def cases_of(
 def new_lane(release: str) -> Lane:
     sandbox = Sandbox(release=release).start()
     # The caches are off, so that each case makes the same calls.
-    configured = configuration(
+    configured = configuration_for(
         sandbox,
         timeout=TIMEOUT_SECONDS,
         lock={"stale_seconds": STALE_SECONDS},

@@ -22,11 +22,13 @@ import pytest
 from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from rig import OTHER, RUNTIMES, USER, EngineProcess, authorization, configuration, written
 
 from provision_engine.app import create_app
 from provision_engine.sandbox import Sandbox
 from provision_engine.sandbox.store import Vm
+from tests.support.client import RUNTIMES, authorization
+from tests.support.engine import EngineProcess, configuration_for, settings_for
+from tests.support.users import OTHER, USER
 
 Json = dict[str, Any]
 
@@ -89,7 +91,7 @@ def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
 
 @pytest.fixture(scope="module")
 def client(sandbox: Sandbox) -> FlaskClient:
-    return create_app(configuration(sandbox, cache={"seconds": 600})).test_client()
+    return create_app(configuration_for(sandbox, cache={"seconds": 600})).test_client()
 
 
 def specification() -> Json:
@@ -321,7 +323,7 @@ def test_the_openapi_document_is_kept(tmp_path: Path) -> None:
     """With more examples: schemathesis run URL/openapi.json --max-examples 500."""
     assert SCHEMATHESIS is not None
     with Sandbox(hosts=1000) as sandbox:
-        engine = EngineProcess(tmp_path / "engine", written(sandbox, wait={"max_seconds": 1}))
+        engine = EngineProcess(tmp_path / "engine", settings_for(sandbox, wait={"max_seconds": 1}))
         engine.start()
         try:
             done = subprocess.run(

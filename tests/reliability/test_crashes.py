@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from crash_matrix import (
+
+from provision_engine.sandbox import CallRecord, Sandbox
+from tests.reliability.crash_matrix import (
     OPERATIONS,
     STALE_SECONDS,
     TIMEOUT_SECONDS,
@@ -15,9 +17,9 @@ from crash_matrix import (
     name_of,
     table,
 )
-from rig import RUNTIMES, SPECIFICATIONS, EngineProcess, wait_until, written
-
-from provision_engine.sandbox import CallRecord, Sandbox
+from tests.support.client import RUNTIMES, SPECIFICATIONS
+from tests.support.engine import EngineProcess, settings_for
+from tests.support.waiting import wait_until
 
 
 def test_one_runtime_or_none_whenever_it_is_killed(tmp_path: Path) -> None:
@@ -54,7 +56,7 @@ def test_without_a_key_what_nobody_was_told_of_is_undone(
     sandbox: Sandbox, tmp_path: Path, call: str, left: int
 ) -> None:
     """Nobody can ask for it by its id, so a list is what meets it."""
-    settings = written(sandbox, timeout=TIMEOUT_SECONDS, lock={"stale_seconds": STALE_SECONDS})
+    settings = settings_for(sandbox, timeout=TIMEOUT_SECONDS, lock={"stale_seconds": STALE_SECONDS})
     engine = EngineProcess(tmp_path / "engine", settings)
     engine.start()
 
@@ -65,13 +67,13 @@ def test_without_a_key_what_nobody_was_told_of_is_undone(
     sandbox.on_call = on_call
     try:
         with pytest.raises((OSError, http.client.HTTPException)):
-            engine.ask("POST", RUNTIMES, SPECIFICATIONS["FAAS"])
+            engine.request("POST", RUNTIMES, SPECIFICATIONS["FAAS"])
         sandbox.on_call = None
         assert sandbox.store.count()["runtimes"] == 1
         engine.start()
 
         def is_settled() -> bool:
-            listed = engine.ask("GET", RUNTIMES).json
+            listed = engine.request("GET", RUNTIMES).json
             wanted = {"runtimes": left, "services": left, "vms": left}
             return len(listed) == left and sandbox.store.count() == wanted
 

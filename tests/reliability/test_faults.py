@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from fault_matrix import KINDS, OPERATIONS, Lane, matrix, new_lane, table
-from rig import RUNTIMES, SPECIFICATIONS
+
+from tests.reliability.fault_matrix import KINDS, OPERATIONS, Lane, matrix, new_lane, table
+from tests.support.client import RUNTIMES, SPECIFICATIONS
 
 
 def test_every_operation_stands_every_fault_of_each_backend() -> None:

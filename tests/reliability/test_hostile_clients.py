@@ -17,18 +17,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from rig import (
-    FAAS,
-    RUNTIMES,
-    EngineProcess,
-    ask,
-    authorization,
-    free_port,
-    wait_until,
-    written,
-)
 
 from provision_engine.sandbox import Sandbox
+from tests.support.client import FAAS, RUNTIMES, authorization, request
+from tests.support.engine import EngineProcess, is_answering, settings_for
+from tests.support.ports import free_port
+from tests.support.waiting import wait_until
 
 HAPROXY = shutil.which("haproxy", path="/usr/sbin:/usr/bin:/usr/local/sbin")
 CONFIGURATION = Path(__file__).parents[2] / "etc" / "haproxy.cfg"
@@ -58,7 +52,7 @@ def engines(sandbox: Sandbox, tmp_path: Path) -> Iterator[Callable[[int], list[E
 
     def start(count: int) -> list[EngineProcess]:
         for number in range(count):
-            engine = EngineProcess(tmp_path / f"engine{number}", written(sandbox))
+            engine = EngineProcess(tmp_path / f"engine{number}", settings_for(sandbox))
             started.append(engine)
             engine.start()
         return started
@@ -82,17 +76,11 @@ def proxy(tmp_path: Path, engines: list[EngineProcess], request_seconds: int = 1
         env={**os.environ, **addresses, "PROVISION_ENGINE_BIND": f"127.0.0.1:{port}"},
     )
     try:
-        wait_until(lambda: _status(port) == 200)
+        wait_until(lambda: is_answering(port))
         yield port
     finally:
         process.terminate()
         process.wait(30)
-
-
-def _status(port: int) -> int:
-    with contextlib.suppress(OSError):
-        return ask(port, "GET", "/", seconds=5).status
-    return 0
 
 
 @contextlib.contextmanager
@@ -123,10 +111,10 @@ def test_thousands_of_idle_connections_hinder_nobody(
 ) -> None:
     (engine,) = engines(1)
     with crowd(engine.port, b"", IDLE_CONNECTIONS) as connections:
-        made = engine.ask("POST", RUNTIMES, {"FAAS": FAAS})
+        made = engine.request("POST", RUNTIMES, {"FAAS": FAAS})
         assert made.status == 201
         path = f"{RUNTIMES}/{made.runtime['ID']}"
-        assert [engine.ask("GET", path).status for _ in range(50)] == [200] * 50
+        assert [engine.request("GET", path).status for _ in range(50)] == [200] * 50
         # They are no dead weight either: each may still send its request.
         connections[-1].sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
         assert connections[-1].recv(12).startswith(b"HTTP/1.0 200")
@@ -140,7 +128,7 @@ def test_half_requests_take_no_thread_from_others(
     (engine,) = engines(1)
     with crowd(engine.port, HALF_REQUESTS[half], 100):
         with ThreadPoolExecutor(4) as pool:
-            asked = [pool.submit(engine.ask, "GET", RUNTIMES) for _ in range(40)]
+            asked = [pool.submit(engine.request, "GET", RUNTIMES) for _ in range(40)]
         assert [answer.result().status for answer in asked] == [200] * 40
 
 
@@ -176,7 +164,7 @@ def test_a_body_without_end_is_ended(
     assert sent_bytes < 32 * 1_048_576
     if answer:  # else the connection was closed before it could be read
         assert answer.split(b"\r\n")[0].split()[1] == b"413"
-    assert engine.ask("GET", RUNTIMES).status == 200
+    assert engine.request("GET", RUNTIMES).status == 200
 
 
 def test_a_head_without_end_is_ended(
@@ -187,7 +175,7 @@ def test_a_head_without_end_is_ended(
     assert sent_bytes < 8 * 1_048_576
     if answer:
         assert answer.split(b"\r\n")[0].split()[1] in (b"431", b"400")
-    assert engine.ask("GET", RUNTIMES).status == 200
+    assert engine.request("GET", RUNTIMES).status == 200
 
 
 # ---- behind the proxy ----------------------------------------------------------------------
@@ -201,7 +189,7 @@ def test_half_requests_never_reach_an_engine(
     (engine,) = engines(1)
     with proxy(tmp_path, [engine], request_seconds=1) as port:
         with crowd(port, HALF_REQUESTS[half], 50) as connections:
-            assert ask(port, "GET", RUNTIMES).status == 200
+            assert request(port, "GET", RUNTIMES).status == 200
             answers = [connection.recv(65_536) for connection in connections]
         head, _, body = answers[0].partition(b"\r\n\r\n")
         assert {answer.split()[1] for answer in answers} == {b"408"}
@@ -219,9 +207,9 @@ def test_the_proxys_own_errors_have_our_form(
     with proxy(tmp_path, [engine]) as port:
         # It answers when its buffer is full; to go on sending would race with the answer.
         begun = {"headers": {"Content-Length": "1100000"}, "body": b" " * 20_000}
-        large = ask(port, "POST", RUNTIMES, **begun)
+        large = request(port, "POST", RUNTIMES, **begun)
         engine.kill()
-        gone = wait_until(lambda: (a := ask(port, "GET", RUNTIMES)).status == 503 and a)
+        gone = wait_until(lambda: (a := request(port, "GET", RUNTIMES)).status == 503 and a)
     for answer, status in ((large, 413), (gone, 503)):
         assert answer.status == status, answer
         assert answer.headers["content-type"] == "application/json"
@@ -241,7 +229,7 @@ def test_restarts_behind_the_proxy_lose_no_request(
             while not end.is_set():
                 is_create = number == 0
                 sent = ("POST", {"FAAS": FAAS}) if is_create else ("GET", None)
-                answer = ask(port, sent[0], RUNTIMES, sent[1])
+                answer = request(port, sent[0], RUNTIMES, sent[1])
                 with guard:
                     statuses.append(answer.status)
                 if is_create:
@@ -271,7 +259,7 @@ def test_what_is_in_flight_when_the_engine_stops_is_answered(
     (engine,) = engines(1)
     sandbox.faults.set("oneflow", "slow", seconds=1.5)
     with ThreadPoolExecutor(4) as pool:
-        asked = [pool.submit(engine.ask, "POST", RUNTIMES, {"FAAS": FAAS}) for _ in range(3)]
+        asked = [pool.submit(engine.request, "POST", RUNTIMES, {"FAAS": FAAS}) for _ in range(3)]
         wait_until(lambda: sum(call.method == "POST" for call in sandbox.calls) == 3)
         engine.stop()
     assert [answer.result().status for answer in asked] == [201] * 3
