@@ -1,0 +1,145 @@
+"""Many cases at the same time, each in a lane of its own; they mostly wait."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+from tests.support.client import RUNTIMES, SPECIFICATIONS, Response, request
+from tests.support.installation import Installation
+from tests.support.opennebula import OpenNebula
+from tests.support.proxy import Proxy
+from tests.support.waiting import wait_until
+
+NOTHING = {"runtimes": 0, "services": 0, "VMs": 0, "locks": 0}
+REPEAT = (423, 429, 502, 503, 504)
+"""A client repeats a request that was answered so, or not at all."""
+PATIENCE_SECONDS = 120.0
+
+
+@dataclass
+class Lane:
+    """An OpenNebula with a user of its own, a proxy before it, and an engine before that."""
+
+    installation: Installation
+    proxy: Proxy
+    port: int = 0
+    """Of the engine."""
+    specification: str = "FAAS"
+    key: str = ""
+    runtime_id: int = 0
+    reconcile: Callable[[], str] = field(default=lambda: "")
+    """Run ``provision-engine reconcile --apply``; what it printed."""
+
+    @property
+    def opennebula(self) -> OpenNebula:
+        return self.installation.opennebula
+
+    @property
+    def members(self) -> dict[str, Any]:
+        """What is asked for."""
+        return SPECIFICATIONS[self.specification]
+
+    @property
+    def path(self) -> str:
+        return f"{RUNTIMES}/{self.runtime_id}"
+
+    def request(self, method: str, path: str, *arguments: Any, **named: Any) -> Response:
+        return request(self.port, method, path, *arguments, user=self.installation.user, **named)
+
+    def expected(self, runtimes: int) -> dict[str, int]:
+        """What there is in OpenNebula when there are so many runtimes, and nothing is wrong."""
+        vms = runtimes * len(self.members)
+        return {"runtimes": runtimes, "services": runtimes, "VMs": vms, "locks": 0}
+
+
+def until_accepted(
+    send: Callable[[], Response], accepted: tuple[int, ...], seconds: float = PATIENCE_SECONDS
+) -> Response:
+    """Repeat as a client does, until it is accepted. AssertionError when it is refused."""
+    end = time.monotonic() + seconds
+    while True:
+        told = "the connection broke"
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            response = send()
+            if response.status in accepted:
+                return response
+            told = f"{response.status} {response.content.decode()[:300]}"
+            if response.status not in REPEAT:
+                raise AssertionError(told)
+        if time.monotonic() > end:
+            raise AssertionError(told)
+        time.sleep(0.1)
+
+
+def until_count(lane: Lane, *expected: dict[str, int], seconds: float = PATIENCE_SECONDS) -> str:
+    """Wait until there is what is expected; what there is instead, empty if nothing."""
+    try:
+        wait_until(lambda: lane.opennebula.count() in expected, seconds, 0.1)
+    except AssertionError:
+        return f"{lane.opennebula.holdings()} instead of {' or '.join(map(str, expected))}"
+    return ""
+
+
+class HasRelease(Protocol):
+    @property
+    def release(self) -> str: ...
+
+
+C = TypeVar("C", bound=HasRelease)
+O = TypeVar("O")  # noqa: E741
+OpenLane = Callable[[str], contextlib.AbstractContextManager[Lane]]
+
+
+def run_all(
+    cases: Iterable[C],
+    open_lane: OpenLane,
+    run_case: Callable[[Lane, C], O],
+    failed: Callable[[C, str], O],
+    lanes: int,
+) -> list[O]:
+    """All of these cases, several at the same time; the outcomes in their order.
+
+    A lane in which a case raises is closed, and the next case gets a new one.
+    """
+    ordered = list(cases)
+    waiting: queue.Queue[int] = queue.Queue()
+    for number in sorted(range(len(ordered)), key=lambda number: ordered[number].release):
+        waiting.put(number)
+    outcomes: dict[int, O] = {}
+
+    def work() -> None:
+        with contextlib.suppress(queue.Empty):
+            first = waiting.get_nowait()
+            while True:
+                first = work_in_lane(first)
+
+    def work_in_lane(number: int) -> int:
+        """Cases of one release, until one of them raises; the first that is not among them."""
+        release = ordered[number].release
+        with open_lane(release) as lane:
+            while True:
+                try:
+                    outcomes[number] = run_case(lane, ordered[number])
+                except Exception as error:
+                    outcomes[number] = failed(ordered[number], f"{type(error).__name__}: {error}")
+                    return waiting.get_nowait()
+                number = waiting.get_nowait()
+                if ordered[number].release != release:
+                    return number
+
+    threads = [threading.Thread(target=work) for _ in range(min(lanes, len(ordered)))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return [
+        outcomes[n] if n in outcomes else failed(ordered[n], "it was not run")
+        for n in range(len(ordered))
+    ]
