@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import logging
+import os
 import queue
+import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from tests.support.client import RUNTIMES, SPECIFICATIONS, Response, request
+from tests.support.engine import EngineProcess
 from tests.support.installation import Installation
 from tests.support.opennebula import OpenNebula
 from tests.support.proxy import Proxy
+from tests.support.users import User
 from tests.support.waiting import wait_until
 
 NOTHING = {"runtimes": 0, "services": 0, "VMs": 0, "locks": 0}
@@ -143,3 +149,27 @@ def run_all(
         outcomes[n] if n in outcomes else failed(ordered[n], "it was not run")
         for n in range(len(ordered))
     ]
+
+
+def reconciler(directory: Path, settings: Mapping[str, Any], user: User) -> Callable[[], str]:
+    """``provision-engine reconcile --apply`` for all that is left of a user, as a command."""
+    engine = EngineProcess(directory, settings)
+    one_auth = directory / "one_auth"
+    one_auth.write_text(user.session)
+
+    def reconcile() -> str:
+        done = subprocess.run(
+            engine.command("reconcile", "--apply", "--older-than", "0"),
+            env={**os.environ, "ONE_AUTH": str(one_auth)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.stdout + done.stderr
+
+    return reconcile
+
+
+def silence_logs() -> None:
+    """Engines in this process log to nobody, so that only the table is printed."""
+    logging.getLogger().addHandler(logging.NullHandler())

@@ -23,6 +23,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -56,9 +57,21 @@ class Call(NamedTuple):
 OnCall = Callable[[Call, str], None]
 
 
-class Fault(NamedTuple):
+@dataclass
+class Fault:
     kind: str
-    seconds: float
+    seconds: float = 1.0
+    name: str = ""
+    """Of the only call that it hits; empty for every call."""
+    times: int = 0
+    """How many calls it hits before it goes by itself; 0 means no end."""
+
+    def hits(self, call: Call) -> bool:
+        if self.name not in ("", call.name) or self.times < 0:
+            return False
+        if self.times:
+            self.times = self.times - 1 or -1
+        return True
 
 
 class Proxy:
@@ -81,11 +94,11 @@ class Proxy:
         for front in self._fronts.values():
             front.close()
 
-    def set_fault(self, backend: str, kind: str, seconds: float = 1.0) -> None:
-        """From now on, until ``clear_faults``."""
+    def set_fault(self, backend: str, kind: str, **limits: Any) -> None:
+        """From now on, until ``clear_faults``; ``limits`` are those of Fault."""
         if kind not in KINDS:
             raise ValueError(f"unknown fault {kind!r}")
-        self._faults[backend] = Fault(kind, seconds)
+        self._faults[backend] = Fault(kind, **limits)
         if kind == "refuse":
             self._fronts[backend].close()
 
@@ -104,7 +117,7 @@ class Proxy:
         self.calls.append(call)
         self._tell(call, "before")
         lifted, fault = self._lifted, self._faults.get(call.backend)
-        kind = fault.kind if fault else ""
+        kind = fault.kind if fault and fault.hits(call) else ""
         if kind in ("hang", "refuse"):
             if kind == "hang":
                 lifted.wait()
@@ -112,7 +125,7 @@ class Proxy:
         if kind in ("garbage", "error"):
             status, content = (200, GARBAGE) if kind == "garbage" else (500, b"broken\n")
             return exchange.respond(status, [("Content-Type", "text/plain")], content)
-        if fault is not None and kind == "slow":
+        if fault and kind == "slow":
             time.sleep(fault.seconds)
         response = exchange.forward()
         self._tell(call, "after")
