@@ -1,0 +1,44 @@
+"""How slow the hypervisor of a real test installation is: files of OpenNebula's dummy driver.
+
+A file ``deploy`` with ``success 6`` makes each boot take six seconds, one with ``failure`` makes
+it fail; ``resize``, ``resize_disk``, ``cancel`` and ``shutdown`` likewise.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+SLOW = {
+    "deploy": "success 6",
+    "resize": "success 5",
+    "resize_disk": "success 5",
+    "cancel": "success 4",
+    "shutdown": "success 4",
+}
+"""As slow as a real hypervisor; where everything is done at once, nothing shows."""
+BOOT_FAILS = SLOW | {"deploy": "failure"}
+
+
+@contextlib.contextmanager
+def driver_actions(directory: Path | None, actions: Mapping[str, str]) -> Iterator[None]:
+    """Let the driver act so; afterwards its files are as they were. Without a directory, nothing.
+
+    OSError when the directory cannot be written.
+    """
+    if directory is None:
+        yield
+        return
+    files = [directory / name for name in actions]
+    before = {file: file.read_bytes() if file.is_file() else None for file in files}
+    try:
+        for file, text in zip(files, actions.values(), strict=True):
+            file.write_text(f"{text}\n")
+        yield
+    finally:
+        for file, content in before.items():
+            if content is None:
+                file.unlink(missing_ok=True)
+            else:
+                file.write_bytes(content)
