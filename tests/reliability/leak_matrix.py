@@ -46,7 +46,7 @@ from tests.reliability.lanes import (
     until_accepted,
 )
 from tests.support.client import RUNTIMES, SPECIFICATIONS, Response
-from tests.support.drivers import BOOT_FAILS, SLOW, driver_actions
+from tests.support.drivers import ACTIONS_HELP, BOOT_FAILS, SLOW, driver_actions
 from tests.support.engine import engine_in_process, settings_for
 from tests.support.installation import Target, add_options, target
 from tests.support.proxy import Call, Proxy
@@ -451,12 +451,7 @@ def main() -> int:
     parser.add_argument("--ending", action="append", choices=list(ENDINGS))
     parser.add_argument("--specification", action="append", choices=list(SPECIFICATIONS))
     parser.add_argument("--lanes", type=int, help="cases at the same time; they mostly wait")
-    parser.add_argument(
-        "--driver-actions",
-        type=Path,
-        metavar="DIR",
-        help="of a real OpenNebula: the directory with the files of its dummy driver",
-    )
+    parser.add_argument("--driver-actions", type=Path, metavar="DIR", help=ACTIONS_HELP)
     add_options(parser)
     options = parser.parse_args()
     silence_logs()

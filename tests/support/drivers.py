@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+ACTIONS_HELP = "of a real OpenNebula: the directory with the files of its dummy driver"
 SLOW = {
     "deploy": "success 6",
     "resize": "success 5",
