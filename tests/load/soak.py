@@ -65,8 +65,8 @@ LEFT_SECONDS = 60.0
 MOST_SHOWN = 10
 SHARED_RUNTIMES = 10
 SHARED_KEYS = 8
-BOOT_SECONDS = 2
-"""Of a real OpenNebula whose driver we may slow down."""
+DRIVER_SECONDS = 2
+"""So long takes each action of a real OpenNebula whose driver we may slow down."""
 FUNCTION = {"FLAVOUR": "nature", "CPU": 1, "MEMORY": 128, "DISK_SIZE": 1025}
 
 
@@ -465,7 +465,7 @@ def main() -> int:
     options = parser.parse_args()
     seconds = min(options.minutes, MOST_MINUTES) * 60
     options.release = options.release or ["7.4.0"]
-    slow = dict.fromkeys(SLOW, f"success {BOOT_SECONDS}")
+    slow = dict.fromkeys(SLOW, f"success {DRIVER_SECONDS}")
     with driver_actions(options.driver_actions, slow):
         findings = soak(
             seconds, options.clients, options.engines, options.chaos_seconds, target(options)

@@ -1,7 +1,8 @@
 """How slow the hypervisor of a real test installation is: files of OpenNebula's dummy driver.
 
 A file ``deploy`` with ``success 6`` makes each boot take six seconds, one with ``failure`` makes
-it fail; ``resize``, ``resize_disk``, ``cancel`` and ``shutdown`` likewise.
+it fail; ``resize``, ``resize_disk``, ``cancel`` and ``shutdown`` likewise. An installation whose
+dummy transfer driver reads ``prolog`` in the same way shows that state too.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ from pathlib import Path
 
 ACTIONS_HELP = "of a real OpenNebula: the directory with the files of its dummy driver"
 SLOW = {
-    "deploy": "success 6",
-    "resize": "success 5",
-    "resize_disk": "success 5",
-    "cancel": "success 4",
-    "shutdown": "success 4",
+    "prolog": "success 8",
+    "deploy": "success 12",
+    "resize": "success 12",
+    "resize_disk": "success 12",
+    "cancel": "success 6",
+    "shutdown": "success 6",
 }
-"""As slow as a real hypervisor; where everything is done at once, nothing shows."""
+"""As slow as a real hypervisor, and much slower than oneflow, of which a request takes seconds while
+several are made; where everything is done at once, nothing shows."""
 BOOT_FAILS = SLOW | {"deploy": "failure"}
 
 
