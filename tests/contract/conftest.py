@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
@@ -10,6 +11,7 @@ import yaml
 
 from provision_engine.sandbox import Sandbox, Timings
 from tests.support.engine import engine_in_process
+from tests.support.waiting import wait_until
 
 from . import settings
 from .device import Device
@@ -25,6 +27,8 @@ QUICK = Timings(
     service_failure_seconds=0.05,
     nets_seconds=0.01,
 )
+TIMEOUT_SECONDS = 90 if settings.IS_REAL else 30
+"""Of the engine."""
 MAPPED = "mapped"
 """A flavour that engine.conf maps to the flow template of CONTRACT_FLAVOUR."""
 
@@ -49,7 +53,7 @@ class Stage:
     def configuration(self) -> str:
         mapped = self.opennebula.flow_template_id(settings.FLAVOUR)
         return (
-            f"timeout: {settings.SECONDS}\nmapping: {{{MAPPED}: {mapped}}}\ncache: {{seconds: 0}}\n"
+            f"timeout: {TIMEOUT_SECONDS}\nmapping: {{{MAPPED}: {mapped}}}\ncache: {{seconds: 0}}\n"
         )
 
     def another_engine(self, further: str = "") -> AbstractContextManager[str]:
@@ -59,10 +63,46 @@ class Stage:
 @contextmanager
 def _backend(release: str) -> Iterator[Stage]:
     if settings.IS_REAL:
-        yield Stage(settings.ONED, settings.ONEFLOW, None)
+        stage = Stage(settings.ONED, settings.ONEFLOW, None)
+        with _users(stage):
+            settings.PATIENCE.measured(_start_seconds(stage.opennebula))
+            yield stage
         return
     with Sandbox(release, timings=QUICK) as sandbox:
         yield Stage(sandbox.oned_url, sandbox.oneflow_url, sandbox)
+
+
+@contextmanager
+def _users(stage: Stage) -> Iterator[None]:
+    """The users of this session, made and removed by the administrator if there is one."""
+    if not settings.MAKES_USERS:
+        yield
+        return
+    admin = stage.seen_by(settings.ADMIN)
+    users = (settings.USER, settings.STRANGER)
+    user_ids = [admin.add_user(user) for user in users]
+    try:
+        yield
+    finally:
+        for user, user_id in zip(users, user_ids, strict=True):
+            stage.seen_by(user).clear()
+            admin.call("user.delete", user_id)
+
+
+def _start_seconds(opennebula: OpenNebula) -> float:
+    """From the request for a service until its VM runs, without an engine."""
+    start = time.monotonic()
+    service_id = opennebula.start_service(opennebula.flow_template_id(settings.FLAVOUR), "measure")
+    try:
+        vm_ids = wait_until(lambda: opennebula.service_vm_ids(service_id), 300, 0.1)
+        wait_until(lambda: opennebula.vm_states(vm_ids) == {"RUNNING"}, 300, 0.1)
+        seconds = time.monotonic() - start
+        # Until its service runs too, it could not be undeployed in an orderly way.
+        wait_until(lambda: opennebula.service_state(service_id) == 2, 300, 0.1)
+    finally:
+        opennebula.flow("DELETE", f"/service/{service_id}")
+    wait_until(lambda: opennebula.refusal("document.info", service_id, False), 300, 0.1)
+    return seconds
 
 
 @pytest.fixture(scope="session", params=settings.RELEASES)

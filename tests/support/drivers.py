@@ -20,8 +20,8 @@ SLOW = {
     "cancel": "success 6",
     "shutdown": "success 6",
 }
-"""As slow as a real hypervisor, and much slower than oneflow, of which a request takes seconds while
-several are made; where everything is done at once, nothing shows."""
+"""As slow as a real hypervisor, and much slower than oneflow, of which a request takes seconds
+while several are made; where everything is done at once, nothing shows."""
 BOOT_FAILS = SLOW | {"deploy": "failure"}
 
 
