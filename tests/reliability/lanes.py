@@ -8,6 +8,7 @@ import logging
 import os
 import queue
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -120,6 +121,11 @@ def run_all(
         waiting.put(number)
     outcomes: dict[int, O] = {}
 
+    def done(number: int, outcome: O) -> None:
+        outcomes[number] = outcome
+        if sys.stderr.isatty():
+            sys.stderr.write(f"\r{len(outcomes)} of {len(ordered)} ")
+
     def work() -> None:
         with contextlib.suppress(queue.Empty):
             first = waiting.get_nowait()
@@ -132,9 +138,9 @@ def run_all(
         with open_lane(release) as lane:
             while True:
                 try:
-                    outcomes[number] = run_case(lane, ordered[number])
+                    done(number, run_case(lane, ordered[number]))
                 except Exception as error:
-                    outcomes[number] = failed(ordered[number], f"{type(error).__name__}: {error}")
+                    done(number, failed(ordered[number], f"{type(error).__name__}: {error}"))
                     return waiting.get_nowait()
                 number = waiting.get_nowait()
                 if ordered[number].release != release:

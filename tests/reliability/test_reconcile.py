@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -299,7 +298,6 @@ def test_json_has_one_object_for_each(
 ) -> None:
     left = made(client)
     lose_document(sandbox, left)
-    time.sleep(STALE_SECONDS)  # nothing younger than this is ever touched
     code, shown = wait_until(
         lambda: done if (done := run("--json", "--older-than", "0"))[1] != "[]\n" else None
     )
