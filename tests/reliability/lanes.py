@@ -27,7 +27,9 @@ from tests.support.waiting import wait_until
 NOTHING = {"runtimes": 0, "services": 0, "VMs": 0, "locks": 0}
 REPEAT = (423, 429, 502, 503, 504)
 """A client repeats a request that was answered so, or not at all."""
-PATIENCE_SECONDS = 120.0
+PATIENCE_SECONDS = 180.0
+RESPONSE_SECONDS = 300.0
+"""Longer than any timeout of an engine here."""
 
 
 @dataclass
@@ -58,6 +60,7 @@ class Lane:
         return f"{RUNTIMES}/{self.runtime_id}"
 
     def request(self, method: str, path: str, *arguments: Any, **named: Any) -> Response:
+        named.setdefault("seconds", RESPONSE_SECONDS)
         return request(self.port, method, path, *arguments, user=self.installation.user, **named)
 
     def expected(self, runtimes: int) -> dict[str, int]:
