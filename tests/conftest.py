@@ -8,6 +8,9 @@ import threading
 
 import pytest
 
+# Where assertions of helpers fail, both sides are shown.
+pytest.register_assert_rewrite("tests.support", "tests.cli.cli_engine")
+
 # A shell starts what it puts into the background with SIGINT ignored, and children inherit that:
 # programs that are ended with Ctrl-C could not be tried then.
 _is_ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN

@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from tests.support.engine import Backend
+from tests.support.ports import free_port
 
 BACKENDS = ("oned", "oneflow")
 KINDS = ("refuse", "hang", "cut", "garbage", "error", "slow")
@@ -142,7 +143,7 @@ class _Front:
     def __init__(self, backend: str, target_url: str, proxy: Proxy) -> None:
         self.backend, self.proxy = backend, proxy
         self.target = urlsplit(target_url)
-        self._port, self._server = 0, None
+        self._port, self._server = free_port(), None
         self._connections: set[socket.socket] = set()
         self.listen()
         self.url = f"http://127.0.0.1:{self._port}{self.target.path}"
@@ -156,7 +157,7 @@ class _Front:
         Exchange.front = front
         server = ThreadingHTTPServer(("127.0.0.1", self._port), Exchange)
         server.daemon_threads = True
-        self._port, self._server = server.server_port, server
+        self._server = server
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
 
     def close(self) -> None:
