@@ -13,7 +13,16 @@ import pytest
 from tests.support.client import RUNTIMES
 from tests.support.installation import Target
 
-from .fault_matrix import KINDS, OPERATIONS, FaultLane, Outcome, matrix, open_lane, table
+from .fault_matrix import (
+    KINDS,
+    OPERATIONS,
+    SANDBOX_TIMEOUT_SECONDS,
+    FaultLane,
+    Outcome,
+    matrix,
+    open_lane,
+    table,
+)
 from .lanes import NOTHING, until_count
 
 INSTANTIATE = "POST service_template/action"
@@ -56,7 +65,7 @@ def test_the_response_to_the_last_step_may_be_lost(tmp_path: Path) -> None:
 
 @pytest.fixture
 def lane(tmp_path: Path) -> Iterator[FaultLane]:
-    with open_lane("7.4.0", Target(), 1.0, tmp_path) as lane:
+    with open_lane("7.4.0", Target(), SANDBOX_TIMEOUT_SECONDS, tmp_path) as lane:
         yield lane
 
 
