@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cli_engine import Engine
+
+from .cli_engine import Engine
 
 
 @pytest.fixture

@@ -14,9 +14,11 @@ import time
 from pathlib import Path
 
 import pytest
-from cli_engine import Engine, wait_until
 
 from provision_engine import __version__, cli
+from tests.support.waiting import wait_until
+
+from .cli_engine import Engine
 
 
 def is_alive(pid: int) -> bool:

@@ -18,12 +18,14 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from cli_engine import WAIT_SECONDS, Engine, wait_until
 from gunicorn.http import errors
 
 from provision_engine import config
 from provision_engine.server import listener, refusals, serving
 from provision_engine.server.worker import Worker
+from tests.support.waiting import WAIT_SECONDS, wait_until
+
+from .cli_engine import Engine
 
 ERROR_SCHEMA = json.loads((config.SCHEMA_PATH.parent / "error.json").read_text(encoding="utf-8"))
 

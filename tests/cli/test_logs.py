@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cli_engine import wait_until
 
 from provision_engine import log
 from provision_engine.commands import logs
 from provision_engine.config import Log
 from provision_engine.failures import OperatorError
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture

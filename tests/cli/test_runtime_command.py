@@ -18,12 +18,15 @@ from typing import Any, NamedTuple
 from unittest import mock
 
 import pytest
-from cli_engine import WAIT_SECONDS, Engine, free_port, wait_until
 
 from provision_engine import cli
 from provision_engine.commands import runtime as command
 from provision_engine.commands.completion import script
 from provision_engine.sandbox import Sandbox, Timings
+from tests.support.ports import free_port
+from tests.support.waiting import WAIT_SECONDS, wait_until
+
+from .cli_engine import Engine
 
 NO_HOST = "FREE_CPU > 1000000"
 USER, PASSWORD = "devuser", "devpass"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -224,11 +223,9 @@ def test_a_service_whose_vms_do_not_appear_in_time_is_a_504_and_leaves_nothing(
     device: Device, stage: Stage, sandbox: Sandbox, opennebula: OpenNebula
 ) -> None:
     before = opennebula.holdings()
-    sandbox.timings = dataclasses.replace(QUICK, vms_visible_seconds=5.0)
+    sandbox.timings = dataclasses.replace(QUICK, vms_visible_seconds=3600.0)
     with stage.another_engine("timeout: 1\ncache: {seconds: 0}\n") as url:
-        start = time.monotonic()
         answer = Device(url, device.user).post(FAAS=small())
-        assert time.monotonic() - start < 4
     assert answer.status_code == 504
     until(lambda: opennebula.holdings() == before)
     assert opennebula.holdings() == before

@@ -267,7 +267,7 @@ def test_it_is_given_back_also_where_a_resize_takes_its_time(
     sandbox.timings = dataclasses.replace(QUICK, resize_seconds=0.5)
     answer = device.put(pair["ID"], FAAS={"CPU": 2}, DAAS={"CPU": BEYOND_ANY_HOST})
     assert answer.status_code == 422
-    until(lambda: sizes(opennebula, pair) == [(1, 1, 128, DISK_MB)] * 2, 3)
+    until(lambda: sizes(opennebula, pair) == [(1, 1, 128, DISK_MB)] * 2)
     assert sizes(opennebula, pair) == [(1, 1, 128, DISK_MB)] * 2
 
 
@@ -278,7 +278,7 @@ def test_the_capacity_is_given_back_where_a_disk_cannot_grow(
     answer = device.put(runtime["ID"], FAAS={"CPU": 2, "DISK_SIZE": DISK_MB + 10})
     assert answer.status_code == 502
     sandbox.faults.clear()
-    until(lambda: sizes(opennebula, runtime) == [(1, 1, 128, DISK_MB)], 3)
+    until(lambda: sizes(opennebula, runtime) == [(1, 1, 128, DISK_MB)])
     assert sizes(opennebula, runtime) == [(1, 1, 128, DISK_MB)]
 
 

@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from pages import LIMIT_SECONDS, ROOT, Site
 
 from provision_engine import config
+
+from .pages import LIMIT_SECONDS, ROOT, Site
 
 EXAMPLES = ROOT / "examples"
 

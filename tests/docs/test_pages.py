@@ -8,12 +8,13 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-import messages
 import pytest
-from pages import PAGES, ROOT, Site, answers, blocks, comparable, rewritten
 
 from provision_engine.engine import states
 from provision_engine.server.refusals import REFUSALS
+
+from . import messages
+from .pages import PAGES, ROOT, Site, answers, blocks, comparable, rewritten
 
 OWN_RULES = ("reliability.md", "performance.md", "lifetime.md", "upgrade.md")
 """Pages that tell by themselves how their commands were tried."""

@@ -10,10 +10,12 @@ import threading
 from pathlib import Path
 
 import pytest
-from engine_process import Engine, wait_until
 from prometheus_client.parser import text_string_to_metric_families
 
 from provision_engine.sandbox import Sandbox
+from tests.support.waiting import wait_until
+
+from .engine_process import Engine
 
 NATURE = {"SERVERLESS_RUNTIME": {"NAME": "secret-name", "FAAS": {"FLAVOUR": "nature"}}}
 RUNTIMES = "/serverless-runtimes"

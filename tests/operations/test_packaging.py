@@ -12,7 +12,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from engine_process import Engine, free_port, wait_until
+
+from tests.support.ports import free_port
+from tests.support.waiting import wait_until
+
+from .engine_process import Engine
 
 ROOT = Path(__file__).parents[2]
 ETC = ROOT / "etc"

@@ -13,7 +13,11 @@ from typing import Any
 
 import pytest
 import yaml
-from engine_process import Engine, free_port, wait_until
+
+from tests.support.ports import free_port
+from tests.support.waiting import wait_until
+
+from .engine_process import Engine
 
 ETC = Path(__file__).parents[2] / "etc"
 RULES, DASHBOARD = ETC / "prometheus-rules.yml", ETC / "grafana-dashboard.json"

@@ -11,7 +11,9 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from rig import EngineProcess, free_port, wait_until
+from tests.support.engine import EngineProcess
+from tests.support.ports import free_port
+from tests.support.waiting import wait_until
 
 ETC = Path(__file__).parents[2] / "etc"
 PATH = f"{os.environ['PATH']}:/usr/local/sbin:/usr/sbin"

@@ -16,20 +16,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import proxies
 import pytest
-from rig import (
-    FAAS,
-    RUNTIMES,
-    Answer,
-    EngineProcess,
-    ask,
-    authorization,
-    wait_until,
-    written,
-)
 
 from provision_engine.sandbox import Sandbox
+from tests.support.client import FAAS, RUNTIMES, Response, authorization, request
+from tests.support.engine import EngineProcess, settings_for
+from tests.support.waiting import wait_until
+
+from . import proxies
 
 IDLE_CONNECTIONS = 2000
 SLOW_CLIENTS = 500
@@ -57,7 +51,7 @@ def engines(sandbox: Sandbox, tmp_path: Path) -> Iterator[Callable[[int], list[E
 
     def start(count: int) -> list[EngineProcess]:
         for number in range(count):
-            engine = EngineProcess(tmp_path / f"engine{number}", written(sandbox))
+            engine = EngineProcess(tmp_path / f"engine{number}", settings_for(sandbox))
             started.append(engine)
             engine.start()
         return started
@@ -99,10 +93,10 @@ def test_thousands_of_idle_connections_hinder_nobody(
 ) -> None:
     (engine,) = engines(1)
     with crowd(engine.port, b"", IDLE_CONNECTIONS) as connections:
-        made = engine.ask("POST", RUNTIMES, {"FAAS": FAAS})
+        made = engine.request("POST", RUNTIMES, {"FAAS": FAAS})
         assert made.status == 201
         path = f"{RUNTIMES}/{made.runtime['ID']}"
-        assert [engine.ask("GET", path).status for _ in range(50)] == [200] * 50
+        assert [engine.request("GET", path).status for _ in range(50)] == [200] * 50
         # They are no dead weight either: each may still send its request.
         connections[-1].sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
         assert connections[-1].recv(12).startswith(b"HTTP/1.0 200")
@@ -134,13 +128,13 @@ def test_half_requests_end_and_the_engine_answers_again(
     sandbox: Sandbox, tmp_path: Path, half: str
 ) -> None:
     """Many more of them than the engine has threads, and no proxy in front of it."""
-    engine = ImpatientEngine(tmp_path / "engine", written(sandbox))
+    engine = ImpatientEngine(tmp_path / "engine", settings_for(sandbox))
     engine.start()
     with (
         killed(engine),
         crowd(engine.port, HALF_REQUESTS[half], 50) as connections,
     ):
-        assert engine.ask("GET", RUNTIMES, seconds=120).status == 200
+        assert engine.request("GET", RUNTIMES, seconds=120).status == 200
         for connection in connections:
             while connection.recv(65_536):
                 pass
@@ -178,7 +172,7 @@ def test_a_body_without_end_is_ended(
     assert sent_bytes < 32 * 1_048_576
     if answer:  # else the connection was closed before it could be read
         assert answer.split(b"\r\n")[0].split()[1] == b"413"
-    assert engine.ask("GET", RUNTIMES).status == 200
+    assert engine.request("GET", RUNTIMES).status == 200
 
 
 def test_a_head_without_end_is_ended(
@@ -189,20 +183,20 @@ def test_a_head_without_end_is_ended(
     assert sent_bytes < 8 * 1_048_576
     if answer:
         assert answer.split(b"\r\n")[0].split()[1] in (b"431", b"400")
-    assert engine.ask("GET", RUNTIMES).status == 200
+    assert engine.request("GET", RUNTIMES).status == 200
 
 
 # ---- behind a proxy ------------------------------------------------------------------------
 
 
-def asked_over_tls(port: int, method: str, path: str, body: bytes | None = None) -> Answer:
+def asked_over_tls(port: int, method: str, path: str, body: bytes | None = None) -> Response:
     connection = http.client.HTTPSConnection(
         "127.0.0.1", port, timeout=60, context=proxies.client_tls()
     )
     try:
         connection.request(method, path, body, authorization())
         response = connection.getresponse()
-        return Answer(response.status, dict(response.getheaders()), response.read())
+        return Response(response.status, dict(response.getheaders()), response.read())
     finally:
         connection.close()
 
@@ -217,7 +211,7 @@ def test_slow_clients_behind_haproxy_never_reach_an_engine(
         proxies.haproxy(tmp_path, [engine], request_seconds=60) as port,
         crowd(port, HALF_REQUESTS[half], SLOW_CLIENTS) as connections,
     ):
-        assert [ask(port, "GET", RUNTIMES).status for _ in range(20)] == [200] * 20
+        assert [request(port, "GET", RUNTIMES).status for _ in range(20)] == [200] * 20
         assert select.select(connections, [], [], 0)[0] == []
     assert "POST" not in engine.log("api")
 
@@ -253,7 +247,7 @@ def test_haproxy_answers_half_requests_itself(
     assert "POST" not in engine.log("api")
 
 
-def assert_error_form(answer: Answer, status: int) -> None:
+def assert_error_form(answer: Response, status: int) -> None:
     headers = {name.lower(): value for name, value in answer.headers.items()}
     assert (answer.status, headers["content-type"]) == (status, "application/json")
     assert sorted(answer.json) == ["error", "message"]
@@ -264,22 +258,22 @@ def test_haproxys_own_errors_have_the_form_of_all_errors(
 ) -> None:
     (engine,) = engines(1)
     with proxies.haproxy(tmp_path, [engine]) as port:
-        wait_until(lambda: ask(port, "GET", "/").status == 200)
+        wait_until(lambda: request(port, "GET", "/").status == 200)
         # It answers when its buffer is full; to go on sending would race with the answer.
         begun = {"headers": {"Content-Length": "1100000"}, "body": b" " * 20_000}
-        assert_error_form(ask(port, "POST", RUNTIMES, **begun), 413)
+        assert_error_form(request(port, "POST", RUNTIMES, **begun), 413)
         engine.kill()
-        gone = wait_until(lambda: (a := ask(port, "GET", RUNTIMES)).status == 503 and a)
+        gone = wait_until(lambda: (a := request(port, "GET", RUNTIMES)).status == 503 and a)
         assert_error_form(gone, 503)
 
 
-def raw_over_tls(port: int, data: bytes) -> Answer:
+def raw_over_tls(port: int, data: bytes) -> Response:
     plain = socket.create_connection(("127.0.0.1", port), 60)
     with proxies.client_tls().wrap_socket(plain) as connection:
         connection.sendall(data)
         response = http.client.HTTPResponse(connection)
         response.begin()
-        return Answer(response.status, dict(response.getheaders()), response.read())
+        return Response(response.status, dict(response.getheaders()), response.read())
 
 
 def test_nginxs_own_errors_have_the_form_of_all_errors(
@@ -297,7 +291,7 @@ def test_nginxs_own_errors_have_the_form_of_all_errors(
         assert_error_form(raw_over_tls(port, long_line), 414)
         long_header = HEAD + b"X: " + b"x" * 9_000 + b"\r\n\r\n"
         assert_error_form(raw_over_tls(port, long_header), 431)
-        assert_error_form(ask(port, "GET", RUNTIMES), 400)  # without TLS
+        assert_error_form(request(port, "GET", RUNTIMES), 400)  # without TLS
         engine.kill()
         gone = asked_over_tls(port, "GET", RUNTIMES)
         assert_error_form(gone, 502)
@@ -328,14 +322,14 @@ def test_restarts_behind_the_proxy_lose_no_request(
     """Nothing is repeated by the clients here, reads or creates."""
     several = engines(3)
     with proxies.haproxy(tmp_path, several) as port:
-        wait_until(lambda: ask(port, "GET", "/").status == 200)
+        wait_until(lambda: request(port, "GET", "/").status == 200)
         end, statuses, guard = threading.Event(), [], threading.Lock()
 
         def call(number: int) -> None:
             while not end.is_set():
                 is_create = number == 0
                 sent = ("POST", {"FAAS": FAAS}) if is_create else ("GET", None)
-                answer = ask(port, sent[0], RUNTIMES, sent[1])
+                answer = request(port, sent[0], RUNTIMES, sent[1])
                 with guard:
                     statuses.append(answer.status)
                 if is_create:
@@ -365,7 +359,7 @@ def test_what_is_in_flight_when_the_engine_stops_is_answered(
     (engine,) = engines(1)
     sandbox.faults.set("oneflow", "slow", seconds=1.5)
     with ThreadPoolExecutor(4) as pool:
-        asked = [pool.submit(engine.ask, "POST", RUNTIMES, {"FAAS": FAAS}) for _ in range(3)]
+        asked = [pool.submit(engine.request, "POST", RUNTIMES, {"FAAS": FAAS}) for _ in range(3)]
         wait_until(lambda: sum(call.method == "POST" for call in sandbox.calls) == 3)
         engine.stop()
     assert [answer.result().status for answer in asked] == [201] * 3

@@ -8,13 +8,13 @@ from typing import Any
 import jsonschema
 import pytest
 from flask.testing import FlaskClient
-from support import configuration
+from provision_engine.engine.runtimes import Runtimes
 
 from provision_engine import errors
 from provision_engine.api import validation
 from provision_engine.app import ANSWER_BYTES, create_app, error_body
-from provision_engine.engine.runtimes import Runtimes
 from provision_engine.errors import EngineError
+from tests.unit.support import configuration
 
 PATH = "/serverless-runtimes/7"
 USER = ("devuser", "devpass")
