@@ -13,6 +13,7 @@ from provision_engine.engine.flavours import Flavours
 from provision_engine.engine.keys import KeyIndex
 from provision_engine.engine.ledger import Ledger
 from provision_engine.engine.repository import Repository
+from provision_engine.engine.seen import SeenVms
 
 
 @dataclass(frozen=True)
@@ -22,10 +23,11 @@ class Memory:
     cache: Cache
     keys: KeyIndex
     standbys: Ledger
+    vms: SeenVms
 
     @classmethod
     def empty(cls, cache: Cache) -> Memory:
-        return cls(cache, KeyIndex(), Ledger())
+        return cls(cache, KeyIndex(), Ledger(), SeenVms())
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,11 @@ class Context:
     def stale_seconds(self) -> float:
         """From which age on an intent or a lock was left by an engine that died."""
         return self.configuration.lock.stale_seconds
+
+    @property
+    def owner(self) -> bytes:
+        """Tells callers apart in the memory, password included."""
+        return self.memory.cache.owner(self.cloud.credentials)
 
     def until(self, deadline: Deadline) -> Context:
         """The same caller with another deadline."""

@@ -6,7 +6,7 @@ import dataclasses
 import time
 from typing import Any
 
-from provision_engine import log
+from provision_engine import log, metrics
 from provision_engine.cloud.client import CloudClient
 from provision_engine.cloud.objects import Attributes, Document
 from provision_engine.deadline import Deadline
@@ -108,6 +108,7 @@ def _create_standby(context: Context, flavours: str) -> None:
     try:
         creation.start(Phase.STANDBY)
         context.memory.standbys.add(runtime.id, seconds)
+        metrics.standbys_ready(context.memory.standbys.count())
     except BaseException as error:
         creation.undo(error)
         raise

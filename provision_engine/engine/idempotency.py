@@ -36,7 +36,7 @@ def find(context: Context, key: str, digest: str, before: int | None = None) -> 
 
 
 def _oldest(context: Context, key: str, before: int | None) -> Runtime | None:
-    owner, index = context.memory.cache.owner(context.cloud.credentials), context.memory.keys
+    owner, index = context.owner, context.memory.keys
     for runtime_id in index.candidates(owner, key, context.runtimes.range):
         if before is not None and runtime_id >= before:
             return None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Any
 
 from provision_engine.cloud.objects import Vm
@@ -16,9 +18,33 @@ from provision_engine.errors import ActionRefused, Locked, NotFound
 def get_runtime(context: Context, runtime_id: int) -> Snapshot:
     """A runtime as it is now. Raises NotFound, Forbidden, Unauthorized.
 
-    One whose lease is over is removed, and NotFound.
+    One whose lease is over is removed, and NotFound. Where this process has read the runtime
+    before, its VMs are read beside its document, which then confirms that they are its VMs.
     """
-    return observe(context, find_runtime(context, runtime_id))
+    ahead = _read_ahead(context, runtime_id)
+    runtime = find_runtime(context, runtime_id)
+    vms = ahead.result() if ahead and ahead.vm_ids == runtime.vm_ids else None
+    seen = observe(context, runtime, vms)
+    context.memory.vms.put(context.owner, runtime_id, seen.runtime.vm_ids)
+    return seen
+
+
+@dataclass(frozen=True)
+class _Ahead:
+    """VMs that are being read before it is known that they are needed."""
+
+    vm_ids: list[int]
+    vms: Future[dict[int, Vm]]
+
+    def result(self) -> dict[int, Vm]:
+        return self.vms.result()
+
+
+def _read_ahead(context: Context, runtime_id: int) -> _Ahead | None:
+    vm_ids = list(context.memory.vms.get(context.owner, runtime_id))
+    if not vm_ids:
+        return None
+    return _Ahead(vm_ids, context.cloud.beside(lambda cloud: cloud.oned.vms(vm_ids)))
 
 
 def find_runtime(context: Context, runtime_id: int, *, is_ending: bool = False) -> Runtime:
@@ -51,12 +77,12 @@ def ready_runtime(context: Context, runtime_id: int) -> Runtime:
     return runtime
 
 
-def observe(context: Context, runtime: Runtime) -> Snapshot:
+def observe(context: Context, runtime: Runtime, vms: Mapping[int, Vm] | None = None) -> Snapshot:
     """A runtime with what is seen of its VMs; their ids are written down where they were not.
 
-    Raises NotFound where its lease is over.
+    ``vms`` are its VMs where they have just been read. Raises NotFound where its lease is over.
     """
-    vms: Mapping[int, Vm] = context.cloud.oned.vms(runtime.vm_ids)
+    vms = context.cloud.oned.vms(runtime.vm_ids) if vms is None else vms
     service: Mapping[str, Any] | None = {} if runtime.phase is Phase.CREATING else None
     if len(vms) < len(runtime.functions) and runtime.service_id is not None:
         runtime, vms, service = _look_behind(context, runtime, runtime.service_id, vms)

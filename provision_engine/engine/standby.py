@@ -45,14 +45,15 @@ def is_kept(context: Context, flavours: str) -> bool:
 
 def _candidates(context: Context, flavours: str) -> list[int]:
     """The ids of the caller's documents that were written as standbys of a flavour tuple."""
-    owner = context.memory.cache.owner(context.cloud.credentials)
+    owner = context.owner
     return context.memory.keys.candidates(owner, KEY + flavours, context.runtimes.range)
 
 
 def _forget(context: Context, flavours: str, runtime_id: int) -> None:
-    owner = context.memory.cache.owner(context.cloud.credentials)
+    owner = context.owner
     context.memory.keys.forget(owner, KEY + flavours, runtime_id)
     context.memory.standbys.remove(runtime_id)
+    metrics.standbys_ready(context.memory.standbys.count())
 
 
 def _blueprint(context: Context, planned: Plan, flavours: str) -> str:
