@@ -11,6 +11,7 @@ import pyone
 from lxml import etree
 from pyone.server_xrpc import OneServerXRPC
 
+from provision_engine.cloud.enums import VmState
 from provision_engine.cloud.errors import from_oned, locked_since
 from provision_engine.cloud.http import HttpBackend
 from provision_engine.cloud.objects import Document, Quota, Vm, VmTemplate, VmTimes, children, parse
@@ -156,19 +157,24 @@ class Oned:
         return Vm.from_xml(self._xml("vm.info", vm_id, False))
 
     def vms(self, vm_ids: Sequence[int]) -> dict[int, Vm]:
-        """Those of the VMs that exist and that the caller may see, by id, in one call.
+        """Those of the VMs that are not DONE and that the caller may see, by id, in one call.
 
         A single VM comes with its scheduled actions; of several a pool does not show them.
         """
         if len(vm_ids) == 1:
-            try:
-                return {vm_ids[0]: self.vm(vm_ids[0])}
-            except (NotFound, Forbidden):
-                return {}
+            return self._only_vm(vm_ids[0])
         if not vm_ids:
             return {}
         pool = self._xml("vmpool.infoset", ",".join(map(str, vm_ids)), True)
         return {vm.id: vm for vm in map(Vm.from_xml, children(pool, "VM"))}
+
+    def _only_vm(self, vm_id: int) -> dict[int, Vm]:
+        """As a pool would show it, which leaves out what is DONE or not the caller's."""
+        try:
+            vm = self.vm(vm_id)
+        except (NotFound, Forbidden):
+            return {}
+        return {} if vm.state == VmState.DONE else {vm_id: vm}
 
     def vms_of_user(self, whose: int) -> list[Vm]:
         """All VMs that are not DONE."""

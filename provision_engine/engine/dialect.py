@@ -45,15 +45,14 @@ def merge_template(
     roles: Sequence[FlowRole],
     attributes: Mapping[str, Attributes],
     dialect: Dialect,
-    is_leased: bool = False,
 ) -> dict[str, Any]:
     """What instantiate merges into the flow template; ``attributes`` by role name.
 
     All roles stand in it in the template's order, since 6.x merges by position, 7.x by name.
     """
-    # The service of a leased runtime goes with the last of its VMs.
-    ends_with_vms = {"automatic_deletion": True} if is_leased else {}
-    return ends_with_vms | {
+    # The service goes with the last of its VMs; otherwise oneflow would soon start new ones.
+    return {
+        "automatic_deletion": True,
         "name": name,
         "roles": [
             {"name": role.name} | dialect.contents(attributes[role.name])

@@ -30,7 +30,6 @@ class Plan:
     """FAAS and DAAS → the flow template's name of that role."""
     attributes: Mapping[str, Attributes]
     """By the flow template's role name."""
-    is_leased: bool
     sent: Mapping[str, Any]
     """The functions as they were sent, for error messages."""
     version: Future[str]
@@ -41,9 +40,7 @@ class Plan:
         spoken = Dialect.from_version(self.version.result())
         if spoken is Dialect.SEVEN:
             self._warn_of_lines()
-        merge = dialect.merge_template(
-            name, self.flow.roles, self.attributes, spoken, is_leased=self.is_leased
-        )
+        merge = dialect.merge_template(name, self.flow.roles, self.attributes, spoken)
         log.engine.debug(
             "Instantiating service_template %s with options %s",
             self.flow.id,
@@ -94,5 +91,4 @@ def plan(context: Context, specification: Specification) -> Plan:
             sr_auth,
         )
     names = {role: flow_role.name for role, flow_role in assigned.items()}
-    is_leased = specification.lease_seconds is not None
-    return Plan(flow, functions, names, values, is_leased, dict(specification.sent), version)
+    return Plan(flow, functions, names, values, dict(specification.sent), version)
