@@ -52,6 +52,8 @@ class Lifecycle:
             self._done(vm)
         elif to == PENDING:
             self._leave_host(vm)
+            if vm.came_from in _PROLOGS:
+                vm.template.set("AUTOMATIC_DS_REQUIREMENTS", _RESUMED_DS_REQUIREMENTS)
             self.store.agenda.put(self.store.timings.schedule_seconds, "schedule")
         for watcher in self.watchers:
             watcher(vm)
@@ -229,8 +231,11 @@ class Lifecycle:
         vm.deploy_id = _deploy_id(vm)
         vm.user_template.remove("ERROR")
         if vm.came_from in _RESUMED:  # the record of the resumed stay forgets who resumed it
-            last = _last(vm)
-            last.action, last.uid, last.gid, last.request_id = 0, -1, -1, -1
+            self._forget_action(vm)
+
+    def _forget_action(self, vm: Vm) -> None:
+        last = _last(vm)
+        last.action, last.uid, last.gid, last.request_id = 0, -1, -1, -1
 
     def _boot_failed(self, vm: Vm) -> None:
         _last(vm).retime = self.store.agenda.seconds()
@@ -238,7 +243,6 @@ class Lifecycle:
         vm.user_template.set("ERROR", f"{stamp}: DEPLOY: {_deploy_id(vm)}")
 
     def _prolog_failed(self, vm: Vm) -> None:
-        _last(vm).petime = self.store.agenda.seconds()
         self._note_error(vm, "Error executing image transfer script")
 
     def _epilog_failed(self, vm: Vm) -> None:
@@ -264,14 +268,18 @@ class Lifecycle:
     def _deleted(self, vm: Vm) -> None:
         now = vm.etime = self.store.agenda.seconds()
         if vm.history:
-            _last(vm).retime = _last(vm).etime = now
+            last = _last(vm)
+            last.etime = now
+            last.petime = last.petime or now
+            last.retime = now if last.rstime else 0
 
     def _powered_off(self, vm: Vm) -> None:
         _last(vm).retime = self.store.agenda.seconds()
 
     def _left_host(self, vm: Vm) -> None:
         last = _last(vm)
-        last.etime = self.store.agenda.seconds()
+        last.etime = last.eetime = self.store.agenda.seconds()
+        last.estime = last.estime or last.etime
         last.retime = last.retime or last.etime
         self._leave_host(vm)
 
@@ -305,6 +313,7 @@ _PROLOGS = {
 """How a VM that comes back from there gets onto a host."""
 _NOTED_AS = {EPILOG: states.ACTIONS["terminate"].number, CLEANUP_DELETE: states.DELETE_ACTION}
 """What history records call an action that leads there, whatever it was."""
+_RESUMED_DS_REQUIREMENTS = '("CLUSTERS/ID" @> 0) & (TM_MAD = "dummy")'
 _RESUMED = ("POWEROFF", "SUSPENDED")
 
 _BOOKINGS: dict[str, Callable[[Lifecycle, Vm], None]] = {
@@ -316,6 +325,7 @@ _BOOKINGS: dict[str, Callable[[Lifecycle, Vm], None]] = {
     "shut_down": Lifecycle._shut_down,
     "ended": Lifecycle._ended,
     "deleted": Lifecycle._deleted,
+    "kept_running": Lifecycle._forget_action,
     "powered_off": Lifecycle._powered_off,
     "left_host": Lifecycle._left_host,
     "resized": Lifecycle._resized,

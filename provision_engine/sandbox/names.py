@@ -1,4 +1,4 @@
-"""What a document may be called. Source: scenarios documents and names."""
+"""What a document may be called. Source: scenarios documents, names, service-names."""
 
 from __future__ import annotations
 
@@ -16,6 +16,17 @@ def check_new_name(name: str) -> None:
         raise OneError(errors.INTERNAL, "NAME is too long; max length is 128 chars.")
     if any(text in name for text in _REFUSED_BY_XML):
         raise OneError(errors.INTERNAL, "Error transforming the Document to XML.")
+
+
+def check_flow_name(name: str) -> None:
+    """0x2000 if oneflow cannot make a document of that name: it does not escape it either."""
+    if "<" in name or "&" in name:
+        reason = "Parse error: XML Template malformed."
+        raise OneError(errors.INTERNAL, f"[one.document.allocate] {reason}")
+    try:
+        check_new_name(name)
+    except OneError as error:
+        raise OneError(error.code, f"[one.document.allocate] {error.message}") from None
 
 
 def check_rename(name: str) -> None:

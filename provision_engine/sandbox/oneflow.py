@@ -286,7 +286,7 @@ def _instantiate(request: Request, params: dict[str, Any]) -> Answer:
 def _clone(request: Request, params: dict[str, Any]) -> Answer:
     document = _document(request, SERVICE_TEMPLATE)
     name = str(params.get("name", ""))
-    names.check_new_name(name)
+    names.check_flow_name(name)
     body = json.loads(document.template.text("BODY") or "{}") | {"name": name}
     content = Template([("BODY", compact(body))])
     made = request.world.store.new_document(request.user, SERVICE_TEMPLATE, name, content)

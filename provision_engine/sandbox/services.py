@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from provision_engine.sandbox import errors, states, template
+from provision_engine.sandbox import errors, names, states, template
 from provision_engine.sandbox.errors import OneError
 from provision_engine.sandbox.lifecycle import Lifecycle
 from provision_engine.sandbox.machines import Machines
@@ -61,6 +61,7 @@ FOLLOWS = (
     Follows(S.DEPLOYING, "one failed", S.FAILED_DEPLOYING, is_slow=True),
     Follows(S.RUNNING, "one in trouble", S.WARNING),
     Follows(S.WARNING, "all up", S.RUNNING),
+    Follows(S.SCALING, "all up", S.COOLDOWN),
 )
 _UP = frozenset({states.RUNNING, *PASSING_WHILE_UP})
 _ENOUGH = frozenset(
@@ -101,12 +102,17 @@ class Services:
     # ---- birth -------------------------------------------------------------------------------
 
     def create(self, owner: User, body: Json) -> Service:
-        """A service of a body that is merged already; its VMs come a little later."""
+        """A service of a body that is merged already; its VMs come a little later.
+
+        OneError if it cannot be called as it should.
+        """
+        name = str(body.get("name", ""))
+        names.check_flow_name(name)
         for role in body["roles"]:
             role["state"] = int(S.PENDING)
         body |= {"state": int(S.PENDING), "start_time": self._store.agenda.seconds()}
         content = Template([("BODY", compact(body))])
-        document = self._store.new_document(owner, SERVICE, str(body.get("name", "")), content)
+        document = self._store.new_document(owner, SERVICE, name, content)
         self._store.agenda.put(0.0, "service-nets", document.id)
         return self.get(document)
 
@@ -149,7 +155,11 @@ class Services:
     def _deploy_role(self, service: Service, role: Json) -> bool:
         owner = self._store.users[service.document.uid]
         self._prepare_contents(owner, role)
-        for number in range(int(role.get("cardinality", 1))):
+        return self._make_vms(service, role, 0, int(role.get("cardinality", 1)))
+
+    def _make_vms(self, service: Service, role: Json, first: int, count: int) -> bool:
+        owner = self._store.users[service.document.uid]
+        for number in range(first, first + count):
             role["last_vmname"] = number + 1
             try:
                 name = f"{role['name']}_{number}_(service_{service.id})"
@@ -232,18 +242,51 @@ class Services:
 
     def _drop_ended_vms(self, service: Service) -> None:
         """A VM that is DONE leaves its role; the service stays in its state, even without VMs."""
-        changed = False
-        for role in service.roles:
-            nodes = role.get("nodes", [])
-            living = [node for node in nodes if self._is_alive(node["deploy_id"])]
-            if len(living) < len(nodes):
-                role["cardinality"] = max(0, role["cardinality"] - len(nodes) + len(living))
-                role["nodes"] = living
-                changed = True
-        if changed:
-            service.save()
-            if service.body.get("automatic_deletion") and not any(service.vm_ids()):
-                self.undeploy(service, self._store.users[0])
+        ended = [
+            (role, node)
+            for role in service.roles
+            for node in role.get("nodes", ())
+            if not self._is_alive(node["deploy_id"])
+        ]
+        for role, node in ended:
+            before, role["cardinality"] = role["cardinality"], max(0, role["cardinality"] - 1)
+            role["nodes"].remove(node)
+            counts = f"from {before} to {role['cardinality']} nodes"
+            self._log(service, "I", f"Role {role['name']} scaling down {counts}")
+        if ended and service.body.get("automatic_deletion") and not any(service.vm_ids()):
+            self.undeploy(service, self._store.users[0])
+        elif ended:
+            self._store.agenda.put(
+                self._store.timings.autoscale_seconds, "service-scale", service.id
+            )
+
+    def scale_up(self, service_id: int) -> None:
+        """The autoscaler: a role with fewer VMs than its `min_vms` gets new ones.
+
+        Scenario vm-is-replaced-by-its-service: who ends the VM of a service that stays gets
+        another one.
+        """
+        service = self._find(service_id)
+        if service is None or service.state != S.RUNNING:
+            return
+        short = [r for r in service.roles if r["cardinality"] < int(r.get("min_vms") or 0)]
+        for role in short:
+            before, role["cardinality"] = role["cardinality"], int(role["min_vms"])
+            counts = f"from {before} to {role['cardinality']} nodes"
+            self._log(service, "I", f"Role {role['name']} scaling up {counts}")
+            self._make_vms(service, role, role["last_vmname"], role["cardinality"] - before)
+            role |= {"state": int(S.SCALING), "cooldown": 0, "scale_way": 0}
+        if short:
+            self._enter(service, S.SCALING)
+
+    def cooled_down(self, service_id: int) -> None:
+        """A service that was scaled up is RUNNING again."""
+        service = self._find(service_id)
+        if service is not None and service.state == S.COOLDOWN:
+            for role in service.roles:
+                role["state"] = int(S.RUNNING)
+            self._enter(service, S.RUNNING)
+            self.watch(service.id)
 
     def _is_alive(self, vm_id: int) -> bool:
         vm = self._store.vms.find(vm_id)
@@ -282,6 +325,9 @@ class Services:
             return
         if follows.to == S.RUNNING and self._next_roles(service):
             self._store.agenda.put(0.0, "service-deploy", service.id)
+        if follows.to == S.COOLDOWN:
+            notice = self._store.timings.service_notice_seconds
+            self._store.agenda.put(notice, "service-cooled", service.id)
         if follows.to != S.RUNNING or all(r["state"] == S.RUNNING for r in service.roles):
             self._enter(service, follows.to)
             if service.state == S.RUNNING:
@@ -416,7 +462,8 @@ class Services:
         else:
             for role in service.roles:
                 role["state"] = int(S.DEPLOYING)
-            self._enter(service, S.DEPLOYING)
+            if service.state != S.DEPLOYING:
+                self._enter(service, S.DEPLOYING)
 
     def _retry(self, service: Service, role: Json, vm_id: int, user: User) -> bool:
         vm = self._store.vms.get(vm_id)

@@ -129,7 +129,7 @@ def _booting(driver_failed_to: Position, duration: str = "resume_seconds") -> St
 STEPS: dict[Position, Step] = {
     PROLOG: Step("prolog_seconds", BOOT, "prolog_done", "prolog", PROLOG_FAILURE, "prolog_failed"),
     BOOT: _booting(BOOT_FAILURE, "boot_seconds"),
-    SHUTDOWN: Step("shutdown_seconds", EPILOG, "shut_down", "shutdown", RUNNING),
+    SHUTDOWN: Step("shutdown_seconds", EPILOG, "shut_down", "shutdown", RUNNING, "kept_running"),
     EPILOG: Step(
         "epilog_seconds", DONE, "ended", "epilog", active(L.EPILOG_FAILURE), "epilog_failed"
     ),
@@ -145,17 +145,24 @@ STEPS: dict[Position, Step] = {
         "disk_resize_seconds", UNDEPLOYED, "disk_resized", "disk-resize", UNDEPLOYED, "disk_failed"
     ),
     active(L.SHUTDOWN_POWEROFF): Step(
-        "poweroff_seconds", POWEROFF, "powered_off", "shutdown", RUNNING
+        "poweroff_seconds", POWEROFF, "powered_off", "shutdown", RUNNING, "kept_running"
     ),
-    active(L.SAVE_SUSPEND): Step("save_seconds", SUSPENDED, "powered_off", "save", RUNNING),
+    active(L.SAVE_SUSPEND): Step(
+        "save_seconds", SUSPENDED, "powered_off", "save", RUNNING, "kept_running"
+    ),
     active(L.SAVE_STOP): Step(
-        "save_seconds", active(L.EPILOG_STOP), "powered_off", "save", RUNNING
+        "save_seconds", active(L.EPILOG_STOP), "shut_down", "save", RUNNING, "kept_running"
     ),
     active(L.EPILOG_STOP): Step(
         "epilog_seconds", STOPPED, "left_host", "epilog", active(L.EPILOG_STOP_FAILURE)
     ),
     active(L.SHUTDOWN_UNDEPLOY): Step(
-        "poweroff_seconds", active(L.EPILOG_UNDEPLOY), "powered_off", "shutdown", RUNNING
+        "poweroff_seconds",
+        active(L.EPILOG_UNDEPLOY),
+        "shut_down",
+        "shutdown",
+        RUNNING,
+        "kept_running",
     ),
     active(L.EPILOG_UNDEPLOY): Step(
         "epilog_seconds", UNDEPLOYED, "left_host", "epilog", active(L.EPILOG_UNDEPLOY_FAILURE)

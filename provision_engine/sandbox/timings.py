@@ -31,6 +31,8 @@ class Timings:
     """From a VM's change of state until oneflow has noticed it."""
     service_failure_seconds: float = 0.1
     """From a VM's failure while a service deploys until the service is FAILED_DEPLOYING."""
+    autoscale_seconds: float = 30.0
+    """Until oneflow replaces a VM that ended below a service that stays."""
     nets_seconds: float = 0.03
     """How long a service stays in UNDEPLOYING_NETS before its document is gone."""
     sched_action_seconds: float = 0.0

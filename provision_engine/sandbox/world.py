@@ -43,6 +43,8 @@ class World:
             "service-deploy": self.services.deploy,
             "service-watch": self.services.watch,
             "service-failed": lambda service_id: self.services.watch(service_id, failures=True),
+            "service-scale": self.services.scale_up,
+            "service-cooled": self.services.cooled_down,
             "service-gone": self.services.gone,
         }
 

@@ -21,13 +21,23 @@ def counters(calls: list[dict[str, Any]]) -> dict[str, Any]:
         "next_document": _first(r'"DOCUMENT": \{"ID": "(\d+)"', text)
         or _first(r'allocate".*?"result": \[true, (\d+)', text),
         "next_vm": _first(r'"one.vm.info", .*?"params": \[(\d+)', text),
-        "next_scheduled": _first(r"<SCHED_ACTION><ID>(\d+)<", text) or 0,
+        "next_scheduled": _first(r"<SCHED_ACTION><ID>(\d+)<", text)
+        or _first(r'schedadd".*?"result": \[true, (\d+)', text)
+        or 0,
+        "role_order": _role_order(calls),
         "taken_addresses": tuple(range(1, before + 1)),
         "last_address": before,
         "left_behind": _older_documents(calls),
         "first_flow_template": 0,
         "network_id": _first(r"<NETWORK_ID><!\[CDATA\[(\d+)", text),
     }
+
+
+def _role_order(calls: list[dict[str, Any]]) -> tuple[str, ...]:
+    for call in calls:
+        if call.get("status") == 201:
+            return tuple(call["response"]["DOCUMENT"]["TEMPLATE"]["BODY"]["roles"][0])
+    return ()
 
 
 def _first(pattern: str, text: str) -> int | None:
@@ -37,8 +47,8 @@ def _first(pattern: str, text: str) -> int | None:
 
 def _older_documents(calls: list[dict[str, Any]]) -> Callable[[Sandbox], object]:
     """The runtimes that a pool call shows and that the story has not made."""
-    made = {c["result"][1] for c in calls if c["method"] == "one.document.allocate"}
-    pools = [c["result"][1] for c in calls if c["method"] == "one.documentpool.info"]
+    made = {c["result"][1] for c in calls if c.get("method") == "one.document.allocate"}
+    pools = [c["result"][1] for c in calls if c.get("method") == "one.documentpool.info"]
     shown = [document for pool in pools for document in ElementTree.fromstring(pool)]
     older = {int(d.findtext("ID") or 0): d for d in shown}
 

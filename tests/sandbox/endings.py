@@ -217,6 +217,21 @@ def vm_ends_under_its_service(r: Recorder) -> None:
     r.wait_gone(service)
 
 
+def vm_is_replaced_by_its_service(r: Recorder) -> None:
+    """The autoscaler of oneflow makes a new VM where there are fewer than a role's `min_vms`."""
+    service, vm = _running(r, "replaced-1")
+    r.one("vm.action", "terminate-hard", vm)
+    r.wait(vm, DONE)
+    r.pause(1)
+    (new,) = r.vms(service)
+    r.one("document.info", service, False)
+    r.flow("DELETE", f"/service/{service}")
+    r.wait(new, ACTIVE, RUNNING)
+    r.pause(12)
+    r.one("document.info", service, False)
+    _end(r, service, new)
+
+
 def recover_while_booting(r: Recorder) -> None:
     with r.driver("success 6", "deploy"):
         service = r.instantiate("booting-1")
@@ -286,6 +301,7 @@ SCENARIOS: dict[str, Callable[[Recorder], None]] = {
         slow_epilog,
         slow_poweroff,
         vm_ends_under_its_service,
+        vm_is_replaced_by_its_service,
         recover_while_booting,
         resume_that_fails,
         two_roles_while_booting,

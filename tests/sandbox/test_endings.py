@@ -185,6 +185,19 @@ def test_a_vm_that_is_done_leaves_its_service_without_vms(sandbox: Sandbox) -> N
     assert (body["state"], body["roles"][0]["nodes"]) == (S.RUNNING, [])
 
 
+def test_a_service_replaces_a_vm_that_ended(sandbox: Sandbox) -> None:
+    service = _running(sandbox)
+    caller, vm = Caller(sandbox), vm_of(sandbox, service)
+    caller.good("vm.action", "terminate-hard", vm)
+    pass_time(sandbox, sandbox.timings.autoscale_seconds + 3)
+    assert state(sandbox, service) == S.SCALING
+    assert caller.flow("DELETE", f"/service/{service}")[0] == 500
+    pass_time(sandbox, 3 * SETTLED_SECONDS)
+    assert state(sandbox, service) == S.RUNNING
+    assert sandbox.store.living_vms() == {vm + 1: "RUNNING"}
+    assert f"<NAME>FAAS_1_(service_{service})</NAME>" in sandbox.store.vm_xml(vm + 1)
+
+
 def test_a_missing_vm_template_with_contents(sandbox: Sandbox) -> None:
     release = sandbox.world.store.release.version
     service = Caller(sandbox).instantiate(
