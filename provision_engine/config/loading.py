@@ -77,7 +77,7 @@ def _is_finite(_checker: object, value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-# Draft 4 and not a later one: there 2.0 is no integer, and a boolean is never one.
+# Draft 4 and not a later one: in draft 4, 2.0 is not an integer.
 _Validator: Any = jsonschema.validators.extend(  # type: ignore[no-untyped-call]
     jsonschema.Draft4Validator,
     type_checker=jsonschema.Draft4Validator.TYPE_CHECKER.redefine("number", _is_finite),

@@ -76,7 +76,7 @@ def tls_context(tls: Tls) -> ssl.SSLContext | None:
 def _set_options(listener: socket.socket) -> None:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     # Linux hands this one on to each accepted connection, so a client that does not read its
-    # response cannot block a thread for ever.
+    # response cannot block a thread forever.
     timeval = struct.pack("@ll", SEND_SECONDS, 0)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeval)
 

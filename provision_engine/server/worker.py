@@ -40,7 +40,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         """Read a request and answer it, in a thread.
 
         gunicorn would let a silent connection occupy a thread for five seconds, and one that
-        sends half a request for ever.
+        sends half a request forever.
         """
         if not connection.initialized and not connection.wait_for_data(FIRST_BYTE_SECONDS):
             return gthread._DEFER
