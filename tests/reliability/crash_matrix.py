@@ -41,7 +41,7 @@ MOMENTS = ("before", "after")
 KILLED = ("create with key", "update", "delete", "recover", "replace")
 """Of the operations those that change something and may be repeated."""
 LANES = 6
-SANDBOX_TIMEOUT_SECONDS, REAL_TIMEOUT_SECONDS = 1.5, 10.0
+SANDBOX_TIMEOUT_SECONDS, REAL_TIMEOUT_SECONDS = 1.5, 20.0
 
 
 def stale_seconds(timeout_seconds: float) -> float:

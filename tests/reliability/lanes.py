@@ -85,7 +85,7 @@ def until_accepted(
                 raise AssertionError(told)
         if time.monotonic() > end:
             raise AssertionError(told)
-        time.sleep(0.1)
+        time.sleep(0.5)
 
 
 def until_count(lane: Lane, *expected: dict[str, int], seconds: float = PATIENCE_SECONDS) -> str:

@@ -38,7 +38,10 @@ def as_dict(element: etree._Element) -> Any:
 
 
 class _Transport(xmlrpc.client.Transport):
-    """With a time limit."""
+    """With a time limit, and no call is made twice where its connection breaks."""
+
+    def request(self, host: Any, handler: str, request_body: Any, verbose: bool = False) -> Any:
+        return self.single_request(host, handler, request_body, verbose)
 
     def make_connection(self, host: Any) -> Any:
         connection = super().make_connection(host)

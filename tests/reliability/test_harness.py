@@ -1,0 +1,145 @@
+"""The harnesses themselves: what they would miss, no test would show."""
+
+from __future__ import annotations
+
+import http.client
+import urllib.error
+import urllib.request
+import xmlrpc.client
+from collections.abc import Iterator
+from pathlib import Path
+from xml.parsers.expat import ExpatError
+
+import pytest
+
+from provision_engine.sandbox import Sandbox
+from tests.support.client import RUNTIMES
+from tests.support.drivers import driver_actions
+from tests.support.installation import Target
+from tests.support.opennebula import OpenNebula
+from tests.support.proxy import Call, Proxy
+from tests.support.users import USER
+
+from . import leak_matrix
+from .lanes import NOTHING, until_count
+from .leak_matrix import Case, LeakLane, Outcome, open_lane, what_is_left
+
+
+@pytest.fixture
+def lane(tmp_path: Path) -> Iterator[LeakLane]:
+    with open_lane("7.4.0", Target(), tmp_path) as lane:
+        yield lane
+
+
+@pytest.mark.parametrize("what", ["service", "vm", "document", "lock"])
+def test_whatever_stays_alive_is_reported(
+    lane: LeakLane, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    one = lane.opennebula
+    if what == "service":
+        one.start_service(one.flow_template_id("nature"), "left")
+    elif what == "vm":
+        one.call("template.instantiate", 0, "left", False, "", False)
+    else:
+        template = "<TEMPLATE><NAME>left</NAME><BODY>{}</BODY></TEMPLATE>"
+        document_id = int(one.call("document.allocate", template, 1337))
+        if what == "lock":
+            one.call("document.lock", document_id, 3, True)
+    monkeypatch.setattr(leak_matrix, "LEFT_SECONDS", 0.5)
+    monkeypatch.setattr(leak_matrix, "RECONCILE_SECONDS", 0.5)
+    case = Case("7.4.0", "RUNNING", "FAAS", "delete")
+    (told,) = what_is_left(lane, case, Outcome(case))
+    assert told.startswith("left")
+    assert until_count(lane, NOTHING, seconds=0.1) != ""
+    one.clear()
+    assert what_is_left(lane, case, Outcome(case)) == []
+
+
+# ---- the proxy -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def proxy() -> Iterator[Proxy]:
+    with Sandbox() as sandbox, Proxy(sandbox) as proxy:
+        yield proxy
+
+
+def version(proxy: Proxy) -> str:
+    return OpenNebula(proxy.oned_url, proxy.oneflow_url, USER).version()
+
+
+def test_calls_pass_and_are_named(proxy: Proxy) -> None:
+    assert version(proxy) == "7.4.0"
+    one = OpenNebula(proxy.oned_url, proxy.oneflow_url, USER)
+    service_id = one.start_service(one.flow_template_id("nature"), "named")
+    one.service_state(service_id)
+    assert proxy.calls == [
+        Call("oned", "system.version"),
+        Call("oned", "documentpool.info"),
+        Call("oneflow", "POST service_template/action"),
+        Call("oneflow", "GET service"),
+    ]
+    assert [call.is_change for call in proxy.calls] == [False, False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"),
+    [
+        ("refuse", ConnectionRefusedError),
+        ("cut", ExpatError),
+        ("garbage", ExpatError),
+        ("error", xmlrpc.client.ProtocolError),
+    ],
+)
+def test_a_fault_lasts_until_it_is_cleared(proxy: Proxy, kind: str, error: type[Exception]) -> None:
+    proxy.set_fault("oned", kind)
+    for _ in range(2):
+        with pytest.raises(error):
+            version(proxy)
+    proxy.clear_faults()
+    assert version(proxy) == "7.4.0"
+
+
+def test_a_hanging_call_is_never_answered(proxy: Proxy) -> None:
+    proxy.set_fault("oneflow", "hang")
+    with pytest.raises((TimeoutError, urllib.error.URLError)):
+        urllib.request.urlopen(f"{proxy.oneflow_url}/service", timeout=0.5)
+
+
+def test_a_fault_may_hit_one_call_once(proxy: Proxy) -> None:
+    proxy.set_fault("oned", "error", name="system.version", times=1)
+    one = OpenNebula(proxy.oned_url, proxy.oneflow_url, USER)
+    assert one.count() == NOTHING
+    with pytest.raises(xmlrpc.client.ProtocolError):
+        version(proxy)
+    assert version(proxy) == "7.4.0"
+
+
+@pytest.mark.parametrize(("moment", "made"), [("before", 0), ("after", 1)])
+def test_a_call_is_lost_before_or_after_its_effect(proxy: Proxy, moment: str, made: int) -> None:
+    one = OpenNebula(proxy.oned_url, proxy.oneflow_url, USER)
+
+    def on_call(call: Call, when: str) -> None:
+        if (call.name, when) == ("document.allocate", moment):
+            raise ConnectionAbortedError
+
+    proxy.on_call = on_call
+    with pytest.raises((OSError, http.client.HTTPException)):
+        one.call("document.allocate", "<TEMPLATE><NAME>x</NAME></TEMPLATE>", 1337)
+    proxy.on_call = None
+    assert one.count()["runtimes"] == made
+
+
+def test_files_of_the_driver_are_as_they_were_afterwards(tmp_path: Path) -> None:
+    (tmp_path / "deploy").write_text("success 2\n")
+    with driver_actions(tmp_path, {"deploy": "failure", "resize": "success 5"}):
+        assert (tmp_path / "deploy").read_text() == "failure\n"
+        assert (tmp_path / "resize").read_text() == "success 5\n"
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [
+        ("deploy", "success 2\n")
+    ]
+
+
+def test_a_lane_without_anything_has_nothing(lane: LeakLane) -> None:
+    assert lane.opennebula.count() == NOTHING
+    assert lane.request("GET", RUNTIMES).json == []
