@@ -53,8 +53,8 @@ def _of_update(schema: Json) -> Json:
 
 RUNTIME_SCHEMA = load_schema("serverless_runtime.json")
 UPDATE_SCHEMA = _of_update(RUNTIME_SCHEMA)
-_FOR_CREATE = jsonschema.Draft4Validator(RUNTIME_SCHEMA)
-_FOR_UPDATE = jsonschema.Draft4Validator(UPDATE_SCHEMA)
+_FOR_CREATE = jsonschema.Draft6Validator(RUNTIME_SCHEMA)
+_FOR_UPDATE = jsonschema.Draft6Validator(UPDATE_SCHEMA)
 
 _KNOWN: Json = RUNTIME_SCHEMA["properties"][RUNTIME]["properties"]
 _KNOWN_OF_FUNCTION: Json = RUNTIME_SCHEMA["definitions"]["function"]["properties"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from contextlib import suppress
 from typing import Any
 
 from provision_engine import log, metrics
@@ -215,9 +216,10 @@ class _Creation:
 
     def _wait_until_gone(self, context: Context) -> None:
         """oneflow removes its service a moment after the VMs; the response may wait for that."""
-        for _ in context.cloud.deadline.at_most(GONE_SECONDS).polls():
-            if not self._find(context):
-                return
+        with suppress(EngineError):
+            for _ in context.cloud.deadline.at_most(GONE_SECONDS).polls():
+                if not self._find(context):
+                    return
 
     def _find(self, context: Context) -> list[Document]:
         name, newer_than = self._runtime.service_name, self._runtime.id
