@@ -131,6 +131,7 @@ class Flavour:
     functions: Mapping[str, Function]
     """The sizes that a request gets if it names none, by role."""
     findings: tuple[str, ...] = ()
+    body: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> Flavour:
@@ -142,6 +143,7 @@ class Flavour:
                 role: Function.from_json(body[role]) for role in ("FAAS", "DAAS") if role in body
             },
             findings=tuple(str(finding["TEXT"]) for finding in body.get("FINDINGS", ())),
+            body=body,
         )
 
 
@@ -153,11 +155,12 @@ class Step:
     at: datetime
     role: str = ""
     """FAAS or DAAS, empty if it concerns the whole runtime."""
+    body: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> Step:
         at = datetime.fromisoformat(body["AT"])
-        return cls(str(body["STEP"]), at, str(body.get("FUNCTION", "")))
+        return cls(str(body["STEP"]), at, str(body.get("FUNCTION", "")), body)
 
 
 def specification(
@@ -169,10 +172,12 @@ def specification(
     requirements: str = "",
     device_info: Mapping[str, str | int | float] | None = None,
     lease_seconds: int | None = None,
+    lift_lease: bool = False,
 ) -> Json:
     """The body of a create or an update: what is given, and nothing else.
 
-    ``policy`` ranks hosts, ``requirements`` say which hosts are acceptable.
+    ``policy`` ranks hosts, ``requirements`` say which hosts are acceptable. ``lift_lease`` lets
+    a runtime with a lease live on without one.
     """
     members: Json = {"NAME": name} if name else {}
     members |= {r: f.to_request() for r, f in (("FAAS", faas), ("DAAS", daas)) if f is not None}
@@ -183,6 +188,8 @@ def specification(
         members["DEVICE_INFO"] = dict(device_info)
     if lease_seconds is not None:
         members["LEASE"] = {"TTL": lease_seconds}
+    elif lift_lease:
+        members["LEASE"] = None
     return {"SERVERLESS_RUNTIME": members}
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from provision_engine import cli
-from provision_engine.commands import check
+from provision_engine.cli import check
 from provision_engine.engine.survey import split
 from provision_engine.sandbox import Sandbox
 

@@ -27,6 +27,10 @@ def is_alive(pid: int) -> bool:
     return not state.startswith("Z")
 
 
+def described(engine: Engine, pid: int) -> str:
+    return f"(pid {pid}) on http://127.0.0.1:{engine.port}, configuration {engine.file}"
+
+
 # ---- the command line itself -----------------------------------------------------------
 
 
@@ -40,11 +44,14 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ([], "required: COMMAND"),
-        (["begin"], "invalid choice: 'begin'"),
-        (["start", "--nowhere"], "unrecognized arguments: --nowhere"),
-        (["status", "now"], "unrecognized arguments: now"),
+        (["begin"], "unknown command 'begin'; choose from start, stop, "),
+        (["strat"], "unknown command 'strat'; did you mean 'start'?"),
+        (["start", "--nowhere"], "unknown option '--nowhere'"),
+        (["start", "--forground"], "unknown option '--forground'; did you mean '--foreground'?"),
+        (["status", "now"], "unknown argument 'now'"),
         (["--config"], "expected one argument"),
+        (["runtime", "creat"], "unknown action 'creat'; did you mean 'create'?"),
+        (["reconcile", "--older-than", "soon"], "is not a time such as"),
     ],
 )
 def test_a_wrong_command_line_is_explained(
@@ -53,7 +60,17 @@ def test_a_wrong_command_line_is_explained(
     with pytest.raises(SystemExit) as ended:
         cli.main(arguments)
     assert ended.value.code == 2
-    assert reason in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert reason in shown
+    assert shown.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [[], ["runtime"]])
+def test_without_a_command_there_is_help(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(arguments) == 0
+    assert "exit codes" in capsys.readouterr().out
 
 
 def test_every_command_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -100,7 +117,7 @@ def test_start_returns_when_the_engine_answers(engine: Engine) -> None:
     assert engine.pid_file.read_text() == f"{pid}\n"
     done = engine.call("status")
     assert done.returncode == 0
-    assert done.stdout == f"running (pid {pid}) on http://127.0.0.1:{engine.port}\n"
+    assert done.stdout == f"running {described(engine, pid)}\n"
 
 
 def test_the_engine_leaves_the_terminal(engine: Engine) -> None:
@@ -202,8 +219,12 @@ def test_a_pid_file_is_not_written_through_a_link(engine: Engine, tmp_path: Path
 
 
 def test_in_the_foreground_it_serves_until_it_is_told_to_end(engine: Engine) -> None:
-    process = subprocess.Popen(engine.command("start", "--foreground"))
+    process = subprocess.Popen(
+        engine.command("start", "--foreground"), stdout=subprocess.PIPE, text=True
+    )
     try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == f"serving {described(engine, process.pid)}\n"
         wait_until(lambda: engine.call("status").returncode == 0)
         assert engine.pid_file.read_text() == f"{process.pid}\n"
         wait_until(lambda: "Booting worker" in engine.log())
@@ -234,7 +255,8 @@ def test_stop_returns_when_all_processes_have_ended(engine: Engine) -> None:
     pid = engine.start()
     workers = wait_until(lambda: len(engine.workers(pid)) == 2 and engine.workers(pid))
     done = engine.call("stop")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "stopped\n", "")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"stopped {described(engine, pid)}\n"
     assert not any(is_alive(process) for process in workers)
     wait_until(lambda: not is_alive(pid))
     assert not engine.pid_file.exists()
@@ -285,7 +307,7 @@ def test_it_listens_on_ipv6(engine: Engine) -> None:
     done = engine.call("start")
     if "Cannot assign requested address" in done.stderr:
         pytest.skip("this machine has no IPv6")
-    assert done.stdout.endswith(f" on http://[::1]:{engine.port}\n")
+    assert f" on http://[::1]:{engine.port}, " in done.stdout
     with socket.create_connection(("::1", engine.port), 5) as connection:
         connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
         assert connection.recv(100).startswith(b"HTTP/1.0 200")
@@ -321,7 +343,7 @@ def test_restart_starts_what_runs_and_what_does_not(engine: Engine) -> None:
     done = engine.call("restart")
     assert done.returncode == 0
     second = int(engine.pid_file.read_text())
-    assert done.stdout == f"restarted (pid {second}) on http://127.0.0.1:{engine.port}\n"
+    assert done.stdout == f"restarted {described(engine, second)}\n"
     assert first != second
     assert engine.get()[1].endswith(" 9")
 
@@ -333,6 +355,60 @@ def test_a_restart_with_a_wrong_configuration_leaves_the_engine_alone(engine: En
     assert engine.call("restart").returncode == 1
     assert engine.get()[0] == 200
     engine.file.write_text(before)
+
+
+@pytest.mark.parametrize("command", ["stop", "restart"])
+def test_an_engine_of_another_configuration_is_left_alone(
+    engine: Engine, tmp_path: Path, command: str
+) -> None:
+    """As an empty engine.conf names the pid file of an engine that somebody else started."""
+    pid = engine.start()
+    (tmp_path / "other").mkdir()
+    other = Engine(tmp_path / "other")
+    other.configuration["server"]["pid_file"] = str(engine.pid_file)
+    other.write()
+    done = other.call(command)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"provision-engine: the running engine (pid {pid}, http://127.0.0.1:{engine.port}) was "
+        f"started from {engine.file}, not from {other.file}: repeat with --config {engine.file}\n"
+    )
+    assert engine.get()[0] == 200
+    assert other.call("status").stdout == f"running {described(engine, pid)}\n"
+
+
+def test_another_path_to_the_same_configuration_is_the_same(engine: Engine, tmp_path: Path) -> None:
+    engine.start()
+    link = tmp_path / "link.conf"
+    link.symlink_to(engine.file)
+    command = [*engine.command()[:-1], str(link), "stop"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_address_is_that_which_is_served(engine: Engine) -> None:
+    pid = engine.start()
+    served = described(engine, pid)
+    engine.configuration["port"] = engine.port + 1
+    engine.write()
+    assert engine.call("status").stdout == f"running {served}\n"
+    assert engine.call("stop").stdout == f"stopped {served}\n"
+
+
+def test_an_engine_that_wrote_no_record_can_be_stopped(engine: Engine) -> None:
+    """As those of release 2.0.0, when the program was replaced while they were running."""
+    pid = engine.start()
+    record = engine.pid_file.with_suffix(".json")
+    record.unlink()
+    assert engine.call("status").stdout == f"running {described(engine, pid)}\n"
+    assert engine.call("stop").returncode == 0
+
+
+def test_the_record_of_an_engine_ends_with_it(engine: Engine) -> None:
+    engine.start()
+    assert engine.pid_file.with_suffix(".json").exists()
+    assert engine.call("stop").returncode == 0
+    wait_until(lambda: not engine.pid_file.with_suffix(".json").exists())
 
 
 # ---- signals ---------------------------------------------------------------------------

@@ -16,7 +16,7 @@ import pytest
 from cli_engine import wait_until
 
 from provision_engine import log
-from provision_engine.commands import logs
+from provision_engine.cli import logs
 from provision_engine.config import Log
 from provision_engine.failures import OperatorError
 

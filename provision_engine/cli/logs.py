@@ -1,19 +1,16 @@
-"""``provision-engine logs``: what the three log files hold, put together in time order.
+"""``provision-engine logs``: shows the three log files as one, in time order.
 
-Text logs know the time to the second: within one, the lines of engine.log come first, then those
-of CloudClient.log and api.log. With log.format: json the order is exact. Lines of api.log name
-their request with log.format: extended or json.
+Text logs have times in seconds: within a second, the lines of engine.log come first, then those of
+CloudClient.log and api.log. With log.format: json the order is exact. Lines of api.log name their
+request with log.format: extended or json.
 """
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import heapq
 import json
-import os
 import re
-import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -21,7 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from provision_engine import config
+from provision_engine.cli.options import Parser, add_config, configuration, parse
 from provision_engine.failures import OperatorError
 
 COMPONENTS = ("engine", "CloudClient", "api")
@@ -47,24 +44,22 @@ class Entry(NamedTuple):
 
 def main(arguments: Sequence[str]) -> int:
     """Return 0, or 1 where --request finds nothing; a wrong command line is SystemExit(2)."""
-    options = _parser().parse_args(arguments)
-    configuration = config.load(options.config.absolute() if options.config else None)
-    directory = configuration.log.directory
-    if configuration.log.system == "syslog":
-        raise OperatorError("log.system is syslog: journalctl SYSLOG_IDENTIFIER=engine, say")
+    options = parse(parser(), arguments)
+    settings = configuration(options).log
+    directory = settings.directory
+    if settings.system == "syslog":
+        raise OperatorError("log.system is syslog: try journalctl SYSLOG_IDENTIFIER=engine")
     if not directory.is_dir():
         raise OperatorError(f"{directory}: there is no such directory; did the engine ever run?")
     shown = 0
     try:
-        # Before the reading, so that nothing is lost between that and the following.
+        # Before the files are read, so that nothing written meanwhile is lost.
         tails = _tails(directory)
         shown = _show(merged(directory, options.rotated), options.request)
         if options.follow:
             _show(followed(tails), options.request)
     except BrokenPipeError:
-        # Whoever read had enough, as head does.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        raise  # an OSError too, but no file is to blame
     except OSError as error:
         raise OperatorError(f"{error.filename}: cannot be read: {error.strerror}") from error
     return int(shown == 0 and options.request is not None)
@@ -83,7 +78,7 @@ def followed(tails: Mapping[str, _Tail]) -> Iterator[Entry]:
         time.sleep(LOOK_AGAIN_SECONDS)
 
 
-def parse(component: str, line: str) -> Entry | None:
+def entry(component: str, line: str) -> Entry | None:
     """One line of a file; None where it is no event, as the first line of a file."""
     line = line.rstrip("\n")
     order = COMPONENTS.index(component)
@@ -110,7 +105,7 @@ def _entries(component: str, lines: Iterable[str]) -> Iterator[Entry]:
     for line in lines:
         if line.startswith(_FIRST_LINE) or not line.strip():
             continue
-        found = parse(component, line)
+        found = entry(component, line)
         # Processes write at the same time, and the clock may be set back: never go back.
         last = (
             found._replace(at=max(found.at, last.at))
@@ -180,17 +175,15 @@ def _show(entries: Iterable[Entry], request: str | None) -> int:
     return count
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> Parser:
+    made = Parser(
         "provision-engine logs",
-        description=__doc__,
-        epilog="Exit code: 0; 1 when no line belongs to the request; 2 when the command line is "
-        "wrong. Every answer of the engine tells its request's id as X-Request-ID.",
+        description=__doc__ or "",
+        epilog="Exit code: 0; 1 if no line belongs to the request; 2 if the command line is "
+        "wrong.\nEvery response of the engine carries the id of its request as X-Request-ID.",
     )
-    parser.add_argument(
-        "--config", type=Path, metavar="FILE", help=f"instead of {config.DEFAULT_PATH}"
-    )
-    parser.add_argument("--request", metavar="ID", help="only the lines of this request")
-    parser.add_argument("--follow", "-f", action="store_true", help="go on with what is written")
-    parser.add_argument("--rotated", action="store_true", help="begin with the older files")
-    return parser
+    add_config(made)
+    made.add_argument("--request", metavar="REQUEST", help="only the lines of this request")
+    made.add_argument("--follow", "-f", action="store_true", help="go on with what is written")
+    made.add_argument("--rotated", action="store_true", help="begin with the rotated files")
+    return made

@@ -1,7 +1,7 @@
-"""``provision-engine check``: whether everything is in place, a line each, with a remedy.
+"""``provision-engine check``: checks configuration, OpenNebula and flavours, a line each.
 
-Reads engine.conf, reaches oned and oneflow, logs in, and looks at each flavour as that user would
-get it. Changes nothing.
+Reads engine.conf, connects to oned and oneflow, logs in, and examines each flavour as that user
+would get it. Each line that failed ends with a remedy. Changes nothing.
 """
 
 from __future__ import annotations
@@ -12,13 +12,20 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from enum import Enum
-from pathlib import Path
 from typing import NamedTuple, TextIO
 
-from provision_engine import config, log
+from provision_engine import log, one_auth
+from provision_engine.cli.options import (
+    AUTH_FILE,
+    AUTH_VARIABLE,
+    Parser,
+    add_config,
+    configuration,
+    parse,
+)
+from provision_engine.cli.output import clean, is_coloured
 from provision_engine.cloud.client import Backends, CloudClient, Credentials
 from provision_engine.cloud.probe import Probe
-from provision_engine.commands.reconcile import AUTH_FILE, AUTH_VARIABLE, read_credentials
 from provision_engine.config import Configuration, ConfigurationError
 from provision_engine.deadline import Deadline
 from provision_engine.engine import roles
@@ -43,67 +50,67 @@ class Line(NamedTuple):
 
 def main(arguments: Sequence[str]) -> int:
     """Return 0 when all is well, 1 when a line failed; a wrong command line is SystemExit(2)."""
-    options = _parser().parse_args(arguments)
+    options = parse(parser(), arguments)
     has_failed = False
-    for line in check(options.config, options.user, options.flavours):
-        _print(line, sys.stdout, _is_coloured(options.color, sys.stdout))
+    for line in check(options):
+        _print(line, sys.stdout, is_coloured(options.color, sys.stdout))
         has_failed = has_failed or line.mark is Mark.FAILED
     return int(has_failed)
 
 
-def check(path: Path | None, user: str | None, flavours: Sequence[str]) -> Iterator[Line]:
-    """The lines, as they are found out. What everything else needs ends it when it fails."""
+def check(options: argparse.Namespace) -> Iterator[Line]:
+    """The lines, one by one. The first failure that everything else depends on is the last."""
     try:
-        configuration = config.load(path.absolute() if path else None)
+        settings = configuration(options)
     except ConfigurationError as error:
         yield Line(Mark.FAILED, f"configuration: {error}", "every key: docs/configuration.md")
         return
-    yield Line(Mark.OK, f"configuration: {configuration.path or 'the defaults, without a file'}")
-    backends = Backends(configuration)
-    reached = list(_reach(configuration, backends))
+    yield Line(Mark.OK, f"configuration: {settings.path or 'the defaults, without a file'}")
+    backends = Backends(settings)
+    reached = list(_reach(settings, backends))
     yield from reached
     if reached[0].mark is Mark.FAILED:
         return
     try:
-        surveyor = _log_in(configuration, backends, user)
+        surveyor = _log_in(settings, backends, options.user)
     except (EngineError, OperatorError) as error:
-        yield Line(Mark.FAILED, f"log in: {log.one_line(str(error))}", _hint_of_login(error))
+        yield Line(Mark.FAILED, f"log in: {clean(str(error))}", _hint_of_login(error))
         return
     spoken = "6.x" if surveyor.dialect is roles.Dialect.SIX else "7.x"
     yield Line(
         Mark.OK, f"log in: {surveyor.user}, OpenNebula {surveyor.version}, dialect of {spoken}"
     )
-    yield from _flavours(surveyor, flavours)
+    yield from _flavours(surveyor, options.flavours)
 
 
 # ---- steps -----------------------------------------------------------------------------
 
 
-def _reach(configuration: Configuration, backends: Backends) -> Iterator[Line]:
+def _reach(settings: Configuration, backends: Backends) -> Iterator[Line]:
     reasons = Probe(backends).reasons()
     addresses = {
-        "oned": ("one_xmlrpc", configuration.one_xmlrpc, "opennebula"),
-        "oneflow": ("oneflow_server", configuration.oneflow_server, "opennebula-flow"),
+        "oned": ("one_xmlrpc", settings.one_xmlrpc, "opennebula"),
+        "oneflow": ("oneflow_server", settings.oneflow_server, "opennebula-flow"),
     }
     for name, (key, url, service) in addresses.items():
         if name in reasons:
             hint = f"is {service} running, and {key} in engine.conf right?"
-            yield Line(Mark.FAILED, f"{name}: {url}: {log.one_line(reasons[name])}", hint)
+            yield Line(Mark.FAILED, f"{name}: {url}: {clean(reasons[name])}", hint)
         else:
             yield Line(Mark.OK, f"{name}: {url} answers")
 
 
-def _log_in(configuration: Configuration, backends: Backends, user: str | None) -> Surveyor:
+def _log_in(settings: Configuration, backends: Backends, user: str | None) -> Surveyor:
     credentials = _ask(user) if user else _stored()
     log.secret(credentials.password, roles.sr_auth(credentials))
-    deadline = Deadline(configuration.timeout_seconds)
-    return Surveyor(CloudClient(backends, credentials, deadline), configuration)
+    deadline = Deadline(settings.timeout_seconds)
+    return Surveyor(CloudClient(backends, credentials, deadline), settings)
 
 
 def _stored() -> Credentials:
     """Those that OpenNebula's own tools use; without them a person is asked."""
     try:
-        return read_credentials()
+        return Credentials(*one_auth.read(os.environ))
     except OperatorError:
         if os.environ.get(AUTH_VARIABLE) or not sys.stdin.isatty():
             raise
@@ -121,14 +128,14 @@ def _hint_of_login(error: Exception) -> str:
         return "is the password right? try it with: oneuser show --user USER --password PASSWORD"
     if isinstance(error, OperatorError):
         return f"write USER:PASSWORD to {AUTH_FILE}, or name the file in {AUTH_VARIABLE}"
-    return "look into the log of oned"
+    return "see the log of oned"
 
 
 def _flavours(surveyor: Surveyor, wanted: Sequence[str]) -> Iterator[Line]:
     try:
         surveys = surveyor.survey()
     except EngineError as error:
-        yield Line(Mark.FAILED, f"flavours: {log.one_line(str(error))}", "look into oned's log")
+        yield Line(Mark.FAILED, f"flavours: {clean(str(error))}", "see oned's log")
         return
     if not surveys:
         hint = "make a flow template with a role FAAS, and let this user use it"
@@ -150,7 +157,7 @@ def _of_survey(survey: Survey) -> Iterator[Line]:
         yield Line(Mark.OK, f"{place}: {_sizes(survey)}")
     for finding in survey.findings:
         mark = Mark.FAILED if finding.is_fatal else Mark.NOTE
-        text = f"flavour {survey.flavours}: {log.one_line(finding.text)}"
+        text = f"flavour {survey.flavours}: {clean(finding.text)}"
         yield Line(mark, text, finding.hint)
 
 
@@ -165,42 +172,34 @@ def _sizes(survey: Survey) -> str:
 # ---- the terminal ----------------------------------------------------------------------
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> Parser:
+    made = Parser(
         "provision-engine check",
-        description=__doc__,
-        epilog="Exit code: 0 all is well; 1 something failed; 2 the command line is wrong. "
-        "Notes (a VM template without a NIC, for instance) are no failures.",
+        description=__doc__ or "",
+        epilog="Exit code: 0 all is well; 1 something failed; 2 the command line is wrong.\n"
+        "Notes (a VM template without a NIC, for instance) are not failures.",
     )
-    parser.add_argument(
-        "--config", type=Path, metavar="FILE", help=f"instead of {config.DEFAULT_PATH}"
-    )
-    parser.add_argument(
+    add_config(made)
+    made.add_argument(
         "--user",
         metavar="NAME",
         help="log in as this user, and ask for the password (without a terminal: the first line "
         f"of the input); else the credentials in the file that {AUTH_VARIABLE} names, "
         f"else in {AUTH_FILE}, else ask for both",
     )
-    parser.add_argument(
+    made.add_argument(
         "--color", choices=("auto", "always", "never"), default="auto", help="green and red"
     )
-    parser.add_argument(
+    made.add_argument(
         "flavours", nargs="*", metavar="FLAVOUR", help="only these, such as nature or nature-s3"
     )
-    return parser
+    return made
 
 
-def _is_coloured(wanted: str, stream: TextIO) -> bool:
-    if wanted == "auto":
-        return stream.isatty() and not os.environ.get("NO_COLOR")
-    return wanted == "always"
-
-
-def _print(line: Line, stream: TextIO, is_coloured: bool) -> None:
+def _print(line: Line, stream: TextIO, has_colours: bool) -> None:
     word, colour = line.mark.value
     mark = f"{word:<6}"
-    if is_coloured:
+    if has_colours:
         mark = f"\x1b[{colour}m{mark}\x1b[0m"
     hint = f" -- {line.hint}" if line.hint else ""
     print(f"{mark}  {line.text}{hint}", file=stream, flush=True)

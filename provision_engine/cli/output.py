@@ -1,0 +1,81 @@
+"""What all commands share when they print: tables, durations, text that is safe to show."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+_SEVERITIES = {"E": "ERROR", "I": "INFO", "D": "DEBUG"}
+_UNITS = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
+UNKNOWN_SECONDS = 10_000 * 86_400.0
+"""Nothing is that old: an age beyond it is shown as unknown."""
+
+
+def table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Columns as wide as their cells; nothing is padded at the end of a line."""
+    lines = [tuple(names), *(tuple(map(clean, row)) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def facts(pairs: Iterable[tuple[str, str]]) -> str:
+    """A line for each name and value, the values below each other."""
+    pairs = list(pairs)
+    width = max(len(name) for name, _ in pairs)
+    return "\n".join(f"{name:<{width}}  {clean(text)}".rstrip() for name, text in pairs)
+
+
+def clean(text: str) -> str:
+    """A text that cannot control a terminal: names are chosen by whoever creates a runtime."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def duration(seconds: float, units: int = 2) -> str:
+    """For example 45s, 1h59m or 9d, with so many units at most; a dash if it is unknown."""
+    if seconds > UNKNOWN_SECONDS:
+        return "-"
+    left, parts = int(seconds), []
+    for unit, size in _UNITS:
+        if left >= size:
+            parts.append(f"{left // size}{unit}")
+            left %= size
+    return "".join(parts[:units]) or "0s"
+
+
+def details(message: Any) -> list[str]:
+    """The details of an error as lines, whatever JSON they are."""
+    if isinstance(message, Mapping):
+        return [f"{name}: {text}" for name, text in _flat(message)]
+    if isinstance(message, list):
+        return [_entry(entry) for entry in message]
+    return [clean(str(message))] if message else []
+
+
+def _flat(value: Any, path: str = "") -> Iterable[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        for name, below in value.items():
+            yield from _flat(below, f"{path}.{clean(str(name))}" if path else clean(str(name)))
+    else:
+        yield path, clean(str(value))
+
+
+def _entry(entry: Any) -> str:
+    """An entry of a service's log: its message, after the time and severity."""
+    if not isinstance(entry, Mapping) or "message" not in entry:
+        return "; ".join(f"{name}: {text}" if name else text for name, text in _flat(entry))
+    at, severity = entry.get("timestamp"), str(entry.get("severity", ""))
+    moment = f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}" if isinstance(at, int) else ""
+    parts = (moment, _SEVERITIES.get(severity, severity), str(entry["message"]).strip())
+    return clean("  ".join(part for part in parts if part))
+
+
+def is_coloured(wanted: str, stream: TextIO) -> bool:
+    """Whether ``--color`` (auto, always or never) means colours on this stream."""
+    if wanted == "auto":
+        return stream.isatty() and not os.environ.get("NO_COLOR")
+    return wanted == "always"
