@@ -2,165 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import json
-import os
-import pty
 import re
-import select
+import signal
 import subprocess
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
-from unittest import mock
 
 import pytest
-from cli_engine import WAIT_SECONDS, Engine, free_port, wait_until
+from cli_engine import free_port, wait_until
+from desk import NO_HOST, PASSWORD, USER, Desk
 
-from provision_engine import cli
 from provision_engine.cli import output
 from provision_engine.cli import runtime as command
 from provision_engine.cli.runtime import exit_codes as codes
-from provision_engine.sandbox import Sandbox, Timings
-
-NO_HOST = "FREE_CPU > 1000000"
-USER, PASSWORD = "devuser", "devpass"
-
-
-class RealEngine(Engine):
-    """The engine itself instead of a small application."""
-
-    def command(self, *arguments: str) -> list[str]:
-        return [
-            sys.executable,
-            "-m",
-            "provision_engine.cli",
-            "--config",
-            str(self.file),
-            *arguments,
-        ]
-
-
-class Ran(NamedTuple):
-    """How a command ended, and what it wrote."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-@dataclass
-class Desk:
-    """Somebody at a command line, with an engine and a sandbox to look into."""
-
-    url: str
-    home: Path
-    sandbox: Sandbox
-
-    def environment(self, **further: str) -> dict[str, str]:
-        kept = {n: v for n, v in os.environ.items() if n not in ("ONE_AUTH", "HOME")}
-        return {**kept, "HOME": str(self.home), "PROVISION_ENGINE_URL": self.url, **further}
-
-    def run(self, *arguments: str, **environment: str) -> Ran:
-        """The command in this process, which is quicker than one of its own."""
-        stdout, stderr = io.StringIO(), io.StringIO()
-        with (
-            mock.patch.dict(os.environ, self.environment(**environment), clear=True),
-            mock.patch("sys.stdin", io.StringIO()),
-            redirect_stdout(stdout),
-            redirect_stderr(stderr),
-        ):
-            try:
-                code = cli.main(["runtime", *arguments])
-            except SystemExit as end:
-                code = int(end.code or 0)
-        return Ran(code, stdout.getvalue(), stderr.getvalue())
-
-    def line(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "provision_engine.cli", "runtime", *arguments]
-
-    def done(self, *arguments: str) -> str:
-        """What it prints when all goes well, beside the id of a runtime that it waits for."""
-        ran = self.run(*arguments)
-        assert ran.returncode == 0, ran.stderr
-        assert re.fullmatch(r'(created runtime \d+ .*|\{"created": \d+\})?\n?', ran.stderr)
-        return ran.stdout
-
-    def json(self, *arguments: str) -> Any:
-        return json.loads(self.done(*arguments, "--json"))
-
-    def made(self, *arguments: str) -> dict[str, Any]:
-        """A runtime of the flavour nature."""
-        found: dict[str, Any] = self.json("create", "nature", *arguments)["SERVERLESS_RUNTIME"]
-        return found
-
-    def on_terminal(
-        self, *arguments: str, typed: Sequence[tuple[str, str]] = (), **environment: str
-    ) -> tuple[int, str]:
-        """Exit code, and all that a terminal shows, while somebody answers its questions."""
-        ours, theirs = pty.openpty()
-        process = subprocess.Popen(
-            self.line(*arguments),
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            env=self.environment(**environment),
-            start_new_session=True,
-        )
-        os.close(theirs)
-        shown = ""
-        for question, answer in (*typed, ("", "")):
-            # A terminal forgets what is typed before it is asked for.
-            while question not in shown.rpartition("\n")[2] or not question:
-                if not (chunk := _read(ours)):
-                    break
-                shown += chunk
-            else:
-                os.write(ours, f"{answer}\n".encode())
-        os.close(ours)
-        return process.wait(60), shown
-
-
-def _read(terminal: int) -> str:
-    """What comes next, nothing at the end. Fails where nothing comes at all."""
-    ready, _, _ = select.select([terminal], [], [], WAIT_SECONDS)
-    assert ready, "the terminal shows nothing"
-    try:
-        return os.read(terminal, 65_536).decode()
-    except OSError:  # the other end is closed
-        return ""
-
-
-@pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Sandbox, RealEngine]]:
-    with Sandbox("7.4.0", timings=Timings()) as sandbox:
-        engine = RealEngine(tmp_path_factory.mktemp("engine"))
-        engine.configuration |= {"one_xmlrpc": sandbox.oned_url, "cache": {"seconds": 0}}
-        engine.configuration["oneflow_server"] = sandbox.oneflow_url
-        engine.configuration["server"]["threads"] = 16
-        engine.write()
-        engine.start()
-        yield sandbox, engine
-        engine.end()
-
-
-@pytest.fixture
-def desk(stage: tuple[Sandbox, RealEngine], tmp_path: Path) -> Iterator[Desk]:
-    """With credentials where OpenNebula's own tools look for them; nothing is left after it."""
-    sandbox, engine = stage
-    (tmp_path / ".one").mkdir()
-    (tmp_path / ".one/one_auth").write_text(f"{USER}:{PASSWORD}\n")
-    desk = Desk(f"http://127.0.0.1:{engine.port}", tmp_path, sandbox)
-    yield desk
-    sandbox.faults.clear()
-    sandbox.store.set_quota(USER, VMS=-1)
-    left = [str(entry["SERVERLESS_RUNTIME"]["ID"]) for entry in desk.json("list")]
-    if left:
-        wait_until(lambda: desk.run("delete", *left).returncode in (0, 3))
-
 
 # ---- what it does --------------------------------------------------------------------------
 
@@ -236,6 +90,196 @@ def test_it_is_a_program_of_its_own(desk: Desk) -> None:
     assert (ran.returncode, ran.stdout) == (codes.UNFULFILLABLE, "")
     assert ran.stderr.startswith("provision-engine: ")
     assert ran.stderr.count("\n") == 1
+
+
+# ---- names, several at once, other ways to print ---------------------------------------------
+
+
+def test_a_name_will_do_where_an_id_is_expected(desk: Desk) -> None:
+    made = desk.made("--name", "lamp", "--wait")
+    assert desk.json("show", "lamp")["SERVERLESS_RUNTIME"]["ID"] == made["ID"]
+    desk.done("update", "lamp", "--device-info", "ROOM=hall")
+    assert "ROOM" in desk.done("wait", "lamp")
+    assert desk.done("rm", "lamp") == f"deleted {made['ID']}\n"
+
+
+def test_a_name_that_several_have_is_refused_with_their_ids(desk: Desk) -> None:
+    first, second = (desk.made("--name", "twin")["ID"] for _ in range(2))
+    for action in (["show"], ["delete"], ["update", "--cpu", "2"]):
+        ran = desk.run(*action, "twin")
+        assert ran.returncode == codes.FAILED
+        assert f"several runtimes are named 'twin': use one of the ids {first}, {second}" in (
+            ran.stderr
+        )
+    assert len(desk.done("ls", "-q").split()) == 2
+
+
+def test_a_delete_goes_on_after_a_failure_and_sums_up(desk: Desk) -> None:
+    first, second = (str(desk.made("--wait")["ID"]) for _ in range(2))
+    ran = desk.run("delete", first, "999999", "nobody", second)
+    assert ran.returncode == codes.NOT_FOUND
+    assert ran.stdout == f"deleted {first}\ndeleted {second}\n"
+    missing, unnamed, total = ran.stderr.splitlines()
+    assert missing.startswith("provision-engine: 999999: Not found: ")
+    assert unnamed == ("provision-engine: nobody: There is no serverless runtime named 'nobody'")
+    assert total == "2 deleted, 2 failed"
+
+
+def test_quiet_output_is_ids(desk: Desk) -> None:
+    created = [desk.done("create", "nature", "-q", "--wait").strip() for _ in range(2)]
+    assert all(text.isdigit() for text in created)
+    assert desk.done("ls", "-q").split() == created
+    assert desk.done("ls", "-q", "--name", "nobody") == ""
+
+
+def test_sizes_have_units(desk: Desk) -> None:
+    function = desk.made("--memory", "1G", "--disk", "2GiB")["FAAS"]
+    assert (function["MEMORY"], function["DISK_SIZE"]) == (1024, 2048)
+
+
+def test_flavours_are_listed_with_their_sizes_and_what_is_wrong(desk: Desk) -> None:
+    lines = desk.done("flavours").splitlines()
+    assert lines[0].split() == ["FLAVOUR", "DEPLOYABLE", "FAAS", "DAAS", "FINDINGS"]
+    rows = {line.split()[0]: line for line in lines[1:]}
+    assert re.search(r" yes +1 CPU, 128 MB, \d+ MB disk +-$", rows["nature"])
+    assert rows["FAILED_DEPLOY"].split()[1] == "no"
+    assert "VM template 999" in rows["FAILED_DEPLOY"]
+    quiet = desk.done("flavours", "-q").split()
+    assert "nature" in quiet
+    assert "FAILED_DEPLOY" not in quiet
+    assert {entry["FLAVOURS"] for entry in desk.json("flavours")} == set(rows)
+
+
+def test_a_timeline_begins_at_zero(desk: Desk) -> None:
+    runtime_id = str(desk.made("--wait")["ID"])
+    lines = [line.split() for line in desk.done("timeline", runtime_id).splitlines()]
+    assert lines[0] == ["AT", "AFTER", "STEP", "FUNCTION"]
+    assert lines[1][1:] == ["+0", "s", "ASKED", "-"]
+    steps = [step["STEP"] for step in desk.json("timeline", runtime_id)["STEPS"]]
+    assert [line[3] for line in lines[1:]] == steps
+    assert {"SERVICE", "VM"} < set(steps)
+
+
+def test_a_failed_deployment_is_told_in_lines(desk: Desk) -> None:
+    ran = desk.run("create", "FAILED_DEPLOY")
+    title, *details = ran.stderr.splitlines()
+    assert title.startswith("provision-engine: The service failed to deploy")
+    assert details
+    assert all(re.match(r"  \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ  [A-Z]+  \S", line) for line in details)
+    assert "{" not in ran.stderr
+
+
+def test_a_refusal_with_one_detail_is_one_line(desk: Desk) -> None:
+    ran = desk.run("create", "nobody-has-this")
+    assert ran.stderr.count("\n") == 1
+    assert ": FAAS.FLAVOUR: nobody-has-this" in ran.stderr
+
+
+# ---- where the engine is ---------------------------------------------------------------------
+
+
+def test_the_configuration_tells_the_address(desk: Desk, tmp_path: Path) -> None:
+    """With --config before or behind the command, and from the environment."""
+    port = desk.url.rpartition(":")[2]
+    conf, wrong = tmp_path / "right.conf", f"http://127.0.0.1:{free_port()}"
+    conf.write_text(f"port: {port}\nhost: 0.0.0.0\n")
+    settings = {"PROVISION_ENGINE_URL": wrong}
+    assert desk.run("list", **settings).returncode == codes.LATER
+    assert desk.run("list", "--config", str(conf), **settings).returncode == 0
+    assert desk.run("--config", str(conf), "list", **settings).returncode == 0
+    assert desk.run("list", "--config", str(conf), "--url", wrong).returncode == codes.LATER
+    settings = {"PROVISION_ENGINE_URL": "", "PROVISION_ENGINE_CONF": str(conf)}
+    assert desk.run("list", **settings).returncode == 0
+    ran = desk.run("list", "--config", str(tmp_path / "missing.conf"))
+    assert (ran.returncode, "missing.conf: cannot be read" in ran.stderr) == (1, True)
+
+
+def test_the_whole_command_line_takes_the_configuration_too(desk: Desk, tmp_path: Path) -> None:
+    conf = tmp_path / "wrong.conf"
+    conf.write_text(f"port: {free_port()}\n")
+    ran = subprocess.run(
+        [*desk.line()[:-1], "--config", str(conf), "runtime", "list"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=desk.environment(),
+    )
+    assert ran.returncode == codes.LATER
+    assert f"(address from {conf}): " in ran.stderr
+
+
+def test_another_server_is_not_taken_for_an_engine(desk: Desk) -> None:
+    ran = desk.run("list", "--url", desk.sandbox.oneflow_url)
+    assert ran.returncode == codes.FAILED
+    ran = desk.run("list", "--url", "nonsense")
+    assert (ran.returncode, "address from --url" in ran.stderr) == (codes.FAILED, True)
+
+
+# ---- pipes and Ctrl-C ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments", [["runtime", "list"], ["runtime", "show", "{id}"], ["check"], ["--help"]]
+)
+def test_a_closed_pipe_is_no_error_to_read_about(desk: Desk, arguments: list[str]) -> None:
+    """As `… | head -1` leaves it."""
+    runtime_id = str(desk.made()["ID"])
+    line = [*desk.line()[:-1], *(word.format(id=runtime_id) for word in arguments)]
+    conf = desk.home / "engine.conf"
+    conf.write_text(
+        f"one_xmlrpc: {desk.sandbox.oned_url}\noneflow_server: {desk.sandbox.oneflow_url}\n"
+    )
+    program = subprocess.Popen(
+        line,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=desk.environment(PROVISION_ENGINE_CONF=str(conf)),
+    )
+    assert program.stdout is not None
+    assert program.stderr is not None
+    program.stdout.close()
+    assert program.stderr.read() == ""
+    program.stderr.close()
+    assert program.wait(60) == 141
+
+
+def test_the_id_is_printed_before_the_wait_and_ctrl_c_tells_what_goes_on(desk: Desk) -> None:
+    line = desk.line("create", "nature", "--requirements", NO_HOST, "--wait")
+    program = subprocess.Popen(
+        line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=desk.environment()
+    )
+    assert program.stderr is not None
+    found = re.fullmatch(r"created runtime (\d+) \(nature_.*\)\n", program.stderr.readline())
+    assert found
+    program.send_signal(signal.SIGINT)
+    output, errors = program.communicate(timeout=60)
+    assert program.returncode == 130
+    assert output == ""
+    assert errors == (
+        f"interrupted; runtime {found[1]} goes on: "
+        f"delete it with provision-engine runtime delete {found[1]}\n"
+    )
+    assert desk.json("show", found[1])["SERVERLESS_RUNTIME"]["FAAS"]["STATE"] == "PENDING"
+
+
+def test_a_list_can_be_watched(desk: Desk) -> None:
+    """On a pipe it is printed whenever it has changed."""
+    first = str(desk.made("--name", "first", "--wait")["ID"])
+    program = subprocess.Popen(
+        desk.line("list", "-q", "--watch", "0.1"),
+        stdout=subprocess.PIPE,
+        text=True,
+        env=desk.environment(),
+    )
+    assert program.stdout is not None
+    assert program.stdout.readline() == f"{first}\n"
+    second = str(desk.made("--name", "second", "--wait")["ID"])
+    assert program.stdout.readline() == "\n"
+    assert [program.stdout.readline() for _ in range(2)] == [f"{first}\n", f"{second}\n"]
+    program.send_signal(signal.SIGINT)
+    program.stdout.close()
+    assert program.wait(60) == 130
 
 
 # ---- exit codes ------------------------------------------------------------------------------
