@@ -75,6 +75,11 @@ class Engine:
     def pid_file(self) -> Path:
         return self.directory / "run" / "engine.pid"
 
+    @property
+    def in_flight(self) -> Path:
+        """A file that exists once a slow request has reached the application."""
+        return self.directory / "in-flight"
+
     def write(self) -> None:
         self.file.write_text(yaml.safe_dump(self.configuration))
 
@@ -88,7 +93,7 @@ class Engine:
             text=True,
             timeout=60,
             check=False,
-            env={**os.environ, **self.environment},
+            env={**os.environ, "STUB_IN_FLIGHT": str(self.in_flight), **self.environment},
         )
 
     def start(self) -> int:
