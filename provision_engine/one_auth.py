@@ -1,31 +1,58 @@
-"""OpenNebula's user and password, from the file where its own tools keep them."""
+"""OpenNebula's user and password, from the file that OpenNebula's own tools read."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from provision_engine.failures import OperatorError
 
 VARIABLE = "ONE_AUTH"
-DEFAULT_PATH = "~/.one/one_auth"
+DEFAULT_FILE = "~/.one/one_auth"
 
 
-def read(environment: Mapping[str, str]) -> tuple[str, str]:
-    """User and password, from the first line of the file that ONE_AUTH names, or the usual one.
+class Login(NamedTuple):
+    user: str
+    password: str
 
-    A password may contain colons. Raises OperatorError with one line.
+    def __repr__(self) -> str:
+        return f"Login({self.user!r}, ***)"
+
+
+def read(environment: Mapping[str, str]) -> Login | None:
+    """Return the credentials in the file that ONE_AUTH names, else in ~/.one/one_auth.
+
+    Only the first line of the file counts; it holds ``user:password``, and the password may
+    contain colons. Returns None when ONE_AUTH is not set and the default file does not exist.
+    Raises OperatorError, naming the file, for everything else that is wrong.
     """
-    path = Path(environment.get(VARIABLE) or DEFAULT_PATH).expanduser()
+    named = environment.get(VARIABLE)
+    path = _expanded(named or DEFAULT_FILE, environment)
     try:
-        lines = path.read_text(encoding="utf-8").strip().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8"
-        raise OperatorError(
-            f"{path}: OpenNebula's user and password cannot be read: {reason} "
-            f"({VARIABLE} names another file)"
-        ) from error
-    user, _, password = (lines or [""])[0].partition(":")
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        if not named:
+            return None
+        raise OperatorError(f"{path}: does not exist ({VARIABLE} names it)") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise OperatorError(f"{path}: cannot be read: {reason}") from error
+    return _parsed(text, path)
+
+
+def _expanded(name: str, environment: Mapping[str, str]) -> Path:
+    home = environment.get("HOME")
+    if home and (name == "~" or name.startswith("~/")):
+        return Path(home + name[1:])
+    try:
+        return Path(name).expanduser()
+    except RuntimeError as error:
+        raise OperatorError(f"{name}: the home directory is not known") from error
+
+
+def _parsed(text: str, path: Path) -> Login:
+    user, _, password = text.partition("\n")[0].strip().partition(":")
     if not (user and password):
-        raise OperatorError(f"{path}: does not hold user:password in its first line")
-    return user, password
+        raise OperatorError(f"{path}: the first line must be user:password")
+    return Login(user, password)

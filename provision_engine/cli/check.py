@@ -7,17 +7,14 @@ would get it. Each line that failed ends with a remedy. Changes nothing.
 from __future__ import annotations
 
 import argparse
-import getpass
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from enum import Enum
 from typing import NamedTuple, TextIO
 
 from provision_engine import log, one_auth
+from provision_engine.cli import credentials
 from provision_engine.cli.options import (
-    AUTH_FILE,
-    AUTH_VARIABLE,
     Parser,
     add_config,
     configuration,
@@ -101,33 +98,18 @@ def _reach(settings: Configuration, backends: Backends) -> Iterator[Line]:
 
 
 def _log_in(settings: Configuration, backends: Backends, user: str | None) -> Surveyor:
-    credentials = _ask(user) if user else _stored()
-    log.secret(credentials.password, roles.sr_auth(credentials))
+    caller = Credentials(*(credentials.typed(user) if user else credentials.stored_or_typed()))
+    log.secret(caller.password, roles.sr_auth(caller))
     deadline = Deadline(settings.timeout_seconds)
-    return Surveyor(CloudClient(backends, credentials, deadline), settings)
-
-
-def _stored() -> Credentials:
-    """Those that OpenNebula's own tools use; without them a person is asked."""
-    try:
-        return Credentials(*one_auth.read(os.environ))
-    except OperatorError:
-        if os.environ.get(AUTH_VARIABLE) or not sys.stdin.isatty():
-            raise
-        return _ask(input("OpenNebula user: "))
-
-
-def _ask(user: str) -> Credentials:
-    if sys.stdin.isatty():
-        return Credentials(user, getpass.getpass(f"Password of {user}: "))
-    return Credentials(user, sys.stdin.readline().rstrip("\n"))
+    return Surveyor(CloudClient(backends, caller, deadline), settings)
 
 
 def _hint_of_login(error: Exception) -> str:
     if isinstance(error, Unauthorized):
         return "is the password right? try it with: oneuser show --user USER --password PASSWORD"
     if isinstance(error, OperatorError):
-        return f"write USER:PASSWORD to {AUTH_FILE}, or name the file in {AUTH_VARIABLE}"
+        file, variable = one_auth.DEFAULT_FILE, one_auth.VARIABLE
+        return f"write USER:PASSWORD to {file}, or name the file in {variable}"
     return "see the log of oned"
 
 
@@ -184,8 +166,8 @@ def parser() -> Parser:
         "--user",
         metavar="NAME",
         help="log in as this user, and ask for the password (without a terminal: the first line "
-        f"of the input); else the credentials in the file that {AUTH_VARIABLE} names, "
-        f"else in {AUTH_FILE}, else ask for both",
+        f"of the input); else the credentials in the file that {one_auth.VARIABLE} names, "
+        f"else in {one_auth.DEFAULT_FILE}, else ask for both",
     )
     made.add_argument(
         "--color", choices=("auto", "always", "never"), default="auto", help="green and red"

@@ -213,13 +213,14 @@ def _of_engine(metavar: str, context: argparse.Namespace) -> Iterator[str]:
     """Ids and names of runtimes, or flavours; nothing if the engine or the login fails."""
     from pathlib import Path
 
+    from provision_engine.cli import credentials
     from provision_engine.cli.runtime import connection
     from provision_engine.client import Client, ClientError
     from provision_engine.failures import OperatorError
 
     context.config = Path(context.config) if context.config else None
     with contextlib.suppress(ClientError, OperatorError):
-        user, password = connection.credentials()
+        user, password = credentials.stored()
         url = connection.address(context).url
         verify = context.ca_file or True
         api = Client(url, user, password, tries=1, timeout_seconds=ENGINE_SECONDS, verify=verify)

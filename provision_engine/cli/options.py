@@ -9,13 +9,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from provision_engine import config
+from provision_engine import config, durations
 from provision_engine.config import Configuration
 
-AUTH_VARIABLE = "ONE_AUTH"
-AUTH_FILE = "~/.one/one_auth"
-"""Where `provision_engine.one_auth` finds OpenNebula's user and password, for help texts."""
-SECONDS_OF_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 MB_OF_UNITS = {"": 1, "M": 1, "G": 1024, "T": 1024 * 1024}
 
 
@@ -95,10 +91,10 @@ def configuration(options: argparse.Namespace) -> Configuration:
 
 def duration_seconds(text: str) -> float:
     """Seconds from 90, 90s, 15m, 1.5h or 7d. Raises ArgumentTypeError."""
-    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)([smhd]?)", text)
-    if found is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 90, 15m, 12h or 7d")
-    return float(found[1]) * SECONDS_OF_UNITS[found[2]]
+    try:
+        return durations.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def whole_seconds(text: str) -> int:

@@ -1,4 +1,4 @@
-"""What all commands share when they print: tables, durations, text that is safe to show."""
+"""What all commands share when they print: tables, errors in lines, text that is safe to show."""
 
 from __future__ import annotations
 
@@ -8,9 +8,6 @@ from datetime import UTC, datetime
 from typing import Any, TextIO
 
 _SEVERITIES = {"E": "ERROR", "I": "INFO", "D": "DEBUG"}
-_UNITS = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
-UNKNOWN_SECONDS = 10_000 * 86_400.0
-"""Nothing is that old: an age beyond it is shown as unknown."""
 
 
 def table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -33,18 +30,6 @@ def facts(pairs: Iterable[tuple[str, str]]) -> str:
 def clean(text: str) -> str:
     """A text that cannot control a terminal: names are chosen by whoever creates a runtime."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def duration(seconds: float, units: int = 2) -> str:
-    """For example 45s, 1h59m or 9d, with so many units at most; a dash if it is unknown."""
-    if seconds > UNKNOWN_SECONDS:
-        return "-"
-    left, parts = int(seconds), []
-    for unit, size in _UNITS:
-        if left >= size:
-            parts.append(f"{left // size}{unit}")
-            left %= size
-    return "".join(parts[:units]) or "0s"
 
 
 def details(message: Any) -> list[str]:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Sequence
 from typing import Any
 
-from provision_engine import log, one_auth
-from provision_engine.cli import output
+from provision_engine import durations, log
+from provision_engine.cli import credentials, output
 from provision_engine.cli.options import Parser, add_config, configuration, duration_seconds, parse
 from provision_engine.cloud.client import Backends, CloudClient, Credentials
 from provision_engine.config import Configuration
@@ -65,10 +64,9 @@ def parser() -> Parser:
 
 
 def _reconciler(settings: Configuration, older_than_seconds: float) -> Reconciler:
-    # Never from an argument, which every process of the machine could read.
-    credentials = Credentials(*one_auth.read(os.environ))
-    log.secret(credentials.password, roles.sr_auth(credentials))
-    cloud = CloudClient(Backends(settings), credentials, Deadline(settings.timeout_seconds))
+    caller = Credentials(*credentials.stored())
+    log.secret(caller.password, roles.sr_auth(caller))
+    cloud = CloudClient(Backends(settings), caller, Deadline(settings.timeout_seconds))
     stale_seconds = settings.lock.stale_seconds
     return Reconciler(cloud, older_than_seconds, stale_seconds, settings.timeout_seconds)
 
@@ -109,7 +107,8 @@ def _row(outcome: Outcome) -> tuple[str, ...]:
     finding = outcome.finding
     kind = f"{finding.kind} ({finding.detail})" if finding.detail else str(finding.kind)
     ids = ["-" if n is None else str(n) for n in (finding.document_id, finding.service_id)]
-    age, owner = output.duration(finding.age_seconds, units=1), str(finding.owner_id)
+    is_known, owner = math.isfinite(finding.age_seconds), str(finding.owner_id)
+    age = durations.shown(finding.age_seconds) if is_known else "-"
     return (kind, *ids, owner, age, finding.remedy, str(outcome.result), finding.name)
 
 

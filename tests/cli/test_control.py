@@ -54,7 +54,7 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         (["status", "now"], "unknown argument 'now'"),
         (["--config"], "expected one argument"),
         (["runtime", "creat"], "unknown action 'creat'; did you mean 'create'?"),
-        (["reconcile", "--older-than", "soon"], "is not a time such as"),
+        (["reconcile", "--older-than", "soon"], "is not a duration such as"),
     ],
 )
 def test_a_wrong_command_line_is_explained(

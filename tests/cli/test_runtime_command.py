@@ -26,7 +26,7 @@ def test_a_life(desk: Desk) -> None:
     assert made["FAAS"]["STATE"] == "RUNNING"
     assert made["LEASE"]["TTL"] == 7200
     shown = desk.done("show", runtime_id)
-    for fact in ("lamp", "RUNNING", made["FAAS"]["ENDPOINT"], "128 MB", "in 1h59m"):
+    for fact in ("lamp", "RUNNING", made["FAAS"]["ENDPOINT"], "128 MB", "in 119m"):
         assert fact in shown
     updated = desk.json("update", runtime_id, "--cpu", "2", "--device-info", "ROOM=hall")
     assert updated["SERVERLESS_RUNTIME"]["FAAS"]["CPU"] == 2

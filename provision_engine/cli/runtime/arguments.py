@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 import re
 
+from provision_engine import one_auth
 from provision_engine.cli.options import (
-    AUTH_FILE,
-    AUTH_VARIABLE,
     Parser,
     add_config,
     count,
@@ -27,8 +26,9 @@ address of the engine:
   installed engine.conf says.
 
 credentials:
-  The file that {AUTH_VARIABLE} names, else {AUTH_FILE}, holds USER:PASSWORD of OpenNebula;
-  without either, a terminal is asked. They are never taken from the command line.
+  The file that {one_auth.VARIABLE} names, else {one_auth.DEFAULT_FILE}, holds
+  USER:PASSWORD of OpenNebula; without either, a terminal is asked. They are never taken from the
+  command line.
 
 {exit_codes.explained()}
 

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import getpass
 import os
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from provision_engine import config, one_auth
-from provision_engine.cli import record
+from provision_engine import config
+from provision_engine.cli import credentials, record
 from provision_engine.cli.launch import REACHED_AT
-from provision_engine.cli.options import AUTH_FILE, AUTH_VARIABLE
 from provision_engine.client import DEFAULT_URL, Client
-from provision_engine.failures import OperatorError
 
 URL_VARIABLE = "PROVISION_ENGINE_URL"
 
@@ -27,7 +23,7 @@ class Address(NamedTuple):
 
 def connect(options: argparse.Namespace) -> Client:
     """A client for the engine and the user that the command line and the environment name."""
-    user, password = credentials()
+    user, password = credentials.stored_or_typed()
     return Client(address(options).url, user, password, verify=options.ca_file or True)
 
 
@@ -50,20 +46,3 @@ def _configured(path: Path) -> Address:
     settings = config.load(path)
     host = REACHED_AT.get(settings.host, settings.host)
     return Address(record.url(settings, host), str(path))
-
-
-def credentials() -> tuple[str, str]:
-    """User and password, from a file or from the person at the terminal. Raises OperatorError.
-
-    Never from an argument, which other users of the machine could read.
-    """
-    is_missing = not (os.environ.get(AUTH_VARIABLE) or Path(AUTH_FILE).expanduser().exists())
-    if not is_missing:
-        return one_auth.read(os.environ)
-    if not sys.stdin.isatty():
-        raise OperatorError(
-            f"no credentials: write USER:PASSWORD into {AUTH_FILE}, "
-            f"or into the file that {AUTH_VARIABLE} names"
-        )
-    print("OpenNebula user: ", end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip(), getpass.getpass("Password: ")

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from provision_engine.cli.output import clean, details, duration, facts, table
+from provision_engine import durations
+from provision_engine.cli.output import clean, details, facts, table
 from provision_engine.client import ClientError, Flavour, Function, Runtime, Step
 
 COLUMNS = ("ID", "NAME", "FLAVOUR", "STATE", "ENDPOINT", "EXPIRES", "REASON")
@@ -149,4 +150,4 @@ def _left(expires: datetime | None) -> str:
     if expires is None:
         return "-"
     left = (expires - datetime.now(UTC)).total_seconds()
-    return "over" if left < 1 else f"in {duration(left)}"
+    return "over" if left < 1 else f"in {durations.shown(left)}"

@@ -1,0 +1,104 @@
+"""provision_engine.one_auth: where OpenNebula's user and password are read from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from provision_engine import one_auth
+from provision_engine.failures import OperatorError
+
+
+def written(path: Path, content: bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("content", "login"),
+    [
+        (b"user:password", ("user", "password")),
+        (b"user:password\n", ("user", "password")),
+        (b"user:password\r\n", ("user", "password")),
+        (b"user:pass:word:\n", ("user", "pass:word:")),
+        (b"user:password\nother:line\n", ("user", "password")),
+        ("user:pässwörd\u2028x\n".encode(), ("user", "pässwörd\u2028x")),
+    ],
+)
+def test_the_first_line_is_user_and_password(
+    tmp_path: Path, content: bytes, login: tuple[str, str]
+) -> None:
+    file = written(tmp_path / "auth", content)
+    assert one_auth.read({"ONE_AUTH": str(file)}) == login
+
+
+def test_the_default_file_is_below_the_home_directory(tmp_path: Path) -> None:
+    written(tmp_path / ".one/one_auth", b"user:password\n")
+    assert one_auth.read({"HOME": str(tmp_path)}) == ("user", "password")
+
+
+def test_an_empty_variable_means_the_default_file(tmp_path: Path) -> None:
+    written(tmp_path / ".one/one_auth", b"user:password\n")
+    assert one_auth.read({"HOME": str(tmp_path), "ONE_AUTH": ""}) == ("user", "password")
+
+
+def test_a_tilde_is_expanded(tmp_path: Path) -> None:
+    written(tmp_path / "auth", b"user:password\n")
+    environment = {"HOME": str(tmp_path), "ONE_AUTH": "~/auth"}
+    assert one_auth.read(environment) == ("user", "password")
+
+
+def test_a_tilde_without_home_is_the_home_of_the_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "expanduser", lambda path: Path("/nowhere") / path.name)
+    with pytest.raises(OperatorError, match=r"^/nowhere/auth: does not exist"):
+        one_auth.read({"ONE_AUTH": "~/auth"})
+
+
+def test_an_unknown_account_is_named() -> None:
+    with pytest.raises(OperatorError, match=r"^~nobody-has-this-name/x: the home directory"):
+        one_auth.read({"ONE_AUTH": "~nobody-has-this-name/x"})
+
+
+def test_without_a_file_there_are_no_credentials(tmp_path: Path) -> None:
+    assert one_auth.read({"HOME": str(tmp_path)}) is None
+
+
+def test_a_named_file_must_exist(tmp_path: Path) -> None:
+    with pytest.raises(OperatorError, match=r"auth: does not exist \(ONE_AUTH names it\)$"):
+        one_auth.read({"HOME": str(tmp_path), "ONE_AUTH": str(tmp_path / "auth")})
+
+
+def test_a_user_and_a_password_are_no_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OperatorError, match="does not exist"):
+        one_auth.read({"ONE_AUTH": "user:password"})
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "the first line must be user:password"),
+        (b"user\n", "the first line must be user:password"),
+        (b":password\n", "the first line must be user:password"),
+        (b"user:\npassword\n", "the first line must be user:password"),
+        (b"\nuser:password\n", "the first line must be user:password"),
+        (b"\xff", "cannot be read: it is not UTF-8 text"),
+    ],
+)
+def test_what_is_wrong_is_one_line(tmp_path: Path, content: bytes, reason: str) -> None:
+    file = written(tmp_path / "auth", content)
+    with pytest.raises(OperatorError) as caught:
+        one_auth.read({"ONE_AUTH": str(file)})
+    assert str(caught.value) == f"{file}: {reason}"
+
+
+def test_a_directory_is_not_read(tmp_path: Path) -> None:
+    with pytest.raises(OperatorError, match="cannot be read: Is a directory"):
+        one_auth.read({"ONE_AUTH": str(tmp_path)})
+
+
+def test_the_password_is_not_shown(tmp_path: Path) -> None:
+    file = written(tmp_path / "auth", b"user:password\n")
+    assert "password" not in repr(one_auth.read({"ONE_AUTH": str(file)}))
