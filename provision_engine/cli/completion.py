@@ -10,9 +10,14 @@ import argparse
 import contextlib
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 
+from provision_engine.cli import credentials, program, runtime
 from provision_engine.cli.options import Parser, parse
+from provision_engine.cli.runtime import connection
+from provision_engine.client import Client, ClientError
+from provision_engine.failures import OperatorError
 
 SHELLS = ("bash", "zsh", "fish")
 FILES = "@files"
@@ -92,8 +97,6 @@ def complete(arguments: Sequence[str]) -> int:
 
 def candidates(before: Sequence[str], current: str) -> list[str]:
     """What may stand in place of the current word, behind the words before it."""
-    from provision_engine.cli import program  # it imports this module for the command
-
     names, rest = _split(before, program.parser())
     if not names:
         return _in(program.parser(), rest, current, list(program.COMMANDS))
@@ -109,8 +112,6 @@ def candidates(before: Sequence[str], current: str) -> list[str]:
 
 
 def _of_runtime(before: Sequence[str], rest: Sequence[str], current: str) -> list[str]:
-    from provision_engine.cli import runtime
-
     names, own = _split(rest, runtime.parser())
     if not names:
         return _in(runtime.parser(), own, current, [*runtime.ACTIONS, *runtime.ALIASES])
@@ -186,16 +187,16 @@ def _options(parser: Parser) -> list[str]:
     return sorted(o for a in parser.described for o in a.option_strings if o.startswith("--"))
 
 
-def _options_of_help(run: object) -> list[str]:
+def _options_of_help(run: Callable[[Sequence[str]], int]) -> list[str]:
     """The options of a command with a parser of its own kind, from its --help."""
     shown = io.StringIO()
     with contextlib.redirect_stdout(shown), contextlib.suppress(SystemExit):
-        run(["--help"])  # type: ignore[operator]
+        run(["--help"])
     return sorted(set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", shown.getvalue())))
 
 
-def _starting(found: object, current: str) -> list[str]:
-    return [str(c) for c in found if str(c).startswith(current)]  # type: ignore[attr-defined]
+def _starting(found: Iterable[object], current: str) -> list[str]:
+    return [str(candidate) for candidate in found if str(candidate).startswith(current)]
 
 
 # ---- from the engine -------------------------------------------------------------------
@@ -211,13 +212,6 @@ def _context(before: Sequence[str]) -> argparse.Namespace:
 
 def _of_engine(metavar: str, context: argparse.Namespace) -> Iterator[str]:
     """Ids and names of runtimes, or flavours; nothing if the engine or the login fails."""
-    from pathlib import Path
-
-    from provision_engine.cli import credentials
-    from provision_engine.cli.runtime import connection
-    from provision_engine.client import Client, ClientError
-    from provision_engine.failures import OperatorError
-
     context.config = Path(context.config) if context.config else None
     with contextlib.suppress(ClientError, OperatorError):
         user, password = credentials.stored()

@@ -15,9 +15,9 @@ LIMIT_SECONDS = 120
 DEMO = [sys.executable, "-P", "-m", "provision_engine.demo"]
 FAILING = """
 import sys
-from provision_engine import demo
-demo.WANTED["SERVERLESS_RUNTIME"]["FAAS"]["FLAVOUR"] = "unheard-of"
-sys.exit(demo.main([]))
+from provision_engine.demo import story
+story.WANTED["SERVERLESS_RUNTIME"]["FAAS"]["FLAVOUR"] = "unheard-of"
+sys.exit(story.main([]))
 """
 
 
