@@ -14,12 +14,7 @@ from typing import NamedTuple, TextIO
 
 from provision_engine import log, one_auth
 from provision_engine.cli import credentials
-from provision_engine.cli.options import (
-    Parser,
-    add_config,
-    configuration,
-    parse,
-)
+from provision_engine.cli.options import Parser, add_config, configuration, parse
 from provision_engine.cli.output import clean, is_coloured
 from provision_engine.cloud.client import Backends, CloudClient, Credentials
 from provision_engine.cloud.probe import Probe
@@ -32,7 +27,7 @@ from provision_engine.failures import OperatorError
 
 
 class Mark(Enum):
-    """How a line came out: (word, colour of a terminal)."""
+    """The result of a line: its word, and its colour on a terminal."""
 
     OK = ("ok", "32")
     NOTE = ("note", "33")
@@ -46,7 +41,7 @@ class Line(NamedTuple):
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Return 0 when all is well, 1 when a line failed; a wrong command line is SystemExit(2)."""
+    """Return 0 if all is well, 1 if a line failed."""
     options = parse(parser(), arguments)
     has_failed = False
     for line in check(options):
@@ -73,9 +68,9 @@ def check(options: argparse.Namespace) -> Iterator[Line]:
     except (EngineError, OperatorError) as error:
         yield Line(Mark.FAILED, f"log in: {clean(str(error))}", _hint_of_login(error))
         return
-    spoken = "6.x" if surveyor.dialect is roles.Dialect.SIX else "7.x"
+    dialect = "6.x" if surveyor.dialect is roles.Dialect.SIX else "7.x"
     yield Line(
-        Mark.OK, f"log in: {surveyor.user}, OpenNebula {surveyor.version}, dialect of {spoken}"
+        Mark.OK, f"log in: {surveyor.user}, OpenNebula {surveyor.version}, dialect of {dialect}"
     )
     yield from _flavours(surveyor, options.flavours)
 
@@ -120,12 +115,12 @@ def _flavours(surveyor: Surveyor, wanted: Sequence[str]) -> Iterator[Line]:
         yield Line(Mark.FAILED, f"flavours: {clean(str(error))}", "see oned's log")
         return
     if not surveys:
-        hint = "make a flow template with a role FAAS, and let this user use it"
+        hint = "create a flow template with a role FAAS, and allow this user to use it"
         yield Line(Mark.FAILED, "flavours: this user may use no flow template", hint)
     known = {survey.flavours for survey in surveys}
     for name in wanted:
         if name not in known:
-            hint = "name a flow template so, or add it to mapping in engine.conf"
+            hint = "give a flow template this name, or add it to mapping in engine.conf"
             yield Line(Mark.FAILED, f"flavour {name}: no flow template has it", hint)
     for survey in surveys:
         if not wanted or survey.flavours in wanted:

@@ -22,7 +22,7 @@ from provision_engine.cli.options import Parser, add_config, configuration, pars
 from provision_engine.failures import OperatorError
 
 COMPONENTS = ("engine", "CloudClient", "api")
-LOOK_AGAIN_SECONDS = 0.2
+POLL_SECONDS = 0.2
 
 _EVENT = re.compile(
     r"[A-Z], \[(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)(?:\.\d+)? #\d+\] +[A-Z]+ -- (\S*): "
@@ -43,14 +43,16 @@ class Entry(NamedTuple):
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Return 0, or 1 where --request finds nothing; a wrong command line is SystemExit(2)."""
+    """Return 0, or 1 if --request finds nothing."""
     options = parse(parser(), arguments)
     settings = configuration(options).log
     directory = settings.directory
     if settings.system == "syslog":
         raise OperatorError("log.system is syslog: try journalctl SYSLOG_IDENTIFIER=engine")
     if not directory.is_dir():
-        raise OperatorError(f"{directory}: there is no such directory; did the engine ever run?")
+        raise OperatorError(
+            f"{directory}: there is no such directory; was the engine ever started?"
+        )
     shown = 0
     try:
         # Before the files are read, so that nothing written meanwhile is lost.
@@ -66,20 +68,20 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def merged(directory: Path, with_rotated: bool = False) -> Iterator[Entry]:
-    """All entries of the three files in time order, read as they are needed."""
+    """All entries of the three files in time order, read lazily."""
     return heapq.merge(*(_entries(c, _lines(directory, c, with_rotated)) for c in COMPONENTS))
 
 
 def followed(tails: Mapping[str, _Tail]) -> Iterator[Entry]:
-    """What is written from now on, for ever, over rotations."""
+    """What is written from now on, without end, across rotations."""
     while True:
         news = (_entries(component, tail.news()) for component, tail in tails.items())
         yield from heapq.merge(*news)
-        time.sleep(LOOK_AGAIN_SECONDS)
+        time.sleep(POLL_SECONDS)
 
 
-def entry(component: str, line: str) -> Entry | None:
-    """One line of a file; None where it is no event, as the first line of a file."""
+def parse_line(component: str, line: str) -> Entry | None:
+    """The entry in one line; None if there is none, as in the first line of a file."""
     line = line.rstrip("\n")
     order = COMPONENTS.index(component)
     with suppress(ValueError, KeyError):
@@ -100,13 +102,13 @@ def entry(component: str, line: str) -> Entry | None:
 
 
 def _entries(component: str, lines: Iterable[str]) -> Iterator[Entry]:
-    """The entries of one file. A line of another form belongs to the one before it."""
+    """The entries of one file. A line of any other form belongs to the entry before it."""
     last = Entry(0.0, COMPONENTS.index(component), component, "", "")
     for line in lines:
         if line.startswith(_FIRST_LINE) or not line.strip():
             continue
-        found = entry(component, line)
-        # Processes write at the same time, and the clock may be set back: never go back.
+        found = parse_line(component, line)
+        # Several processes write, and the clock may be set back: times never decrease.
         last = (
             found._replace(at=max(found.at, last.at))
             if found
@@ -130,7 +132,7 @@ def _by_age(paths: Iterable[Path]) -> list[Path]:
 
 
 class _Tail:
-    """The end of a file that grows, and that may be moved away and made again."""
+    """The end of a growing file, which a rotation may move away and recreate."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

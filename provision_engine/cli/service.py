@@ -49,7 +49,7 @@ def start(arguments: Sequence[str]) -> int:
         mine = record.of(settings, os.getpid())
         launch.serve(settings, on_ready=lambda: print(f"serving {_described(mine)}", flush=True))
     _refuse_second(settings)
-    print(f"started {_described(record.of(settings, launch.start(settings)))}")
+    print(f"started (pid {launch.start(settings)}) on {record.url(settings)}")
     return 0
 
 

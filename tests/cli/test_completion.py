@@ -97,7 +97,7 @@ def test_each_option_of_each_action_is_offered() -> None:
         assert {"--help", "--url", "--config"} < offered
 
 
-def test_the_engine_that_is_meant_is_asked(engine: type[Engine]) -> None:
+def test_the_named_engine_is_asked(engine: type[Engine]) -> None:
     candidates(["runtime", "show"], "")
     candidates(["runtime", "--url", "http://other.test", "show"], "")
     assert engine.calls == ("http://engine.test", "http://other.test")
@@ -110,7 +110,7 @@ def test_without_a_login_nothing_is_offered(
     assert candidates(["runtime", "show"], "") == []
 
 
-def test_an_engine_that_is_away_offers_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_engine_offers_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("provision_engine.cli.completion.Client", Client)
     monkeypatch.setenv("PROVISION_ENGINE_URL", "http://127.0.0.1:1")
     assert candidates(["runtime", "show"], "") == []
@@ -190,7 +190,7 @@ def test_files_are_completed_by_the_shell(tmp_path: Path) -> None:
     assert shell("fish", "--config", "eng", directory=tmp_path) == ["engine.conf"]
 
 
-def test_a_shell_that_is_not_known_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_shell_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main(["completion", "cmd.exe"])
     assert ended.value.code == 2

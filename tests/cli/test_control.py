@@ -37,7 +37,7 @@ def described(engine: Engine, pid: int) -> str:
 # ---- the command line itself -----------------------------------------------------------
 
 
-def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main(["--version"])
     assert ended.value.code == 0
@@ -141,7 +141,7 @@ def test_a_second_start_is_refused(engine: Engine) -> None:
     assert engine.get()[0] == 200
 
 
-def test_a_port_that_is_taken_is_named(engine: Engine, tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported(engine: Engine, tmp_path: Path) -> None:
     engine.start()
     (tmp_path / "other").mkdir()
     other = Engine(tmp_path / "other", port=engine.port)
@@ -171,7 +171,7 @@ def test_a_pid_file_that_cannot_be_written_stops_the_start(engine: Engine) -> No
     assert "see server.pid_file" in done.stderr
 
 
-def test_an_application_that_fails_is_told(engine: Engine) -> None:
+def test_a_failing_application_is_reported(engine: Engine) -> None:
     engine.environment["STUB_FAILS"] = "no such\nthing"
     done = engine.call("start")
     assert done.returncode == 1
@@ -185,7 +185,7 @@ def test_an_application_that_fails_is_told(engine: Engine) -> None:
     ("host", "reason"),
     [("203.0.113.1", "cannot listen on 203.0.113.1"), ("no.such.host.invalid", "is unknown")],
 )
-def test_an_address_that_is_not_ours_is_named(engine: Engine, host: str, reason: str) -> None:
+def test_a_foreign_address_is_reported(engine: Engine, host: str, reason: str) -> None:
     engine.configuration["host"] = host
     engine.write()
     done = engine.call("start")
@@ -193,7 +193,7 @@ def test_an_address_that_is_not_ours_is_named(engine: Engine, host: str, reason:
     assert reason in done.stderr
 
 
-def test_a_killed_engine_is_noticed_and_followed(engine: Engine) -> None:
+def test_a_killed_engine_is_noticed_and_replaced(engine: Engine) -> None:
     pid = engine.start()
     os.kill(pid, signal.SIGKILL)
     assert engine.pid_file.exists()
@@ -204,7 +204,7 @@ def test_a_killed_engine_is_noticed_and_followed(engine: Engine) -> None:
     assert "An engine before this one was killed" in engine.log()
 
 
-def test_a_process_id_of_somebody_else_is_left_alone(engine: Engine) -> None:
+def test_a_foreign_process_is_left_alone(engine: Engine) -> None:
     engine.pid_file.parent.mkdir()
     engine.pid_file.write_text(f"{os.getpid()}\n")
     assert engine.call("status").returncode == 1
@@ -239,7 +239,7 @@ def test_in_the_foreground_it_serves_until_it_is_told_to_end(engine: Engine) -> 
     assert not engine.pid_file.exists()
 
 
-def test_a_host_of_every_interface_is_warned_about_and_answers(engine: Engine) -> None:
+def test_listening_on_every_interface_is_warned_about(engine: Engine) -> None:
     engine.configuration["host"] = "0.0.0.0"
     engine.write()
     engine.start()
@@ -266,13 +266,13 @@ def test_stop_returns_when_all_processes_have_ended(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("command", ["stop", "status"])
-def test_what_does_not_run_is_said_so(engine: Engine, command: str) -> None:
+def test_an_engine_that_is_not_running_is_reported(engine: Engine, command: str) -> None:
     done = engine.call(command)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "provision-engine: not running\n"
 
 
-def test_stop_lets_requests_finish_and_takes_no_more(engine: Engine) -> None:
+def test_stop_lets_requests_finish_and_accepts_no_more(engine: Engine) -> None:
     engine.start()
     answers: list[tuple[int, str]] = []
     caller = threading.Thread(target=lambda: answers.append(engine.get("/slow/1.5")))
@@ -308,7 +308,7 @@ def test_it_listens_on_ipv6(engine: Engine) -> None:
     done = engine.call("start")
     if "Cannot assign requested address" in done.stderr:
         pytest.skip("this machine has no IPv6")
-    assert f" on http://[::1]:{engine.port}, " in done.stdout
+    assert done.stdout.endswith(f" on http://[::1]:{engine.port}\n")
     with socket.create_connection(("::1", engine.port), 5) as connection:
         connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
         assert connection.recv(100).startswith(b"HTTP/1.0 200")
@@ -332,7 +332,7 @@ def _swallow(engine: Engine) -> None:
         return
 
 
-def test_restart_starts_what_runs_and_what_does_not(engine: Engine) -> None:
+def test_restart_works_whether_or_not_it_is_running(engine: Engine) -> None:
     done = engine.call("restart")
     assert done.returncode == 0
     first = int(engine.pid_file.read_text())
@@ -384,7 +384,7 @@ def test_another_path_to_the_same_configuration_is_the_same(engine: Engine, tmp_
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_the_address_is_that_which_is_served(engine: Engine) -> None:
+def test_the_served_address_is_shown_whatever_the_file_says(engine: Engine) -> None:
     pid = engine.start()
     served = described(engine, pid)
     engine.configuration["port"] = engine.port + 1
@@ -402,7 +402,7 @@ def test_an_engine_that_wrote_no_record_can_be_stopped(engine: Engine) -> None:
     assert engine.call("stop").returncode == 0
 
 
-def test_the_record_of_an_engine_ends_with_it(engine: Engine) -> None:
+def test_the_record_of_an_engine_is_removed_with_it(engine: Engine) -> None:
     engine.start()
     assert engine.pid_file.with_suffix(".json").exists()
     assert engine.call("stop").returncode == 0

@@ -52,14 +52,14 @@ def test_a_list_is_a_table_or_json(desk: Desk) -> None:
     assert [entry["SERVERLESS_RUNTIME"]["ID"] for entry in found] == [two["ID"]]
 
 
-def test_a_dry_run_makes_nothing(desk: Desk) -> None:
+def test_a_dry_run_creates_nothing(desk: Desk) -> None:
     before = desk.sandbox.store.count()
     plan = json.loads(desk.done("create", "nature", "--cpu", "3", "--dry-run"))
     assert plan["ROLES"]["FAAS"]["ATTRIBUTES"]["CPU"] == "3"
     assert desk.sandbox.store.count() == before
 
 
-def test_the_same_key_makes_the_same_runtime(desk: Desk) -> None:
+def test_the_same_key_returns_the_same_runtime(desk: Desk) -> None:
     assert desk.made("--key", "k")["ID"] == desk.made("--key", "k")["ID"]
     assert desk.run("create", "nature", "--key", "k", "--cpu", "3").returncode == 7
 
@@ -69,7 +69,7 @@ def test_several_can_be_deleted_at_once(desk: Desk) -> None:
     assert desk.done("delete", *made) == "".join(f"deleted {i}\n" for i in made)
 
 
-def test_what_was_seen_can_be_demanded(desk: Desk) -> None:
+def test_an_update_can_require_an_etag(desk: Desk) -> None:
     runtime_id = str(desk.made("--wait")["ID"])
     seen = desk.done("show", runtime_id).split("ETAG", 1)[1].split()[0].strip('"')
     desk.done("update", runtime_id, "--name", "other", "--if-match", seen)
@@ -78,7 +78,7 @@ def test_what_was_seen_can_be_demanded(desk: Desk) -> None:
     assert desk.json("show", runtime_id)["SERVERLESS_RUNTIME"]["NAME"] == "other"
 
 
-def test_it_is_a_program_of_its_own(desk: Desk) -> None:
+def test_an_error_of_the_program_is_one_line(desk: Desk) -> None:
     ran = subprocess.run(
         desk.line("create", "nobody-has-this"),
         capture_output=True,
@@ -95,7 +95,7 @@ def test_it_is_a_program_of_its_own(desk: Desk) -> None:
 # ---- names, several at once, other ways to print ---------------------------------------------
 
 
-def test_a_name_will_do_where_an_id_is_expected(desk: Desk) -> None:
+def test_a_name_is_accepted_in_place_of_an_id(desk: Desk) -> None:
     made = desk.made("--name", "lamp", "--wait")
     assert desk.json("show", "lamp")["SERVERLESS_RUNTIME"]["ID"] == made["ID"]
     desk.done("update", "lamp", "--device-info", "ROOM=hall")
@@ -103,7 +103,7 @@ def test_a_name_will_do_where_an_id_is_expected(desk: Desk) -> None:
     assert desk.done("rm", "lamp") == f"deleted {made['ID']}\n"
 
 
-def test_a_name_that_several_have_is_refused_with_their_ids(desk: Desk) -> None:
+def test_an_ambiguous_name_is_refused_with_the_ids(desk: Desk) -> None:
     first, second = (desk.made("--name", "twin")["ID"] for _ in range(2))
     for action in (["show"], ["delete"], ["update", "--cpu", "2"]):
         ran = desk.run(*action, "twin")
@@ -160,7 +160,7 @@ def test_a_timeline_begins_at_zero(desk: Desk) -> None:
     assert {"SERVICE", "VM"} < set(steps)
 
 
-def test_a_failed_deployment_is_told_in_lines(desk: Desk) -> None:
+def test_a_failed_deployment_is_shown_as_lines(desk: Desk) -> None:
     ran = desk.run("create", "FAILED_DEPLOY")
     title, *details = ran.stderr.splitlines()
     assert title.startswith("provision-engine: The service failed to deploy")
@@ -178,7 +178,7 @@ def test_a_refusal_with_one_detail_is_one_line(desk: Desk) -> None:
 # ---- where the engine is ---------------------------------------------------------------------
 
 
-def test_the_configuration_tells_the_address(desk: Desk, tmp_path: Path) -> None:
+def test_the_address_comes_from_the_configuration(desk: Desk, tmp_path: Path) -> None:
     """With --config before or behind the command, and from the environment."""
     port = desk.url.rpartition(":")[2]
     conf, wrong = tmp_path / "right.conf", f"http://127.0.0.1:{free_port()}"
@@ -194,7 +194,7 @@ def test_the_configuration_tells_the_address(desk: Desk, tmp_path: Path) -> None
     assert (ran.returncode, "missing.conf: cannot be read" in ran.stderr) == (1, True)
 
 
-def test_the_whole_command_line_takes_the_configuration_too(desk: Desk, tmp_path: Path) -> None:
+def test_config_may_stand_before_the_command(desk: Desk, tmp_path: Path) -> None:
     conf = tmp_path / "wrong.conf"
     conf.write_text(f"port: {free_port()}\n")
     ran = subprocess.run(
@@ -221,7 +221,7 @@ def test_another_server_is_not_taken_for_an_engine(desk: Desk) -> None:
 @pytest.mark.parametrize(
     "arguments", [["runtime", "list"], ["runtime", "show", "{id}"], ["check"], ["--help"]]
 )
-def test_a_closed_pipe_is_no_error_to_read_about(desk: Desk, arguments: list[str]) -> None:
+def test_a_closed_pipe_ends_the_program_silently(desk: Desk, arguments: list[str]) -> None:
     """As `… | head -1` leaves it."""
     runtime_id = str(desk.made()["ID"])
     line = [*desk.line()[:-1], *(word.format(id=runtime_id) for word in arguments)]
@@ -244,7 +244,7 @@ def test_a_closed_pipe_is_no_error_to_read_about(desk: Desk, arguments: list[str
     assert program.wait(60) == 141
 
 
-def test_the_id_is_printed_before_the_wait_and_ctrl_c_tells_what_goes_on(desk: Desk) -> None:
+def test_the_id_is_printed_before_the_wait_and_again_after_ctrl_c(desk: Desk) -> None:
     line = desk.line("create", "nature", "--requirements", NO_HOST, "--wait")
     program = subprocess.Popen(
         line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=desk.environment()
@@ -285,7 +285,7 @@ def test_a_list_can_be_watched(desk: Desk) -> None:
 # ---- exit codes ------------------------------------------------------------------------------
 
 
-def test_a_runtime_that_fails_is_told_and_shown(desk: Desk) -> None:
+def test_a_failed_runtime_is_reported_and_shown(desk: Desk) -> None:
     desk.sandbox.faults.drivers.set("boot", fails=True)
     ran = desk.run("create", "nature", "--wait", "--json")
     assert ran.returncode == codes.RUNTIME_FAILED
@@ -297,7 +297,7 @@ def test_a_runtime_that_fails_is_told_and_shown(desk: Desk) -> None:
     assert desk.run("wait", str(made["ID"])).returncode == codes.RUNTIME_FAILED
 
 
-def test_a_wait_that_is_over_is_told_and_the_runtime_shown(desk: Desk) -> None:
+def test_a_timeout_is_reported_and_the_runtime_shown(desk: Desk) -> None:
     ran = desk.run("create", "nature", "--requirements", NO_HOST, "--wait", "1s", "--json")
     assert ran.returncode == codes.STILL_WAITING
     runtime_id = str(json.loads(ran.stdout)["SERVERLESS_RUNTIME"]["ID"])
@@ -343,14 +343,14 @@ def test_exit_codes_tell_a_script_what_happened(
     assert ran.stdout == ""
 
 
-def test_a_quota_is_told(desk: Desk) -> None:
+def test_an_exceeded_quota_is_reported(desk: Desk) -> None:
     desk.sandbox.store.set_quota(USER, VMS=0)
     ran = desk.run("create", "nature")
     assert ran.returncode == codes.UNFULFILLABLE
     assert "limit of 0 reached" in ran.stderr
 
 
-def test_an_engine_that_is_not_there_is_told(desk: Desk) -> None:
+def test_an_unreachable_engine_is_reported(desk: Desk) -> None:
     ran = desk.run("list", "--url", f"http://127.0.0.1:{free_port()}")
     assert ran.returncode == codes.LATER
     assert "refused" in ran.stderr
@@ -364,7 +364,7 @@ def test_every_exit_code_is_explained(desk: Desk) -> None:
     assert desk.done("create", "--help").count("exit codes:") == 1
 
 
-def test_an_error_is_json_where_json_is_wanted(desk: Desk) -> None:
+def test_errors_are_json_with_json(desk: Desk) -> None:
     told = json.loads(desk.run("show", "999999", "--json").stderr)
     assert told["status"] == 404
     assert told["error"]
@@ -374,7 +374,7 @@ def test_an_error_is_json_where_json_is_wanted(desk: Desk) -> None:
 # ---- credentials -----------------------------------------------------------------------------
 
 
-def test_the_file_that_one_auth_names_comes_first(desk: Desk) -> None:
+def test_one_auth_takes_precedence_over_the_default_file(desk: Desk) -> None:
     file = desk.home / "auth"
     file.write_text(f"{USER}:wrong")
     assert desk.run("list", ONE_AUTH=str(file)).returncode == codes.REFUSED
@@ -399,7 +399,7 @@ def test_a_missing_file_is_named(desk: Desk) -> None:
     assert (ran.returncode, "nowhere" in ran.stderr) == (1, True)
 
 
-def test_without_any_nobody_is_asked_but_a_terminal(desk: Desk, tmp_path: Path) -> None:
+def test_only_a_terminal_is_asked_for_credentials(desk: Desk, tmp_path: Path) -> None:
     elsewhere = {"HOME": str(tmp_path / "empty")}
     ran = desk.run("list", **elsewhere)
     assert (ran.returncode, "one_auth" in ran.stderr) == (1, True)
@@ -424,7 +424,7 @@ def test_no_argument_takes_a_password() -> None:
 # ---- terminals -------------------------------------------------------------------------------
 
 
-def test_a_terminal_shows_what_is_waited_for_on_one_line(desk: Desk) -> None:
+def test_a_terminal_shows_progress_on_one_line(desk: Desk) -> None:
     runtime_id = str(desk.made("--requirements", NO_HOST)["ID"])
     assert wait_until(lambda: "no host satisfies" in desk.done("show", runtime_id))
     code, shown = desk.on_terminal("wait", runtime_id, "--timeout", "1")
@@ -445,5 +445,5 @@ def test_a_pipe_gets_no_progress(desk: Desk) -> None:
     assert (ran.returncode, ran.stderr) == (0, "")
 
 
-def test_what_others_chose_does_nothing_to_a_terminal() -> None:
+def test_control_characters_are_escaped() -> None:
     assert output.table(("A",), [["\x1b[2Jx\r\n"]]) == "A\n\\x1b[2Jx\\r\\n"

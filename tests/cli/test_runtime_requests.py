@@ -68,15 +68,13 @@ def test_an_action_can_wait_for_its_outcome(
     assert [call.request.method for call in api.calls] == ["POST", "GET", "GET"]
 
 
-def test_an_action_without_a_wait_shows_what_it_was_told(
-    api: responses.RequestsMock, run: Run
-) -> None:
+def test_an_action_without_wait_shows_the_response(api: responses.RequestsMock, run: Run) -> None:
     api.post(f"{RUNTIMES}/12/suspend", json=body("UPDATING"))
     code, shown, _ = run("suspend", "12", "--json")
     assert (code, json.loads(shown)) == (0, body("UPDATING"))
 
 
-def test_a_suspension_that_takes_too_long_is_told(api: responses.RequestsMock, run: Run) -> None:
+def test_a_slow_suspension_is_a_timeout(api: responses.RequestsMock, run: Run) -> None:
     api.post(f"{RUNTIMES}/12/suspend", json=body("UPDATING"))
     api.get(f"{RUNTIMES}/12", json=body("UPDATING"))
     code, _, errors = run("suspend", "12", "--wait", "0")
@@ -103,7 +101,7 @@ def test_a_replacement_is_asked_for_only_with_its_option(
     assert len(api.calls) == 2
 
 
-def test_what_the_engine_ignored_is_a_warning(api: responses.RequestsMock, run: Run) -> None:
+def test_ignored_members_are_warnings(api: responses.RequestsMock, run: Run) -> None:
     ignored = {"Warning": '299 - "FAAS.MEM is ignored"'}
     api.post(RUNTIMES, status=201, json=body("PENDING"), headers=ignored)
     code, shown, errors = run("create", "nature")
@@ -115,7 +113,7 @@ def test_what_the_engine_ignored_is_a_warning(api: responses.RequestsMock, run: 
     assert json.loads(shown)["WARNINGS"] == ["MEM is ignored"]
 
 
-def test_newer_members_are_shown_where_they_are(api: responses.RequestsMock, run: Run) -> None:
+def test_newer_members_are_shown_if_present(api: responses.RequestsMock, run: Run) -> None:
     told = body("PENDING", REASON="no host", REASON_CODE="NO_MATCHING_HOST")
     told["SERVERLESS_RUNTIME"]["CREATED"] = "2026-11-24T03:00:00Z"
     api.get(f"{RUNTIMES}/12", json=told)
@@ -146,7 +144,7 @@ def test_a_lease_can_be_lifted(api: responses.RequestsMock, run: Run) -> None:
     [(KeyboardInterrupt(), 130, "interrupted; "), (LOST, codes.LATER, "no response; ")],
     ids=["interrupted", "lost"],
 )
-def test_a_create_without_a_response_tells_how_to_get_hold_of_the_runtime(
+def test_a_create_without_a_response_says_how_to_find_the_runtime(
     api: responses.RequestsMock, run: Run, failure: BaseException, code: int, begins: str
 ) -> None:
     def fail(_request: requests.PreparedRequest) -> Any:
@@ -160,7 +158,7 @@ def test_a_create_without_a_response_tells_how_to_get_hold_of_the_runtime(
     assert f"the same command with --key {key} returns it" in errors
 
 
-def test_details_are_lines_whatever_they_are(api: responses.RequestsMock, run: Run) -> None:
+def test_details_of_any_form_are_shown_as_lines(api: responses.RequestsMock, run: Run) -> None:
     log = [{"timestamp": 0, "severity": "E", "message": "no\x1b quota"}, {"other": 1}, "text"]
     api.post(RUNTIMES, status=500, json={"error": "Failed", "message": log})
     code, _, errors = run("create", "nature")

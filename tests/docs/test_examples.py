@@ -46,7 +46,9 @@ OUTPUT = ["created runtime 12", "RUNNING at 10.0.0.1", "resized to 2 cores", "de
 
 
 @LANGUAGES
-def test_a_device_lives_a_runtimes_life(language: str, site: Site, tmp_path: Path) -> None:
+def test_a_device_creates_uses_and_deletes_a_runtime(
+    language: str, site: Site, tmp_path: Path
+) -> None:
     done = run(device(language, tmp_path), ENGINE=site.engine_url)
     assert done.stderr == ""
     assert done.stdout.splitlines() == OUTPUT
@@ -56,7 +58,7 @@ def test_a_device_lives_a_runtimes_life(language: str, site: Site, tmp_path: Pat
 
 
 @LANGUAGES
-def test_a_device_tells_why_it_was_refused(language: str, site: Site, tmp_path: Path) -> None:
+def test_a_device_reports_a_refusal(language: str, site: Site, tmp_path: Path) -> None:
     done = run(device(language, tmp_path), ENGINE=site.engine_url, ENGINE_PASSWORD='wr"on\\g')
     assert done.returncode == 1
     assert "401: " in done.stderr
@@ -65,7 +67,7 @@ def test_a_device_tells_why_it_was_refused(language: str, site: Site, tmp_path: 
 
 
 @LANGUAGES
-def test_a_device_gives_back_what_failed(language: str, site: Site, tmp_path: Path) -> None:
+def test_a_device_deletes_a_failed_runtime(language: str, site: Site, tmp_path: Path) -> None:
     site.sandbox.faults.set_text("driver:boot:fails")
     done = run(device(language, tmp_path), ENGINE=site.engine_url)
     assert done.returncode == 1
@@ -155,7 +157,7 @@ def test_a_signal_gives_the_runtime_back(
     assert site.sandbox.store.documents() == []
 
 
-def test_the_configuration_to_try_with_fits_the_sandbox() -> None:
+def test_the_example_configuration_matches_the_sandbox() -> None:
     found = config.load(EXAMPLES / "engine.conf")
     assert (found.host, found.port) == ("127.0.0.1", 1337)
     assert found.one_xmlrpc == "http://127.0.0.1:2633/RPC2"

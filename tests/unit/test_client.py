@@ -64,7 +64,7 @@ def error(title: str = "Not found", message: Any = "there is none") -> dict[str,
     return {"error": title, "message": message}
 
 
-def test_a_runtime_is_read_with_all_that_is_told() -> None:
+def test_all_members_of_a_runtime_are_read() -> None:
     runtime = Runtime.from_json(BODY, '"tag"')
     assert (runtime.id, runtime.name, runtime.service_id) == (851, "lamp", 850)
     assert runtime.faas == Function(
@@ -91,7 +91,7 @@ def test_the_state_of_a_runtime_is_the_worst_of_its_functions(
     assert Runtime.from_json(body).state == whole
 
 
-def test_only_what_is_given_is_asked_for() -> None:
+def test_only_given_members_are_sent() -> None:
     assert specification(faas=Function("nature")) == {
         "SERVERLESS_RUNTIME": {"FAAS": {"FLAVOUR": "nature"}}
     }
@@ -114,14 +114,14 @@ def test_only_what_is_given_is_asked_for() -> None:
     }
 
 
-def test_user_and_password_go_as_utf_8(client: Client, api: responses.RequestsMock) -> None:
+def test_user_and_password_are_sent_as_utf_8(client: Client, api: responses.RequestsMock) -> None:
     api.get(f"{RUNTIMES}/851", json=answer(), headers={"ETag": '"tag"'})
     assert client.get_runtime(851).etag == '"tag"'
     expected = requests.auth._basic_auth_str(b"devuser", "pass:wörd".encode())
     assert api.calls[0].request.headers["Authorization"] == expected
 
 
-def test_waiting_is_asked_for_and_has_its_time(client: Client, api: responses.RequestsMock) -> None:
+def test_a_wait_extends_the_timeout(client: Client, api: responses.RequestsMock) -> None:
     waits = matchers.query_param_matcher({"wait": "30"})
     api.get(f"{RUNTIMES}/851", json=answer(), match=[waits])
     assert client.get_runtime(851, wait_seconds=30).id == 851
@@ -167,7 +167,7 @@ def test_each_create_has_a_key_of_its_own_unless_one_is_given(
     assert "mine" in keys(api)
 
 
-def test_it_gives_up_after_so_many_tries(
+def test_the_number_of_attempts_is_limited(
     client: Client, api: responses.RequestsMock, pauses: list[float]
 ) -> None:
     api.get(f"{RUNTIMES}/851", status=503, json=error("Away", "oned: refused"))
@@ -179,7 +179,7 @@ def test_it_gives_up_after_so_many_tries(
     assert pauses == sorted(pauses)
 
 
-def test_a_connection_that_stays_broken_is_told_with_its_reason(
+def test_a_broken_connection_is_reported_with_its_cause(
     client: Client, api: responses.RequestsMock
 ) -> None:
     api.get(f"{RUNTIMES}/851", body=LOST)
@@ -226,7 +226,7 @@ def test_nothing_else_is_repeated(client: Client, api: responses.RequestsMock, s
         lambda c: c.delete_runtime(851, if_match='"tag"'),
     ],
 )
-def test_a_lost_answer_to_a_change_of_what_was_seen_is_told_and_not_repeated(
+def test_a_conditional_change_is_not_repeated_after_a_lost_response(
     client: Client, api: responses.RequestsMock, call: Callable[[Client], Any]
 ) -> None:
     for method in ("PUT", "DELETE"):
@@ -238,7 +238,7 @@ def test_a_lost_answer_to_a_change_of_what_was_seen_is_told_and_not_repeated(
     assert api.calls[0].request.headers["If-Match"] == '"tag"'
 
 
-def test_a_delete_whose_answer_was_lost_is_done_when_there_is_nothing_left(
+def test_a_404_after_a_lost_delete_response_is_success(
     client: Client, api: responses.RequestsMock
 ) -> None:
     api.delete(f"{RUNTIMES}/851", body=LOST)
@@ -247,7 +247,9 @@ def test_a_delete_whose_answer_was_lost_is_done_when_there_is_nothing_left(
     assert len(api.calls) == 2
 
 
-def test_a_delete_of_what_never_was_is_told(client: Client, api: responses.RequestsMock) -> None:
+def test_a_404_without_a_lost_response_is_an_error(
+    client: Client, api: responses.RequestsMock
+) -> None:
     api.delete(f"{RUNTIMES}/851", status=404, json=error())
     with pytest.raises(module.NotFound):
         client.delete_runtime(851)
@@ -270,7 +272,7 @@ def test_a_delete_of_what_never_was_is_told(client: Client, api: responses.Reque
         (500, module.ClientError),
     ],
 )
-def test_an_error_has_a_class_and_carries_all_that_is_told(
+def test_an_error_has_a_class_and_all_its_details(
     client: Client,
     api: responses.RequestsMock,
     status: int,
@@ -290,7 +292,7 @@ def test_an_error_has_a_class_and_carries_all_that_is_told(
 
 
 @pytest.mark.parametrize("body", ["<html>Bad gateway</html>", "", "[]", '{"error": 1}', "null"])
-def test_an_answer_of_something_else_in_between_is_an_error_too(
+def test_a_response_of_a_proxy_is_an_error(
     client: Client, api: responses.RequestsMock, body: str
 ) -> None:
     api.get(f"{RUNTIMES}/851", status=502, body=body)
@@ -299,7 +301,7 @@ def test_an_answer_of_something_else_in_between_is_an_error_too(
 
 
 @pytest.mark.parametrize("body", ["<html>Hello</html>", "[]", "{}", '{"SERVERLESS_RUNTIME": 1}'])
-def test_an_answer_of_no_engine_is_told(
+def test_a_response_of_another_server_is_recognised(
     client: Client, api: responses.RequestsMock, body: str
 ) -> None:
     api.get(f"{RUNTIMES}/851", body=body)
@@ -337,7 +339,9 @@ def test_a_page_elsewhere_is_not_followed_with_the_password(
     assert all(str(call.request.url).startswith(URL) for call in api.calls)
 
 
-def test_it_waits_until_all_of_it_runs(client: Client, api: responses.RequestsMock) -> None:
+def test_it_waits_until_all_functions_are_running(
+    client: Client, api: responses.RequestsMock
+) -> None:
     for state in ("PENDING", "UPDATING", "RUNNING"):
         api.get(f"{RUNTIMES}/851", json=answer(STATE=state))
     seen: list[str] = []
@@ -355,14 +359,14 @@ def test_a_runtime_that_fails_ends_the_wait(client: Client, api: responses.Reque
     assert raised.value.runtime.id == 851
 
 
-def test_a_wait_without_time_is_one_look(client: Client, api: responses.RequestsMock) -> None:
+def test_a_wait_without_time_is_one_read(client: Client, api: responses.RequestsMock) -> None:
     api.get(f"{RUNTIMES}/851", json=answer(STATE="PENDING", REASON="VM waits for a host"))
     with pytest.raises(module.StillWaiting, match="waits for a host"):
         client.wait_until_running(851, 0)
     assert len(api.calls) == 1
 
 
-def test_an_engine_that_holds_no_answer_is_not_asked_without_a_pause(
+def test_polling_pauses_if_the_engine_does_not_hold_its_response(
     client: Client, api: responses.RequestsMock, pauses: list[float]
 ) -> None:
     for state in ("PENDING", "PENDING", "RUNNING"):
@@ -441,7 +445,7 @@ def test_a_timeline_is_read(client: Client, api: responses.RequestsMock) -> None
         ("no quotes", ("no quotes",)),
     ],
 )
-def test_warnings_of_a_create_are_told(
+def test_warnings_of_a_create_are_read(
     client: Client, api: responses.RequestsMock, header: str | None, texts: tuple[str, ...]
 ) -> None:
     headers = {} if header is None else {"Warning": header}
@@ -449,16 +453,14 @@ def test_warnings_of_a_create_are_told(
     assert client.create_runtime(Function("nature")).warnings == texts
 
 
-def test_newest_first_is_requested_only_where_it_is_wanted(
-    client: Client, api: responses.RequestsMock
-) -> None:
+def test_newest_first_is_sent_only_on_request(client: Client, api: responses.RequestsMock) -> None:
     for query in ({"limit": "100"}, {"limit": "100", "order": "desc"}):
         api.get(RUNTIMES, json=[], match=[matchers.query_param_matcher(query)])
     assert list(client.list_runtimes()) == []
     assert list(client.list_runtimes(newest_first=True)) == []
 
 
-def test_a_reason_code_and_the_time_of_creation_are_read_where_the_engine_sends_them() -> None:
+def test_newer_members_are_read_if_present() -> None:
     function = {**FAAS, "STATE": "PENDING", "REASON": "waits", "REASON_CODE": "WAITING"}
     runtime = Runtime.from_json({"ID": 1, "FAAS": function, "CREATED": "2026-11-24T03:00:00Z"})
     assert runtime.faas.reason_code == "WAITING"
