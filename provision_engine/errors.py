@@ -9,6 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 
+class OperatorError(Exception):
+    """The program cannot start or do what its command line asks; the text is one line."""
+
+
 class EngineError(Exception):
     """Base class; on its own it is a defect of the engine."""
 

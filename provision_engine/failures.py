@@ -1,5 +1,3 @@
-"""What an operator has to mend: shown as one line, never as a trace."""
+"""The former module of OperatorError, which is now in provision_engine.errors."""
 
-
-class OperatorError(Exception):
-    """The program cannot do what it was asked; the text is one line that says why."""
+from provision_engine.errors import OperatorError as OperatorError

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from provision_engine.failures import OperatorError
+from provision_engine.errors import OperatorError
 
 VARIABLE = "ONE_AUTH"
 DEFAULT_FILE = "~/.one/one_auth"

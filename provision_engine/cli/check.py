@@ -22,8 +22,7 @@ from provision_engine.config import Configuration, ConfigurationError
 from provision_engine.deadline import Deadline
 from provision_engine.engine import roles
 from provision_engine.engine.survey import Survey, Surveyor
-from provision_engine.errors import EngineError, Unauthorized
-from provision_engine.failures import OperatorError
+from provision_engine.errors import EngineError, OperatorError, Unauthorized
 
 
 class Mark(Enum):

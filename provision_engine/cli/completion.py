@@ -17,7 +17,7 @@ from provision_engine.cli import credentials, program, runtime
 from provision_engine.cli.options import Parser, parse
 from provision_engine.cli.runtime import connection
 from provision_engine.client import Client, ClientError
-from provision_engine.failures import OperatorError
+from provision_engine.errors import OperatorError
 
 SHELLS = ("bash", "zsh", "fish")
 FILES = "@files"

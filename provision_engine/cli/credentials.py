@@ -10,7 +10,7 @@ import os
 import sys
 
 from provision_engine import one_auth
-from provision_engine.failures import OperatorError
+from provision_engine.errors import OperatorError
 
 
 def stored() -> tuple[str, str]:

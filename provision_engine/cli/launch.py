@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from provision_engine.cli import record
 from provision_engine.config import Configuration
-from provision_engine.failures import OperatorError
+from provision_engine.errors import OperatorError
 
 START_SECONDS = 30.0
 _POLL_SECONDS = 0.02

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from provision_engine.cli.options import Parser, add_config, configuration, parse
-from provision_engine.failures import OperatorError
+from provision_engine.errors import OperatorError
 
 COMPONENTS = ("engine", "CloudClient", "api")
 POLL_SECONDS = 0.2

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from provision_engine import __version__
 from provision_engine.cli import options
-from provision_engine.failures import OperatorError
+from provision_engine.errors import OperatorError
 
 DONE, FAILED, INTERRUPTED, CLOSED_PIPE = 0, 1, 130, 141
 """Exit codes; 2 is argparse's own, and `runtime` has more."""
@@ -97,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parser() -> options.Parser:
-    listed = "\n".join(f"  {name:<10} {command.help}" for name, command in COMMANDS.items())
+    listed = "\n".join(f"  {name:<11} {command.help}" for name, command in COMMANDS.items())
     made = options.Parser(
         "provision-engine",
         description="Gives devices serverless runtimes on an OpenNebula cloud.",

@@ -19,8 +19,7 @@ from provision_engine.config import Configuration
 from provision_engine.deadline import Deadline
 from provision_engine.engine import roles
 from provision_engine.engine.reconcile import Finding, Outcome, Reconciler, Result
-from provision_engine.errors import EngineError
-from provision_engine.failures import OperatorError
+from provision_engine.errors import EngineError, OperatorError
 
 DEFAULT_OLDER_THAN = "10m"
 COLUMNS = ("KIND", "DOCUMENT", "SERVICE", "OWNER", "AGE", "REMEDY", "RESULT", "NAME")

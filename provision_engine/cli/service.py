@@ -11,7 +11,7 @@ from provision_engine.cli import launch, record
 from provision_engine.cli.options import Parser, add_config, configuration, parse
 from provision_engine.cli.record import Record
 from provision_engine.config import Configuration
-from provision_engine.failures import OperatorError
+from provision_engine.errors import OperatorError
 from provision_engine.pidfile import AlreadyRunningError, PidFile
 
 # How long ending takes with no request in flight, on top of server.grace_seconds.
@@ -46,8 +46,8 @@ def start(arguments: Sequence[str]) -> int:
     options = parse(start_parser(), arguments)
     settings = configuration(options)
     if options.foreground:
-        mine = record.of(settings, os.getpid())
-        launch.serve(settings, on_ready=lambda: print(f"serving {_described(mine)}", flush=True))
+        where = f"{record.url(settings)} (pid {os.getpid()})"
+        launch.serve(settings, on_ready=lambda: print(f"serving on {where}", flush=True))
     _refuse_second(settings)
     print(f"started (pid {launch.start(settings)}) on {record.url(settings)}")
     return 0

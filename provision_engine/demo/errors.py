@@ -1,6 +1,6 @@
 """What the demo raises when a step fails."""
 
-from provision_engine.failures import OperatorError
+from provision_engine.errors import OperatorError
 
 
 class DemoError(OperatorError):

@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from provision_engine.failures import OperatorError
+from provision_engine.errors import OperatorError
 from provision_engine.pidfile import PidFile
 
 STUB = Path(__file__).with_name("engine_with_stub.py")

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cli_engine import Engine, wait_until
-from desk import PASSWORD, USER, Desk, RealEngine
 
 from provision_engine.sandbox import Sandbox, Timings
+
+from .cli_engine import Engine, wait_until
+from .desk import PASSWORD, USER, Desk, RealEngine
 
 
 @pytest.fixture

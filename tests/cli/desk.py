@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
 
-from cli_engine import WAIT_SECONDS, Engine
-
 from provision_engine import cli
 from provision_engine.sandbox import Sandbox
+
+from .cli_engine import WAIT_SECONDS, Engine
 
 NO_HOST = "FREE_CPU > 1000000"
 USER, PASSWORD = "devuser", "devpass"

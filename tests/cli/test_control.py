@@ -14,9 +14,10 @@ import time
 from pathlib import Path
 
 import pytest
-from cli_engine import Engine, wait_until
 
 from provision_engine import __version__, cli
+
+from .cli_engine import Engine, wait_until
 
 SLOW_SECONDS = 60
 """Of a request that nobody waits for: longer than all patience."""
@@ -222,12 +223,12 @@ def test_a_pid_file_is_not_written_through_a_link(engine: Engine, tmp_path: Path
 
 
 def test_in_the_foreground_it_serves_until_it_is_told_to_end(engine: Engine) -> None:
-    process = subprocess.Popen(
-        engine.command("start", "--foreground"), stdout=subprocess.PIPE, text=True
-    )
+    command = engine.command("start", "--foreground")
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
-        assert process.stdout.readline() == f"serving {described(engine, process.pid)}\n"
+        said = process.stdout.readline()
+        assert said == f"serving on http://127.0.0.1:{engine.port} (pid {process.pid})\n"
         wait_until(lambda: engine.call("status").returncode == 0)
         assert engine.pid_file.read_text() == f"{process.pid}\n"
         wait_until(lambda: "Booting worker" in engine.log())

@@ -16,10 +16,11 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from cli_engine import WAIT_SECONDS, Engine, wait_until
 from gunicorn.http import errors
 
 from provision_engine import config, server
+
+from .cli_engine import WAIT_SECONDS, Engine, wait_until
 
 SCHEMAS = Path(server.__file__).parent / "schemas"
 

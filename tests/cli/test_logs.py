@@ -13,12 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cli_engine import wait_until
 
 from provision_engine import log
 from provision_engine.cli import logs
 from provision_engine.config import Log
-from provision_engine.failures import OperatorError
+from provision_engine.errors import OperatorError
+
+from .cli_engine import wait_until
 
 
 @pytest.fixture

@@ -9,12 +9,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from cli_engine import free_port, wait_until
-from desk import NO_HOST, PASSWORD, USER, Desk
 
 from provision_engine.cli import output
 from provision_engine.cli import runtime as command
 from provision_engine.cli.runtime import exit_codes as codes
+
+from .cli_engine import free_port, wait_until
+from .desk import NO_HOST, PASSWORD, USER, Desk
 
 # ---- what it does --------------------------------------------------------------------------
 

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 import requests
-from cli_engine import WAIT_SECONDS, Engine, wait_until
 
 from provision_engine.sandbox import Sandbox
+
+from .cli_engine import WAIT_SECONDS, Engine, wait_until
 
 AUTH = ("devuser", "devpass")
 NO_HOST = "FREE_CPU > 1000000"

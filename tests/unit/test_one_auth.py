@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from provision_engine import one_auth
-from provision_engine.failures import OperatorError
+from provision_engine.errors import OperatorError
 
 
 def written(path: Path, content: bytes) -> Path:

@@ -24,7 +24,7 @@ from provision_engine.client import (
     StillWaiting,
     Unreachable,
 )
-from provision_engine.failures import OperatorError
+from provision_engine.errors import OperatorError
 
 PROGRAM = "provision-engine runtime"
 _CLEAR = "\x1b[H\x1b[2J"
