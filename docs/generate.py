@@ -24,24 +24,25 @@ Rules = dict[str, Any]
 CONFIGURATION_HEAD = """\
 # Configuration
 
-*Made from `provision_engine/schemas/config.json` by `docs/generate.py`; change it there.*
+*Generated from `provision_engine/schemas/config.json` by `docs/generate.py`; change it there.*
 
 The engine reads `/etc/provision-engine/engine.conf`, or the file that `--config` or the
-environment variable `PROVISION_ENGINE_CONF` names. It is YAML. Every key may be left out. A key
-may be written plainly (`port:`) or as older files have it (`:port:`). A partial section keeps the
-defaults of what it leaves out.
+environment variable `PROVISION_ENGINE_CONF` names. It is YAML. Every key is optional. A key may be
+written plainly (`port:`) or as in older files (`:port:`). Keys that a section leaves out have their
+defaults.
 
-A wrong value, an unknown key or a file that is not YAML stops the start. The reason is one line
-that names the key, the value and what is allowed; [troubleshooting.md](troubleshooting.md) lists
-these lines. `GET /server/config` answers the configuration in force.
+With a wrong value, an unknown key or a file that is not YAML the engine does not start. The reason
+is one line that names the key, the value and what is allowed;
+[troubleshooting.md](troubleshooting.md) lists these lines. `GET /server/config` returns the
+configuration in force.
 
-`etc/engine.conf` in the source is a file to begin with: it holds every common key with its
-default, and a comment on each.
+`etc/engine.conf` in the source is a template: it has every key with its default, and a comment on
+each.
 
-After a change, `provision-engine restart` brings it into force. A signal HUP to the engine, or
+`provision-engine restart` applies a change. A signal HUP to the engine, or
 `systemctl reload provision-engine`, does so without closing the port; `host`, `port` and
-`server.pid_file` take a restart. A file that cannot be used leaves a running engine as it is, and
-the reason stands in engine.log.
+`server.pid_file` take a restart. A file that is not valid changes nothing in a running engine, and
+the reason is in engine.log.
 """
 
 CONFIGURATION_EXAMPLE = """\
@@ -71,21 +72,22 @@ SECTIONS = {
     "": "OpenNebula, address and time",
     "capacity": "Sizes of functions",
     "log": "Logs",
-    "context": "What a VM is told",
+    "context": "Context of a VM",
     "server": "Processes and threads",
     "limits": "Limits",
     "cache": "Cache",
     "lease": "Leases",
     "wait": "Waiting requests",
+    "standby": "Standby runtimes",
     "lock": "Locks",
     "tls": "TLS",
 }
 KINDS = {
-    "integer": "a whole number",
+    "integer": "an integer",
     "number": "a number",
     "boolean": "true or false",
-    "object": "keys and values",
-    "string": "text",
+    "object": "a mapping",
+    "string": "a string",
 }
 
 

@@ -17,8 +17,9 @@ from provision_engine.api import flavours, health, openapi, runtimes, server, ui
 from provision_engine.cloud.client import Backends
 from provision_engine.cloud.probe import Probe
 from provision_engine.config import Configuration
-from provision_engine.engine.flavours import Cache
-from provision_engine.engine.waiting import Waiting
+from provision_engine.engine.cache import Cache
+from provision_engine.engine.context import Memory
+from provision_engine.engine.wait import Waiting
 from provision_engine.errors import EngineError
 
 ANSWER_BYTES = 30_000
@@ -51,7 +52,8 @@ def create_app(configuration: Configuration) -> Flask:
     app.url_map.merge_slashes = False
     app.extensions["configuration"] = configuration
     app.extensions["backends"] = Backends(configuration)
-    app.extensions["cache"] = Cache(configuration.cache.seconds, metrics.cache_looked)
+    cache = Cache(configuration.cache.seconds, metrics.cache_looked)
+    app.extensions["memory"] = Memory.empty(cache)
     app.extensions["probe"] = Probe(app.extensions["backends"])
     app.extensions["changes"] = threading.BoundedSemaphore(configuration.limits.oneflow_requests)
     app.extensions["waiting"] = Waiting(configuration.wait.max_requests)

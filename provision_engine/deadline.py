@@ -10,6 +10,11 @@ LONGEST_PAUSE_SECONDS = 0.5
 PAUSE_SHARE = 0.1  # of the time already waited: late by a tenth at most, and few polls in all
 
 
+def pause_seconds(waited_seconds: float) -> float:
+    """The pause before the next look at something that was waited for so long already."""
+    return min(max(waited_seconds * PAUSE_SHARE, SHORTEST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
+
+
 class Deadline:
     """A point on the monotonic clock, ``seconds`` from now."""
 
@@ -42,6 +47,5 @@ class Deadline:
             count += 1
             if self.is_over:
                 return
-            waited = time.monotonic() - start
-            pause = min(max(waited * PAUSE_SHARE, SHORTEST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
+            pause = pause_seconds(time.monotonic() - start)
             time.sleep(min(pause, self.remaining_seconds))

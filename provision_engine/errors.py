@@ -1,7 +1,7 @@
 """Everything that can go wrong, as one tree. Each class carries its HTTP status.
 
 An error has a short title (``error``, the same for every occurrence) and details (``message``:
-text, object or list), which together are the body of the answer.
+text, object or list), which together are the body of the response.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class EngineError(Exception):
 
 
 class BadRequest(EngineError):
-    status, error = 400, "The request does not fit"
+    status, error = 400, "Invalid request"
 
 
 class Unauthorized(EngineError):
@@ -39,7 +39,7 @@ class Unauthorized(EngineError):
 
 
 class Forbidden(EngineError):
-    status, error = 403, "OpenNebula refuses this user"
+    status, error = 403, "Permission denied by OpenNebula"
 
 
 class NotFound(EngineError):
@@ -51,59 +51,59 @@ class MethodNotAllowed(EngineError):
 
 
 class Conflict(EngineError):
-    status, error = 409, "The idempotency key was used with another body"
+    status, error = 409, "Idempotency key reused with a different body"
 
 
 class PreconditionFailed(EngineError):
-    status, error = 412, "The runtime changed in between"
+    status, error = 412, "Precondition failed: the runtime has changed"
 
 
 class BodyTooLarge(EngineError):
-    status, error = 413, "The body is too large"
+    status, error = 413, "Request body too large"
 
 
 class Unprocessable(EngineError):
-    status, error = 422, "The request cannot be fulfilled"
+    status, error = 422, "Request cannot be processed"
 
 
 class NoFlowTemplate(Unprocessable):
-    error = "Cannot find a flow template for the requested flavours"
+    error = "No flow template for the requested flavours"
 
 
 class CapacityRefused(Unprocessable):
-    error = "The requested capacity cannot be had"
+    error = "The requested capacity is not available"
 
 
 class ActionRefused(Unprocessable):
     """OpenNebula does not do this now, in the state its object is in."""
 
-    error = "OpenNebula refuses the action"
+    error = "Action not possible in the current state"
 
 
 class Locked(EngineError):
-    status, error = 423, "The runtime cannot be changed now"
+    status, error = 423, "The runtime is busy"
     retry_after_seconds = 2
 
 
 class TooManyRequests(EngineError):
-    status, error = 429, "More requests at once than the engine admits"
+    status, error = 429, "Too many requests"
     retry_after_seconds = 1
 
 
 class DeployFailed(EngineError):
-    error = "The service failed to deploy"
+    error = "Deployment failed"
 
 
 class UpdateFailed(EngineError):
-    error = "The update failed"
+    error = "Update failed"
 
 
 class BadGateway(EngineError):
-    status, error = 502, "OpenNebula gave an answer that makes no sense"
+    status, error = 502, "Invalid response from OpenNebula"
 
 
 class BackendUnreachable(EngineError):
-    status, error = 503, "OpenNebula cannot be reached"
+    status, error = 503, "OpenNebula is unreachable"
     retry_after_seconds = 5
 
 
@@ -112,4 +112,4 @@ class BackendDown(BackendUnreachable):
 
 
 class BackendTimeout(EngineError):
-    status, error = 504, "OpenNebula did not finish in time"
+    status, error = 504, "OpenNebula did not respond in time"

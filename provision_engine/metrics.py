@@ -1,16 +1,15 @@
 """Counters and durations for Prometheus, of all processes of the engine together.
 
-No label carries anything that a user wrote: routes are those of the program, methods those of
-HTTP, calls those of the backends' adapters. In a server each process writes into files of its
-own in one directory (metrics_directory.py), which costs microseconds; whichever process is asked
-adds them all up.
+No label has a value that a user chose: routes are those of the program, methods those of HTTP,
+calls those of the backends' adapters. In a server each process writes to its own files in one
+directory (metrics_directory.py), which takes microseconds; the process that is asked adds them up.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 
@@ -21,11 +20,12 @@ from provision_engine import __version__
 from provision_engine.metrics_directory import VARIABLE
 
 IS_SHARED = VARIABLE in os.environ
-"""Whether processes add up. The client library decides it when it is imported, so as we do."""
+"""Whether processes are added up. prometheus_client decides it when it is imported, too."""
 
 REQUEST_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 CALL_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 30)
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE"})
+BACKENDS = ("oned", "oneflow")
 NO_ROUTE = "none"
 
 _ALL_RUNTIMES, _ONE_RUNTIME = "/serverless-runtimes", "/serverless-runtimes/<runtime_id>"
@@ -38,13 +38,13 @@ _requests = Counter(
 )
 _request_seconds = Histogram(
     "provision_engine_http_request_duration_seconds",
-    "How long answers took; waited is yes where the client asked to wait (?wait=).",
+    "Time until the response; waited is yes where the client asked to wait (?wait=).",
     ("method", "route", "waited"),
     buckets=REQUEST_SECONDS,
 )
 _in_flight = Gauge(
     "provision_engine_http_requests_in_flight",
-    "Requests that are being worked on.",
+    "Requests in flight.",
     multiprocess_mode="livesum",
 )
 _waiting = Gauge(
@@ -54,34 +54,40 @@ _waiting = Gauge(
 )
 _calls = Counter(
     "provision_engine_backend_calls",
-    "Calls to OpenNebula; outcome is ok, or the status that the failure means to a client.",
+    "Calls to OpenNebula; outcome is ok, or the HTTP status for the failure.",
     ("backend", "call", "outcome"),
 )
 _call_seconds = Histogram(
     "provision_engine_backend_call_duration_seconds",
-    "How long calls to OpenNebula took.",
+    "Duration of calls to OpenNebula.",
     ("backend", "call"),
     buckets=CALL_SECONDS,
 )
-_created = Counter("provision_engine_runtimes_created", "Serverless runtimes that were made.")
+_backend_up = Gauge(
+    "provision_engine_backend_up",
+    "1 if the backend answered when this was last checked, within a second of the scrape; else 0.",
+    ("backend",),
+    multiprocess_mode="mostrecent",
+)
+_created = Counter("provision_engine_runtimes_created", "Serverless runtimes that were created.")
 _failed = Counter(
     "provision_engine_runtimes_failed",
-    "Creates that failed without a fault of the client (status 500 or more).",
+    "Creates that failed with a status of 500 or more.",
 )
 _deleted = Counter("provision_engine_runtimes_deleted", "Serverless runtimes that were deleted.")
 _cache = Counter(
     "provision_engine_cache_lookups",
-    "Looks into what is remembered of flow templates and VM templates.",
+    "Lookups in the cache of flow templates and VM templates.",
     ("result",),
 )
 _build = Gauge(
     "provision_engine_build_info",
-    "Always 1; the label tells the version.",
+    "Always 1; the label is the version.",
     ("version",),
     multiprocess_mode="livemax",
 )
 
-# A look-up of a child by its labels costs more than what the child does.
+# Finding a child by its labels takes longer than incrementing it.
 _requests_of = cache(_requests.labels)
 _request_seconds_of = cache(_request_seconds.labels)
 _calls_of = cache(_calls.labels)
@@ -90,20 +96,20 @@ _hit, _miss = _cache.labels("hit"), _cache.labels("miss")
 
 
 def request_began() -> float:
-    """Count a request in; the time to give to request_ended."""
+    """Count a request in; return the time to pass to request_answered."""
     _in_flight.inc()
     return time.perf_counter()
 
 
 def request_left() -> None:
-    """Count a request out, whatever became of it."""
+    """Count a request out, however it ended."""
     _in_flight.dec()
 
 
 def request_answered(
     method: str, route: str, status: int, began_at: float, *, waited: bool = False
 ) -> None:
-    """Note an answer. ``route`` is the program's rule, or NO_ROUTE; never the path."""
+    """Count a response. ``route`` is the rule of the URL map, or NO_ROUTE; never the path."""
     method = method if method in METHODS else "other"
     _requests_of(method, route, str(status)).inc()
     seconds = time.perf_counter() - began_at
@@ -115,18 +121,25 @@ def request_answered(
 
 
 def backend_called(backend: str, call: str, outcome: str, seconds: float) -> None:
-    """Note a call to OpenNebula."""
+    """Count a call to OpenNebula."""
     _calls_of(backend, call, outcome).inc()
     _call_seconds_of(backend, call).observe(seconds)
 
 
+def backends_checked(reasons: Mapping[str, str]) -> None:
+    """Note which backends answer; ``reasons`` has those that do not."""
+    for backend in BACKENDS:
+        _backend_up.labels(backend).set(backend not in reasons)
+
+
 def cache_looked(is_hit: bool) -> None:
+    """Count a lookup in the cache."""
     (_hit if is_hit else _miss).inc()
 
 
 @contextmanager
 def waiting() -> Iterator[None]:
-    """Within it a request counts as one that waits."""
+    """Within it the request counts as waiting."""
     _waiting.inc()
     try:
         yield
@@ -135,7 +148,7 @@ def waiting() -> Iterator[None]:
 
 
 def exposition(accept: str) -> tuple[bytes, str]:
-    """All that was counted, in the text form that an Accept header asks for, and its type."""
+    """Return all metrics in the format that an Accept header asks for, and its content type."""
     _build.labels(__version__).set(1)
     encode, content_type = choose_encoder(accept)
     return encode(_registry()), content_type

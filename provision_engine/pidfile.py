@@ -1,7 +1,7 @@
-"""The file by which a running engine is known.
+"""The pid file: it identifies the running engine.
 
-A running engine holds it locked, and the kernel drops the lock with the process: so a file
-that is left over, or a process id that another program has by now, deceives nobody.
+A running engine holds it locked, and the kernel releases the lock when the process ends. So
+neither a file that was left behind nor a process id that was reused is taken for an engine.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from provision_engine.failures import OperatorError
+from provision_engine.errors import OperatorError
 
 _PID_BYTES = 32
 _GLANCE_SECONDS = 0.2
@@ -23,6 +23,8 @@ class AlreadyRunningError(OperatorError):
 
 
 class PidFile:
+    """One pid file; `was_stale` is set by `acquire` when a killed engine had left it behind."""
+
     def __init__(self, path: Path) -> None:
         self.path = path
         self.was_stale = False
@@ -55,7 +57,7 @@ class PidFile:
                 os.close(descriptor)
                 raise AlreadyRunningError(f"the engine is already running (pid {pid})")
             if not self._is_current(descriptor):
-                # An engine that just ended took this file with it: begin again.
+                # An engine that just ended has removed this file: start over.
                 os.close(descriptor)
                 continue
             self._descriptor = descriptor
@@ -73,7 +75,7 @@ class PidFile:
         self.forget()
 
     def forget(self) -> None:
-        """Close the file in a child process; its parent keeps the lock."""
+        """Close the file in a child process; the parent still holds the lock."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
         self._descriptor = -1
@@ -99,7 +101,7 @@ class PidFile:
 
 
 def _lock_patiently(descriptor: int) -> bool:
-    """Lock for writing; who merely looks whether an engine runs holds a lock for a moment."""
+    """Lock for writing; `running` in another process holds a shared lock for a moment."""
     until = time.monotonic() + _GLANCE_SECONDS
     while not _lock(descriptor, fcntl.LOCK_EX):
         if time.monotonic() > until:
@@ -117,6 +119,6 @@ def _lock(descriptor: int, kind: int) -> bool:
 
 
 def _read(descriptor: int) -> int:
-    """Return the id in the file; 0 in the moment before its owner has written it."""
+    """Return the id in the file; 0 before its owner has written it."""
     content = os.pread(descriptor, _PID_BYTES, 0).strip()
     return int(content) if content.isdigit() else 0

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, current_app, jsonify
+from flask import Blueprint, Response, jsonify
 
 from provision_engine import log
-from provision_engine.api import caller
-from provision_engine.engine.survey import Surveyor
+from provision_engine.api import context, representation
+from provision_engine.engine.preflight import Inspector
 
 routes = Blueprint("flavours", __name__)
 
@@ -14,8 +14,10 @@ routes = Blueprint("flavours", __name__)
 @routes.get("/flavours")
 def list_flavours() -> Response:
     log.engine.info("Received request to List flavours")
-    cloud, shared = caller.cloud(), current_app.extensions
-    surveys = shared["cache"].get(
-        cloud.credentials, "survey", lambda: Surveyor(cloud, shared["configuration"]).survey()
+    caller = context.of_request()
+    found = caller.memory.cache.get(
+        caller.cloud.credentials,
+        "preflight",
+        lambda: Inspector(caller.cloud, caller.configuration).inspect(),
     )
-    return jsonify([survey.as_json() for survey in surveys])
+    return jsonify(representation.preflights(found))

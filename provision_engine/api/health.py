@@ -27,5 +27,7 @@ def get_readiness() -> Response:
 
 @routes.get("/metrics")
 def get_metrics() -> Response:
+    """All metrics; whether the backends answer is asked when nobody did so within a second."""
+    metrics.backends_checked(current_app.extensions["probe"].reasons())
     body, content_type = metrics.exposition(request.headers.get("Accept", ""))
     return Response(body, content_type=content_type)

@@ -14,8 +14,9 @@ from typing import Any
 from flask import Blueprint, Response, jsonify
 
 from provision_engine import __version__, config
-from provision_engine.api.validation import RUNTIME, RUNTIME_SCHEMA, UPDATE_SCHEMA, load_schema
-from provision_engine.engine.states import State
+from provision_engine.api.representation import RUNTIME
+from provision_engine.api.validation import RUNTIME_SCHEMA, UPDATE_SCHEMA, load_schema
+from provision_engine.engine.states import Reason, State
 
 Json = dict[str, Any]
 
@@ -29,13 +30,13 @@ REFUSED = {
     409: "The idempotency key was used with another body",
     412: "If-Match does not match: the runtime changed in between",
     413: "The body is too long",
-    422: "No flow template has these flavours, or what is asked for cannot be had",
-    423: "A function is in a transient state, or another update holds the runtime",
-    429: "More requests at once than the engine admits",
+    422: "No flow template has these flavours, or what is requested is not available",
+    423: "A function is in a transient state, or another change holds the runtime",
+    429: "Too many requests at once",
     500: "The service failed to deploy (its log is in `message`), or the engine failed",
-    502: "OpenNebula answered nonsense",
-    503: "OpenNebula cannot be reached",
-    504: "OpenNebula did not finish in time",
+    502: "Invalid response from OpenNebula",
+    503: "OpenNebula is unreachable",
+    504: "OpenNebula did not respond in time",
 }
 ALWAYS_POSSIBLE = (401, 403, 429, 500, 502, 503, 504)
 """Of every call that asks OpenNebula on behalf of a user."""
@@ -134,13 +135,14 @@ OPERATIONS: tuple[Operation, ...] = (
             201: _answer("The new runtime; each function is PENDING", _ref("Runtime")),
         },
         (400, 409, 413, 422, 423), ("wait", "dry_run", "Idempotency-Key"), "RuntimeRequest",
-        headers={200: ("Location",), 201: ("Location",)},
+        headers={200: ("Location", "Warning"), 201: ("Location", "Warning")},
     ),
     Operation(
         "get", "/serverless-runtimes", "list_runtimes", "runtimes",
         "List the caller's runtimes, states fresh",
         {200: _answer("A page of runtimes", {"type": "array", "items": _ref("Runtime")})},
-        (400,), ("name", "flavour", "state", "limit", "after"), headers={200: ("Link",)},
+        (400,), ("name", "flavour", "state", "limit", "after", "before", "order", "standby"),
+        headers={200: ("Link",)},
     ),
     Operation(
         "get", "/serverless-runtimes/{id}", "get_runtime", "runtimes",
@@ -153,22 +155,39 @@ OPERATIONS: tuple[Operation, ...] = (
         "Change a runtime: sizes, SCHEDULING, DEVICE_INFO, NAME, LEASE",
         {200: _RUNTIME}, (400, 413, *_ON_CHANGE), ("wait", "If-Match"), "RuntimeUpdate",
         "Only what is given and differs is changed, and all of it is checked before any of it is "
-        "done. An empty FLAVOUR means unchanged. LEASE renews the lease.",
-        {200: ("ETag",)},
+        "done. An empty FLAVOUR means unchanged. LEASE renews the lease; null lifts it, where no "
+        "maximum is configured. SCHEDULING may also be changed while a VM waits for a host.",
+        {200: ("ETag", "Warning")},
     ),
     Operation(
         "delete", "/serverless-runtimes/{id}", "delete_runtime", "runtimes",
         "Delete a runtime with its VMs",
-        {204: {"description": "It is gone"}}, _ON_CHANGE, ("If-Match",),
+        {204: {"description": "Each VM is gone, or OpenNebula ends it as soon as it can"}},
+        (400, 404, 412, 423), ("wait", "If-Match"),
+        description="With ?wait= the response is held until the VMs are gone.",
     ),
     Operation(
         "post", "/serverless-runtimes/{id}/recover", "recover_runtime", "runtimes",
-        "Have OpenNebula try again what failed", {200: _RUNTIME}, (400, 404, 422, 423), ("wait",),
+        "Let a runtime run again under its own id",
+        {200: _RUNTIME}, (400, 404, 422, 423), ("wait", "replace"),
+        description="A stopped VM is resumed, a deployment that failed is tried again, and a VM "
+        "that failed is replaced by a new one. With ?wait= the response is held until the outcome "
+        "is known.",
         headers={200: ("ETag",)},
     ),
     Operation(
+        "post", "/serverless-runtimes/{id}/suspend", "suspend_runtime", "runtimes",
+        "Suspend the VMs of a runtime: they keep disks and address, and use no CPU and memory",
+        {200: _RUNTIME}, (400, 404, 422, 423), ("wait",), headers={200: ("ETag",)},
+    ),
+    Operation(
+        "post", "/serverless-runtimes/{id}/resume", "resume_runtime", "runtimes",
+        "Let the VMs of a suspended runtime run again",
+        {200: _RUNTIME}, (400, 404, 422, 423), ("wait",), headers={200: ("ETag",)},
+    ),
+    Operation(
         "get", "/serverless-runtimes/{id}/timeline", "get_timeline", "runtimes",
-        "What happened when, while a runtime was made",
+        "What happened when, while a runtime was created",
         {200: _answer("The steps that are known, in time order", _ref("Timeline"))}, _ON_ONE,
     ),
     Operation(
@@ -276,6 +295,7 @@ def _headers() -> Json:
         "X-Request-ID": "The request's id, under which the logs tell of it.",
         "Location": "The path of the runtime; not of a dry run.",
         "ETag": "Changes whenever anything in the runtime does.",
+        "Warning": 'A member of the request that is unknown and was ignored, as `299 - "…"`.',
         "Link": 'The next page, as `<path>; rel="next"`; not on the last one.',
         "WWW-Authenticate": "HTTP Basic.",
     }
@@ -293,10 +313,10 @@ def _parameters() -> Json:
         "id": _parameter("id", "path", number, "Number of the runtime."),
         "wait": _parameter(
             "wait", "query", {"type": "number", "minimum": 0},
-            "Seconds for which the answer is held, until no function is PENDING or UPDATING.",
+            "Seconds for which the response is held, until no function is PENDING or UPDATING.",
         ),
         "dry_run": _parameter(
-            "dry_run", "query", {"type": "boolean"}, "Check all and tell it; make nothing."
+            "dry_run", "query", {"type": "boolean"}, "Check everything and show the plan."
         ),
         "name": _parameter("name", "query", text, "Only runtimes of this name."),
         "flavour": _parameter(
@@ -308,6 +328,20 @@ def _parameters() -> Json:
         ),
         "limit": _parameter("limit", "query", {**number, "minimum": 1}, "So many at most."),
         "after": _parameter("after", "query", number, "Only runtimes with a greater id."),
+        "before": _parameter(
+            "before", "query", {**number, "minimum": 1}, "Only runtimes with a lower id."
+        ),
+        "order": _parameter(
+            "order", "query", {"type": "string", "enum": ["asc", "desc"]},
+            "By id: the oldest first, or with desc the newest first.",
+        ),
+        "standby": _parameter(
+            "standby", "query", {"type": "boolean"}, "Also runtimes that wait for their create."
+        ),
+        "replace": _parameter(
+            "replace", "query", {"type": "boolean"},
+            "Allow that a DAAS gets a new VM, and loses its disk.",
+        ),
         "Idempotency-Key": _parameter(
             "Idempotency-Key", "header", {"type": "string", "minLength": 1, "maxLength": 255},
             "The same user and key make one runtime, however often they ask.",
@@ -375,6 +409,9 @@ _ENGINES: dict[str, Json] = {
     "ENDPOINT": {"type": "string"},
     "ERROR": {"type": "string"},
     "REASON": {"type": "string"},
+    "REASON_CODE": {"type": "string", "enum": list(Reason)},
+    "CREATED": _MOMENT,
+    "PHASE": {"type": "string", "enum": ["STANDBY"]},
     "SINCE": _MOMENT,
     "EXPIRES": _MOMENT,
 }
@@ -418,6 +455,13 @@ _DRY_RUN = _members(
         "type": "object",
         "description": "By FAAS and DAAS: the role of the flow template, and its VM's attributes.",
         "additionalProperties": _members(NAME={"type": "string"}, ATTRIBUTES={"type": "object"}),
+    },
+    WARNINGS={
+        "type": "array",
+        "description": "What a create would do nevertheless, but perhaps not as it was meant.",
+        "items": _members(
+            CODE={"enum": ["IGNORED"]}, PATH={"type": "string"}, TEXT={"type": "string"}
+        ),
     },
 )
 _TIMELINE = _members(

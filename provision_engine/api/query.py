@@ -1,20 +1,29 @@
-"""What stands in a query string, checked; and whether its sender still listens."""
+"""The query string, checked; and whether its sender still listens."""
 
 from __future__ import annotations
 
 import math
 import select
 from collections.abc import Callable, Mapping
-from urllib.parse import urlencode
 
 from flask import Request
 
-from provision_engine.engine.listing import Wanted
+from provision_engine.engine.listing import Cursor, Filter
 from provision_engine.engine.states import State
 from provision_engine.errors import BadRequest
 
 FLAGS = {"true": True, "1": True, "": True, "false": False, "0": False}
-FILTERS = ("name", "flavour", "state", "limit", "after")
+LIST = ("name", "flavour", "state", "limit", "after", "before", "order", "standby")
+"""The parameters of a list."""
+ORDERS = {"asc": False, "desc": True}
+
+
+def check_known(arguments: Mapping[str, str], *known: str) -> None:
+    """Raises BadRequest where a parameter is unknown."""
+    for name in arguments:
+        if name not in known:
+            among = f"; known are {', '.join(known)}" if known else ""
+            raise BadRequest(f"?{name[:40]}: unknown parameter{among}")
 
 
 def wait_seconds(arguments: Mapping[str, str]) -> float:
@@ -25,7 +34,7 @@ def wait_seconds(arguments: Mapping[str, str]) -> float:
     except ValueError:
         seconds = math.nan
     if not (math.isfinite(seconds) and seconds >= 0):
-        raise BadRequest(f"?wait={text[:40]}: a number of seconds is wanted")
+        raise BadRequest(f"?wait={text[:40]}: must be a number of seconds, such as 30")
     return seconds
 
 
@@ -33,28 +42,35 @@ def flag(arguments: Mapping[str, str], name: str) -> bool:
     """Raises BadRequest where it is neither true nor false."""
     text = arguments.get(name, "false")
     if text.lower() not in FLAGS:
-        raise BadRequest(f"?{name}={text[:40]}: true or false is wanted")
+        raise BadRequest(f"?{name}={text[:40]}: must be true or false")
     return FLAGS[text.lower()]
 
 
-def wanted(arguments: Mapping[str, str]) -> Wanted:
-    """Which runtimes a list shall show. Raises BadRequest."""
+def filter_of(arguments: Mapping[str, str]) -> Filter:
+    """Which runtimes a list shows. Raises BadRequest."""
     state = arguments.get("state", "").upper()
     if state and state not in State.__members__:
-        raise BadRequest(f"?state={state[:40]}: one of {', '.join(State)} is wanted")
-    return Wanted(
+        raise BadRequest(f"?state={state[:40]}: must be one of {', '.join(State)}")
+    return Filter(
         name=arguments.get("name", ""),
         flavour=arguments.get("flavour", ""),
-        state=state,
-        limit=_number(arguments, "limit", 1),
-        after=_number(arguments, "after", 0) if "after" in arguments else -1,  # type: ignore[arg-type]
+        state=State(state) if state else None,
+        shows_standby=flag(arguments, "standby"),
     )
 
 
-def next_page(request: Request, after: int) -> str:
-    """The address of the page that follows, relative to the server."""
-    kept = {name: request.args[name] for name in FILTERS if name in request.args}
-    return f"{request.path}?{urlencode(kept | {'after': str(after)})}"
+def cursor(arguments: Mapping[str, str]) -> Cursor:
+    """Which page of a list is asked for. Raises BadRequest."""
+    order = arguments.get("order", "asc")
+    if order not in ORDERS:
+        raise BadRequest(f"?order={order[:40]}: must be asc or desc")
+    after = _number(arguments, "after", 0)
+    return Cursor(
+        after=-1 if after is None else after,
+        before=_number(arguments, "before", 1),
+        is_newest_first=ORDERS[order],
+        limit=_number(arguments, "limit", 1),
+    )
 
 
 def client_watch(request: Request) -> Callable[[], bool]:
@@ -80,5 +96,5 @@ def _number(arguments: Mapping[str, str], name: str, least: int) -> int | None:
     if text is None:
         return None
     if not (text.isascii() and text.isdigit() and least <= int(text[:11]) <= 2**31 - 1):
-        raise BadRequest(f"?{name}={text[:40]}: a number from {least} to 2^31 - 1 is wanted")
+        raise BadRequest(f"?{name}={text[:40]}: must be an integer from {least} to 2147483647")
     return int(text)

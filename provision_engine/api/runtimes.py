@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from collections.abc import Callable
+from urllib.parse import urlencode
 
 from flask import Blueprint, Response, current_app, jsonify, request
 
 from provision_engine import log, metrics
-from provision_engine.api import caller, query, validation
-from provision_engine.api.admission import a_change
-from provision_engine.engine import timeline, view
-from provision_engine.engine.runtimes import Runtimes
-from provision_engine.engine.waiting import Waiting
+from provision_engine.api import context, query, representation, validation
+from provision_engine.api.slots import change_slot, wait_slot
+from provision_engine.engine import (
+    create,
+    delete,
+    listing,
+    read,
+    recover,
+    suspend,
+    timeline,
+    update,
+)
+from provision_engine.engine.context import Context
+from provision_engine.engine.snapshot import Snapshot
+from provision_engine.engine.wait import IsDone, IsRecovered, is_settled
 from provision_engine.errors import EngineError, NotFound
-
-Json = dict[str, Any]
 
 LARGEST_ID = 2**31 - 1
 
@@ -24,61 +32,72 @@ routes = Blueprint("runtimes", __name__, url_prefix="/serverless-runtimes")
 
 @routes.post("")
 def create_runtime() -> Response:
-    runtimes = _of_caller("Create")
+    caller = _received("Create")
+    query.check_known(request.args, "wait", "dry_run")
     seconds = query.wait_seconds(request.args)
     key = validation.idempotency_key(request.headers.get("Idempotency-Key"))
-    specification = validation.to_create(caller.body())
+    specification, ignored = validation.to_create(context.body())
     if query.flag(request.args, "dry_run"):
-        return jsonify(runtimes.dry_run(specification))
-    with _place(seconds):
-        with a_change():
-            runtime, is_new = runtimes.create_runtime(specification, key)
-        seen = _waited_after(runtimes, runtime, seconds)
+        return _rehearsed(create.rehearse(caller, specification), ignored)
+    with wait_slot(seconds):
+        with change_slot():
+            created, is_new = create.create_runtime(caller, specification, key)
+        seen = _waited_after(caller, created, seconds)
     response = _rendered(seen, 201 if is_new else 200)
-    response.headers["Location"] = f"{routes.url_prefix}/{runtime['ID']}"
-    return response
+    if is_new:
+        response.call_on_close(lambda: create.replenish_later(caller, specification.flavour_tuple))
+    response.headers["Location"] = f"{routes.url_prefix}/{created.id}"
+    return _with_warning(response, ignored)
 
 
 @routes.get("")
 def list_runtimes() -> Response:
-    runtimes = _of_caller("List")
-    wanted = query.wanted(request.args)
-    page, after = runtimes.list_runtimes(wanted)
-    response = jsonify([{validation.RUNTIME: runtime} for runtime in page])
-    if after is not None:
-        response.headers["Link"] = f'<{query.next_page(request, after)}>; rel="next"'
+    caller = _received("List")
+    query.check_known(request.args, *query.LIST)
+    cursor = query.cursor(request.args)
+    page = listing.list_runtimes(caller, query.filter_of(request.args), cursor)
+    response = jsonify([representation.runtime(snapshot) for snapshot in page.snapshots])
+    if page.next_id is not None:
+        response.headers["Link"] = f'<{_next_page(cursor, page.next_id)}>; rel="next"'
     return response
 
 
 @routes.get("/<runtime_id>")
 def get_runtime(runtime_id: str) -> Response:
-    runtimes = _of_caller("Read", runtime_id)
+    caller = _received("Read", runtime_id)
     seconds = query.wait_seconds(request.args)
-    runtime = runtimes.get_runtime(_number(runtimes, runtime_id))
-    with _place(0 if view.is_settled(runtime) else seconds):
-        response = _tagged(_waited(runtimes, runtime, seconds))
+    seen = read.get_runtime(caller, _number(caller, runtime_id))
+    query.check_known(request.args, "wait")
+    with wait_slot(0 if seen.is_settled else seconds):
+        response = _tagged(_waited(caller, seen, seconds))
     response.make_conditional(request)
     return response
 
 
 @routes.put("/<runtime_id>")
 def update_runtime(runtime_id: str) -> Response:
-    runtimes = _of_caller("Update", runtime_id)
-    runtime = runtimes.find_runtime(_number(runtimes, runtime_id))
+    caller = _received("Update", runtime_id)
+    number = read.find_runtime(caller, _number(caller, runtime_id)).id
+    query.check_known(request.args, "wait")
     seconds = query.wait_seconds(request.args)
-    wanted = validation.to_update(caller.body())
-    with _place(seconds):
-        with a_change():
-            updated = runtimes.update_runtime(runtime, wanted, request.headers.get("If-Match", ""))
-        return _tagged(_waited_after(runtimes, updated, seconds))
+    wanted, ignored = validation.to_update(context.body())
+    with wait_slot(seconds):
+        with change_slot():
+            updated = update.update_runtime(caller, number, wanted, _match())
+        return _with_warning(_tagged(_waited_after(caller, updated, seconds)), ignored)
 
 
 @routes.delete("/<runtime_id>")
 def delete_runtime(runtime_id: str) -> Response:
-    runtimes = _of_caller("Delete", runtime_id)
-    runtime = runtimes.find_runtime(_number(runtimes, runtime_id))
-    with a_change():
-        runtimes.delete_runtime(runtime, request.headers.get("If-Match", ""))
+    caller = _received("Delete", runtime_id)
+    number = read.find_runtime(caller, _number(caller, runtime_id), is_ending=True).id
+    query.check_known(request.args, "wait")
+    seconds = query.wait_seconds(request.args)
+    with wait_slot(seconds):
+        with change_slot():
+            vm_ids = delete.delete_runtime(caller, number, _match())
+        if seconds:
+            delete.wait_until_gone(caller, vm_ids, _at_most(seconds), query.client_watch(request))
     response = Response(status=204)
     del response.headers["Content-Type"]  # of nothing
     return response
@@ -86,74 +105,139 @@ def delete_runtime(runtime_id: str) -> Response:
 
 @routes.post("/<runtime_id>/recover")
 def recover_runtime(runtime_id: str) -> Response:
-    runtimes = _of_caller("Recover", runtime_id)
-    runtime = runtimes.find_runtime(_number(runtimes, runtime_id))
-    seconds = query.wait_seconds(request.args)
-    with _place(seconds):
-        with a_change():
-            recovered = runtimes.recover_runtime(runtime)
-        return _tagged(_waited_after(runtimes, recovered, seconds))
+    caller = _received("Recover", runtime_id)
+    number = read.find_runtime(caller, _number(caller, runtime_id)).id
+    query.check_known(request.args, "wait", "replace")
+    may_replace = query.flag(request.args, "replace")
+    return _changed(
+        caller,
+        lambda: recover.recover_runtime(caller, number, may_replace_data=may_replace),
+        IsRecovered(),
+    )
+
+
+@routes.post("/<runtime_id>/suspend")
+def suspend_runtime(runtime_id: str) -> Response:
+    caller = _received("Suspend", runtime_id)
+    number = read.find_runtime(caller, _number(caller, runtime_id)).id
+    query.check_known(request.args, "wait")
+    return _changed(caller, lambda: suspend.suspend_runtime(caller, number))
+
+
+@routes.post("/<runtime_id>/resume")
+def resume_runtime(runtime_id: str) -> Response:
+    caller = _received("Resume", runtime_id)
+    number = read.find_runtime(caller, _number(caller, runtime_id)).id
+    query.check_known(request.args, "wait")
+    return _changed(caller, lambda: suspend.resume_runtime(caller, number))
 
 
 @routes.get("/<runtime_id>/timeline")
 def get_timeline(runtime_id: str) -> Response:
-    runtimes = _of_caller("Tell the timeline of", runtime_id)
-    runtime = runtimes.find_runtime(_number(runtimes, runtime_id))
-    return jsonify({"STEPS": timeline.of(caller.cloud(), runtime)})
+    caller = _received("Tell the timeline of", runtime_id)
+    steps = timeline.get_timeline(caller, _number(caller, runtime_id))
+    return jsonify(representation.timeline(steps))
 
 
-def _of_caller(what: str, runtime_id: str = "") -> Runtimes:
-    """The runtimes of the user in the request. Raises Unauthorized."""
+# ---- the request --------------------------------------------------------------------------------
+
+
+def _received(what: str, runtime_id: str = "") -> Context:
+    """The caller of a request, which is written down. Raises Unauthorized."""
     log.engine.info("Received request to %s a Serverless Runtime %s", what, runtime_id)
-    cloud, shared = caller.cloud(), current_app.extensions
-    return Runtimes(cloud, shared["configuration"], shared["cache"])
+    return context.of_request()
 
 
-def _number(runtimes: Runtimes, runtime_id: str) -> int:
+def _number(caller: Context, runtime_id: str) -> int:
     """The id in the path. Raises NotFound where it cannot be one, for callers who may ask."""
     if runtime_id.isascii() and runtime_id.isdigit() and len(runtime_id) <= 10:
         number = int(runtime_id)
         if number <= LARGEST_ID:
             return number
-    runtimes.check_login()
-    raise NotFound("There is no such serverless runtime: the id is no number up to 2^31 - 1")
+    caller.cloud.oned.version()
+    raise NotFound("There is no such serverless runtime: an id is an integer from 0 to 2147483647")
 
 
-def _place(seconds: float) -> AbstractContextManager[None]:
-    """A place among those who wait, if the caller wants to. Raises TooManyRequests."""
-    waiting: Waiting = current_app.extensions["waiting"]
-    return waiting.place() if seconds else nullcontext()
+def _match() -> Callable[[Snapshot], bool] | None:
+    """What If-Match requires of a runtime; None where it requires nothing."""
+    tags = request.if_match
+    if not request.headers.get("If-Match") or tags.star_tag:
+        return None
+    return lambda snapshot: tags.contains(representation.etag(snapshot))
 
 
-def _waited(runtimes: Runtimes, runtime: Json, seconds: float) -> Json:
+# ---- the response -------------------------------------------------------------------------------
+
+
+def _changed(
+    caller: Context, change: Callable[[], Snapshot], is_done: IsDone = is_settled
+) -> Response:
+    """Make a change, and wait for its outcome if the caller wants to."""
+    seconds = query.wait_seconds(request.args)
+    with wait_slot(seconds):
+        with change_slot():
+            changed = change()
+        return _tagged(_waited_after(caller, changed, seconds, is_done))
+
+
+def _waited(
+    caller: Context, snapshot: Snapshot, seconds: float, is_done: IsDone = is_settled
+) -> Snapshot:
     """The runtime after the wait that the caller asked for, or as it is."""
-    if not seconds or view.is_settled(runtime):
-        return runtime
-    shared = current_app.extensions
-    seconds = min(seconds, shared["configuration"].wait.max_seconds)
-    is_gone = query.client_watch(request)
+    if not seconds or is_done(snapshot):
+        return snapshot
+    waiting, is_gone = current_app.extensions["waiting"], query.client_watch(request)
     with metrics.waiting():
-        return (
-            runtimes.wait_for_runtime(runtime["ID"], shared["waiting"], seconds, is_gone) or runtime
-        )
+        seen = waiting.until(is_done, caller, snapshot.id, _at_most(seconds), is_gone)
+    return seen or snapshot
 
 
-def _waited_after(runtimes: Runtimes, runtime: Json, seconds: float) -> Json:
+def _waited_after(
+    caller: Context, snapshot: Snapshot, seconds: float, is_done: IsDone = is_settled
+) -> Snapshot:
     """As above after a change, which is done and told as such whatever becomes of the wait."""
     try:
-        return _waited(runtimes, runtime, seconds)
+        return _waited(caller, snapshot, seconds, is_done)
     except EngineError as error:
-        log.engine.warning("Waiting for runtime %s ended early: %s", runtime["ID"], error)
-        return runtime
+        log.engine.warning("Waiting for runtime %s ended early: %s", snapshot.id, error)
+        return snapshot
 
 
-def _tagged(runtime: Json) -> Response:
-    response = _rendered(runtime, 200)
-    response.set_etag(view.etag(runtime))
+def _at_most(seconds: float) -> float:
+    longest: float = current_app.extensions["configuration"].wait.max_seconds
+    return min(seconds, longest)
+
+
+def _tagged(snapshot: Snapshot) -> Response:
+    response = _rendered(snapshot, 200)
+    response.set_etag(representation.etag(snapshot))
     return response
 
 
-def _rendered(runtime: Json, status: int) -> Response:
-    response = jsonify({validation.RUNTIME: runtime})
+def _rendered(snapshot: Snapshot, status: int) -> Response:
+    response = jsonify(representation.runtime(snapshot))
     response.status_code = status
     return response
+
+
+def _rehearsed(plan: validation.Json, ignored: list[str]) -> Response:
+    warnings = [{"CODE": "IGNORED", "PATH": path, "TEXT": _warning(path)} for path in ignored]
+    return _with_warning(jsonify(plan | {"WARNINGS": warnings}), ignored)
+
+
+def _with_warning(response: Response, ignored: list[str]) -> Response:
+    """Name the members that were ignored, as far as a header has room for them."""
+    for path in ignored[: validation.SHOWN_MEMBERS]:
+        response.headers.add("Warning", f'299 - "{_warning(path)}"')
+    return response
+
+
+def _warning(path: str) -> str:
+    return f"{path} is unknown and was ignored"
+
+
+def _next_page(cursor: listing.Cursor, next_id: int) -> str:
+    """The address of the page that follows, relative to the server."""
+    edge = {"before" if cursor.is_newest_first else "after": str(next_id)}
+    kept = {n: request.args[n] for n in query.LIST if n in request.args}
+    return f"{request.path}?{urlencode(kept | edge)}"

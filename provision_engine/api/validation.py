@@ -1,4 +1,4 @@
-"""A body becomes a checked specification. What is wrong with it is told with its place."""
+"""A body becomes a checked specification. What is wrong with it is told with its path."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,24 @@ from typing import Any
 import jsonschema
 
 from provision_engine import log
+from provision_engine.api.representation import RUNTIME
 from provision_engine.cloud.template import why_not
-from provision_engine.engine.specification import Specification, check_length, is_device_info
+from provision_engine.engine import scheduling
+from provision_engine.engine.model import ROLES
+from provision_engine.engine.specification import (
+    POLICY,
+    REQUIREMENTS,
+    RequestedFunction,
+    Specification,
+)
+from provision_engine.engine.update import check_length
 from provision_engine.errors import BadRequest
 
-RUNTIME = "SERVERLESS_RUNTIME"
 SCHEMAS = Path(__file__).parent.parent / "schemas"
 SHOWN_CHARACTERS = 100
+SHOWN_MEMBERS = 8
+"""So many ignored members are named in the head of a response."""
+DEVICE_INFO_NAME = re.compile(r"[A-Z][A-Z0-9_]*")
 
 Json = dict[str, Any]
 
@@ -41,26 +53,33 @@ def _of_update(schema: Json) -> Json:
 
 RUNTIME_SCHEMA = load_schema("serverless_runtime.json")
 UPDATE_SCHEMA = _of_update(RUNTIME_SCHEMA)
-_FOR_CREATE = jsonschema.Draft6Validator(RUNTIME_SCHEMA)
-_FOR_UPDATE = jsonschema.Draft6Validator(UPDATE_SCHEMA)
+_FOR_CREATE = jsonschema.Draft4Validator(RUNTIME_SCHEMA)
+_FOR_UPDATE = jsonschema.Draft4Validator(UPDATE_SCHEMA)
 
 _KNOWN: Json = RUNTIME_SCHEMA["properties"][RUNTIME]["properties"]
 _KNOWN_OF_FUNCTION: Json = RUNTIME_SCHEMA["definitions"]["function"]["properties"]
 
 
-def to_create(body: bytes) -> Specification:
-    """The runtime that a body asks for. Raises BadRequest."""
-    sent = _runtime(body, _FOR_CREATE)
+def to_create(body: bytes) -> tuple[Specification, list[str]]:
+    """The runtime that a body asks for, and the paths of its members that nobody knows.
+
+    Raises BadRequest.
+    """
+    sent, ignored = _runtime(body, _FOR_CREATE)
     if not sent["FAAS"]["FLAVOUR"]:
         raise BadRequest(f"{RUNTIME}.FAAS.FLAVOUR: a function needs a flavour")
     if not sent.get("DAAS", {}).get("FLAVOUR"):
         sent.pop("DAAS", None)
-    return _checked(sent)
+    return _checked(sent), ignored
 
 
-def to_update(body: bytes) -> Specification:
-    """The changes that a body asks for. Raises BadRequest."""
-    return _checked(_runtime(body, _FOR_UPDATE))
+def to_update(body: bytes) -> tuple[Specification, list[str]]:
+    """The changes that a body asks for, and the paths of its members that nobody knows.
+
+    Raises BadRequest.
+    """
+    sent, ignored = _runtime(body, _FOR_UPDATE)
+    return _checked(sent), ignored
 
 
 def idempotency_key(header: str | None) -> str:
@@ -88,40 +107,101 @@ def parse(body: bytes) -> Any:
         raise BadRequest(f"The body is not JSON: {error}") from error
 
 
-def _runtime(body: bytes, validator: Any) -> Json:
+def _runtime(body: bytes, validator: Any) -> tuple[Json, list[str]]:
     document = parse(body)
     if not isinstance(document, dict):
-        raise BadRequest("The body is no JSON object")
+        raise BadRequest("The body is not a JSON object")
     _check(validator, document)
     runtime: Json = document[RUNTIME]
-    _warn(_unknown(runtime))
-    return runtime
+    ignored = [f"{RUNTIME}.{_short(path)}" for path in _unknown(runtime)]
+    for path in ignored:
+        log.engine.warning("Ignoring %s, which is unknown", path)
+    return runtime, ignored
 
 
 def _check(validator: Any, document: Json) -> None:
     error = jsonschema.exceptions.best_match(validator.iter_errors(document))
     if error is not None:
-        place = ".".join(map(str, error.absolute_path)) or "The body"
-        raise BadRequest(f"{place}: {_short(error.message)}")
+        path = ".".join(map(str, error.absolute_path)) or "The body"
+        raise BadRequest(f"{path}: {_short(error.message)}")
 
 
 def _checked(sent: Json) -> Specification:
-    specification = Specification.of(sent)
-    for place, text in specification.texts():
+    specification = _specification(sent)
+    for path, text in specification.texts():
         if reason := why_not(text):
-            raise BadRequest(f"{RUNTIME}.{place}: OpenNebula cannot carry it; {reason}")
-    for place, text in specification.texts():
-        if len(text) > _max_length(place):
-            raise BadRequest(f"{RUNTIME}.{place}: longer than {_max_length(place)} characters")
+            raise BadRequest(f"{RUNTIME}.{path}: OpenNebula cannot carry it; {reason}")
+    for path, text in specification.texts():
+        if len(text) > _max_length(path):
+            raise BadRequest(f"{RUNTIME}.{path}: longer than {_max_length(path)} characters")
     for name, value in specification.device_info.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise BadRequest(f"{RUNTIME}.DEVICE_INFO.{name}: the number is too large")
-    check_length(specification.name, specification.scheduling, specification.device_info)
+    check_length(specification.name, dict(specification.scheduling), specification.device_info)
+    _check_expressions(specification)
     return specification
 
 
-def _max_length(place: str) -> int:
-    return 128 if place == "NAME" or place.endswith(".FLAVOUR") else 4096
+def _check_expressions(specification: Specification) -> None:
+    """Raises BadRequest where OpenNebula's scheduler could not parse what it is given."""
+    checks = {
+        POLICY: (scheduling.check_rank, "a rank"),
+        REQUIREMENTS: (scheduling.check_requirements, "requirements"),
+    }
+    for name, text in specification.scheduling.items():
+        check, what = checks[name]
+        try:
+            check(text)
+        except scheduling.InvalidExpression as error:
+            raise BadRequest(
+                f"{RUNTIME}.SCHEDULING.{name}: OpenNebula cannot parse it as {what}; {error}"
+            ) from error
+
+
+def _specification(sent: Json) -> Specification:
+    """From the object in SERVERLESS_RUNTIME, which fits the schema."""
+    is_lifted = "LEASE" in sent and sent["LEASE"] is None
+    return Specification(
+        name=sent.get("NAME", ""),
+        functions={role: _function(sent[role]) for role in ROLES if role in sent},
+        scheduling=_texts(sent.get("SCHEDULING", {}), (POLICY, REQUIREMENTS)),
+        device_info=dict(_device_info(sent.get("DEVICE_INFO", {}))),
+        lease_seconds=_whole((sent.get("LEASE") or {}).get("TTL")),
+        lifts_lease=is_lifted,
+        sent={role: sent[role] for role in ROLES if role in sent},
+        digest=hashlib.sha256(json.dumps(sent, sort_keys=True).encode()).hexdigest(),
+    )
+
+
+def _function(sent: Mapping[str, Any]) -> RequestedFunction:
+    sizes = [_whole(sent.get(name)) for name in ("CPU", "MEMORY", "DISK_SIZE")]
+    return RequestedFunction(sent.get("FLAVOUR", ""), *sizes)
+
+
+def _whole(number: int | float | None) -> int | None:
+    """JSON Schema calls 2.0 an integer."""
+    return None if number is None else int(number)
+
+
+def _texts(sent: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, str]:
+    """Empty texts mean absent, and blank ones are no expression either."""
+    return {name: sent[name] for name in names if sent.get(name, "").strip()}
+
+
+def _device_info(sent: Mapping[str, Any]) -> Iterator[tuple[str, str | int | float]]:
+    for name, value in sent.items():
+        if _is_device_info(name, value) and value != "":
+            yield name, value
+
+
+def _is_device_info(name: str, value: Any) -> bool:
+    """Whether a member of DEVICE_INFO is carried: a plain upper-case name, a text or a number."""
+    is_plain = isinstance(value, str | int | float) and not isinstance(value, bool)
+    return is_plain and DEVICE_INFO_NAME.fullmatch(name) is not None
+
+
+def _max_length(path: str) -> int:
+    return 128 if path == "NAME" or path.endswith(".FLAVOUR") else 4096
 
 
 def _without_twins(pairs: Iterable[tuple[str, Any]]) -> Json:
@@ -134,11 +214,11 @@ def _without_twins(pairs: Iterable[tuple[str, Any]]) -> Json:
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number in JSON")
+    raise ValueError(f"{name} is not a number in JSON")
 
 
 def _unknown(runtime: Mapping[str, Any]) -> Iterator[str]:
-    """The places of members that nobody knows."""
+    """The paths of members that nobody knows."""
     for name, value in runtime.items():
         if name not in _KNOWN:
             yield name
@@ -148,12 +228,7 @@ def _unknown(runtime: Mapping[str, Any]) -> Iterator[str]:
             known = _KNOWN[name]["properties"]
             yield from (f"{name}.{member}" for member in value if member not in known)
         elif name == "DEVICE_INFO":
-            yield from (f"{name}.{m}" for m, held in value.items() if not is_device_info(m, held))
-
-
-def _warn(places: Iterable[str]) -> None:
-    for place in places:
-        log.engine.warning("Ignoring %s.%s, which nobody knows", RUNTIME, _short(place))
+            yield from (f"{name}.{m}" for m, held in value.items() if not _is_device_info(m, held))
 
 
 def _short(text: str) -> str:

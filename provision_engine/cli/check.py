@@ -15,14 +15,15 @@ from typing import NamedTuple, TextIO
 from provision_engine import log, one_auth
 from provision_engine.cli import credentials
 from provision_engine.cli.options import Parser, add_config, configuration, parse
-from provision_engine.cli.output import clean, is_coloured
+from provision_engine.cli.output import is_coloured
 from provision_engine.cloud.client import Backends, CloudClient, Credentials
 from provision_engine.cloud.probe import Probe
 from provision_engine.config import Configuration, ConfigurationError
 from provision_engine.deadline import Deadline
-from provision_engine.engine import roles
-from provision_engine.engine.survey import Survey, Surveyor
+from provision_engine.engine.dialect import Dialect
+from provision_engine.engine.preflight import Inspector, Preflight
 from provision_engine.errors import EngineError, OperatorError, Unauthorized
+from provision_engine.text import one_line
 
 
 class Mark(Enum):
@@ -63,15 +64,15 @@ def check(options: argparse.Namespace) -> Iterator[Line]:
     if reached[0].mark is Mark.FAILED:
         return
     try:
-        surveyor = _log_in(settings, backends, options.user)
+        inspector = _log_in(settings, backends, options.user)
     except (EngineError, OperatorError) as error:
-        yield Line(Mark.FAILED, f"log in: {clean(str(error))}", _hint_of_login(error))
+        yield Line(Mark.FAILED, f"log in: {one_line(str(error))}", _hint_of_login(error))
         return
-    dialect = "6.x" if surveyor.dialect is roles.Dialect.SIX else "7.x"
+    dialect = "6.x" if inspector.dialect is Dialect.SIX else "7.x"
     yield Line(
-        Mark.OK, f"log in: {surveyor.user}, OpenNebula {surveyor.version}, dialect of {dialect}"
+        Mark.OK, f"log in: {inspector.user}, OpenNebula {inspector.version}, dialect of {dialect}"
     )
-    yield from _flavours(surveyor, options.flavours)
+    yield from _flavours(inspector, options.flavours)
 
 
 # ---- steps -----------------------------------------------------------------------------
@@ -86,16 +87,16 @@ def _reach(settings: Configuration, backends: Backends) -> Iterator[Line]:
     for name, (key, url, service) in addresses.items():
         if name in reasons:
             hint = f"is {service} running, and {key} in engine.conf right?"
-            yield Line(Mark.FAILED, f"{name}: {url}: {clean(reasons[name])}", hint)
+            yield Line(Mark.FAILED, f"{name}: {url}: {one_line(reasons[name])}", hint)
         else:
             yield Line(Mark.OK, f"{name}: {url} answers")
 
 
-def _log_in(settings: Configuration, backends: Backends, user: str | None) -> Surveyor:
+def _log_in(settings: Configuration, backends: Backends, user: str | None) -> Inspector:
     caller = Credentials(*(credentials.typed(user) if user else credentials.stored_or_typed()))
-    log.secret(caller.password, roles.sr_auth(caller))
+    log.secret(caller.password, caller.token)
     deadline = Deadline(settings.timeout_seconds)
-    return Surveyor(CloudClient(backends, caller, deadline), settings)
+    return Inspector(CloudClient(backends, caller, deadline), settings)
 
 
 def _hint_of_login(error: Exception) -> str:
@@ -107,11 +108,11 @@ def _hint_of_login(error: Exception) -> str:
     return "see the log of oned"
 
 
-def _flavours(surveyor: Surveyor, wanted: Sequence[str]) -> Iterator[Line]:
+def _flavours(inspector: Inspector, wanted: Sequence[str]) -> Iterator[Line]:
     try:
-        surveys = surveyor.survey()
+        surveys = inspector.inspect()
     except EngineError as error:
-        yield Line(Mark.FAILED, f"flavours: {clean(str(error))}", "see oned's log")
+        yield Line(Mark.FAILED, f"flavours: {one_line(str(error))}", "see oned's log")
         return
     if not surveys:
         hint = "create a flow template with a role FAAS, and allow this user to use it"
@@ -126,18 +127,18 @@ def _flavours(surveyor: Surveyor, wanted: Sequence[str]) -> Iterator[Line]:
             yield from _of_survey(survey)
 
 
-def _of_survey(survey: Survey) -> Iterator[Line]:
+def _of_survey(survey: Preflight) -> Iterator[Line]:
     how = "of the mapping" if survey.is_mapped else "of that name"
     place = f"flavour {survey.flavours}: flow template {survey.template_id} {how}"
     if survey.is_deployable:
         yield Line(Mark.OK, f"{place}: {_sizes(survey)}")
     for finding in survey.findings:
         mark = Mark.FAILED if finding.is_fatal else Mark.NOTE
-        text = f"flavour {survey.flavours}: {clean(finding.text)}"
+        text = f"flavour {survey.flavours}: {one_line(finding.text)}"
         yield Line(mark, text, finding.hint)
 
 
-def _sizes(survey: Survey) -> str:
+def _sizes(survey: Preflight) -> str:
     return ", ".join(
         f"{role} CPU {function.cpu}, MEMORY {function.memory_mb} MB, "
         f"DISK_SIZE {function.disk_size_mb} MB"

@@ -7,12 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
+from provision_engine.text import one_line
+
 _SEVERITIES = {"E": "ERROR", "I": "INFO", "D": "DEBUG"}
 
 
 def table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Columns as wide as their cells; nothing is padded at the end of a line."""
-    lines = [tuple(names), *(tuple(map(clean, row)) for row in rows)]
+    lines = [tuple(names), *(tuple(map(one_line, row)) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip()
@@ -24,12 +26,7 @@ def facts(pairs: Iterable[tuple[str, str]]) -> str:
     """A line for each name and value, the values below each other."""
     pairs = list(pairs)
     width = max(len(name) for name, _ in pairs)
-    return "\n".join(f"{name:<{width}}  {clean(text)}".rstrip() for name, text in pairs)
-
-
-def clean(text: str) -> str:
-    """A text that cannot control a terminal: names are chosen by whoever creates a runtime."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return "\n".join(f"{name:<{width}}  {one_line(text)}".rstrip() for name, text in pairs)
 
 
 def details(message: Any) -> list[str]:
@@ -38,15 +35,17 @@ def details(message: Any) -> list[str]:
         return [f"{name}: {text}" for name, text in _flat(message)]
     if isinstance(message, list):
         return [_entry(entry) for entry in message]
-    return [clean(str(message))] if message else []
+    return [one_line(str(message))] if message else []
 
 
 def _flat(value: Any, path: str = "") -> Iterable[tuple[str, str]]:
     if isinstance(value, Mapping):
         for name, below in value.items():
-            yield from _flat(below, f"{path}.{clean(str(name))}" if path else clean(str(name)))
+            yield from _flat(
+                below, f"{path}.{one_line(str(name))}" if path else one_line(str(name))
+            )
     else:
-        yield path, clean(str(value))
+        yield path, one_line(str(value))
 
 
 def _entry(entry: Any) -> str:
@@ -56,7 +55,7 @@ def _entry(entry: Any) -> str:
     at, severity = entry.get("timestamp"), str(entry.get("severity", ""))
     moment = f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}" if isinstance(at, int) else ""
     parts = (moment, _SEVERITIES.get(severity, severity), str(entry["message"]).strip())
-    return clean("  ".join(part for part in parts if part))
+    return one_line("  ".join(part for part in parts if part))
 
 
 def is_coloured(wanted: str, stream: TextIO) -> bool:

@@ -17,9 +17,11 @@ from provision_engine.cli.options import Parser, add_config, configuration, dura
 from provision_engine.cloud.client import Backends, CloudClient, Credentials
 from provision_engine.config import Configuration
 from provision_engine.deadline import Deadline
-from provision_engine.engine import roles
+from provision_engine.engine.cache import Cache
+from provision_engine.engine.context import Context, Memory
 from provision_engine.engine.reconcile import Finding, Outcome, Reconciler, Result
 from provision_engine.errors import EngineError, OperatorError
+from provision_engine.text import one_line
 
 DEFAULT_OLDER_THAN = "10m"
 COLUMNS = ("KIND", "DOCUMENT", "SERVICE", "OWNER", "AGE", "REMEDY", "RESULT", "NAME")
@@ -32,9 +34,9 @@ def main(arguments: Sequence[str]) -> int:
     try:
         findings = reconciler.find()
     except EngineError as error:
-        raise OperatorError(output.clean(str(error))) from error
+        raise OperatorError(one_line(str(error))) from error
     outcomes = [
-        reconciler.settle(finding) if options.apply else Outcome(finding, Result.FOUND)
+        reconciler.apply(finding) if options.apply else Outcome(finding, Result.FOUND)
         for finding in findings
     ]
     print(_as_json(outcomes) if options.json else _as_table(outcomes, options.apply))
@@ -64,10 +66,10 @@ def parser() -> Parser:
 
 def _reconciler(settings: Configuration, older_than_seconds: float) -> Reconciler:
     caller = Credentials(*credentials.stored())
-    log.secret(caller.password, roles.sr_auth(caller))
+    log.secret(caller.password, caller.token)
     cloud = CloudClient(Backends(settings), caller, Deadline(settings.timeout_seconds))
-    stale_seconds = settings.lock.stale_seconds
-    return Reconciler(cloud, older_than_seconds, stale_seconds, settings.timeout_seconds)
+    memory = Memory.empty(Cache(settings.cache.seconds))
+    return Reconciler(Context(cloud, settings, memory), older_than_seconds)
 
 
 # ---- output --------------------------------------------------------------------------------
@@ -98,7 +100,7 @@ def _as_table(outcomes: Sequence[Outcome], is_applied: bool) -> str:
     if not outcomes:
         return "Nothing is wrong."
     shown = output.table(COLUMNS, [_row(outcome) for outcome in outcomes])
-    reasons = [f"  {_shown_id(o.finding)}: {output.clean(o.reason)}" for o in outcomes if o.reason]
+    reasons = [f"  {_shown_id(o.finding)}: {one_line(o.reason)}" for o in outcomes if o.reason]
     return "\n".join([shown, *reasons, _sum(outcomes, is_applied)])
 
 

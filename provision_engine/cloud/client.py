@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextvars
 import logging
 import threading
@@ -31,8 +32,13 @@ class Credentials:
 
     @property
     def session(self) -> str:
-        """The form in which oned wants them."""
+        """The form in which oned takes them."""
         return f"{self.user}:{self.password}"
+
+    @property
+    def token(self) -> str:
+        """The form in which HTTP Basic has them: the Base64 of ``user:password``."""
+        return base64.b64encode(self.session.encode()).decode()
 
     def __repr__(self) -> str:
         return f"Credentials({self.user!r}, ***)"

@@ -73,7 +73,7 @@ class Document:
     """When it was locked (Unix time), or None."""
 
     @classmethod
-    def of(cls, element: etree._Element) -> Document:
+    def from_xml(cls, element: etree._Element) -> Document:
         return cls(
             id=number(element, "ID"),
             name=text(element, "NAME"),
@@ -104,7 +104,7 @@ class VmTemplate:
     attributes: Attributes
 
     @classmethod
-    def of(cls, element: etree._Element) -> VmTemplate:
+    def from_xml(cls, element: etree._Element) -> VmTemplate:
         return cls(
             number(element, "ID"), text(element, "NAME"), attributes(element.find("TEMPLATE"))
         )
@@ -119,7 +119,7 @@ class ScheduledAction:
     at: int
 
     @classmethod
-    def of(cls, element: etree._Element) -> ScheduledAction:
+    def from_xml(cls, element: etree._Element) -> ScheduledAction:
         return cls(number(element, "ID"), text(element, "ACTION"), number(element, "TIME"))
 
 
@@ -143,12 +143,21 @@ class Vm:
     is_ready: bool
     error: str
     sched_message: str
+    name: str
+    user_id: int
+    service_id: int | None
+    """The service that it was created for, whether that still exists or not."""
+    is_ours: bool
+    """Whether it carries the attribute by which engines mark their VMs."""
+    started_at: int
+    """When it was created (Unix time)."""
     since: int
     """When the latest thing that is known of it happened (Unix time)."""
-    sched_actions: tuple[ScheduledAction, ...]
+    scheduled_actions: tuple[ScheduledAction, ...] | None
+    """What OpenNebula will do to it; None where a pool was read, which does not tell."""
 
     @classmethod
-    def of(cls, element: etree._Element) -> Vm:
+    def from_xml(cls, element: etree._Element) -> Vm:
         template, user = element.find("TEMPLATE"), element.find("USER_TEMPLATE")
         if template is None or user is None:
             raise BadGateway(f"oned: VM {text(element, 'ID')} has no template")
@@ -168,9 +177,23 @@ class Vm:
             is_ready=text(user, "READY").upper() == "YES",
             error=text(user, "ERROR"),
             sched_message=text(user, "SCHED_MESSAGE"),
+            name=text(element, "NAME"),
+            user_id=number(element, "UID"),
+            service_id=number(user, "SERVICE_ID") if text(user, "SERVICE_ID") else None,
+            is_ours=bool(text(user, "FLAVOURS") and text(user, "ROLE_NAME")),
+            started_at=number(element, "STIME"),
             since=_since(element),
-            sched_actions=tuple(map(ScheduledAction.of, children(template, "SCHED_ACTION"))),
+            scheduled_actions=_scheduled_actions(element, template),
         )
+
+
+def _scheduled_actions(
+    vm: etree._Element, template: etree._Element
+) -> tuple[ScheduledAction, ...] | None:
+    """A pool shows the ids of the actions only, beside the template."""
+    actions = tuple(map(ScheduledAction.from_xml, children(template, "SCHED_ACTION")))
+    is_from_pool = vm.find("SCHED_ACTIONS/ID") is not None and not actions
+    return None if is_from_pool else actions
 
 
 def _since(vm: etree._Element) -> int:
@@ -191,7 +214,7 @@ class VmTimes:
     """Its disks are on the host: from here on it boots."""
 
     @classmethod
-    def of(cls, element: etree._Element) -> VmTimes:
+    def from_xml(cls, element: etree._Element) -> VmTimes:
         first = element.find("HISTORY_RECORDS/HISTORY")
         if first is None:
             return cls(number(element, "STIME"), 0, 0)
@@ -206,7 +229,7 @@ class Quota:
     used: dict[str, float]
 
     @classmethod
-    def of(cls, element: etree._Element) -> Quota:
+    def from_xml(cls, element: etree._Element) -> Quota:
         quota = attributes(element.find("VM_QUOTA/VM"))
         defaults = attributes(element.find("DEFAULT_USER_QUOTAS/VM_QUOTA/VM"))
         names = ["SYSTEM_DISK_SIZE"]

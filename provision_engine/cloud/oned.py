@@ -9,41 +9,47 @@ from typing import Any
 
 import pyone
 from lxml import etree
-from pyone.server_xrpc import OneServerXRPC, RequestsTransport
+from pyone.server_xrpc import OneServerXRPC
 
-from provision_engine.cloud.errors import from_oned
+from provision_engine.cloud.errors import from_oned, locked_since
 from provision_engine.cloud.http import HttpBackend
 from provision_engine.cloud.objects import Document, Quota, Vm, VmTemplate, VmTimes, children, parse
 from provision_engine.deadline import Deadline
-from provision_engine.errors import BadGateway
+from provision_engine.errors import ActionRefused, BadGateway, Forbidden, NotFound
 
+NOT_DONE = -1
+"""State filter of VM pools: every state but DONE."""
 USABLE_BY_ME = -2
 """Pool filter: everything that the user may use, whoever owns it."""
 MINE = -3
 """Pool filter: what belongs to the user."""
+ALL = -1
+"""Neither end of a range of ids."""
 REPLACE, APPEND = 0, 1
 LOCK_LEVEL_ADMIN = 3
 """The only level at which the owner can still update the document that he has locked."""
 
 _HEADERS = {"Content-Type": "text/xml", "Accept-Encoding": "identity"}
+_ANY_URL = "http://oned/RPC2"
+"""ServerProxy parses a URL; the transport has the real one."""
 
 
 class _Xml:
-    """XML in an answer: pyone hands on what is no text, so that we read it by ourselves."""
+    """A text in a response; pyone binds strings to its own slow objects, and leaves this alone."""
 
     def __init__(self, source: str) -> None:
         self.source = source
 
 
-class _Transport(RequestsTransport):  # type: ignore[misc]
-    """Sends a call over the kept-alive connections and reads the answer quickly."""
+class _Transport(xmlrpc.client.Transport):
+    """Sends calls over the kept-alive connections, and parses responses with lxml."""
 
     def __init__(self, backend: HttpBackend, deadline: Deadline) -> None:
         super().__init__()
         self._backend, self._deadline = backend, deadline
         self.repeatable = False
 
-    def request(self, host: str, handler: str, request_body: bytes, verbose: bool = False) -> Any:
+    def request(self, _host: Any, _handler: str, request_body: Any, verbose: bool = False) -> Any:
         response = self._backend.send(
             "POST",
             deadline=self._deadline,
@@ -53,23 +59,16 @@ class _Transport(RequestsTransport):  # type: ignore[misc]
         )
         if response.status_code != 200:
             raise BadGateway(f"oned answered HTTP {response.status_code}")
-        return (read_answer(response.content),)
+        return (_result(response.content),)
 
 
 class _Server(OneServerXRPC):  # type: ignore[misc]
-    """pyone's server; it puts the session in front and raises for refusals."""
+    """pyone's server with our transport; it adds the session and raises for refusals."""
 
     def __init__(self, session: str, transport: _Transport) -> None:
-        super().__init__("http://oned/RPC2", session)
-        self._ServerProxy__transport = transport
-
-    def _do_request(self, method: str, params: Any) -> Any:
-        answer = super()._do_request(method, params)
-        if not isinstance(answer, list) or len(answer) < 3:
-            raise BadGateway(f"oned: {method} answered no array of three")
-        if answer[0] and isinstance(answer[1], str):
-            answer[1] = _Xml(answer[1])
-        return answer
+        super().__init__(_ANY_URL, session)
+        # pyone accepts no transport; the ServerProxy below it does.
+        xmlrpc.client.ServerProxy.__init__(self, _ANY_URL, transport=transport)
 
 
 class Oned:
@@ -85,7 +84,7 @@ class Oned:
 
     def quota(self) -> Quota:
         """The caller's own."""
-        return Quota.of(self._xml("user.info", -1, False))
+        return Quota.from_xml(self._xml("user.info", -1, False))
 
     def is_administrator(self) -> bool:
         """Whether the caller is in OpenNebula's group 0, and so sees and may change everything."""
@@ -94,11 +93,35 @@ class Oned:
 
     def document(self, document_id: int) -> Document:
         """Raises NotFound, Forbidden."""
-        return Document.of(self._xml("document.info", document_id, False))
+        return Document.from_xml(self._xml("document.info", document_id, False))
 
-    def documents(self, document_type: int, whose: int = USABLE_BY_ME) -> list[Document]:
-        pool = self._xml("documentpool.info", whose, -1, -1, document_type)
-        return [Document.of(element) for element in children(pool, "DOCUMENT")]
+    def documents(
+        self,
+        document_type: int,
+        whose: int = USABLE_BY_ME,
+        *,
+        first_id: int = ALL,
+        last_id: int = ALL,
+    ) -> list[Document]:
+        """The documents of a type, or those of them in a range of ids (both ends included)."""
+        # Without an end, a start is needed to be a range at all.
+        is_range = (first_id, last_id) != (ALL, ALL)
+        start = max(first_id, 0) if is_range else ALL
+        if last_id != ALL and last_id < start:
+            return []
+        return self._pool("documentpool.info", whose, start, last_id, document_type)
+
+    def newest_documents(
+        self, document_type: int, count: int, whose: int = USABLE_BY_ME
+    ) -> list[Document]:
+        """So many of the newest documents of a type, the newest first."""
+        # A page of one would be taken for "all": two is the least that a page may hold.
+        page = self._pool("documentpool.info", whose, 0, -max(count, 2), document_type)
+        return sorted(page, key=lambda document: document.id, reverse=True)[:count]
+
+    def _pool(self, method: str, *params: int) -> list[Document]:
+        pool = self._xml(method, *params)
+        return [Document.from_xml(element) for element in children(pool, "DOCUMENT")]
 
     def allocate_document(self, template: str, document_type: int) -> int:
         return self._number("document.allocate", template, document_type)
@@ -113,27 +136,55 @@ class Oned:
     def delete_document(self, document_id: int) -> None:
         self._number("document.delete", document_id)
 
-    def lock_document(self, document_id: int) -> None:
-        """Raises ActionRefused, with the time of locking, where it is locked already."""
-        self._number("document.lock", document_id, LOCK_LEVEL_ADMIN, True)
+    def lock_document(self, document_id: int) -> int | None:
+        """Lock a document; None when that is done, else since when it is locked (Unix time)."""
+        try:
+            self._number("document.lock", document_id, LOCK_LEVEL_ADMIN, True)
+        except ActionRefused as refusal:
+            return locked_since(refusal)
+        return None
 
     def unlock_document(self, document_id: int) -> None:
         self._number("document.unlock", document_id, repeatable=True)
 
     def vm_template(self, template_id: int) -> VmTemplate:
         """Raises NotFound, Forbidden."""
-        return VmTemplate.of(self._xml("template.info", template_id, False, False))
+        return VmTemplate.from_xml(self._xml("template.info", template_id, False, False))
+
+    def vm(self, vm_id: int) -> Vm:
+        """A VM with what OpenNebula is going to do to it. Raises NotFound, Forbidden."""
+        return Vm.from_xml(self._xml("vm.info", vm_id, False))
 
     def vms(self, vm_ids: Sequence[int]) -> dict[int, Vm]:
-        """Those of the VMs that exist and that the caller may see, by id, in one call."""
+        """Those of the VMs that exist and that the caller may see, by id, in one call.
+
+        A single VM comes with its scheduled actions; of several a pool does not show them.
+        """
+        if len(vm_ids) == 1:
+            try:
+                return {vm_ids[0]: self.vm(vm_ids[0])}
+            except (NotFound, Forbidden):
+                return {}
         if not vm_ids:
             return {}
         pool = self._xml("vmpool.infoset", ",".join(map(str, vm_ids)), True)
-        return {vm.id: vm for vm in map(Vm.of, children(pool, "VM"))}
+        return {vm.id: vm for vm in map(Vm.from_xml, children(pool, "VM"))}
+
+    def vms_of_user(self, whose: int) -> list[Vm]:
+        """All VMs that are not DONE."""
+        pool = self._xml("vmpool.infoextended", whose, -1, -1, NOT_DONE, "")
+        return [Vm.from_xml(element) for element in children(pool, "VM")]
 
     def vm_times(self, vm_id: int) -> VmTimes:
         """When a VM came how far, from its first history record. Raises NotFound, Forbidden."""
-        return VmTimes.of(self._xml("vm.info", vm_id, False))
+        return VmTimes.from_xml(self._xml("vm.info", vm_id, False))
+
+    def act_on_vm(self, vm_id: int, action: str) -> None:
+        """One of OpenNebula's actions, such as ``terminate-hard``, ``suspend`` or ``resume``.
+
+        Raises ActionRefused where the state of the VM does not allow it, NotFound, Forbidden.
+        """
+        self._number("vm.action", action, vm_id)
 
     def resize_vm(self, vm_id: int, template: str) -> None:
         """Raises CapacityRefused, Locked, Forbidden. Host capacity and quota are enforced."""
@@ -147,16 +198,16 @@ class Oned:
         """Appends to the user template: attributes of the same name are replaced."""
         self._number("vm.update", vm_id, template, APPEND, repeatable=True)
 
-    def reschedule_vm(self, vm_id: int) -> None:
-        """Flags the VM; only who has ADMIN rights on it may. Raises Forbidden."""
-        self._number("vm.action", "resched", vm_id)
-
     def add_scheduled_action(self, vm_id: int, template: str) -> int:
         """The id of the new action."""
         return self._number("vm.schedadd", vm_id, template)
 
     def update_scheduled_action(self, vm_id: int, action_id: int, template: str) -> None:
         self._number("vm.schedupdate", vm_id, action_id, template, repeatable=True)
+
+    def delete_scheduled_action(self, vm_id: int, action_id: int) -> None:
+        """Raises NotFound where there is no such action."""
+        self._number("vm.scheddelete", vm_id, action_id)
 
     def _xml(self, method: str, *params: Any) -> etree._Element:
         answer = self._call(method, *params, repeatable=True)
@@ -184,11 +235,21 @@ class Oned:
             raise from_oned(error) from error
 
 
-def read_answer(content: bytes) -> list[Any]:
-    """The array in an XML-RPC answer. Raises xmlrpc.client.Fault for a fault, or BadGateway.
+def _result(content: bytes) -> list[Any]:
+    """Return success, value and code, as pyone takes them. Raises as parse_response does."""
+    values = parse_response(content)
+    if len(values) < 3:
+        raise BadGateway("oned: the response is not an array of three")
+    if values[0] and isinstance(values[1], str):
+        values[1] = _Xml(values[1])
+    return values
 
-    The standard library needs a call-back for every escaped character, and an answer of oned is
-    XML inside XML: lxml reads it many times faster.
+
+def parse_response(content: bytes) -> list[Any]:
+    """Return the array in an XML-RPC response. Raises xmlrpc.client.Fault or BadGateway.
+
+    The standard library calls back for every escaped character, and a response of oned is XML
+    inside XML: lxml parses it many times faster.
     """
     root = parse(content)
     values = [_scalar(value) for value in root.iterfind("params/param/value/array/data/value")]
@@ -201,7 +262,7 @@ def _fault(root: etree._Element) -> Exception:
     code = root.findtext("fault/value/struct/member[name='faultCode']/value/i4")
     explanation = root.findtext("fault/value/struct/member[name='faultString']/value/string")
     if code is None:
-        return BadGateway("oned: the answer is neither an array nor a fault")
+        return BadGateway("oned: the response is neither an array nor a fault")
     return xmlrpc.client.Fault(int(code), explanation or "")
 
 
@@ -213,4 +274,4 @@ def _scalar(value: etree._Element) -> bool | int | str:
             return content.strip() == "1"
         return int(content) if kind in ("i4", "int", "i8") else content
     except ValueError as error:
-        raise BadGateway(f"oned: {content[:40]!r} is no {kind}") from error
+        raise BadGateway(f"oned: {content[:40]!r} is not of type {kind}") from error

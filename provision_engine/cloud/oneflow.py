@@ -6,10 +6,8 @@ import base64
 import json
 from typing import Any
 
-import requests
-
 from provision_engine.cloud.errors import from_oneflow
-from provision_engine.cloud.http import HttpBackend
+from provision_engine.cloud.http import HttpBackend, HttpResponse
 from provision_engine.deadline import Deadline
 from provision_engine.errors import BadGateway
 
@@ -47,13 +45,13 @@ class Oneflow:
 
     def _act(
         self, path: str, action: str, params: dict[str, Any], done: int = NO_CONTENT
-    ) -> requests.Response:
+    ) -> HttpResponse:
         body = json.dumps({"action": {"perform": action, "params": params}}).encode()
         return self._send("POST", f"{path}/action", body, done)
 
     def _send(
         self, method: str, path: str, body: bytes | None = None, done: int = NO_CONTENT
-    ) -> requests.Response:
+    ) -> HttpResponse:
         """One exchange that is ``done`` with this status. A 200 is none: so it answers to an
         action that it does not know (scenario instantiate-errors).
         """
@@ -65,7 +63,7 @@ class Oneflow:
         return answer
 
 
-def explanation(answer: requests.Response) -> str:
+def explanation(answer: HttpResponse) -> str:
     """Why oneflow says no: its plain text, the reason in its JSON, or nothing (an HTML page)."""
     if answer.text.lstrip().startswith("<"):
         return ""

@@ -30,7 +30,7 @@ class Probe:
         with self._lock:
             if time.monotonic() - self._looked_at > self._seconds:
                 looks = {"oned": self._oned, "oneflow": self._oneflow}
-                found = {name: _reason(look) for name, look in looks.items()}
+                found = {name: _reason(name, look) for name, look in looks.items()}
                 self._seen = {name: reason for name, reason in found.items() if reason}
                 self._looked_at = time.monotonic()
             return self._seen
@@ -47,11 +47,12 @@ class Probe:
             raise BadGateway(f"oneflow answered HTTP {answer.status_code} instead of 401")
 
 
-def _reason(look: Callable[[], None]) -> str:
+def _reason(name: str, look: Callable[[], None]) -> str:
+    """Why a backend does not answer, without its name; empty where it does."""
     try:
         look()
     except TooManyRequests:
-        return ""  # busy with our own calls, and so it is there
+        return ""  # busy with our own calls, so it is there
     except EngineError as error:
-        return str(error.message)
+        return str(error.message).removeprefix(f"{name}: ")
     return ""

@@ -1,60 +1,207 @@
-"""Which of the caller's runtimes are listed, and a page of them at a time."""
+"""A page of the caller's runtimes, at a cost that does not grow with their number."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
-from provision_engine.engine.document import Runtime
-from provision_engine.engine.specification import ROLES
+from provision_engine.cloud.enums import DocumentType
+from provision_engine.cloud.objects import Vm
+from provision_engine.cloud.oned import MINE
+from provision_engine.engine import abandoned, leases
+from provision_engine.engine.context import Context
+from provision_engine.engine.model import Phase, Runtime
+from provision_engine.engine.snapshot import Snapshot
+from provision_engine.engine.states import State
+from provision_engine.errors import BadGateway
 
-Json = dict[str, Any]
+FIRST_WINDOW = 256
+"""So many ids are read first; ids are shared with all other documents of the cloud."""
+WINDOW_GROWTH = 4
+CHUNK = 200
+"""So many runtimes are looked at together where their states decide which are shown."""
+MAX_READ = 2000
+"""So many runtimes are read for one page at most: where few of them match, it stays short."""
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What a caller wants to see. Empty texts let everything through."""
+class Filter:
+    """Which runtimes a list shows. Empty texts let everything through."""
 
     name: str = ""
     flavour: str = ""
     """A flavour tuple, or the flavour of one function."""
-    state: str = ""
+    state: State | None = None
     """That of any function."""
-    limit: int | None = None
-    after: int = -1
-    """Only runtimes with a greater id: pages stay right while others come and go."""
+    shows_standby: bool = False
+    """Whether runtimes that wait for their create are shown too."""
 
-    def keeps(self, runtime: Runtime) -> bool:
+    def matches(self, runtime: Runtime) -> bool:
+        """Whether a runtime may be shown, as far as it tells without its VMs."""
         flavours = [f.flavour for f in runtime.functions.values()]
-        return (
-            runtime.id > self.after
-            and self.name in ("", runtime.name)
-            and self.flavour in ("", "-".join(flavours), *flavours)
+        if runtime.phase is Phase.STANDBY and not self.shows_standby:
+            return False
+        return self.name in ("", runtime.name) and self.flavour in (
+            "",
+            runtime.flavour_tuple,
+            *flavours,
         )
 
-    def shows(self, body: Json) -> bool:
-        states = [body[role]["STATE"] for role in ROLES if role in body]
-        return not self.state or self.state in states
+    def shows(self, snapshot: Snapshot) -> bool:
+        return self.state is None or self.state in snapshot.states
 
-    def candidates(self, runtimes: Sequence[Runtime]) -> tuple[list[Runtime], int | None]:
-        """Those to look at, in the order of ids; and the last one's id if more come after it.
 
-        That is one page of them, or all where the states decide which ones are shown.
-        """
-        kept = sorted((r for r in runtimes if self.keeps(r)), key=lambda runtime: runtime.id)
-        if self.state or self.limit is None or len(kept) <= self.limit:
-            return kept, None
-        page = kept[: self.limit]
-        return page, page[-1].id
+@dataclass(frozen=True)
+class Cursor:
+    """Where a page begins, in which direction, and how long it is."""
 
-    def page(self, bodies: Sequence[Json], after: int | None) -> tuple[list[Json], int | None]:
-        """The page, and the id after which the next one begins; None on the last.
+    after: int = -1
+    """Only runtimes with a greater id: pages stay right while runtimes come and go."""
+    before: int | None = None
+    """Only runtimes with a lower id."""
+    is_newest_first: bool = False
+    limit: int | None = None
 
-        A page may be shorter than the limit where runtimes have just gone.
-        """
-        shown = [body for body in bodies if self.shows(body)]
-        if self.limit is None or len(shown) <= self.limit:
-            return shown, after
-        page = shown[: self.limit]
-        return page, page[-1]["ID"]
+
+@dataclass
+class Page:
+    """Some runtimes in the order that was asked for."""
+
+    snapshots: list[Snapshot] = field(default_factory=list)
+    next_id: int | None = None
+    """The id behind which the next page begins; None on the last."""
+
+
+def list_runtimes(context: Context, wanted: Filter, cursor: Cursor) -> Page:
+    """A page of the caller's runtimes with fresh states.
+
+    What dead engines left and what OpenNebula has ended is not shown, and removed as far as a
+    moment allows.
+    """
+    listing = _Listing(context, wanted, cursor)
+    page = listing.page()
+    abandoned.resolve_all(context, listing.left)
+    abandoned.remove_expired(context, listing.expired)
+    return page
+
+
+class _Listing:
+    def __init__(self, context: Context, wanted: Filter, cursor: Cursor) -> None:
+        self._context, self._filter, self._cursor = context, wanted, cursor
+        self.left: list[Runtime] = []
+        self.expired: list[Runtime] = []
+
+    def page(self) -> Page:
+        """Read windows of ids until the page is full or no runtime is left."""
+        page, read = Page(), 0
+        for runtimes, edge in self._windows():
+            read += len(runtimes)
+            more = self._add(page, runtimes)
+            if more or self._room(page) == 0:
+                page.next_id = page.snapshots[-1].id if more or edge is not None else None
+                return page
+            if read >= MAX_READ:
+                page.next_id = edge
+                return page
+        return page
+
+    def _windows(self) -> Iterator[tuple[list[Runtime], int | None]]:
+        """The runtimes of growing ranges of ids, and the last id of each; None of the last."""
+        cursor = self._cursor
+        if cursor.limit is None:
+            yield self._context.runtimes.range(cursor.after + 1, self._last_id()), None
+            return
+        newest = max((runtime.id for runtime in self._context.runtimes.newest(1)), default=-1)
+        lowest, highest = cursor.after + 1, min(newest, self._last_id(newest))
+        size = max(FIRST_WINDOW, cursor.limit)
+        while lowest <= highest:
+            if cursor.is_newest_first:
+                first, last = max(lowest, highest - size + 1), highest
+                highest = first - 1
+                edge = first
+            else:
+                first, last = lowest, min(highest, lowest + size - 1)
+                lowest = last + 1
+                edge = last
+            is_last = lowest > highest
+            yield self._context.runtimes.range(first, last), None if is_last else edge
+            size *= WINDOW_GROWTH
+
+    def _last_id(self, default: int = -1) -> int:
+        return default if self._cursor.before is None else self._cursor.before - 1
+
+    def _add(self, page: Page, runtimes: Sequence[Runtime]) -> bool:
+        """Show what is left of a window, as far as the page has room; whether more would follow."""
+        left, living = abandoned.partition(runtimes, self._context.stale_seconds)
+        self.left += left
+        matching = sorted(
+            filter(self._filter.matches, living),
+            key=lambda runtime: runtime.id,
+            reverse=self._cursor.is_newest_first,
+        )
+        while matching:
+            room = self._room(page)
+            if room == 0:
+                return True
+            size = len(matching) if room is None else self._chunk(room)
+            chunk, matching = matching[:size], matching[size:]
+            shown = list(filter(self._filter.shows, self._observe(chunk)))
+            page.snapshots += shown[:room]
+            if room is not None and len(shown) > room:
+                return True
+        return False
+
+    def _chunk(self, room: int) -> int:
+        """How many runtimes to look at together, to fill so much room."""
+        return room if self._filter.state is None else max(room, CHUNK)
+
+    def _room(self, page: Page) -> int | None:
+        limit = self._cursor.limit
+        return None if limit is None else limit - len(page.snapshots)
+
+    def _observe(self, runtimes: Sequence[Runtime]) -> list[Snapshot]:
+        vms = self._context.cloud.oned.vms([vm_id for r in runtimes for vm_id in r.vm_ids])
+        shown = []
+        for runtime in runtimes:
+            if leases.is_over(runtime, _own(runtime, vms)):
+                self.expired.append(runtime)
+            else:
+                shown.append(runtime)
+        bodies = self._service_bodies(shown, vms)
+        return [
+            Snapshot.taken(
+                runtime, _own(runtime, vms), bodies.get(runtime.service_id, _to_come(runtime))
+            )
+            for runtime in shown
+        ]
+
+    def _service_bodies(
+        self, runtimes: Sequence[Runtime], vms: Mapping[int, Vm]
+    ) -> dict[int | None, Mapping[str, Any]]:
+        """By id, the services of runtimes that lack VMs."""
+        lacking = [
+            runtime.service_id
+            for runtime in runtimes
+            if runtime.service_id is not None
+            and (set(runtime.vm_ids) - vms.keys() or len(runtime.vm_ids) < len(runtime.functions))
+        ]
+        bodies: dict[int | None, Mapping[str, Any]] = {}
+        if not lacking:
+            return bodies
+        for service in self._context.cloud.oned.documents(
+            DocumentType.SERVICE, MINE, first_id=min(lacking), last_id=max(lacking)
+        ):
+            with suppress(BadGateway):  # one that cannot be read hides no other
+                bodies[service.id] = service.body
+        return bodies
+
+
+def _own(runtime: Runtime, vms: Mapping[int, Vm]) -> dict[int, Vm]:
+    return {vm_id: vms[vm_id] for vm_id in runtime.vm_ids if vm_id in vms}
+
+
+def _to_come(runtime: Runtime) -> Mapping[str, Any] | None:
+    """What is known of the service of a runtime that is still being created: nothing yet."""
+    return {} if runtime.phase is Phase.CREATING else None

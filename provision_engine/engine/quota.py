@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from provision_engine.cloud.client import CloudClient
-from provision_engine.engine.document import StoredFunction
+from provision_engine.engine.model import Function
 from provision_engine.errors import CapacityRefused
 
 
-def check_new(cloud: CloudClient, functions: Sequence[StoredFunction]) -> None:
-    """Raises CapacityRefused where these cannot be had in addition."""
+def check_new(cloud: CloudClient, functions: Sequence[Function]) -> None:
+    """Raises CapacityRefused where these are not available in addition."""
     check(
         cloud,
         {

@@ -1,4 +1,4 @@
-"""What crashes, lost answers and strangers left behind, found and put in order.
+"""What crashes, lost responses and strangers left behind, found and put in order.
 
 It is safe beside running engines: nothing is touched that is younger than any request lasts, and
 everything is looked at again, under the runtime's lock, before it is changed. The rules stand in
@@ -12,13 +12,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from provision_engine.cloud.client import CloudClient
+from provision_engine.cloud.enums import DocumentType
 from provision_engine.cloud.objects import Document
 from provision_engine.cloud.oned import MINE, USABLE_BY_ME
 from provision_engine.deadline import Deadline
-from provision_engine.engine import recovery, services, states
-from provision_engine.engine.document import RUNTIME_TYPE, SERVICE_TYPE, Phase, Runtime
+from provision_engine.engine import abandoned, ending, services, states
+from provision_engine.engine.context import Context
 from provision_engine.engine.locks import locked
+from provision_engine.engine.model import Runtime
+from provision_engine.engine.repository import readable
 from provision_engine.errors import EngineError, Locked, NotFound
 
 
@@ -31,6 +33,8 @@ class Kind(StrEnum):
     """A runtime whose service does not exist any more."""
     ORPHAN = "orphan"
     """A service of ours that no document knows."""
+    LOST_VM = "lost VM"
+    """A VM of ours that lives although its service is gone, and that no document knows."""
     FAILED = "failed"
     """A runtime whose service is stuck in a FAILED state."""
     STALE_LOCK = "stale lock"
@@ -56,6 +60,7 @@ REMEDIES = {
     Kind.UNFINISHED: "remove",
     Kind.SERVICE_GONE: "remove",
     Kind.ORPHAN: "remove",
+    Kind.LOST_VM: "end",
     Kind.FAILED: "recover",
     Kind.STALE_LOCK: "unlock",
     Kind.UNREADABLE: "none",
@@ -77,6 +82,7 @@ class Finding:
     age_seconds: float
     detail: str = ""
     """The phase of a document, the state of a service."""
+    vm_id: int | None = None
 
     @property
     def remedy(self) -> str:
@@ -95,21 +101,17 @@ class Outcome:
 class Reconciler:
     """Finds and settles for one caller: an ordinary user's own things, or everybody's.
 
-    Nothing younger than ``patience_seconds`` is found. It is to be longer than any request lasts;
-    locks are broken from ``stale_seconds`` on. Each remedy may take ``timeout_seconds``.
+    Nothing younger than ``patience_seconds`` is found; that has to be longer than any request
+    takes. Each remedy may take as long as a request.
     """
 
     def __init__(
         self,
-        cloud: CloudClient,
+        context: Context,
         patience_seconds: float,
-        stale_seconds: float,
-        timeout_seconds: float,
     ) -> None:
-        self._cloud = cloud
-        self._patience_seconds = max(patience_seconds, stale_seconds)
-        self._stale_seconds = stale_seconds
-        self._timeout_seconds = timeout_seconds
+        self._context, self._cloud = context, context.cloud
+        self._patience_seconds = max(patience_seconds, context.stale_seconds)
 
     # ---- finding ----------------------------------------------------------------------------
 
@@ -118,13 +120,14 @@ class Reconciler:
         whose = USABLE_BY_ME if self._cloud.oned.is_administrator() else MINE
         # The services first: each has a document before it exists, so that one which is read
         # later cannot lack the document of a service that was just started.
-        found = self._cloud.oned.documents(SERVICE_TYPE, whose)
-        documents = self._cloud.oned.documents(RUNTIME_TYPE, whose)
-        runtimes = recovery.readable(documents)
+        found = self._cloud.oned.documents(DocumentType.SERVICE, whose)
+        documents = self._cloud.oned.documents(DocumentType.RUNTIME, whose)
+        runtimes = readable(documents)
         owners = {document.id: document.user_id for document in documents}
         findings = [*self._of_runtimes(runtimes, found, owners)]
         findings += self._unreadable(documents, runtimes)
         findings += self._orphans(found, documents, runtimes)
+        findings += self._lost_vms(whose, runtimes)
         return [f for f in findings if f.age_seconds > self._patience_seconds]
 
     def _of_runtimes(
@@ -148,15 +151,15 @@ class Reconciler:
         self, runtime: Runtime, by_id: dict[int, Document]
     ) -> tuple[Kind | None, float, str]:
         """The kind, for how long (seconds), and the detail."""
-        if runtime.phase is not Phase.READY:
-            return Kind.UNFINISHED, _age(runtime.created_at), str(runtime.phase)
+        if runtime.phase.is_unfinished:
+            return Kind.UNFINISHED, _age(runtime.intended_at), str(runtime.phase)
         if runtime.service_id is None:
             return Kind.UNREADABLE, _age(runtime.created_at), "names no service"
         service = by_id.get(runtime.service_id)
         if service is None and self._is_gone(runtime.service_id):
             return Kind.SERVICE_GONE, _age(runtime.created_at), ""
-        if service is not None and states.has_failed(service.body):
-            return Kind.FAILED, _age(_last_change(service)), services.state_name(service.body)
+        if service is not None and states.service_has_failed(service.body):
+            return Kind.FAILED, _age(_last_change(service)), states.service_state(service.body)
         if runtime.locked_at is not None:
             return Kind.STALE_LOCK, _age(runtime.locked_at), ""
         return None, 0.0, ""
@@ -203,24 +206,43 @@ class Reconciler:
                     service.user_id,
                     service.name,
                     _age(_last_change(service)),
-                    services.state_name(service.body),
+                    states.service_state(service.body),
                 )
 
-    # ---- settling ---------------------------------------------------------------------------
+    def _lost_vms(self, whose: int, runtimes: Sequence[Runtime]) -> Iterator[Finding]:
+        known = {vm_id for runtime in runtimes for vm_id in runtime.vm_ids}
+        for vm in self._cloud.oned.vms_of_user(whose):
+            if not vm.is_ours or vm.service_id is None or vm.id in known:
+                continue
+            if not states.is_ending(vm) and self._is_gone(vm.service_id):
+                age_seconds = _age(vm.started_at)
+                yield Finding(
+                    Kind.LOST_VM,
+                    None,
+                    vm.service_id,
+                    vm.user_id,
+                    vm.name,
+                    age_seconds,
+                    f"VM {vm.id}",
+                    vm_id=vm.id,
+                )
 
-    def settle(self, finding: Finding) -> Outcome:
+    # ---- applying ---------------------------------------------------------------------------
+
+    def apply(self, finding: Finding) -> Outcome:
         """Put one thing in order, if it is still wrong. Never raises EngineError."""
-        remedies: dict[Kind, Callable[[CloudClient, Finding], Result]] = {
-            Kind.UNFINISHED: self._settle_unfinished,
+        remedies: dict[Kind, Callable[[Context, Finding], Result]] = {
+            Kind.UNFINISHED: self._resolve_unfinished,
             Kind.SERVICE_GONE: self._remove_without_service,
             Kind.ORPHAN: self._remove_orphan,
-            Kind.FAILED: self._mend_failed,
+            Kind.LOST_VM: self._end_vm,
+            Kind.FAILED: self._recover_failed,
             Kind.STALE_LOCK: self._unlock,
-            Kind.UNREADABLE: lambda _cloud, _finding: Result.FOUND,
+            Kind.UNREADABLE: lambda _context, _finding: Result.FOUND,
         }
-        cloud = self._cloud.until(Deadline(self._timeout_seconds))
+        context = self._context.until(Deadline(self._context.configuration.timeout_seconds))
         try:
-            return Outcome(finding, remedies[finding.kind](cloud, finding))
+            return Outcome(finding, remedies[finding.kind](context, finding))
         except NotFound:
             return Outcome(finding, Result.GONE)
         except Locked as error:
@@ -228,53 +250,59 @@ class Reconciler:
         except EngineError as error:
             return Outcome(finding, Result.FAILED, str(error))
 
-    def _settle_unfinished(self, cloud: CloudClient, finding: Finding) -> Result:
-        runtime_id = _id(finding.document_id)
-        if recovery.settle(cloud, runtime_id, self._stale_seconds) is not None:
+    def _resolve_unfinished(self, context: Context, finding: Finding) -> Result:
+        before = context.runtimes.get(_id(finding.document_id))
+        if not abandoned.is_abandoned(before, context.stale_seconds):
             return Result.GONE
-        return _when_gone(cloud, runtime_id)
+        abandoned.resolve(context, before.id)
+        return Result.DONE
 
-    def _remove_without_service(self, cloud: CloudClient, finding: Finding) -> Result:
+    def _remove_without_service(self, context: Context, finding: Finding) -> Result:
         runtime_id = _id(finding.document_id)
-        with locked(cloud, runtime_id, self._stale_seconds):
-            runtime = Runtime.of(cloud.oned.document(runtime_id))
+        with locked(context.cloud, runtime_id, context.stale_seconds):
+            runtime = context.runtimes.get(runtime_id)
             if runtime.service_id != finding.service_id or not self._is_gone(
                 _id(finding.service_id)
             ):
                 return Result.GONE
-            living = [
-                vm.id for vm in cloud.oned.vms(runtime.vm_ids).values() if vm.state != states.DONE
-            ]
-            if living:
+            if living := [vm.id for vm in ending.alive(context.cloud, runtime.vm_ids)]:
                 raise EngineError(f"its VMs {living} run without a service", error="Not removed")
-            cloud.oned.delete_document(runtime_id)
+            context.runtimes.remove(runtime_id)
         return Result.DONE
 
-    def _remove_orphan(self, cloud: CloudClient, finding: Finding) -> Result:
+    def _remove_orphan(self, context: Context, finding: Finding) -> Result:
         service_id = _id(finding.service_id)
-        service = cloud.oned.document(service_id)
-        documents = cloud.oned.documents(RUNTIME_TYPE, USABLE_BY_ME)
-        if _known(documents, recovery.readable(documents))(service):
+        service = context.cloud.oned.document(service_id)
+        documents = context.cloud.oned.documents(DocumentType.RUNTIME, USABLE_BY_ME)
+        if _known(documents, readable(documents))(service):
             return Result.GONE
-        deadline = cloud.deadline.at_most(recovery.REMOVAL_SECONDS)
-        if not services.remove(cloud, service_id, deadline):
-            raise EngineError("it is ending, but not gone yet", error="Not removed")
+        ending.end(context.cloud, [service_id])
         return Result.DONE
 
-    def _mend_failed(self, cloud: CloudClient, finding: Finding) -> Result:
+    def _end_vm(self, context: Context, finding: Finding) -> Result:
+        """Neither its service nor a document came back: the VM is nobody's."""
+        vm_id = _id(finding.vm_id)
+        documents = context.cloud.oned.documents(DocumentType.RUNTIME, USABLE_BY_ME)
+        known = {vm for runtime in readable(documents) for vm in runtime.vm_ids}
+        if vm_id in known or not self._is_gone(_id(finding.service_id)):
+            return Result.GONE
+        ending.end(context.cloud, [], [vm_id])
+        return Result.DONE
+
+    def _recover_failed(self, context: Context, finding: Finding) -> Result:
         runtime_id, service_id = _id(finding.document_id), _id(finding.service_id)
-        with locked(cloud, runtime_id, self._stale_seconds):
-            if not states.has_failed(cloud.oned.document(service_id).body):
+        with locked(context.cloud, runtime_id, context.stale_seconds):
+            service = context.cloud.oned.document(service_id).body
+            if not states.service_has_failed(service):
                 return Result.GONE
             if finding.detail not in DOOMED_STATES:
-                cloud.oneflow.recover_service(service_id)
-                return Result.DONE
-            runtime = Runtime.of(cloud.oned.document(runtime_id))
-            recovery.remove(cloud, runtime)
-        return _when_gone(cloud, runtime_id)
+                context.cloud.oneflow.recover_service(service_id)
+            else:
+                abandoned.remove(context, context.runtimes.get(runtime_id))
+        return Result.DONE
 
-    def _unlock(self, cloud: CloudClient, finding: Finding) -> Result:
-        with locked(cloud, _id(finding.document_id), self._stale_seconds):
+    def _unlock(self, context: Context, finding: Finding) -> Result:
+        with locked(context.cloud, _id(finding.document_id), context.stale_seconds):
             return Result.DONE
 
 
@@ -293,15 +321,6 @@ def _known(
         return service.id in ids or service.name in names or is_mentioned
 
     return is_known
-
-
-def _when_gone(cloud: CloudClient, runtime_id: int) -> Result:
-    """DONE when a document is gone. Raises EngineError when it is not."""
-    try:
-        cloud.oned.document(runtime_id)
-    except NotFound:
-        return Result.DONE
-    raise EngineError("its service is ending, but not gone yet", error="Not removed")
 
 
 def _last_change(service: Document) -> int:

@@ -1,4 +1,4 @@
-"""Starting and ending the oneflow service of a runtime. Nothing that was started is forgotten."""
+"""Starting and finding the oneflow service of a runtime. ``ending`` ends it."""
 
 from __future__ import annotations
 
@@ -8,41 +8,17 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from provision_engine.cloud.client import CloudClient
+from provision_engine.cloud.enums import DocumentType
 from provision_engine.cloud.errors import of_text
 from provision_engine.cloud.objects import Document
-from provision_engine.deadline import Deadline
+from provision_engine.cloud.oned import MINE
 from provision_engine.engine import states
-from provision_engine.engine.document import SERVICE_TYPE
-from provision_engine.errors import (
-    ActionRefused,
-    BackendTimeout,
-    CapacityRefused,
-    DeployFailed,
-    NotFound,
-)
+from provision_engine.engine.assignment import assign_roles
+from provision_engine.engine.model import Runtime
+from provision_engine.errors import BackendTimeout, CapacityRefused, DeployFailed
 
-PURGE_PAUSE_SECONDS = 1.0
 OURS = re.compile(r".+_[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
-"""The name that a service of ours has: its flavour tuple and a random UUID."""
-STATE_NAMES = (
-    "PENDING",
-    "DEPLOYING",
-    "RUNNING",
-    "UNDEPLOYING",
-    "WARNING",
-    "DONE",
-    "FAILED_UNDEPLOYING",
-    "FAILED_DEPLOYING",
-    "SCALING",
-    "FAILED_SCALING",
-    "COOLDOWN",
-    "DEPLOYING_NETS",
-    "UNDEPLOYING_NETS",
-    "FAILED_DEPLOYING_NETS",
-    "FAILED_UNDEPLOYING_NETS",
-    "HOLD",
-)
-"""oneflow's own, by number."""
+"""The name of a service that an engine started: its flavour tuple and a random UUID."""
 
 
 def new_name(flavour_tuple: str) -> str:
@@ -55,27 +31,19 @@ def is_ours(name: str) -> bool:
     return OURS.fullmatch(name) is not None
 
 
-def state_name(service: Mapping[str, Any]) -> str:
-    """What oneflow calls the state of a service, from its body."""
-    number = service.get("state")
-    if isinstance(number, int) and 0 <= number < len(STATE_NAMES):
-        return STATE_NAMES[number]
-    return f"state {number}"
-
-
 def wait_for_vms(cloud: CloudClient, service_id: int, role_names: Iterable[str]) -> dict[str, int]:
     """Wait until each of the roles has its VM; the VMs' ids by role name.
 
     Raises DeployFailed or CapacityRefused with the service's log as soon as it has failed,
     BackendTimeout when the deadline passes first.
     """
-    wanted = set(role_names)
+    expected = set(role_names)
     for _ in cloud.deadline.polls():
         service = cloud.oned.document(service_id).body
-        if states.has_failed(service) or states.is_ending(service):
+        if states.service_has_failed(service) or states.service_is_ending(service):
             raise deploy_error(service)
         vm_ids = {name: vm for name, vm in states.vm_ids(service).items() if vm is not None}
-        if wanted <= vm_ids.keys():
+        if expected <= vm_ids.keys():
             return vm_ids
     raise BackendTimeout(f"Service {service_id} has no VMs yet")
 
@@ -88,36 +56,21 @@ def deploy_error(service: Mapping[str, Any]) -> DeployFailed | CapacityRefused:
     return DeployFailed(log)
 
 
-def find(cloud: CloudClient, name: str) -> list[Document]:
-    """The caller's services of this name, which is unique unless a start was repeated."""
-    return [d for d in cloud.oned.documents(SERVICE_TYPE) if d.name == name]
+def find(cloud: CloudClient, name: str, *, newer_than: int) -> list[Document]:
+    """The caller's services of this name, which is unique unless a start was repeated.
 
-
-def remove(cloud: CloudClient, service_id: int, deadline: Deadline) -> bool:
-    """End a service and its VMs; whether it was gone before the deadline.
-
-    One that cannot be undeployed in its state is recovered with delete, and that as often as
-    it fails, since a VM in the middle of a change cannot be ended until the change is over.
+    A service is started after its runtime's document was written, and ids only grow: only
+    documents ``newer_than`` that one are read.
     """
-    cloud = cloud.until(deadline)
-    try:
-        try:
-            cloud.oneflow.delete_service(service_id)
-        except ActionRefused:
-            cloud.oneflow.purge_service(service_id)
-        return _wait_until_gone(cloud, service_id)
-    except NotFound:
-        return True
+    if not name:
+        return []
+    newer = cloud.oned.documents(DocumentType.SERVICE, MINE, first_id=newer_than + 1)
+    return [document for document in newer if document.name == name]
 
 
-def _wait_until_gone(cloud: CloudClient, service_id: int) -> bool:
-    """Raises NotFound when it is gone; False when the deadline came first."""
-    purge_again = cloud.deadline.remaining_seconds - PURGE_PAUSE_SECONDS
-    for _ in cloud.deadline.polls():
-        if cloud.deadline.is_over:
-            break
-        service = cloud.oned.document(service_id).body
-        if states.has_failed(service) and cloud.deadline.remaining_seconds < purge_again:
-            cloud.oneflow.purge_service(service_id)
-            purge_again = cloud.deadline.remaining_seconds - PURGE_PAUSE_SECONDS
-    return False
+def assigned(runtime: Runtime, vm_ids: Mapping[str, int | None]) -> dict[str, int | None]:
+    """The VMs of a service by FAAS and DAAS; given by the names of its roles, in their order."""
+    flavours = {role: function.flavour for role, function in runtime.functions.items()}
+    indexes = assign_roles(flavours, list(vm_ids))
+    in_order = list(vm_ids.values())
+    return {role: in_order[indexes[role]] if role in indexes else None for role in flavours}

@@ -1,17 +1,17 @@
 """From the states of VMs and services to the STATE of a function. Tables, no calls.
 
-Numbers and names are OpenNebula's own (``VirtualMachine::VmState``, ``LcmState``; oneflow's
-service states), checked against the recordings where they occur there.
+The names are OpenNebula's own; where a state occurs in the recordings, the table agrees with them.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from provision_engine.cloud.enums import LcmState, ServiceState, VmState
+from provision_engine.cloud.errors import Cause, explain
 from provision_engine.cloud.objects import Vm
 
 
@@ -21,195 +21,241 @@ class State(StrEnum):
     PENDING = "PENDING"
     RUNNING = "RUNNING"
     UPDATING = "UPDATING"
+    SUSPENDED = "SUSPENDED"
     ERROR = "ERROR"
 
 
-WAITING, ACTIVE, DONE = 1, 3, 6
-"""VM states; in ACTIVE the life-cycle state tells more."""
-LCM_RUNNING = 3
-GONE = "VM is gone"
+class Reason(StrEnum):
+    """Why a function does not run, for a program."""
 
-_VM: Mapping[int, tuple[State, str]] = {
-    0: (State.PENDING, "VM is being made"),
-    WAITING: (State.PENDING, "VM waits for a host"),
-    2: (State.PENDING, "VM is held back"),
-    4: (State.ERROR, "VM was stopped"),
-    5: (State.ERROR, "VM was suspended"),
-    DONE: (State.ERROR, GONE),
-    8: (State.ERROR, "VM was powered off"),
-    9: (State.ERROR, "VM was undeployed"),
-    10: (State.PENDING, "disks of the VM are being cloned"),
-    11: (State.ERROR, "disks of the VM could not be cloned"),
-}
-
-# Life-cycle states while ACTIVE. The reason is the sentence below where there is one, with the
-# name behind it, by which an administrator finds it in OpenNebula's documentation.
-_FAILED = {
-    14: "FAILURE",
-    16: "UNKNOWN",
-    36: "BOOT_FAILURE",
-    37: "BOOT_MIGRATE_FAILURE",
-    38: "PROLOG_MIGRATE_FAILURE",
-    39: "PROLOG_FAILURE",
-    40: "EPILOG_FAILURE",
-    41: "EPILOG_STOP_FAILURE",
-    42: "EPILOG_UNDEPLOY_FAILURE",
-    44: "PROLOG_MIGRATE_POWEROFF_FAILURE",
-    46: "PROLOG_MIGRATE_SUSPEND_FAILURE",
-    47: "BOOT_UNDEPLOY_FAILURE",
-    48: "BOOT_STOPPED_FAILURE",
-    49: "PROLOG_RESUME_FAILURE",
-    50: "PROLOG_UNDEPLOY_FAILURE",
-    61: "PROLOG_MIGRATE_UNKNOWN_FAILURE",
-}
-_STARTING = {
-    0: "LCM_INIT",
-    1: "PROLOG",
-    2: "BOOT",
-    9: "PROLOG_RESUME",
-    15: "CLEANUP_RESUBMIT",
-    19: "BOOT_UNKNOWN",
-    20: "BOOT_POWEROFF",
-    21: "BOOT_SUSPENDED",
-    22: "BOOT_STOPPED",
-    31: "PROLOG_UNDEPLOY",
-    32: "BOOT_UNDEPLOY",
-}
-_SENTENCES = {
-    "FAILURE": "VM failed",
-    "UNKNOWN": "the host of the VM does not answer, or the VM crashed",
-    "BOOT_FAILURE": "VM failed to boot",
-    "PROLOG_FAILURE": "disks of the VM could not be brought to its host",
-    "EPILOG_FAILURE": "VM could not be cleaned up",
-    "LCM_INIT": "VM is being made",
-    "PROLOG": "disks of the VM are on the way to its host",
-    "BOOT": "VM boots",
-    "BOOT_POWEROFF": "VM boots again",
-    "BOOT_SUSPENDED": "VM is resumed",
-}
-
-_FAILED_SERVICE = {
-    6: "FAILED_UNDEPLOYING",
-    7: "FAILED_DEPLOYING",
-    9: "FAILED_SCALING",
-    13: "FAILED_DEPLOYING_NETS",
-    14: "FAILED_UNDEPLOYING_NETS",
-}
-_ENDING_SERVICE = {3: "UNDEPLOYING", 5: "DONE", 12: "UNDEPLOYING_NETS"}
-
-# What OpenNebula puts around a message: a date, the role and the call that was refused.
-_FRAME = re.compile(
-    r"^(\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}: )?"
-    r"(Role \S+ : \w+ failed for \w+ \d*; )?(\[one\.[\w.]+\] )?"
-)
-# The scheduler writes its own requirements first, and last the VM's own ones in brackets.
-_WORDS = (
-    (
-        re.compile(r"No host meets capacity and SCHED_REQUIREMENTS: .*& \( (?P<own>.*) \)\s*$"),
-        "no host satisfies {own}",
-    ),
-    (
-        re.compile(r"No host meets capacity and SCHED_REQUIREMENTS"),
-        "no host has enough free CPU and memory",
-    ),
-    (
-        re.compile(
-            r"(?P<whose>user|group) \[\d+\] limit of (?P<limit>\S+) reached for (?P<metric>\w+)"
-        ),
-        "{whose} quota of {what} reached",
-    ),
-    (
-        re.compile(r"Error getting virtual machine template \[(?P<id>-?\d+)\]"),
-        "VM template {id} does not exist",
-    ),
-    (
-        re.compile(r"Not authorized to perform USE TEMPLATE \[(?P<id>\d+)\]"),
-        "the user may not use VM template {id}",
-    ),
-)
-_METRICS = {
-    "VMS": ("VM", "VMs"),
-    "CPU": ("core", "cores"),
-    "MEMORY": ("MB of memory", "MB of memory"),
-    "SYSTEM_DISK_SIZE": ("MB of disk", "MB of disk"),
-}
+    ORDERED = "ORDERED"
+    DEPLOYING = "DEPLOYING"
+    REPLACING = "REPLACING"
+    WAITING = "WAITING"
+    NO_MATCHING_HOST = "NO_MATCHING_HOST"
+    NO_CAPACITY = "NO_CAPACITY"
+    HELD = "HELD"
+    CLONING = "CLONING"
+    TRANSFER = "TRANSFER"
+    BOOT = "BOOT"
+    NOT_READY = "NOT_READY"
+    CHANGING = "CHANGING"
+    SUSPENDED = "SUSPENDED"
+    STOPPED = "STOPPED"
+    POWERED_OFF = "POWERED_OFF"
+    UNDEPLOYED = "UNDEPLOYED"
+    BOOT_FAILED = "BOOT_FAILED"
+    TRANSFER_FAILED = "TRANSFER_FAILED"
+    UNREACHABLE = "UNREACHABLE"
+    FAILED = "FAILED"
+    QUOTA = "QUOTA"
+    DEPLOY_FAILED = "DEPLOY_FAILED"
+    SERVICE_GONE = "SERVICE_GONE"
+    GONE = "GONE"
+    ENDING = "ENDING"
 
 
 @dataclass(frozen=True)
 class Condition:
-    """The STATE of a function, and why it is not RUNNING, for a person."""
+    """The STATE of a function, and why it is not RUNNING: for a person and for a program."""
 
     state: State
-    reason: str = ""
+    text: str = ""
+    reason: Reason | None = None
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether the function is on its way to another state by itself."""
+        return self.state in (State.PENDING, State.UPDATING)
+
+
+_VM_STATES: Mapping[int, Condition] = {
+    VmState.INIT: Condition(State.PENDING, "VM is being created", Reason.ORDERED),
+    VmState.PENDING: Condition(State.PENDING, "VM waits for a host", Reason.WAITING),
+    VmState.HOLD: Condition(State.PENDING, "VM is on hold", Reason.HELD),
+    VmState.STOPPED: Condition(State.ERROR, "VM was stopped", Reason.STOPPED),
+    VmState.SUSPENDED: Condition(State.ERROR, "VM was suspended", Reason.SUSPENDED),
+    VmState.DONE: Condition(State.ERROR, "VM is gone", Reason.GONE),
+    VmState.POWEROFF: Condition(State.ERROR, "VM was powered off", Reason.POWERED_OFF),
+    VmState.UNDEPLOYED: Condition(State.ERROR, "VM was undeployed", Reason.UNDEPLOYED),
+    VmState.CLONING: Condition(State.PENDING, "disks of the VM are being cloned", Reason.CLONING),
+    VmState.CLONING_FAILURE: Condition(
+        State.ERROR, "disks of the VM could not be cloned", Reason.TRANSFER_FAILED
+    ),
+}
+GONE = _VM_STATES[VmState.DONE]
+
+# Lifecycle states while ACTIVE. The text is a sentence, where there is one, with the state's name
+# behind it, by which an administrator finds it in OpenNebula's documentation.
+_FAILED: Mapping[int, tuple[str, Reason]] = {
+    LcmState.FAILURE: ("VM failed", Reason.FAILED),
+    LcmState.UNKNOWN: (
+        "the host of the VM does not respond, or the VM crashed",
+        Reason.UNREACHABLE,
+    ),
+    LcmState.BOOT_FAILURE: ("VM failed to boot", Reason.BOOT_FAILED),
+    LcmState.BOOT_MIGRATE_FAILURE: ("", Reason.BOOT_FAILED),
+    LcmState.PROLOG_MIGRATE_FAILURE: ("", Reason.TRANSFER_FAILED),
+    LcmState.PROLOG_FAILURE: (
+        "disks of the VM could not be copied to its host",
+        Reason.TRANSFER_FAILED,
+    ),
+    LcmState.EPILOG_FAILURE: ("VM could not be cleaned up", Reason.FAILED),
+    LcmState.EPILOG_STOP_FAILURE: ("", Reason.FAILED),
+    LcmState.EPILOG_UNDEPLOY_FAILURE: ("", Reason.FAILED),
+    LcmState.PROLOG_MIGRATE_POWEROFF_FAILURE: ("", Reason.TRANSFER_FAILED),
+    LcmState.PROLOG_MIGRATE_SUSPEND_FAILURE: ("", Reason.TRANSFER_FAILED),
+    LcmState.BOOT_UNDEPLOY_FAILURE: ("", Reason.BOOT_FAILED),
+    LcmState.BOOT_STOPPED_FAILURE: ("", Reason.BOOT_FAILED),
+    LcmState.PROLOG_RESUME_FAILURE: ("", Reason.TRANSFER_FAILED),
+    LcmState.PROLOG_UNDEPLOY_FAILURE: ("", Reason.TRANSFER_FAILED),
+    LcmState.PROLOG_MIGRATE_UNKNOWN_FAILURE: ("", Reason.TRANSFER_FAILED),
+}
+_STARTING: Mapping[int, tuple[str, Reason]] = {
+    LcmState.LCM_INIT: ("VM is being created", Reason.ORDERED),
+    LcmState.PROLOG: ("disks of the VM are being copied to its host", Reason.TRANSFER),
+    LcmState.BOOT: ("VM is booting", Reason.BOOT),
+    LcmState.PROLOG_RESUME: ("", Reason.TRANSFER),
+    LcmState.CLEANUP_RESUBMIT: ("", Reason.WAITING),
+    LcmState.BOOT_UNKNOWN: ("", Reason.BOOT),
+    LcmState.BOOT_POWEROFF: ("VM is booting again", Reason.BOOT),
+    LcmState.BOOT_SUSPENDED: ("VM is being resumed", Reason.BOOT),
+    LcmState.BOOT_STOPPED: ("", Reason.BOOT),
+    LcmState.PROLOG_UNDEPLOY: ("", Reason.TRANSFER),
+    LcmState.BOOT_UNDEPLOY: ("", Reason.BOOT),
+}
+ENDING_VM = frozenset({LcmState.SHUTDOWN, LcmState.EPILOG, LcmState.CLEANUP_DELETE})
+"""Lifecycle states of a VM that is on its way to DONE."""
+ENDABLE = frozenset({LcmState.RUNNING, *_FAILED})
+"""Lifecycle states in which OpenNebula terminates a VM; in the others it refuses."""
+ENDABLE_UNLESS_ACTIVE = frozenset(
+    {
+        VmState.PENDING,
+        VmState.HOLD,
+        VmState.CLONING,
+        VmState.CLONING_FAILURE,
+        VmState.POWEROFF,
+        VmState.SUSPENDED,
+        VmState.STOPPED,
+        VmState.UNDEPLOYED,
+    }
+)
+
+_FAILED_SERVICE = frozenset(
+    {
+        ServiceState.FAILED_UNDEPLOYING,
+        ServiceState.FAILED_DEPLOYING,
+        ServiceState.FAILED_SCALING,
+        ServiceState.FAILED_DEPLOYING_NETS,
+        ServiceState.FAILED_UNDEPLOYING_NETS,
+    }
+)
+_ENDING_SERVICE = frozenset(
+    {ServiceState.UNDEPLOYING, ServiceState.DONE, ServiceState.UNDEPLOYING_NETS}
+)
+_REASONS: Mapping[Cause, Reason] = {
+    Cause.NO_MATCHING_HOST: Reason.NO_MATCHING_HOST,
+    Cause.REQUIREMENTS_INVALID: Reason.NO_MATCHING_HOST,
+    Cause.NO_CAPACITY: Reason.NO_CAPACITY,
+    Cause.QUOTA: Reason.QUOTA,
+}
+
+
+# ---- VMs --------------------------------------------------------------------------------------
 
 
 def of_vm(vm: Vm) -> Condition:
     """The condition of a function, from its VM."""
-    if vm.state != ACTIVE:
-        state, text = _VM.get(vm.state, (State.ERROR, f"VM is in the unknown state {vm.state}"))
-        if vm.state == WAITING and vm.sched_message:
-            text = plain(vm.sched_message)
-        return Condition(state, text)
+    if vm.state == VmState.ACTIVE:
+        return _of_active(vm)
+    if vm.state == VmState.PENDING and vm.sched_message:
+        told = explain(vm.sched_message)
+        reason = _REASONS.get(told.cause, Reason.WAITING) if told.cause else Reason.WAITING
+        return Condition(State.PENDING, told.text, reason)
+    unknown = Condition(State.ERROR, f"VM is in the unknown state {vm.state}", Reason.FAILED)
+    return _VM_STATES.get(vm.state, unknown)
+
+
+def _of_active(vm: Vm) -> Condition:
     if vm.lcm_state in _FAILED:
-        what = _sentence(_FAILED[vm.lcm_state])
-        return Condition(State.ERROR, f"{what}: {plain(vm.error)}" if vm.error else what)
+        text, reason = _FAILED[vm.lcm_state]
+        text = _sentence(vm.lcm_state, text)
+        return Condition(
+            State.ERROR, f"{text}: {explain(vm.error).text}" if vm.error else text, reason
+        )
     if vm.lcm_state in _STARTING:
-        return Condition(State.PENDING, _sentence(_STARTING[vm.lcm_state]))
-    if vm.lcm_state == LCM_RUNNING:
+        text, reason = _STARTING[vm.lcm_state]
+        return Condition(State.PENDING, _sentence(vm.lcm_state, text), reason)
+    if vm.lcm_state == LcmState.RUNNING:
         if vm.must_report_ready and not vm.is_ready:
-            return Condition(State.PENDING, "VM runs, but has not reported to be ready yet")
+            text = "VM runs, but has not reported that it is ready"
+            return Condition(State.PENDING, text, Reason.NOT_READY)
         return Condition(State.RUNNING)
-    # Everything else moves from one place or size to another, or towards its end.
-    return Condition(State.UPDATING)
+    # Everything else moves from one host or size to another, or towards its end.
+    reason = Reason.ENDING if vm.lcm_state in ENDING_VM else Reason.CHANGING
+    return Condition(State.UPDATING, reason=reason)
 
 
-def _sentence(name: str) -> str:
-    known = _SENTENCES.get(name)
-    return f"{known} ({name})" if known else f"VM is in state {name}"
+def _sentence(lcm_state: int, text: str) -> str:
+    name = LcmState(lcm_state).name
+    return f"{text} ({name})" if text else f"VM is in state {name}"
+
+
+def is_alive(vm: Vm) -> bool:
+    return bool(vm.state != VmState.DONE)
+
+
+def is_ending(vm: Vm) -> bool:
+    """Whether a VM is on its way to DONE."""
+    return vm.state == VmState.ACTIVE and vm.lcm_state in ENDING_VM
+
+
+def can_be_ended(vm: Vm) -> bool:
+    """Whether OpenNebula would terminate the VM in its present state."""
+    if vm.state == VmState.ACTIVE:
+        return vm.lcm_state in ENDABLE
+    return vm.state in ENDABLE_UNLESS_ACTIVE
+
+
+# ---- services ---------------------------------------------------------------------------------
 
 
 def of_missing_vm(service: Mapping[str, Any] | None, had_vm: bool = False) -> Condition:
     """The condition of a function without a VM, or whose VM is gone, from its service's body."""
     if service is None:
-        return Condition(State.ERROR, "The service is gone, and its VMs with it")
-    state = service.get("state")
-    if state in _FAILED_SERVICE:
-        why = plain(last_error(service)) or f"The service is in state {_FAILED_SERVICE[state]}"
-        return Condition(State.ERROR, why)
-    if state in _ENDING_SERVICE:
-        return Condition(State.ERROR, f"The service is in state {_ENDING_SERVICE[state]}")
+        text = "The service is gone, and its VMs with it"
+        return Condition(State.ERROR, text, Reason.SERVICE_GONE)
+    if service_has_failed(service):
+        told = explain(last_error(service))
+        reason = Reason.QUOTA if told.cause is Cause.QUOTA else Reason.DEPLOY_FAILED
+        text = told.text or f"The service is in state {service_state(service)}"
+        return Condition(State.ERROR, text, reason)
+    if service_is_ending(service):
+        text = f"The service is in state {service_state(service)}"
+        return Condition(State.ERROR, text, Reason.ENDING)
     if had_vm:
-        return Condition(State.ERROR, GONE)
-    return Condition(State.PENDING, "The service is being deployed")
+        return GONE
+    return Condition(State.PENDING, "The service is being deployed", Reason.DEPLOYING)
 
 
-def plain(message: str) -> str:
-    """What OpenNebula says, in words for a person; a text that nobody knows, without its frame.
-
-    Source: the scenarios pending-unsatisfiable-requirements, quota-exceeded, vm-boot-failure and
-    failed-deploy-… of the recordings.
-    """
-    message = _FRAME.sub("", message, count=1)
-    for pattern, words in _WORDS:
-        if found := pattern.search(message):
-            return words.format(**found.groupdict(), what=_metric(found))
-    return message
+def service_state(service: Mapping[str, Any]) -> str:
+    """oneflow's name of a service's state, from its body."""
+    number = service.get("state")
+    return next((known.name for known in ServiceState if known == number), f"state {number}")
 
 
-def _metric(found: re.Match[str]) -> str:
-    """A quota's limit as a person counts it: ``1 VM``, ``2 cores``, ``512 MB of memory``."""
-    limit, metric = found.groupdict().get("limit", ""), found.groupdict().get("metric", "")
-    one, many = _METRICS.get(metric.removeprefix("RUNNING_"), (metric, metric))
-    running = "running " if metric.startswith("RUNNING_") else ""
-    return f"{limit} {running}{one if limit == '1' else many}"
-
-
-def has_failed(service: Mapping[str, Any]) -> bool:
+def service_has_failed(service: Mapping[str, Any]) -> bool:
     return service.get("state") in _FAILED_SERVICE
 
 
-def is_ending(service: Mapping[str, Any]) -> bool:
+def service_is_ending(service: Mapping[str, Any]) -> bool:
     return service.get("state") in _ENDING_SERVICE
+
+
+def service_ends_by_itself(service: Mapping[str, Any]) -> bool:
+    """Whether oneflow is removing a service; it never gets done with a role that has failed."""
+    has_failed = any(role.get("state") in _FAILED_SERVICE for role in service.get("roles", []))
+    return service_is_ending(service) and not has_failed
 
 
 def service_log(service: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
@@ -233,9 +279,16 @@ def last_entry_at(service: Mapping[str, Any] | None) -> int | None:
 
 def vm_ids(service: Mapping[str, Any]) -> dict[str, int | None]:
     """Of each role of a service its first VM, or None as long as there is none."""
-    return {str(role.get("name")): _first_vm(role) for role in service.get("roles", [])}
+    return {
+        str(role.get("name")): next(iter(_nodes(role)), None) for role in service.get("roles", [])
+    }
 
 
-def _first_vm(role: Mapping[str, Any]) -> int | None:
+def all_vm_ids(service: Mapping[str, Any]) -> list[int]:
+    """Every VM of every role."""
+    return [vm_id for role in service.get("roles", []) for vm_id in _nodes(role)]
+
+
+def _nodes(role: Mapping[str, Any]) -> list[int]:
     ids = [node.get("deploy_id") for node in role.get("nodes") or []]
-    return next((int(vm_id) for vm_id in ids if vm_id is not None), None)
+    return [int(vm_id) for vm_id in ids if vm_id is not None]

@@ -1,62 +1,89 @@
-"""What happened when, while a runtime was made, as far as OpenNebula remembers it."""
+"""What happened when, while a runtime was created, as far as OpenNebula remembers it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
-from provision_engine.cloud.client import CloudClient
 from provision_engine.cloud.objects import VmTimes
-from provision_engine.engine import lease
-from provision_engine.engine.document import Runtime
+from provision_engine.engine import read
+from provision_engine.engine.context import Context
+from provision_engine.engine.model import Runtime
 from provision_engine.errors import NotFound
 
-Json = dict[str, Any]
+
+class StepName(StrEnum):
+    """What happened."""
+
+    ASKED = "ASKED"
+    """The engine received the request."""
+    SERVICE = "SERVICE"
+    """oneflow started the service."""
+    VM = "VM"
+    """The VM was created."""
+    SCHEDULED = "SCHEDULED"
+    """It got a host."""
+    COPIED = "COPIED"
+    """Its disks are on the host: from here on it boots."""
 
 
-def of(cloud: CloudClient, runtime: Runtime) -> list[Json]:
-    """The steps that one caller's runtime took."""
+@dataclass(frozen=True)
+class Step:
+    """One thing that happened, of the whole runtime or of one function."""
+
+    name: StepName
+    at: int
+    """Unix time."""
+    role: str = ""
+
+
+def get_timeline(context: Context, runtime_id: int) -> list[Step]:
+    """The steps that a runtime took. Raises NotFound, Forbidden."""
+    runtime = read.find_runtime(context, runtime_id)
+    oned = context.cloud.oned
     service: Mapping[str, Any] | None = None
     if runtime.service_id is not None:
         with suppress(NotFound):
-            service = cloud.oned.document(runtime.service_id).body
+            service = oned.document(runtime.service_id).body
     times = {}
     for vm_id in runtime.vm_ids:
         with suppress(NotFound):
-            times[vm_id] = cloud.oned.vm_times(vm_id)
+            times[vm_id] = oned.vm_times(vm_id)
     return steps(runtime, service, times)
 
 
 def steps(
     runtime: Runtime, service: Mapping[str, Any] | None, times: Mapping[int, VmTimes]
-) -> list[Json]:
+) -> list[Step]:
     """The steps that are known, in time order; all times are OpenNebula's, to the second.
 
-    ``times`` by VM id. When a VM has booted and is ready is written down nowhere.
+    ``times`` by VM id. When a VM has booted and is ready is not recorded anywhere.
     """
     found = [*_of_service(runtime, service)]
     for role, function in runtime.functions.items():
         if function.vm_id is not None and function.vm_id in times:
             found += _of_vm(role, times[function.vm_id])
-    # Stable: of what happened within one second the order of making decides.
-    return [step | {"AT": lease.rfc3339(step["AT"])} for step in sorted(found, key=_when)]
+    # Stable: of what happened within one second the order of creation decides.
+    return sorted(found, key=lambda step: step.at)
 
 
-def _when(step: Json) -> int:
-    return int(step["AT"])
-
-
-def _of_service(runtime: Runtime, service: Mapping[str, Any] | None) -> Iterator[Json]:
+def _of_service(runtime: Runtime, service: Mapping[str, Any] | None) -> Iterator[Step]:
     if runtime.created_at:
-        yield {"STEP": "ASKED", "AT": runtime.created_at}
+        yield Step(StepName.ASKED, runtime.created_at)
     started_at = (service or {}).get("start_time")
     if isinstance(started_at, int) and started_at > 0:
-        yield {"STEP": "SERVICE", "AT": started_at}
+        yield Step(StepName.SERVICE, started_at)
 
 
-def _of_vm(role: str, times: VmTimes) -> Iterator[Json]:
-    known = {"VM": times.made, "SCHEDULED": times.scheduled, "COPIED": times.copied}
-    for step, at in known.items():
+def _of_vm(role: str, times: VmTimes) -> Iterator[Step]:
+    known = {
+        StepName.VM: times.made,
+        StepName.SCHEDULED: times.scheduled,
+        StepName.COPIED: times.copied,
+    }
+    for name, at in known.items():
         if at:
-            yield {"STEP": step, "FUNCTION": role, "AT": at}
+            yield Step(name, at, role)

@@ -8,7 +8,7 @@ POST /faults             ``{"fault": "oned:slow:seconds=2"}`` switches a fault o
 DELETE /faults           switches all faults off; DELETE /faults/oned those of one backend
 POST /restart            ``{"keep_state": true, "down_seconds": 0}``
 POST /timings            ``{"boot_seconds": 5}`` changes durations from now on
-POST /vms/ID             ``{"state": "POWEROFF"}`` puts a VM somewhere; ``{"user_template": "…"}``
+POST /vms/ID             ``{"state": "UNKNOWN"}`` puts a VM somewhere; ``{"user_template": "…"}``
 POST /barrier            ``{"method": "one.vm.info", "number": 3, "moment": "before"}``: the n-th
                          call from now of that method stops ``before`` or ``after`` its effect
 GET /barrier             ``{"reached": true}``; with ``?wait=SECONDS`` it waits for that
@@ -125,7 +125,7 @@ class Control:
         }
 
     def _calls(self, rest: str, body: Json) -> Json:
-        return {"calls": [call._asdict() for call in self._sandbox.calls]}
+        return {"calls": [dataclasses.asdict(call) for call in self._sandbox.calls]}
 
     def _clear_calls(self, rest: str, body: Json) -> Json:
         self._sandbox.clear_calls()

@@ -13,7 +13,8 @@ slow        the answer comes ``seconds`` later
 
 Each may be limited to one ``method`` (``one.vm.info``; for oneflow ``POST`` or ``POST /service``,
 the beginning of the line ``METHOD PATH``), to every n-th call (``every``) and to the next
-``times`` calls. Driver faults: ``boot``, ``resize`` and ``disk-resize`` ``fail`` or are slow.
+``times`` calls. Driver faults: ``prolog``, ``boot``, ``resize``, ``disk-resize``, ``save``,
+``shutdown`` and ``epilog`` fail or are slow.
 
 Written as one text (``--fault``): ``oned:slow:method=one.vm.info:seconds=2``,
 ``oneflow:error:every=3``, ``driver:boot:fails``, ``driver:resize:seconds=5``.
@@ -27,7 +28,7 @@ from dataclasses import dataclass, field
 
 BACKENDS = ("oned", "oneflow")
 KINDS = ("refuse", "hang", "cut", "garbage", "error", "slow")
-DRIVERS = ("boot", "resize", "disk-resize")
+DRIVERS = ("prolog", "boot", "resize", "disk-resize", "save", "shutdown", "epilog")
 _MEMBERS: dict[str, Callable[[str], object]] = {
     "method": str, "every": int, "seconds": float, "times": int,
 }  # fmt: skip
@@ -59,6 +60,11 @@ class Drivers:
             raise ValueError(f"driver: {name!r} is not known, allowed are {', '.join(DRIVERS)}")
         self.before_change()
         self._drivers[name] = Driver(fails, slow_seconds)
+
+    def reset(self, name: str) -> None:
+        """That driver behaves again."""
+        self.before_change()
+        self._drivers.pop(name, None)
 
     def clear(self) -> None:
         """All drivers behave again."""

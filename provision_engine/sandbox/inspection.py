@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from provision_engine.sandbox import lifecycle, population, render, seeds
-from provision_engine.sandbox.lifecycle import position_of, state_name
+from provision_engine.sandbox import population, render, seeds, states
+from provision_engine.sandbox.states import position_of, state_name
 from provision_engine.sandbox.store import (
     RUNTIME,
     SERVICE,
@@ -51,6 +51,19 @@ class Inspection:
         """The VMs that are not DONE, the oldest first."""
         with self._world.moment():
             return list(self._world.store.live_vms.values())
+
+    def living_vms(self) -> dict[int, str]:
+        """The VMs that are not DONE with their states, whatever became of their services."""
+        return {vm.id: state_name(vm) for vm in self.live_vms()}
+
+    def orphaned_vms(self) -> list[int]:
+        """Living VMs that were made for a service whose document is gone."""
+        services = {document.id for document in self.documents(SERVICE)}
+        return [
+            vm.id
+            for vm in self.live_vms()
+            if vm.service_id is not None and vm.service_id not in services
+        ]
 
     def vm(self, vm_id: int) -> Vm:
         """A VM, DONE or not; OneError if there is none."""
@@ -141,10 +154,10 @@ class Inspection:
         """
         with self._world.moment():
             vm = self._world.store.vms.get(vm_id)
-            if state in lifecycle.LcmState.__members__:
-                to = lifecycle.VmState.ACTIVE, lifecycle.LcmState[state]
+            if state in states.LcmState.__members__:
+                to = states.VmState.ACTIVE, states.LcmState[state]
             else:
-                to = lifecycle.VmState[state], lifecycle.LcmState.LCM_INIT
+                to = states.VmState[state], states.LcmState.LCM_INIT
             if to != position_of(vm):
                 self._world.vms.enter(vm, to)
             if stays:

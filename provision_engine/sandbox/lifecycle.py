@@ -1,211 +1,34 @@
-"""The life of a VM, as tables: what follows by itself, and what an action may lead to.
+"""The life of a VM: moves it along the tables of ``states.py`` and does the bookkeeping.
 
-A position is the pair of a VM's state and, while it is ACTIVE, its life-cycle state. `STEPS` says
-how long a VM stays in a passing position and what comes next, `ACTIONS` which action is possible
-where. Everything else is bookkeeping: history records, the host's capacity, quotas.
+Bookkeeping is history records, the capacity of hosts, quotas, addresses.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from enum import IntEnum
-from typing import NamedTuple
 
-from provision_engine.sandbox import errors
+from provision_engine.sandbox import errors, states
 from provision_engine.sandbox.errors import OneError
 from provision_engine.sandbox.faults import Drivers
-from provision_engine.sandbox.store import History, Host, Store, User, Vm
-
-
-class VmState(IntEnum):
-    """States of a VM."""
-
-    INIT = 0
-    PENDING = 1
-    HOLD = 2
-    ACTIVE = 3
-    STOPPED = 4
-    SUSPENDED = 5
-    DONE = 6
-    POWEROFF = 8
-    UNDEPLOYED = 9
-
-
-class LcmState(IntEnum):
-    """Life-cycle states of an ACTIVE VM, as far as the sandbox's VMs get into them."""
-
-    LCM_INIT = 0
-    PROLOG = 1
-    BOOT = 2
-    RUNNING = 3
-    SAVE_STOP = 5
-    SAVE_SUSPEND = 6
-    EPILOG_STOP = 10
-    EPILOG = 11
-    SHUTDOWN = 12
-    UNKNOWN = 16
-    SHUTDOWN_POWEROFF = 18
-    BOOT_POWEROFF = 20
-    BOOT_SUSPENDED = 21
-    BOOT_STOPPED = 22
-    CLEANUP_DELETE = 23
-    SHUTDOWN_UNDEPLOY = 29
-    EPILOG_UNDEPLOY = 30
-    BOOT_UNDEPLOY = 32
-    BOOT_FAILURE = 36
-    PROLOG_FAILURE = 39
-    EPILOG_FAILURE = 40
-    DISK_RESIZE = 62
-    DISK_RESIZE_POWEROFF = 63
-    DISK_RESIZE_UNDEPLOYED = 64
-    HOTPLUG_RESIZE = 66
-
-
-Position = tuple[VmState, LcmState]
-
-
-def _active(lcm_state: LcmState) -> Position:
-    return VmState.ACTIVE, lcm_state
-
-
-def _still(state: VmState) -> Position:
-    return state, LcmState.LCM_INIT
-
-
-PENDING = _still(VmState.PENDING)
-HOLD = _still(VmState.HOLD)
-POWEROFF = _still(VmState.POWEROFF)
-SUSPENDED = _still(VmState.SUSPENDED)
-STOPPED = _still(VmState.STOPPED)
-UNDEPLOYED = _still(VmState.UNDEPLOYED)
-DONE = _still(VmState.DONE)
-PROLOG = _active(LcmState.PROLOG)
-BOOT = _active(LcmState.BOOT)
-RUNNING = _active(LcmState.RUNNING)
-UNKNOWN = _active(LcmState.UNKNOWN)
-SHUTDOWN = _active(LcmState.SHUTDOWN)
-EPILOG = _active(LcmState.EPILOG)
-BOOT_FAILURE = _active(LcmState.BOOT_FAILURE)
-HOTPLUG_RESIZE = _active(LcmState.HOTPLUG_RESIZE)
-DISK_RESIZE = _active(LcmState.DISK_RESIZE)
-DISK_RESIZE_POWEROFF = _active(LcmState.DISK_RESIZE_POWEROFF)
-DISK_RESIZE_UNDEPLOYED = _active(LcmState.DISK_RESIZE_UNDEPLOYED)
-
-FAILURES = frozenset(
-    _active(s) for s in (LcmState.BOOT_FAILURE, LcmState.PROLOG_FAILURE, LcmState.EPILOG_FAILURE)
+from provision_engine.sandbox.states import (
+    ACTIONS,
+    CLEANUP_DELETE,
+    DISK_RESIZES,
+    DONE,
+    EPILOG,
+    HOTPLUG_RESIZE,
+    PENDING,
+    POWEROFF,
+    PROLOG,
+    RUNNING,
+    STEPS,
+    Position,
+    Step,
+    position_of,
+    state_name,
 )
-TROUBLE = FAILURES | {UNKNOWN, POWEROFF, SUSPENDED, STOPPED, UNDEPLOYED}
-"""Where a VM of a running service makes the service WARNING (scenario update: POWEROFF)."""
-
-PASSING_WHILE_UP = frozenset({HOTPLUG_RESIZE, DISK_RESIZE})
-"""Where a VM is for a moment without its service minding."""
-
-
-class Step(NamedTuple):
-    """What follows a passing position: after which duration, where to, with which bookkeeping."""
-
-    duration: str
-    to: Position
-    done: str = ""
-    driver: str = ""
-    """The driver that may fail here."""
-    failed_to: Position | None = None
-    failed: str = ""
-
-
-STEPS: dict[Position, Step] = {
-    PROLOG: Step("prolog_seconds", BOOT, "prolog_done"),
-    BOOT: Step("boot_seconds", RUNNING, "booted", "boot", BOOT_FAILURE, "boot_failed"),
-    SHUTDOWN: Step("shutdown_seconds", EPILOG, "shut_down"),
-    EPILOG: Step("epilog_seconds", DONE, "ended"),
-    HOTPLUG_RESIZE: Step("resize_seconds", RUNNING, "resized", "resize", RUNNING, "resize_failed"),
-    DISK_RESIZE: Step(
-        "disk_resize_seconds", RUNNING, "disk_resized", "disk-resize", RUNNING, "disk_failed"
-    ),
-    DISK_RESIZE_POWEROFF: Step("disk_resize_seconds", POWEROFF, "disk_resized"),
-    DISK_RESIZE_UNDEPLOYED: Step("disk_resize_seconds", UNDEPLOYED, "disk_resized"),
-    _active(LcmState.SHUTDOWN_POWEROFF): Step("poweroff_seconds", POWEROFF, "powered_off"),
-    _active(LcmState.SAVE_SUSPEND): Step("poweroff_seconds", SUSPENDED, "powered_off"),
-    _active(LcmState.SAVE_STOP): Step("poweroff_seconds", _active(LcmState.EPILOG_STOP)),
-    _active(LcmState.EPILOG_STOP): Step("epilog_seconds", STOPPED, "left_host"),
-    _active(LcmState.SHUTDOWN_UNDEPLOY): Step(
-        "poweroff_seconds", _active(LcmState.EPILOG_UNDEPLOY)
-    ),
-    _active(LcmState.EPILOG_UNDEPLOY): Step("epilog_seconds", UNDEPLOYED, "left_host"),
-    _active(LcmState.BOOT_POWEROFF): Step("resume_seconds", RUNNING, "booted", "boot"),
-    _active(LcmState.BOOT_SUSPENDED): Step("resume_seconds", RUNNING, "booted", "boot"),
-    _active(LcmState.CLEANUP_DELETE): Step("epilog_seconds", DONE, "ended"),
-}
-
-
-class Action(NamedTuple):
-    """An action of one.vm.action: its number in history records, and where it leads from where."""
-
-    number: int
-    verb: str
-    leads: dict[Position, Position]
-
-
-_ENDS: dict[Position, Position] = {
-    PENDING: DONE, HOLD: DONE, RUNNING: SHUTDOWN, UNKNOWN: SHUTDOWN,
-    POWEROFF: EPILOG, SUSPENDED: EPILOG, STOPPED: EPILOG, UNDEPLOYED: EPILOG,
-} | dict.fromkeys(FAILURES, EPILOG)  # fmt: skip
-_POWERS_OFF = {
-    RUNNING: _active(LcmState.SHUTDOWN_POWEROFF),
-    UNKNOWN: _active(LcmState.SHUTDOWN_POWEROFF),
-}
-_UNDEPLOYS = {
-    RUNNING: _active(LcmState.SHUTDOWN_UNDEPLOY),
-    POWEROFF: _active(LcmState.EPILOG_UNDEPLOY),
-}
-ACTIONS: dict[str, Action] = {
-    "terminate": Action(27, "terminate", _ENDS),
-    "terminate-hard": Action(28, "terminate", _ENDS),
-    "undeploy": Action(5, "undeploy", _UNDEPLOYS),
-    "undeploy-hard": Action(6, "undeploy", _UNDEPLOYS),
-    "hold": Action(7, "hold", {PENDING: HOLD}),
-    "release": Action(8, "release", {HOLD: PENDING}),
-    "stop": Action(9, "stop", {RUNNING: _active(LcmState.SAVE_STOP)}),
-    "suspend": Action(10, "suspend", {RUNNING: _active(LcmState.SAVE_SUSPEND)}),
-    "resume": Action(
-        11,
-        "resume",
-        {
-            POWEROFF: _active(LcmState.BOOT_POWEROFF),
-            SUSPENDED: _active(LcmState.BOOT_SUSPENDED),
-            UNKNOWN: BOOT,
-            STOPPED: PENDING,
-            UNDEPLOYED: PENDING,
-        },
-    ),
-    "reboot": Action(15, "reboot", {RUNNING: RUNNING}),
-    "reboot-hard": Action(16, "reboot", {RUNNING: RUNNING}),
-    "poweroff": Action(19, "power off", _POWERS_OFF),
-    "poweroff-hard": Action(20, "power off", _POWERS_OFF),
-}
-RESCHED_FLAGS = {"resched": 1, "unresched": 0}
-"""These two only set a flag; they need ADMIN rights (scenario update)."""
-TERMINATE_HARD, DISK_RESIZE_ACTION, RESIZE_ACTION = 28, 29, 35
-RESIZABLE = {PENDING, HOLD, POWEROFF, UNDEPLOYED, RUNNING, UNKNOWN}
-DISK_RESIZES = {
-    RUNNING: DISK_RESIZE,
-    POWEROFF: DISK_RESIZE_POWEROFF,
-    UNDEPLOYED: DISK_RESIZE_UNDEPLOYED,
-}
-RECOVER_FAILURE, RECOVER_SUCCESS, RECOVER_RETRY, RECOVER_DELETE = 0, 1, 2, 3
-_RESUMING = {_active(s) for s in (LcmState.BOOT_POWEROFF, LcmState.BOOT_SUSPENDED)}
-
-
-def position_of(vm: Vm) -> Position:
-    """Where a VM is."""
-    return VmState(vm.state), LcmState(vm.lcm_state)
-
-
-def state_name(vm: Vm) -> str:
-    """The name oned gives that position in messages: the life-cycle state if it is ACTIVE."""
-    state, lcm_state = position_of(vm)
-    return lcm_state.name if state is VmState.ACTIVE else state.name
+from provision_engine.sandbox.store import History, Host, Store, User, Vm
 
 
 class Lifecycle:
@@ -218,6 +41,7 @@ class Lifecycle:
 
     def enter(self, vm: Vm, to: Position) -> None:
         """Puts a VM where it goes, and onto the agenda if it does not stay there."""
+        vm.came_from = state_name(vm)
         vm.state, vm.lcm_state = to
         vm.step += 1
         vm.changed()
@@ -248,8 +72,8 @@ class Lifecycle:
         step = STEPS[position_of(vm)]
         driver = self.drivers.get(step.driver)
         if driver is not None and driver.fails:
-            self._book(vm, step.failed or "boot_failed")
-            self.enter(vm, step.failed_to or BOOT_FAILURE)
+            self._book(vm, step.failed)
+            self.enter(vm, step.failed_to)
         else:
             self._book(vm, step.done)
             self.enter(vm, step.to)
@@ -263,36 +87,36 @@ class Lifecycle:
         if vm.history:
             vm.history[-1].etime = vm.history[-1].etime or now
         vm.history.append(History(len(vm.history), host.id, host.name, now, pstime=now))
-        self.enter(vm, PROLOG)
+        self.enter(vm, _PROLOGS.get(vm.came_from, PROLOG))
 
     def act(self, vm: Vm, name: str, user: User, request_id: int) -> None:
         """Carries out an action; 0x0800 if it is not possible where the VM is."""
         action = ACTIONS.get(name)
-        to = action.leads.get(position_of(vm)) if action else None
+        here = position_of(vm)
+        to = action.leads.get(here) if action else None
         if action is None or to is None:
-            verb = action.verb if action else name
-            raise OneError(
-                errors.ACTION,
-                f'Error performing action "{name}":'
-                f" Could not {verb} VM {vm.id}, wrong state {state_name(vm)}.",
-            )
-        self._note_action(vm, action.number, user, request_id)
+            raise OneError(errors.ACTION, states.refusal(name, vm))
+        if to == here == DONE:
+            return
         self._before_leaving(vm, to)
+        number = _NOTED_AS.get(to, action.number)
+        if name != "resume" or to in states.RESUMING:
+            self._note_action(vm, number, user, request_id)
         self.enter(vm, to)
 
     def recover(self, vm: Vm, operation: int, user: User, request_id: int) -> None:
         """What one.vm.recover does with a VM that hangs or failed."""
-        if operation == RECOVER_DELETE:
+        here = position_of(vm)
+        if operation == states.RECOVER_DELETE:
             self.delete(vm, user, request_id)
-        elif operation == RECOVER_RETRY and position_of(vm) == BOOT_FAILURE:
-            self.enter(vm, BOOT)
-        elif operation == RECOVER_SUCCESS and position_of(vm) in STEPS:
-            step = STEPS[position_of(vm)]
-            self._book(vm, step.done)
-            self.enter(vm, step.to)
-        elif operation == RECOVER_FAILURE and position_of(vm) == BOOT:
-            self._book(vm, "boot_failed")
-            self.enter(vm, BOOT_FAILURE)
+        elif operation == states.RECOVER_RETRY and here in states.RETRIES:
+            self.enter(vm, states.RETRIES[here])
+        elif operation == states.RECOVER_SUCCESS and here in STEPS:
+            self._book(vm, STEPS[here].done)
+            self.enter(vm, STEPS[here].to)
+        elif operation == states.RECOVER_FAILURE and here in STEPS:
+            self._book(vm, STEPS[here].failed)
+            self.enter(vm, STEPS[here].failed_to)
         else:
             raise OneError(
                 errors.ACTION, f"Recover action is not available for state {state_name(vm)}"
@@ -301,7 +125,7 @@ class Lifecycle:
     def delete(self, vm: Vm, user: User, request_id: int) -> None:
         """Ends a VM wherever it is."""
         if position_of(vm) != DONE:
-            self._note_action(vm, TERMINATE_HARD, user, request_id)
+            self._note_action(vm, states.TERMINATE_HARD, user, request_id)
             self._book(vm, "ended")
             self.enter(vm, DONE)
 
@@ -310,7 +134,7 @@ class Lifecycle:
         vm.before_resize = (vm.cpu, vm.memory_mb, vm.vcpu)
         here = position_of(vm)
         if self.store.release.resize_makes_history and vm.history:
-            self._next_record(vm, RESIZE_ACTION, by, is_off=here == POWEROFF)
+            self._next_record(vm, states.RESIZE_ACTION, by, is_off=here == POWEROFF)
         self._set_size(vm, cpu, memory_mb, vcpu)
         if here == RUNNING:
             old = vm.before_resize
@@ -322,7 +146,7 @@ class Lifecycle:
     def resize_disk(self, vm: Vm, disk: dict[str, str], size_mb: int, by: tuple[User, int]) -> None:
         """Grows a disk; the VM passes through DISK_RESIZE."""
         to = DISK_RESIZES[position_of(vm)]
-        self._next_record(vm, DISK_RESIZE_ACTION, by)
+        self._next_record(vm, states.DISK_RESIZE_ACTION, by)
         more_mb = size_mb - int(disk["SIZE"])
         self.store.users[vm.uid].quotas.take({"SYSTEM_DISK_SIZE": float(more_mb)})
         disk.update(RESIZE="YES", SIZE_PREV=disk["SIZE"], SIZE=str(size_mb))
@@ -354,7 +178,7 @@ class Lifecycle:
         vm.history.append(record)
 
     def _note_action(self, vm: Vm, number: int, user: User, request_id: int) -> None:
-        if vm.history and number not in (ACTIONS["resume"].number,):
+        if vm.history:
             last = _last(vm)
             last.action, last.uid, last.gid, last.request_id = (
                 number, user.id, user.gid, request_id,
@@ -362,7 +186,7 @@ class Lifecycle:
 
     def _before_leaving(self, vm: Vm, to: Position) -> None:
         now = self.store.agenda.seconds()
-        if to in _RESUMING:
+        if to in states.RESUMING:
             last = _last(vm)
             last.etime = now
             vm.history.append(History(last.seq + 1, last.host_id, last.hostname, now, rstime=now))
@@ -404,11 +228,24 @@ class Lifecycle:
     def _booted(self, vm: Vm) -> None:
         vm.deploy_id = _deploy_id(vm)
         vm.user_template.remove("ERROR")
+        if vm.came_from in _RESUMED:  # the record of the resumed stay forgets who resumed it
+            last = _last(vm)
+            last.action, last.uid, last.gid, last.request_id = 0, -1, -1, -1
 
     def _boot_failed(self, vm: Vm) -> None:
         _last(vm).retime = self.store.agenda.seconds()
         stamp = in_words(self.store.agenda.now())
         vm.user_template.set("ERROR", f"{stamp}: DEPLOY: {_deploy_id(vm)}")
+
+    def _prolog_failed(self, vm: Vm) -> None:
+        _last(vm).petime = self.store.agenda.seconds()
+        self._note_error(vm, "Error executing image transfer script")
+
+    def _epilog_failed(self, vm: Vm) -> None:
+        self._note_error(vm, "Error executing image transfer script")
+
+    def _note_error(self, vm: Vm, message: str) -> None:
+        vm.user_template.set("ERROR", f"{in_words(self.store.agenda.now())}: {message}")
 
     def _shut_down(self, vm: Vm) -> None:
         last = _last(vm)
@@ -424,12 +261,18 @@ class Lifecycle:
             last.estime = last.estime or now
             last.eetime = last.etime = now
 
+    def _deleted(self, vm: Vm) -> None:
+        now = vm.etime = self.store.agenda.seconds()
+        if vm.history:
+            _last(vm).retime = _last(vm).etime = now
+
     def _powered_off(self, vm: Vm) -> None:
         _last(vm).retime = self.store.agenda.seconds()
 
     def _left_host(self, vm: Vm) -> None:
-        now = self.store.agenda.seconds()
-        _last(vm).retime = _last(vm).etime = now
+        last = _last(vm)
+        last.etime = self.store.agenda.seconds()
+        last.retime = last.retime or last.etime
         self._leave_host(vm)
 
     def _resized(self, vm: Vm) -> None:
@@ -455,12 +298,24 @@ class Lifecycle:
         self._disk_resized(vm)
 
 
+_PROLOGS = {
+    "STOPPED": states.active(states.LcmState.PROLOG_RESUME),
+    "UNDEPLOYED": states.active(states.LcmState.PROLOG_UNDEPLOY),
+}
+"""How a VM that comes back from there gets onto a host."""
+_NOTED_AS = {EPILOG: states.ACTIONS["terminate"].number, CLEANUP_DELETE: states.DELETE_ACTION}
+"""What history records call an action that leads there, whatever it was."""
+_RESUMED = ("POWEROFF", "SUSPENDED")
+
 _BOOKINGS: dict[str, Callable[[Lifecycle, Vm], None]] = {
     "prolog_done": Lifecycle._prolog_done,
     "booted": Lifecycle._booted,
     "boot_failed": Lifecycle._boot_failed,
+    "prolog_failed": Lifecycle._prolog_failed,
+    "epilog_failed": Lifecycle._epilog_failed,
     "shut_down": Lifecycle._shut_down,
     "ended": Lifecycle._ended,
+    "deleted": Lifecycle._deleted,
     "powered_off": Lifecycle._powered_off,
     "left_host": Lifecycle._left_host,
     "resized": Lifecycle._resized,

@@ -7,7 +7,8 @@ import uuid
 
 from provision_engine.sandbox import errors
 from provision_engine.sandbox.errors import OneError
-from provision_engine.sandbox.lifecycle import PENDING, Lifecycle, footprint
+from provision_engine.sandbox.lifecycle import Lifecycle, footprint
+from provision_engine.sandbox.states import PENDING
 from provision_engine.sandbox.store import ScheduledAction, Store, User, Vm, VmTemplate
 from provision_engine.sandbox.template import Template, Value
 

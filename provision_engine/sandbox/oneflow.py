@@ -13,9 +13,9 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from provision_engine.sandbox import errors, pages, seeds, store
+from provision_engine.sandbox import errors, names, pages, seeds
 from provision_engine.sandbox.errors import OneError
-from provision_engine.sandbox.services import (
+from provision_engine.sandbox.service_body import (
     Service,
     ServiceError,
     compact,
@@ -286,7 +286,7 @@ def _instantiate(request: Request, params: dict[str, Any]) -> Answer:
 def _clone(request: Request, params: dict[str, Any]) -> Answer:
     document = _document(request, SERVICE_TEMPLATE)
     name = str(params.get("name", ""))
-    store.check_name(name)
+    names.check_new_name(name)
     body = json.loads(document.template.text("BODY") or "{}") | {"name": name}
     content = Template([("BODY", compact(body))])
     made = request.world.store.new_document(request.user, SERVICE_TEMPLATE, name, content)
@@ -327,7 +327,7 @@ def _service_action(request: Request) -> Answer:
 def _recover(request: Request, params: dict[str, Any]) -> Answer:
     service = _service(request, MANAGE)
     if params.get("delete"):
-        request.world.services.recover_delete(service, request.user)
+        request.world.services.undeploy(service, request.user, is_forced=True)
     else:
         request.world.services.recover(service, request.user)
     return Answer(204, content_type=None)
@@ -339,7 +339,7 @@ def _recover(request: Request, params: dict[str, Any]) -> Answer:
 def _rename(kind: int) -> Callable[[Request, dict[str, Any]], Answer]:
     def rename(request: Request, params: dict[str, Any]) -> Answer:
         document = _document(request, kind, MANAGE)
-        store.check_name(str(params.get("name", "")))
+        names.check_rename(str(params.get("name", "")))
         document.name = str(params["name"])
         document.changed()
         return Answer(204, content_type=None)

@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from provision_engine.sandbox import lifecycle, seeds
-from provision_engine.sandbox.services import ServiceState, compact, node_of
+from provision_engine.sandbox import seeds, states
+from provision_engine.sandbox.service_body import ServiceState, compact, node_of
 from provision_engine.sandbox.store import (
     HOST_CPU_PERCENT,
     RUNTIME,
@@ -102,6 +102,6 @@ def _add_vm(world: World, owner: User, name: str, role_name: str, service_id: in
     vm.history.append(History(0, host.id, host.name, now, pstime=now, petime=now, rstime=now))
     vm.deploy_id = f"{host.name}:{name}:dummy"
     vm.template.set("TM_MAD_SYSTEM", "dummy")
-    world.vms.enter(vm, lifecycle.RUNNING)
+    world.vms.enter(vm, states.RUNNING)
     vm.service_id = service_id
     return vm

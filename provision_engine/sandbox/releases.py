@@ -36,6 +36,17 @@ class Release:
     """Does the history of a VM ended by a scheduled action name a request?"""
     quota_has_pci: bool
     errors_are_json: bool
+    echo_stops_scheduler: bool
+    """Does a rank with a character unknown to its scanner stop all scheduling?"""
+    messages_are_cut: bool
+    """Does SCHED_MESSAGE end after 100 characters?"""
+    schedules_for_done: bool
+    """May scheduled actions be added to a VM that is DONE?"""
+    scheddelete_answers_vm: bool
+    """Is the answer the id of the VM (else of the action)?"""
+    scheduled_action_noun: str
+    strips_names: bool
+    """Does a new object's name lose blanks at its ends?"""
     strips_substituted: bool
     """Is a value in which ``${NAME}`` was substituted stripped of blanks at its ends?"""
 
@@ -60,6 +71,12 @@ _SIX = Release(
     scheduled_has_request_id=False,
     quota_has_pci=False,
     errors_are_json=False,
+    echo_stops_scheduler=False,
+    messages_are_cut=False,
+    schedules_for_done=True,
+    scheddelete_answers_vm=False,
+    scheduled_action_noun="-",
+    strips_names=False,
     strips_substituted=False,
 )
 _SEVEN = Release(
@@ -82,6 +99,12 @@ _SEVEN = Release(
     scheduled_has_request_id=True,
     quota_has_pci=True,
     errors_are_json=True,
+    echo_stops_scheduler=True,
+    messages_are_cut=True,
+    schedules_for_done=False,
+    scheddelete_answers_vm=True,
+    scheduled_action_noun="scheduled action",
+    strips_names=True,
     strips_substituted=True,
 )
 

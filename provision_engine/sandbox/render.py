@@ -25,6 +25,13 @@ def vm(store: Store, machine: Vm) -> str:
     return machine.rendered
 
 
+def vm_in_pool(store: Store, machine: Vm) -> str:
+    """As the extended pool calls answer it: of scheduled actions they show the ids only."""
+    if not machine.scheduled:
+        return vm(store, machine)
+    return _vm(store, machine, with_actions=False)
+
+
 def vm_short(machine: Vm) -> str:
     """As one.vmpool.info answers it for each VM."""
     if machine.rendered_short is None:
@@ -32,11 +39,11 @@ def vm_short(machine: Vm) -> str:
     return machine.rendered_short
 
 
-def _vm(store: Store, machine: Vm) -> str:
+def _vm(store: Store, machine: Vm, with_actions: bool = True) -> str:
     ids = "".join([xml.plain("ID", i) for i in machine.scheduled_ids])
     template = machine.template.to_xml()
     actions = "".join([_scheduled(store, machine, i) for i in sorted(machine.scheduled)])
-    if actions:
+    if actions and with_actions:
         template = template.removesuffix("</TEMPLATE>") + actions + "</TEMPLATE>"
     return (
         f"<VM>{machine.head_xml()}{_vm_states(machine, with_previous=True)}"
@@ -88,7 +95,7 @@ def _scheduled(store: Store, machine: Vm, action_id: int) -> str:
         ("ID", action.id), ("PARENT_ID", machine.id), ("TYPE", "VM"),
         ("ACTION", xml.escape(action.action)), ("ARGS", ""), ("TIME", action.time),
         ("REPEAT", -1), ("DAYS", ""), ("END_TYPE", -1), ("END_VALUE", -1), ("DONE", -1),
-        ("MESSAGE", ""),
+        ("MESSAGE", xml.escape(action.message)),
     ]  # fmt: skip
     if store.release.sched_action_has_warning:
         members.append(("WARNING", 0))
@@ -99,7 +106,7 @@ def _vm_short(machine: Vm) -> str:
     head = (
         ("ID", machine.id), ("UID", machine.uid), ("GID", machine.gid),
         ("UNAME", xml.escape(machine.uname)), ("GNAME", xml.escape(machine.gname)),
-        ("NAME", xml.escape(machine.name)),
+        ("NAME", machine.name),
     )  # fmt: skip
     size = (("CPU", f"{machine.cpu:g}"), ("MEMORY", machine.memory_mb), ("VCPU", machine.vcpu))
     disks = [_some("DISK", d, _SHORT_DISK) for d in machine.template.vectors("DISK")]

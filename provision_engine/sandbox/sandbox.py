@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import TracebackType
-from typing import NamedTuple
 
 from provision_engine.sandbox import oned, oneflow, rpc
+from provision_engine.sandbox.calls import Parameter
 from provision_engine.sandbox.clock import Clock
 from provision_engine.sandbox.errors import RpcFault
 from provision_engine.sandbox.faults import Fault, Faults
@@ -24,7 +25,8 @@ _GARBAGE = b"\x00\xffthis is neither XML-RPC nor JSON <<<{{{"
 _LOOK_SECONDS = 0.05
 
 
-class CallRecord(NamedTuple):
+@dataclass(slots=True)
+class CallRecord:
     """One call that reached the sandbox."""
 
     backend: str
@@ -35,6 +37,10 @@ class CallRecord(NamedTuple):
     user: str
     number: int
     """The how manieth call of this backend and method it is, from 1."""
+    request_bytes: int = 0
+    """How long the request's body was."""
+    response_bytes: int = 0
+    """How long the response's body is; 0 until it is made."""
 
 
 OnCall = Callable[[CallRecord, str], None]
@@ -187,7 +193,7 @@ class Sandbox:
             "oned", method, request, user, lambda: self._call_oned(method, parameters)
         )
 
-    def _call_oned(self, method: str, parameters: list[oned.Parameter]) -> bytes:
+    def _call_oned(self, method: str, parameters: list[Parameter]) -> bytes:
         with self.world.moment():
             try:
                 return rpc.result(oned.call(self.world, method, parameters))
@@ -223,7 +229,8 @@ class Sandbox:
         line = method if backend == "oned" else f"{method} {request.path}"
         key = backend, method
         self._counts[key] += 1
-        record = CallRecord(backend, method, request.path, user, self._counts[key])
+        number, size = self._counts[key], len(request.body)
+        record = CallRecord(backend, method, request.path, user, number, size)
         self._calls.append(record)
         if self.on_call is not None:
             self.on_call(record, "before")
@@ -235,6 +242,7 @@ class Sandbox:
             time.sleep(fault.seconds)
         made = effect()
         response = made if isinstance(made, HttpResponse) else HttpResponse(200, made, _XML)
+        record.response_bytes = len(response.body)
         if self.on_call is not None:
             self.on_call(record, "after")
         return response._replace(cut=True) if fault and fault.kind == "cut" else response

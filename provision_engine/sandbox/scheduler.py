@@ -1,29 +1,29 @@
 """Which host a VM gets: capacity, ``SCHED_REQUIREMENTS`` and ``SCHED_RANK``.
 
-Requirements are expressions like ``FREE_CPU > 10 & !(NAME = "host00")``; an attribute that a host
-does not have matches nothing (scenario pending-unsatisfiable-requirements: ``ENERGY=50``).
+An attribute that a host does not have matches nothing (scenario
+pending-unsatisfiable-requirements: ``ENERGY=50``). A requirement that cannot be read leaves its VM
+PENDING with a message. On 7.x a rank with a character that the scanner does not know stops
+scheduling for everybody as long as its VM is pending.
 """
 
 from __future__ import annotations
 
-import operator
-import re
-from collections.abc import Callable
-from fnmatch import fnmatchcase
-
-from provision_engine.sandbox.lifecycle import PENDING, Lifecycle, in_words, position_of
+from provision_engine.sandbox.expressions import (
+    Attributes,
+    ExpressionError,
+    compile_rank,
+    compile_requirements,
+    unknown_characters,
+)
+from provision_engine.sandbox.lifecycle import Lifecycle, in_words
+from provision_engine.sandbox.states import PENDING, position_of
 from provision_engine.sandbox.store import Host, Store, Vm
 
-_TOKEN = re.compile(r'\s*(?:"[^"]*"|!=|=~|@>|[=<>!&|()]|[^\s!=<>&|()"]+)')
-_SIGNS = ("=", "!=", "<", ">", "=~", "@>")
-_Test = Callable[[dict[str, str]], bool]
+_DEFAULT_RANK = "FREE_CPU"
+MAXIMUM_MESSAGE_CHARACTERS = 100
 
 
-class ExpressionError(ValueError):
-    """An expression that cannot be read."""
-
-
-def host_attributes(host: Host) -> dict[str, str]:
+def host_attributes(host: Host) -> Attributes:
     """What requirements and ranks may ask of a host."""
     return {
         "ID": str(host.id),
@@ -43,90 +43,6 @@ def host_attributes(host: Host) -> dict[str, str]:
     } | host.attributes
 
 
-def compile_requirements(expression: str) -> _Test:
-    """The test an expression stands for; ExpressionError if it is none."""
-    if not expression.strip():
-        return lambda _: True
-    return _Expression(expression).parse()
-
-
-class _Expression:
-    def __init__(self, text: str) -> None:
-        self._tokens: list[str] = []
-        position = 0
-        while position < len(text.rstrip()):
-            match = _TOKEN.match(text, position)
-            if match is None:
-                raise ExpressionError(text)
-            self._tokens.append(match[0].strip())
-            position = match.end()
-
-    def parse(self) -> _Test:
-        test = self._or()
-        if self._tokens:
-            raise ExpressionError(self._tokens[0])
-        return test
-
-    def _take(self) -> str:
-        if not self._tokens:
-            raise ExpressionError("the expression ends too early")
-        return self._tokens.pop(0)
-
-    def _or(self) -> _Test:
-        left = self._and()
-        if self._tokens and self._tokens[0] == "|":
-            self._take()
-            right = self._or()
-            return lambda host: left(host) or right(host)
-        return left
-
-    def _and(self) -> _Test:
-        left = self._not()
-        if self._tokens and self._tokens[0] == "&":
-            self._take()
-            right = self._and()
-            return lambda host: left(host) and right(host)
-        return left
-
-    def _not(self) -> _Test:
-        token = self._take()
-        if token == "!":
-            inner = self._not()
-            return lambda host: not inner(host)
-        if token == "(":
-            inner = self._or()
-            if self._take() != ")":
-                raise ExpressionError("a closing parenthesis is missing")
-            return inner
-        return self._comparison(token)
-
-    def _comparison(self, name: str) -> _Test:
-        sign = self._take()
-        if sign not in _SIGNS:
-            raise ExpressionError(sign)
-        wanted = self._take().strip('"')
-        key = name.strip('"').upper()
-        return lambda host: key in host and _compare(host[key], sign, wanted)
-
-
-_NUMERIC: dict[str, Callable[[float, float], bool]] = {
-    "=": operator.eq, "!=": operator.ne, "<": operator.lt, ">": operator.gt,
-}  # fmt: skip
-
-
-def _compare(found: str, sign: str, wanted: str) -> bool:
-    if sign in _NUMERIC:
-        try:
-            return _NUMERIC[sign](float(found), float(wanted))
-        except ValueError:
-            pass
-    if sign in ("=", "=~"):
-        return fnmatchcase(found, wanted)
-    if sign == "@>":
-        return wanted in found.split(",")
-    return sign == "!=" and not fnmatchcase(found, wanted)
-
-
 def has_room(host: Host, cpu: float, memory_mb: int) -> bool:
     """Does a host have that many cores and MB left?"""
     return (
@@ -142,6 +58,7 @@ class Scheduler:
         self._store = store
         self._lifecycle = lifecycle
         self._waiting: set[int] = set()
+        self._asked_again_at = 0.0
 
     def watch(self, vm: Vm) -> None:
         """Remembers which VMs wait for a host."""
@@ -160,52 +77,68 @@ class Scheduler:
 
     def run(self) -> None:
         """One cycle: each pending VM in the order of ids gets its best host or a message."""
+        if self._store.agenda.now() < self._asked_again_at:
+            return
+        pending = [vm for vm in map(self._store.vms.find, sorted(self._waiting)) if vm is not None]
+        if self._is_stopped_by(pending):
+            delay = self._store.timings.scheduler_failure_seconds
+            self._asked_again_at = self._store.agenda.now() + delay
+            self._store.agenda.put_at(self._asked_again_at, "schedule")
+            return
         placed = 0
-        for vm_id in sorted(self._waiting):
-            vm = self._store.vms.find(vm_id)
-            if vm is not None and position_of(vm) == PENDING and self._place(vm):
+        for vm in pending:
+            if position_of(vm) == PENDING and self._place(vm):
                 vm.history[-1].plan_action_id = placed
                 placed += 1
 
+    def _is_stopped_by(self, pending: list[Vm]) -> bool:
+        """Would oned refuse the whole plan, because a rank's scanner echoes into it?"""
+        if not self._store.release.echo_stops_scheduler:
+            return False
+        return any(unknown_characters(vm.user_template.text("SCHED_RANK") or "") for vm in pending)
+
     def _place(self, vm: Vm) -> bool:
-        required = vm.user_template.text("SCHED_REQUIREMENTS") or ""
+        required = self._requirements(vm)
         try:
             test = compile_requirements(required)
-        except ExpressionError:
-            test = _nothing
-        fitting = [
-            (host, attributes)
-            for host in self._store.hosts
-            if has_room(host, vm.cpu, vm.memory_mb) and test(attributes := host_attributes(host))
-        ]
-        if not fitting:
-            self._complain(vm, required)
+        except ExpressionError as error:
+            self._complain(vm, f"Error in SCHED_REQUIREMENTS: '{required}', error: {error}", True)
             return False
-        rank = (vm.user_template.text("SCHED_RANK") or "FREE_CPU").strip().upper()
-        best = max(fitting, key=lambda pair: (_number(pair[1].get(rank, "0")), -pair[0].id))
+        matching = [(host, attributes) for host, attributes in self._hosts() if test(attributes)]
+        fitting = [pair for pair in matching if has_room(pair[0], vm.cpu, vm.memory_mb)]
+        if not fitting:
+            self._complain(vm, self._no_host(required, bool(matching)))
+            return False
         vm.user_template.remove("SCHED_MESSAGE")
-        self._lifecycle.deploy(vm, best[0])
+        self._lifecycle.deploy(vm, self._best(vm, fitting))
         return True
 
-    def _complain(self, vm: Vm, required: str) -> None:
+    def _requirements(self, vm: Vm) -> str:
         everything = self._store.release.automatic_requirements
-        if required:
-            everything += f" & ( {required} )"
-        stamp = in_words(self._store.agenda.now())
-        vm.user_template.set(
-            "SCHED_MESSAGE",
-            f"{stamp}: Cannot dispatch VM: No host meets capacity and SCHED_REQUIREMENTS:"
-            f" {everything}",
+        required = vm.user_template.text("SCHED_REQUIREMENTS") or ""
+        return f"{everything} & ( {required} )" if required else everything
+
+    def _hosts(self) -> list[tuple[Host, Attributes]]:
+        return [(host, host_attributes(host)) for host in self._store.hosts]
+
+    def _best(self, vm: Vm, fitting: list[tuple[Host, Attributes]]) -> Host:
+        try:
+            rank = compile_rank(vm.user_template.text("SCHED_RANK") or _DEFAULT_RANK)
+        except ExpressionError:  # it counts for nothing then (scenario scheduling-expressions)
+            rank = compile_rank("")
+        return max(fitting, key=lambda pair: (rank(pair[1]), -pair[0].id))[0]
+
+    def _no_host(self, required: str, is_matching: bool) -> str:
+        if not self._store.release.messages_are_cut:
+            return f"No host meets capacity and SCHED_REQUIREMENTS: {required}"
+        return "No host with enough capacity" if is_matching else "No host meets SCHED_REQUIREMENTS"
+
+    def _complain(self, vm: Vm, why: str, is_malformed: bool = False) -> None:
+        release = self._store.release
+        message = (
+            why if is_malformed and not release.messages_are_cut else f"Cannot dispatch VM: {why}"
         )
+        if release.messages_are_cut and len(message) >= MAXIMUM_MESSAGE_CHARACTERS:
+            message = f"{message[:MAXIMUM_MESSAGE_CHARACTERS]}... see more details in VM log"
+        vm.user_template.set("SCHED_MESSAGE", f"{in_words(self._store.agenda.now())}: {message}")
         vm.changed()
-
-
-def _nothing(_: dict[str, str]) -> bool:
-    return False
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return 0.0

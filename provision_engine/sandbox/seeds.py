@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from provision_engine.sandbox.services import compact
+from provision_engine.sandbox.service_body import compact
 from provision_engine.sandbox.store import PUBLIC, SERVICE_TEMPLATE, Store, User, VmTemplate
 from provision_engine.sandbox.template import Template, parse
 

@@ -1,126 +1,77 @@
 """oneflow's services: how they deploy, run, fail, recover and go.
 
-A service is a document of type 100 whose BODY is JSON; its roles hold VMs. `FOLLOWS` says what a
-service's state becomes when its roles have come to a state; the rest of the file makes and ends
-the VMs and writes the service's log.
+`FOLLOWS` says what a service's state becomes when the VMs of its roles have come to a state; the
+rest of the file makes and ends the VMs and writes the service's log.
 """
 
 from __future__ import annotations
 
-import copy
-import json
-import re
-from collections.abc import Iterator
-from enum import IntEnum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from provision_engine.sandbox import errors, lifecycle, template
+from provision_engine.sandbox import errors, states, template
 from provision_engine.sandbox.errors import OneError
-from provision_engine.sandbox.lifecycle import PASSING_WHILE_UP, Lifecycle, position_of
+from provision_engine.sandbox.lifecycle import Lifecycle
 from provision_engine.sandbox.machines import Machines
+from provision_engine.sandbox.service_body import (
+    Json,
+    Service,
+    ServiceError,
+    ServiceState,
+    compact,
+    contents_text,
+    node_of,
+    substitute,
+)
+from provision_engine.sandbox.states import PASSING_WHILE_UP, position_of
 from provision_engine.sandbox.store import (
     ADMIN,
+    MANAGE,
     SERVICE,
     USE,
     Document,
     Store,
     User,
     Vm,
+    VmTemplate,
     allowed,
     not_authorized,
 )
 from provision_engine.sandbox.template import Template, TemplateError
 
-Json = dict[str, Any]
-
-
-class ServiceState(IntEnum):
-    """States of a service, and of each of its roles."""
-
-    PENDING = 0
-    DEPLOYING = 1
-    RUNNING = 2
-    UNDEPLOYING = 3
-    WARNING = 4
-    DONE = 5
-    FAILED_UNDEPLOYING = 6
-    FAILED_DEPLOYING = 7
-    SCALING = 8
-    FAILED_SCALING = 9
-    COOLDOWN = 10
-    DEPLOYING_NETS = 11
-    UNDEPLOYING_NETS = 12
-    FAILED_DEPLOYING_NETS = 13
-    FAILED_UNDEPLOYING_NETS = 14
-    HOLD = 15
-
-
 S = ServiceState
-CAN_UNDEPLOY = frozenset({S.RUNNING, S.WARNING, S.COOLDOWN, S.HOLD})
+CAN_UNDEPLOY = frozenset({S.PENDING, S.RUNNING, S.UNDEPLOYING, S.WARNING, S.HOLD})
 CAN_RECOVER_DEPLOY = frozenset({S.PENDING, S.DEPLOYING, S.FAILED_DEPLOYING})
 CAN_RECOVER_UNDEPLOY = frozenset({S.UNDEPLOYING, S.FAILED_UNDEPLOYING})
+_ENDING = frozenset({S.UNDEPLOYING, S.FAILED_UNDEPLOYING, S.DONE})
+"""States of roles that a further DELETE leaves alone."""
 
 
-class _Follows(NamedTuple):
+class Follows(NamedTuple):
     """If, in `state`, the VMs of a role are all (or one of them is) so, the role gets `to`."""
 
     state: ServiceState
     vms: str
     to: ServiceState
+    is_slow: bool = False
+    """Is it noticed only after `service_failure_seconds`?"""
 
 
 FOLLOWS = (
-    _Follows(S.DEPLOYING, "all ready", S.RUNNING),
-    _Follows(S.DEPLOYING, "one failed", S.FAILED_DEPLOYING),
-    _Follows(S.RUNNING, "one in trouble", S.WARNING),
-    _Follows(S.WARNING, "all ready", S.RUNNING),
+    Follows(S.DEPLOYING, "all deployed", S.RUNNING),
+    Follows(S.DEPLOYING, "one failed", S.FAILED_DEPLOYING, is_slow=True),
+    Follows(S.RUNNING, "one in trouble", S.WARNING),
+    Follows(S.WARNING, "all up", S.RUNNING),
 )
+_UP = frozenset({states.RUNNING, *PASSING_WHILE_UP})
+_ENOUGH = frozenset(
+    {states.POWEROFF, states.SUSPENDED, states.STOPPED, states.UNDEPLOYED, states.DONE}
+)
+"""Where a VM counts as deployed without running."""
+_NOTICED = states.TROUBLE | _ENOUGH | {states.RUNNING}
 
 
-class ServiceError(Exception):
-    """Something oneflow refuses to do now; it answers 500 with this text."""
-
-
-def compact(body: Json) -> str:
-    """JSON as Ruby writes it into a document."""
-    return json.dumps(body, separators=(",", ":"), ensure_ascii=False)
-
-
-class Service:
-    """A service's document with its BODY read."""
-
-    def __init__(self, document: Document) -> None:
-        self.document = document
-        self.text = document.template.text("BODY") or "{}"
-        self.body: Json = json.loads(self.text)
-
-    @property
-    def id(self) -> int:
-        """The id of the document."""
-        return self.document.id
-
-    @property
-    def state(self) -> ServiceState:
-        """The service's state."""
-        return ServiceState(self.body["state"])
-
-    @property
-    def roles(self) -> list[Json]:
-        """The service's roles, as they stand in the body."""
-        roles: list[Json] = self.body["roles"]
-        return roles
-
-    def vm_ids(self) -> Iterator[int]:
-        """The VMs of all roles."""
-        for role in self.roles:
-            for node in role.get("nodes", ()):
-                yield node["deploy_id"]
-
-    def save(self) -> None:
-        """Writes the body back into the document."""
-        self.text = compact(self.body)
-        self.document.template.set("BODY", self.text)
-        self.document.changed()
+class _DeploymentDied(Exception):
+    """oneflow's deployment thread ended by an error of its own: nobody writes the state."""
 
 
 class Services:
@@ -176,11 +127,15 @@ class Services:
         service = self._find(service_id)
         if service is None or service.state not in CAN_RECOVER_DEPLOY | {S.DEPLOYING_NETS}:
             return
-        if all(self._deploy_role(service, role) for role in self._next_roles(service)):
-            if service.state != S.DEPLOYING:
-                self._enter(service, S.DEPLOYING)
-        else:
+        try:
+            is_deployed = all(self._deploy_role(service, r) for r in self._next_roles(service))
+        except _DeploymentDied:
+            self._read.pop(service_id)  # what was not saved is lost
+            return
+        if not is_deployed:
             self._enter(service, S.FAILED_DEPLOYING)
+        elif service.state != S.DEPLOYING:
+            self._enter(service, S.DEPLOYING)
 
     def _next_roles(self, service: Service) -> list[Json]:
         """Roles without VMs whose parents, if any, run already."""
@@ -193,9 +148,7 @@ class Services:
 
     def _deploy_role(self, service: Service, role: Json) -> bool:
         owner = self._store.users[service.document.uid]
-        key = self._store.release.role_contents_key
-        if self._store.release.contents_are_object:
-            role.setdefault(key, {})
+        self._prepare_contents(owner, role)
         for number in range(int(role.get("cardinality", 1))):
             role["last_vmname"] = number + 1
             try:
@@ -214,14 +167,32 @@ class Services:
         role["state"] = int(S.DEPLOYING)
         return True
 
+    def _prepare_contents(self, owner: User, role: Json) -> None:
+        """7.x reads the VM template first where a role has contents, and dies if it may not.
+
+        Scenario missing-vm-template-with-contents: the service stays in DEPLOYING_NETS for ever.
+        """
+        if not self._store.release.contents_are_object:
+            return
+        if not role.setdefault(self._store.release.role_contents_key, {}):
+            return
+        try:
+            self._vm_template(owner, role)
+        except OneError as error:
+            raise _DeploymentDied from error
+
+    def _vm_template(self, owner: User, role: Json) -> VmTemplate:
+        wanted = role.get(self._store.release.role_template_key)
+        source = self._store.vm_templates.get(wanted if isinstance(wanted, int) else -1)
+        self._store.authorize(owner, source, USE, "TEMPLATE")
+        return source
+
     def _template_text(self, role: Json) -> str:
         value = role.get(self._store.release.role_template_key)
         return "" if value is None else str(value)
 
     def _instantiate(self, owner: User, service: Service, role: Json, name: str) -> Vm:
-        wanted = role.get(self._store.release.role_template_key)
-        source = self._store.vm_templates.get(wanted if isinstance(wanted, int) else -1)
-        self._store.authorize(owner, source, USE, "TEMPLATE")
+        source = self._vm_template(owner, role)
         text = contents_text(role, service.id, self._store.release.contents_are_object)
         try:
             extra = template.parse(text)
@@ -243,7 +214,7 @@ class Services:
         if here not in _NOTICED:
             return
         self._store.agenda.put(timings.service_notice_seconds, "service-watch", vm.service_id)
-        if here in lifecycle.FAILURES:
+        if here in states.FAILURES:
             self._store.agenda.put(timings.service_failure_seconds, "service-failed", vm.service_id)
 
     def watch(self, service_id: int, failures: bool = False) -> None:
@@ -251,26 +222,57 @@ class Services:
         service = self._find(service_id)
         if service is None:
             return
-        vms = [self._store.vms.find(i) for i in service.vm_ids()]
-        if vms and all(vm is None or position_of(vm) == lifecycle.DONE for vm in vms):
-            self._all_gone(service)
-            return
+        if service.state in (S.RUNNING, S.WARNING):
+            self._drop_ended_vms(service)
+        if service.state == S.UNDEPLOYING:
+            self._roles_ended(service, failures)
         for follows in FOLLOWS:
-            if service.state == follows.state and (failures or follows.vms != "one failed"):
+            if service.state == follows.state and (failures or not follows.is_slow):
                 self._follow(service, follows)
 
-    def _all_gone(self, service: Service) -> None:
-        if service.state == S.UNDEPLOYING:
-            # The log does not tell of this state: nobody has seen an entry of it.
+    def _drop_ended_vms(self, service: Service) -> None:
+        """A VM that is DONE leaves its role; the service stays in its state, even without VMs."""
+        changed = False
+        for role in service.roles:
+            nodes = role.get("nodes", [])
+            living = [node for node in nodes if self._is_alive(node["deploy_id"])]
+            if len(living) < len(nodes):
+                role["cardinality"] = max(0, role["cardinality"] - len(nodes) + len(living))
+                role["nodes"] = living
+                changed = True
+        if changed:
+            service.save()
+            if service.body.get("automatic_deletion") and not any(service.vm_ids()):
+                self.undeploy(service, self._store.users[0])
+
+    def _is_alive(self, vm_id: int) -> bool:
+        vm = self._store.vms.find(vm_id)
+        return vm is not None and position_of(vm) != states.DONE
+
+    def _roles_ended(self, service: Service, failures: bool) -> None:
+        for role in service.roles:
+            if role.get("state") != S.UNDEPLOYING:
+                continue
+            vms = [self._store.vms.find(number) for number in _node_ids(role)]
+            places = {position_of(vm) for vm in vms if vm is not None}
+            if failures and places & states.FAILURES:
+                role["state"] = int(S.FAILED_UNDEPLOYING)
+                self._enter(service, S.FAILED_UNDEPLOYING)
+            elif places <= {states.DONE}:
+                self._role_ended(service, role)
+
+    def _role_ended(self, service: Service, role: Json) -> None:
+        if all(r is role or r.get("state") == S.DONE for r in service.roles):
+            # Neither the log nor the roles tell of this state: nobody has seen them do so.
             service.body["state"] = int(S.UNDEPLOYING_NETS)
             service.save()
             self._store.agenda.put(self._store.timings.nets_seconds, "service-gone", service.id)
-        elif service.body.get("automatic_deletion") and service.state != S.UNDEPLOYING_NETS:
-            self._forget(service)
-        elif service.state in (S.RUNNING, S.DEPLOYING, S.WARNING):
-            self._enter(service, S.WARNING)
+            return
+        role |= {"state": int(S.DONE), "nodes": []}
+        self._end_roles(service, self._store.users[service.document.uid])
+        service.save()
 
-    def _follow(self, service: Service, follows: _Follows) -> None:
+    def _follow(self, service: Service, follows: Follows) -> None:
         changed = False
         for role in service.roles:
             if role.get("state") == follows.state and self._role_is(service, role, follows.vms):
@@ -282,63 +284,99 @@ class Services:
             self._store.agenda.put(0.0, "service-deploy", service.id)
         if follows.to != S.RUNNING or all(r["state"] == S.RUNNING for r in service.roles):
             self._enter(service, follows.to)
+            if service.state == S.RUNNING:
+                self.watch(service.id)
         else:
             service.save()
 
     def _role_is(self, service: Service, role: Json, condition: str) -> bool:
-        vms = [self._store.vms.find(node["deploy_id"]) for node in role["nodes"]]
+        vms = [self._store.vms.find(number) for number in _node_ids(role)]
         live = [vm for vm in vms if vm is not None]
         places = [position_of(vm) for vm in live]
         if condition == "one failed":
-            return any(place in lifecycle.FAILURES for place in places)
+            return any(place in states.FAILURES for place in places)
         if condition == "one in trouble":
-            return any(place in lifecycle.TROUBLE for place in places)
+            return any(place in states.TROUBLE for place in places)
+        if condition == "all up":
+            return bool(live) and all(place in _UP for place in places)
         gate = bool(service.body.get("ready_status_gate"))
-        is_ready = [not gate or vm.user_template.text("READY") == "YES" for vm in live]
-        return bool(live) and all(is_ready) and all(p in _UP for p in places)
+        return bool(live) and all(self._is_deployed(vm, gate) for vm in live)
+
+    def _is_deployed(self, vm: Vm, gate: bool) -> bool:
+        place = position_of(vm)
+        if place in _ENOUGH:
+            return True
+        return place in _UP and (not gate or vm.user_template.text("READY") == "YES")
 
     # ---- what it is asked for ------------------------------------------------------------------
 
-    def undeploy(self, service: Service, user: User) -> None:
-        """DELETE: ends the VMs; ServiceError if the service or a VM is not in a state for it."""
-        if service.state not in CAN_UNDEPLOY:
-            raise ServiceError(f"Service cannot be undeployed in state: {service.state.name}")
-        for role in reversed(service.roles):
-            ended = [self._end(service, role, i, user) for i in _node_ids(role)]
-            if not all(ended):
-                role["state"] = int(S.FAILED_UNDEPLOYING)
-                self._enter(service, S.FAILED_UNDEPLOYING)
-                name = role["name"]
-                raise ServiceError(
-                    f"Error undeploying role {name}: Error undeploying nodes for role `{name}`"
-                )
-        self._undeploying(service)
+    def undeploy(self, service: Service, user: User, is_forced: bool = False) -> None:
+        """DELETE, or recover with delete if forced: ends the VMs.
 
-    def _undeploying(self, service: Service) -> None:
-        for role in service.roles:
-            role["state"] = int(S.UNDEPLOYING)
-        self._enter(service, S.UNDEPLOYING)
+        Roles that were to be ended before are not looked at again, whatever became of their VMs:
+        the service then just vanishes (scenarios delete-while-booting, slow-shutdown).
+        ServiceError if the service or a VM is not in a state for it.
+        """
+        if service.state not in CAN_UNDEPLOY and not is_forced:
+            raise ServiceError(f"Service cannot be undeployed in state: {service.state.name}")
+        if not self._roles_to_end(service):
+            self._forget(service)
+            return
+        refused = self._end_roles(service, user)
+        self._enter(service, S.FAILED_UNDEPLOYING if refused else S.UNDEPLOYING)
+        if refused:
+            raise ServiceError(
+                f"Error undeploying role {refused}: Error undeploying nodes for role `{refused}`"
+            )
         delay = self._store.timings.service_notice_seconds
         self._store.agenda.put(delay, "service-watch", service.id)
-        if not any(True for _ in service.vm_ids()):
-            self._store.agenda.put(delay, "service-gone", service.id)
+
+    def _roles_to_end(self, service: Service) -> list[Json]:
+        """Roles that nobody has tried to end; parents come after their children."""
+        needed = {
+            parent
+            for role in service.roles
+            if role.get("state") != S.DONE
+            for parent in role.get("parents") or ()
+        }
+        return [
+            role
+            for role in service.roles
+            if role.get("state") not in _ENDING and role["name"] not in needed
+        ]
+
+    def _end_roles(self, service: Service, user: User) -> str | None:
+        """Ends the VMs of the roles whose turn it is; the name of the first that refuses."""
+        for role in self._roles_to_end(service):
+            ended = [self._end(service, role, number, user) for number in _node_ids(role)]
+            role["state"] = int(S.UNDEPLOYING if all(ended) else S.FAILED_UNDEPLOYING)
+            if not all(ended):
+                return str(role["name"])
+        return None
 
     def _end(self, service: Service, role: Json, vm_id: int, user: User) -> bool:
-        vm = self._store.vms.find(vm_id)
-        if vm is None or position_of(vm) == lifecycle.DONE:
+        vm = self._store.vms.get(vm_id)
+        refusal = self._refused(vm, "terminate", user)
+        if refusal is None:
             return True
+        who = f"Role {role['name']} :"
+        self._log(
+            service,
+            "E",
+            f"{who} Terminate failed for VM {vm_id}, will perform a Delete;"
+            f" [one.vm.action] {refusal.message}",
+        )
+        if self._refused(vm, "terminate-hard", user) is None:
+            return True
+        return self._delete(service, who, vm, user)
+
+    def _refused(self, vm: Vm, action: str, user: User) -> OneError | None:
         try:
-            self._vms.act(vm, "terminate", user, self._store.current_request_id)
+            self._store.authorize(user, vm, MANAGE, "VM")
+            self._vms.act(vm, action, user, self._store.current_request_id)
         except OneError as error:
-            who = f"Role {role['name']} :"
-            self._log(
-                service,
-                "E",
-                f"{who} Terminate failed for VM {vm_id}, will perform a Delete;"
-                f" [one.vm.action] {error.message}",
-            )
-            return self._delete(service, who, vm, user)
-        return True
+            return error
+        return None
 
     def _delete(self, service: Service, who: str, vm: Vm, user: User) -> bool:
         if allowed(user, vm, ADMIN):
@@ -354,9 +392,14 @@ class Services:
             self._recover_deploy(service, user)
         elif service.state in CAN_RECOVER_UNDEPLOY:
             for role in service.roles:
-                role["state"] = int(S.RUNNING)
+                if role.get("state") == S.FAILED_UNDEPLOYING:
+                    role["state"] = int(S.RUNNING)
             service.body["state"] = int(S.RUNNING)
             self.undeploy(service, user)
+        elif service.state == S.DEPLOYING_NETS:
+            self._store.agenda.put(0.0, "service-deploy", service.id)
+        elif service.state == S.UNDEPLOYING_NETS:
+            self._store.agenda.put(0.0, "service-gone", service.id)
         else:
             raise ServiceError(f"Service cannot be recovered in state: {service.state.name}")
 
@@ -377,11 +420,11 @@ class Services:
 
     def _retry(self, service: Service, role: Json, vm_id: int, user: User) -> bool:
         vm = self._store.vms.get(vm_id)
-        if position_of(vm) not in lifecycle.FAILURES:
+        if position_of(vm) not in states.FAILURES:
             return True
         if allowed(user, vm, ADMIN):
             request = self._store.current_request_id
-            self._vms.recover(vm, lifecycle.RECOVER_RETRY, user, request)
+            self._vms.recover(vm, states.RECOVER_RETRY, user, request)
             return True
         refusal = not_authorized(user, ADMIN, "VM", vm.id).message
         self._log(
@@ -390,14 +433,6 @@ class Services:
             f"Role {role['name']} : Retry failed for VM {vm_id}; [one.vm.recover] {refusal}",
         )
         return False
-
-    def recover_delete(self, service: Service, user: User) -> None:
-        """Removes a service with its VMs, whatever its state."""
-        for vm_id in list(service.vm_ids()):
-            vm = self._store.vms.find(vm_id)
-            if vm is not None:
-                self._vms.delete(vm, user, self._store.current_request_id)
-        self._undeploying(service)
 
     def gone(self, service_id: int) -> None:
         """The networks are gone too: so is the document."""
@@ -423,94 +458,5 @@ class Services:
         service.save()
 
 
-_NOTICED = lifecycle.TROUBLE | {lifecycle.RUNNING, lifecycle.DONE}
-_UP = frozenset({lifecycle.RUNNING, *PASSING_WHILE_UP})
-
-
-def node_of(vm: Vm) -> Json:
-    """A VM as it stands in its role."""
-    info = {
-        "ID": str(vm.id), "UID": str(vm.uid), "GID": str(vm.gid),
-        "UNAME": vm.uname, "GNAME": vm.gname, "NAME": vm.name,
-    }  # fmt: skip
-    return {"deploy_id": vm.id, "vm_info": {"VM": info}}
-
-
 def _node_ids(role: Json) -> list[int]:
     return [node["deploy_id"] for node in role.get("nodes", ())]
-
-
-def deep_merge(base: Json, extra: Json) -> Json:
-    """6.x merges everything so, lists by position (scenario instantiate-errors)."""
-    merged = copy.deepcopy(base)
-    for key, value in extra.items():
-        merged[key] = _merged_value(merged.get(key), value)
-    return merged
-
-
-def _merged_value(old: Any, new: Any) -> Any:
-    if isinstance(old, dict) and isinstance(new, dict):
-        return deep_merge(old, new)
-    if isinstance(old, list) and isinstance(new, list):
-        pairs = [_merged_value(a, b) for a, b in zip(old, new, strict=False)]
-        return pairs + old[len(pairs) :] + copy.deepcopy(new[len(pairs) :])
-    return copy.deepcopy(new)
-
-
-def merge_by_name(base: Json, extra: Json) -> Json:
-    """7.x merges a role with the one of its name; a role nobody knows is left out."""
-    merged = deep_merge(base, {k: v for k, v in extra.items() if k != "roles"})
-    by_name = {role.get("name"): role for role in extra.get("roles") or ()}
-    merged["roles"] = [
-        deep_merge(role, by_name.get(role.get("name"), {})) for role in merged.get("roles", ())
-    ]
-    return merged
-
-
-def contents_text(role: Json, service_id: int, is_object: bool) -> str:
-    """A role's VM attributes in template syntax, with what oneflow adds.
-
-    The form decides the lines and columns of parse errors (scenarios failed-deploy-bad-contents
-    and hostile-values-through-oneflow).
-    """
-    if not is_object:
-        text = role.get("vm_template_contents") or ""
-        return f'{text}\nSERVICE_ID = {service_id}\nROLE_NAME = "{role["name"]}"\n'
-    given = role.get("template_contents")
-    contents = {"ROLE_NAME": role["name"], **(given if isinstance(given, dict) else {})}
-    lines = [line for key, value in contents.items() for line in _attribute_lines(key, value)]
-    return "\n".join(lines) + f"\nSERVICE_ID = {service_id}\n"
-
-
-def _attribute_lines(name: str, value: Any) -> Iterator[str]:
-    for single in value if isinstance(value, list) else (value,):
-        if isinstance(single, dict):
-            members = "\n".join(f"    {k} = {_quoted(v)}" for k, v in single.items())
-            # 7.x makes the commas between the members out of their newlines, and so puts one
-            # before each newline of a value too.
-            yield f"{name}=[\n" + members.replace("\n", ",\n") + "\n]\n"
-        else:
-            yield f"{name} = {_quoted(single)}"
-
-
-def _quoted(value: Any) -> str:
-    return '"' + str(value).replace('"', '\\"') + '"'
-
-
-_PLACEHOLDER = re.compile(r"\$\{[^}]*\}")
-
-
-def substitute(extra: Template, strips: bool) -> None:
-    """``${NAME}`` becomes what the service knows by that name: nothing, in the recordings."""
-
-    def replaced(text: str) -> str:
-        if "${" not in text:
-            return text
-        text = _PLACEHOLDER.sub("", text)
-        return text.strip() if strips else text
-
-    for index, (name, value) in enumerate(extra.items):
-        if isinstance(value, dict):
-            extra.items[index] = name, {k: replaced(v) for k, v in value.items()}
-        else:
-            extra.items[index] = name, replaced(value)

@@ -19,9 +19,10 @@ _MEMBERS = (
     "users", "users_by_name", "documents", "vm_templates", "vms", "live_vms", "hosts",
     "addresses", "last_address", "lowest_free_address", "next_scheduled_id", "next_request_id",
 )  # fmt: skip
-_MODULES = ("provision_engine.sandbox.store", "provision_engine.sandbox.quotas",
+_MODULES = ("provision_engine.sandbox.objects", "provision_engine.sandbox.pools",
+            "provision_engine.sandbox.quotas",
             "provision_engine.sandbox.template", "provision_engine.sandbox.clock",
-            "provision_engine.sandbox.lifecycle")  # fmt: skip
+            "provision_engine.sandbox.states")  # fmt: skip
 
 
 class _Pickler(pickle.Pickler):

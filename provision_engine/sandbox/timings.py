@@ -20,9 +20,13 @@ class Timings:
     resize_seconds: float = 0.04
     disk_resize_seconds: float = 0.04
     poweroff_seconds: float = 0.04
+    save_seconds: float = 0.04
+    """Of a suspend or a stop, which save the VM's memory."""
     resume_seconds: float = 0.05
     shutdown_seconds: float = 0.05
     epilog_seconds: float = 0.0
+    cleanup_seconds: float = 0.0
+    """From terminate of a VM that failed until it is DONE."""
     service_notice_seconds: float = 0.02
     """From a VM's change of state until oneflow has noticed it."""
     service_failure_seconds: float = 0.1
@@ -31,6 +35,10 @@ class Timings:
     """How long a service stays in UNDEPLOYING_NETS before its document is gone."""
     sched_action_seconds: float = 0.0
     """How late a scheduled action is carried out."""
+    action_retry_seconds: float = 0.5
+    """Until a scheduled action that was not possible is tried again: oned's cycle."""
+    scheduler_failure_seconds: float = 0.5
+    """Until the scheduler is asked again after oned refused its plan (7.x)."""
 
     @classmethod
     def measured(cls, release: str) -> Timings:
@@ -39,7 +47,8 @@ class Timings:
         VM ids are there 0.2 s after the answer (shared by create-faas, oned-view-of-flow and
         hostile-values-through-oneflow); 7.x schedules in a window of up to 10 s (create-faas);
         oneflow takes up to 30 s to see that a VM failed to boot (vm-boot-failure); a scheduled
-        action is 3 to 4 s late (lease-by-scheduled-action).
+        action is 3 to 4 s late (lease-by-scheduled-action) and tried again every 15 s
+        (order-to-end-while-booting).
         """
         return cls(
             vms_visible_seconds=0.2,
@@ -50,10 +59,13 @@ class Timings:
             resize_seconds=0.01,
             disk_resize_seconds=0.2 if release.startswith("6") else 0.005,
             poweroff_seconds=0.2,
+            save_seconds=0.02,
             resume_seconds=0.3,
             shutdown_seconds=0.1,
             service_notice_seconds=0.25,
             service_failure_seconds=30.0,
             nets_seconds=0.2,
             sched_action_seconds=3.0,
+            action_retry_seconds=15.0,
+            scheduler_failure_seconds=60.0,
         )

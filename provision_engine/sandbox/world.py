@@ -9,15 +9,12 @@ from provision_engine.sandbox import seeds
 from provision_engine.sandbox.clock import Clock
 from provision_engine.sandbox.errors import OneError
 from provision_engine.sandbox.faults import Drivers
-from provision_engine.sandbox.lifecycle import Lifecycle
+from provision_engine.sandbox.lifecycle import Lifecycle, in_words
 from provision_engine.sandbox.machines import Machines
 from provision_engine.sandbox.scheduler import Scheduler
 from provision_engine.sandbox.services import Services
 from provision_engine.sandbox.store import Store, Vm
 from provision_engine.sandbox.timings import Timings
-
-RETRY_SECONDS = 0.5
-"""Until a scheduled action that is not possible where the VM is gets another chance."""
 
 
 class World:
@@ -80,9 +77,11 @@ class World:
         try:
             self.vms.act(vm, action.action, owner, request)
         except OneError as error:
-            # Not recorded: that the next look of the scheduler tries again is our reading.
-            vm.user_template.set("SCHED_MESSAGE", error.message)
-            self.store.agenda.put(RETRY_SECONDS, "action", vm_id, action_id)
+            # It stays due, and is tried until it succeeds (scenario order-to-end-while-booting).
+            stamp = in_words(self.store.agenda.now())
+            action.message = f"{stamp} : [{action.action}] {error.message}"
+            delay = self.store.timings.action_retry_seconds
+            self.store.agenda.put(delay, "action", vm_id, action_id)
         else:
             vm.scheduled.pop(action_id, None)
         vm.changed()

@@ -9,8 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,26 +17,10 @@ import yaml
 
 from provision_engine.errors import OperatorError
 from provision_engine.pidfile import PidFile
+from tests.support.ports import free_port
+from tests.support.waiting import WAIT_SECONDS, wait_until
 
 STUB = Path(__file__).with_name("engine_with_stub.py")
-WAIT_SECONDS = 20.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def wait_until(condition: Callable[[], Any], seconds: float = WAIT_SECONDS) -> Any:
-    """Return the first true value of the condition; fail when there is none in time."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        if value := condition():
-            return value
-        time.sleep(0.02)
-    raise AssertionError(f"nothing came of it within {seconds} seconds")
 
 
 @dataclass

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from provision_engine.sandbox import Sandbox, Timings
+from tests.support.waiting import wait_until
 
-from .cli_engine import Engine, wait_until
+from .cli_engine import Engine
 from .desk import PASSWORD, USER, Desk, RealEngine
 
 

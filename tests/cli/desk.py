@@ -19,8 +19,9 @@ from unittest import mock
 
 from provision_engine import cli
 from provision_engine.sandbox import Sandbox
+from tests.support.waiting import WAIT_SECONDS
 
-from .cli_engine import WAIT_SECONDS, Engine
+from .cli_engine import Engine
 
 NO_HOST = "FREE_CPU > 1000000"
 USER, PASSWORD = "devuser", "devpass"

@@ -12,8 +12,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from provision_engine import cli, server
+from provision_engine import cli
 from provision_engine.config import Configuration
+from provision_engine.server import arrival, listener, serving
 
 
 def create_app(configuration: Configuration) -> Any:
@@ -28,6 +29,8 @@ def create_app(configuration: Configuration) -> Any:
         if path == "/crash":
             raise RuntimeError("crashed with secret")
         text = f"{os.getpid()} {configuration.timeout_seconds}"
+        if path == "/large":
+            text = "x" * 50_000_000
         if path == "/body":
             text = str(len(environ["wsgi.input"].read()))
         start_response("200 OK", [("Content-Length", str(len(text)))])
@@ -36,9 +39,10 @@ def create_app(configuration: Configuration) -> Any:
     return application
 
 
-server.HEAD_SECONDS = int(os.environ.get("STUB_HEAD_SECONDS", server.HEAD_SECONDS))
-server.BODY_SECONDS = int(os.environ.get("STUB_BODY_SECONDS", server.BODY_SECONDS))
-server.APPLICATION = "engine_with_stub:create_app"
+arrival.HEAD_SECONDS = float(os.environ.get("STUB_HEAD_SECONDS", arrival.HEAD_SECONDS))
+arrival.BODY_SECONDS = float(os.environ.get("STUB_BODY_SECONDS", arrival.BODY_SECONDS))
+listener.SEND_SECONDS = int(os.environ.get("STUB_SEND_SECONDS", listener.SEND_SECONDS))
+serving.APPLICATION = "engine_with_stub:create_app"
 
 if __name__ == "__main__":
     sys.modules["engine_with_stub"] = sys.modules["__main__"]

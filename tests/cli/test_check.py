@@ -10,7 +10,7 @@ import pytest
 
 from provision_engine import cli
 from provision_engine.cli import check
-from provision_engine.engine.survey import split
+from provision_engine.engine.preflight import split
 from provision_engine.sandbox import Sandbox
 
 VM_TEMPLATE = 'CPU="1"\nMEMORY="128"\n'

@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from provision_engine import __version__, cli
+from tests.support.waiting import wait_until
 
-from .cli_engine import Engine, wait_until
+from .cli_engine import Engine
 
 SLOW_SECONDS = 60
 """Of a request that nobody waits for: longer than all patience."""
@@ -90,7 +91,7 @@ def test_a_wrong_configuration_stops_every_command(engine: Engine, command: str)
     done = engine.call(command)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        f'provision-engine: {engine.file}: port is "x": must be a whole number from 1 to 65535\n'
+        f'provision-engine: {engine.file}: port is "x": must be an integer from 1 to 65535\n'
     )
 
 
@@ -202,7 +203,7 @@ def test_a_killed_engine_is_noticed_and_replaced(engine: Engine) -> None:
     # At once, although the workers of the killed one still have the port.
     assert engine.start() != pid
     assert engine.get()[0] == 200
-    assert "An engine before this one was killed" in engine.log()
+    assert "The previous engine was killed" in engine.log()
 
 
 def test_a_foreign_process_is_left_alone(engine: Engine) -> None:
@@ -421,7 +422,7 @@ def test_a_hangup_reads_the_configuration_again(engine: Engine) -> None:
     engine.write()
     os.kill(pid, signal.SIGHUP)
     wait_until(lambda: engine.get()[1].endswith(" 8"))
-    assert "change with a restart only" in engine.log()
+    assert "takes a restart" in engine.log()
     engine.configuration["port"] = engine.port
     engine.write()
 
@@ -431,7 +432,7 @@ def test_a_hangup_with_a_wrong_configuration_changes_nothing(engine: Engine) -> 
     before = engine.file.read_text()
     engine.file.write_text("port: x\n")
     os.kill(pid, signal.SIGHUP)
-    wait_until(lambda: "The configuration stays as it was" in engine.log())
+    wait_until(lambda: "The configuration was not reloaded" in engine.log())
     assert engine.get()[1].endswith(" 7")
     engine.file.write_text(before)
 

@@ -18,8 +18,7 @@ from provision_engine import log
 from provision_engine.cli import logs
 from provision_engine.config import Log
 from provision_engine.errors import OperatorError
-
-from .cli_engine import wait_until
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture

@@ -13,8 +13,9 @@ import pytest
 from provision_engine.cli import output
 from provision_engine.cli import runtime as command
 from provision_engine.cli.runtime import exit_codes as codes
+from tests.support.ports import free_port
+from tests.support.waiting import wait_until
 
-from .cli_engine import free_port, wait_until
 from .desk import NO_HOST, PASSWORD, USER, Desk
 
 # ---- what it does --------------------------------------------------------------------------

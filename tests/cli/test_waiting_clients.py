@@ -15,8 +15,9 @@ import pytest
 import requests
 
 from provision_engine.sandbox import Sandbox
+from tests.support.waiting import WAIT_SECONDS, wait_until
 
-from .cli_engine import WAIT_SECONDS, Engine, wait_until
+from .cli_engine import Engine
 
 AUTH = ("devuser", "devpass")
 NO_HOST = "FREE_CPU > 1000000"

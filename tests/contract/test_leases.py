@@ -15,10 +15,11 @@ from .conftest import Stage
 from .device import PATH, Device, Json, data, small
 from .lifetime import body_of, counted, ids, listed, stuck
 from .opennebula import OpenNebula, until
-from .settings import ENGINE, IS_REAL, USER
+from .settings import ENGINE, PATIENCE, USER
 
-SHORT_SECONDS = 20 if IS_REAL else 1
 DONE = "6"
+CLOCK_SECONDS = 30
+"""So much may the clocks of OpenNebula and of this machine differ."""
 
 
 def actions(opennebula: OpenNebula, vm_id: int) -> list[Json]:
@@ -39,9 +40,11 @@ def is_over(opennebula: OpenNebula, *vm_ids: int) -> bool:
 def test_it_is_shown_with_its_end_which_opennebula_knows(
     device: Device, opennebula: OpenNebula
 ) -> None:
+    asked = time.time()
     born = device.create(FAAS=small(), DAAS=data(), LEASE={"TTL": 1000})
     assert born["LEASE"]["TTL"] == 1000
-    assert abs(unix(born["LEASE"]["EXPIRES"]) - time.time() - 1000) < 30
+    assert asked <= unix(born["LEASE"]["EXPIRES"]) - 1000 + CLOCK_SECONDS
+    assert unix(born["LEASE"]["EXPIRES"]) - 1000 <= time.time() + CLOCK_SECONDS
     read = device.read_until(born["ID"], "RUNNING")
     ends = []
     for role in ("FAAS", "DAAS"):
@@ -71,7 +74,9 @@ def test_opennebula_ends_it_with_every_engine_dead_and_then_it_is_gone(
         pytest.skip("the running engine cannot be stopped from here")
     before = opennebula.holdings()
     with stage.another_engine() as url:
-        runtime = Device(url, USER).create(FAAS=small(), DAAS=data(), LEASE={"TTL": SHORT_SECONDS})
+        runtime = Device(url, USER).create(
+            FAAS=small(), DAAS=data(), LEASE={"TTL": PATIENCE.short_lease_seconds}
+        )
     # No engine runs in front of it now but the one of the session, which nobody asks.
     vm_ids = [runtime[role]["VM_ID"] for role in ("FAAS", "DAAS")]
     assert until(lambda: is_over(opennebula, *vm_ids))
@@ -85,7 +90,7 @@ def test_opennebula_ends_it_with_every_engine_dead_and_then_it_is_gone(
 
 def ended(device: Device, opennebula: OpenNebula) -> Json:
     """A runtime that OpenNebula has ended, and nobody has looked at since."""
-    runtime = device.create(FAAS=small(), LEASE={"TTL": SHORT_SECONDS})
+    runtime = device.create(FAAS=small(), LEASE={"TTL": PATIENCE.short_lease_seconds})
     assert until(lambda: is_over(opennebula, runtime["FAAS"]["VM_ID"]))
     return runtime
 
@@ -116,9 +121,11 @@ def test_it_can_be_deleted_before_anybody_has_looked(
 
 def test_it_is_renewed_by_an_update(device: Device, opennebula: OpenNebula) -> None:
     runtime = device.create_running(FAAS=small(), DAAS=data(), LEASE={"TTL": 60})
+    asked = time.time()
     renewed = device.update(runtime["ID"], LEASE={"TTL": 5000})
     assert renewed["LEASE"]["TTL"] == 5000
-    assert abs(unix(renewed["LEASE"]["EXPIRES"]) - time.time() - 5000) < 30
+    assert asked <= unix(renewed["LEASE"]["EXPIRES"]) - 5000 + CLOCK_SECONDS
+    assert unix(renewed["LEASE"]["EXPIRES"]) - 5000 <= time.time() + CLOCK_SECONDS
     for role in ("FAAS", "DAAS"):
         (action,) = actions(opennebula, renewed[role]["VM_ID"])
         assert int(action["TIME"]) == unix(renewed["LEASE"]["EXPIRES"])
@@ -131,11 +138,11 @@ def test_it_is_renewed_also_with_the_same_time(device: Device, sandbox: Sandbox)
         device.update(runtime["ID"], LEASE={"TTL": 1000})
     assert calls["one.vm.schedupdate"] == 1
     assert calls["one.vm.schedadd"] == 0
-    assert calls.total() <= 8
+    assert calls.total() <= 10
 
 
 def test_a_lease_that_was_renewed_lives_on(device: Device, opennebula: OpenNebula) -> None:
-    runtime = device.create_running(FAAS=small(), LEASE={"TTL": 2 * SHORT_SECONDS})
+    runtime = device.create_running(FAAS=small(), LEASE={"TTL": 2 * PATIENCE.short_lease_seconds})
     first = unix(runtime["LEASE"]["EXPIRES"])
     device.update(runtime["ID"], LEASE={"TTL": 1000})
     until(lambda: time.time() > first + 1)
@@ -145,8 +152,8 @@ def test_a_lease_that_was_renewed_lives_on(device: Device, opennebula: OpenNebul
 
 def test_it_can_be_given_to_a_runtime_that_had_none(device: Device, opennebula: OpenNebula) -> None:
     runtime = device.create_running(FAAS=small(), DAAS=data())
-    leased = device.update(runtime["ID"], LEASE={"TTL": SHORT_SECONDS})
-    assert leased["LEASE"]["TTL"] == SHORT_SECONDS
+    leased = device.update(runtime["ID"], LEASE={"TTL": PATIENCE.short_lease_seconds})
+    assert leased["LEASE"]["TTL"] == PATIENCE.short_lease_seconds
     vm_ids = [runtime[role]["VM_ID"] for role in ("FAAS", "DAAS")]
     assert until(lambda: is_over(opennebula, *vm_ids))
     assert device.get(runtime["ID"]).status_code == 404
@@ -157,7 +164,7 @@ def test_it_can_be_given_to_a_runtime_that_had_none(device: Device, opennebula: 
 def test_a_runtime_that_still_waits_for_a_host_ends_on_time_too(
     device: Device, opennebula: OpenNebula, sandbox: Sandbox
 ) -> None:
-    runtime = stuck(device, LEASE={"TTL": SHORT_SECONDS})
+    runtime = stuck(device, LEASE={"TTL": PATIENCE.short_lease_seconds})
     assert until(lambda: is_over(opennebula, runtime["FAAS"]["VM_ID"]))
     assert device.get(runtime["ID"]).status_code == 404
 

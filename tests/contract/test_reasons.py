@@ -117,7 +117,7 @@ def test_a_vm_that_has_not_reported_yet_says_so(device: Device, sandbox: Sandbox
     )
     sandbox.store.add_flow_template("reporting", [("FAAS", template.id)])
     runtime = device.create(FAAS=small(FLAVOUR="reporting"))
-    wanted = "VM runs, but has not reported to be ready yet"
+    wanted = "VM runs, but has not reported that it is ready"
     assert reason_until(device, runtime["ID"], wanted) == wanted
     sandbox.store.set_user_template(runtime["FAAS"]["VM_ID"], 'READY="YES"')
     assert "REASON" not in device.read_until(runtime["ID"], "RUNNING")["FAAS"]
@@ -127,5 +127,5 @@ def test_the_reason_takes_no_further_call(device: Device, sandbox: Sandbox) -> N
     runtime = stuck(device)
     with counted(sandbox) as calls:
         device.read(runtime["ID"])
-    assert calls == {"one.document.info": 1, "one.vmpool.infoset": 1}
+    assert calls == {"one.document.info": 1, "one.vm.info": 1}
     release(sandbox, runtime)

@@ -8,7 +8,7 @@ import pytest
 
 from provision_engine.sandbox import Sandbox
 
-from .device import PATH, Device, Json, small
+from .device import PATH, Device, Json, data, small
 from .lifetime import counted, document, release, stuck
 from .opennebula import OpenNebula, until
 from .settings import FLAVOUR, USER
@@ -80,27 +80,68 @@ def test_what_is_on_its_way_is_locked(device: Device, sandbox: Sandbox) -> None:
     release(sandbox, runtime)
 
 
-def test_what_oneflow_cannot_recover_is_told(
-    device: Device, opennebula: OpenNebula, sandbox: Sandbox
-) -> None:
-    runtime = device.create_running()
+def recovered_until_running(device: Device, runtime_id: int, query: str = "") -> Json:
+    answer = device.request("POST", f"{PATH}/{runtime_id}/recover?wait=90{query}")
+    assert answer.status_code == 200, answer.text
+    runtime = answer.json()["SERVERLESS_RUNTIME"]
+    assert runtime["FAAS"]["STATE"] == "RUNNING"
+    return runtime
+
+
+def test_a_vm_that_is_gone_is_replaced(device: Device, opennebula: OpenNebula) -> None:
+    runtime = device.create_running(NAME="lamp", FAAS=small(), LEASE={"TTL": 1000})
     assert until(lambda: service_state(opennebula, runtime) == RUNNING)
-    sandbox.store.put_vm(runtime["FAAS"]["VM_ID"], "DONE")
-    answer = device.request("POST", f"{PATH}/{runtime['ID']}/recover")
-    assert answer.status_code == 422
-    assert "recover" in answer.json()["message"]
+    opennebula.call("vm.action", "terminate-hard", runtime["FAAS"]["VM_ID"])
+    device.read_until(runtime["ID"], "ERROR")
+    recovered = recovered_until_running(device, runtime["ID"])
+    new = {"VM_ID", "ENDPOINT", "SINCE"}
+    same = {name: value for name, value in runtime["FAAS"].items() if name not in new}
+    assert {n: v for n, v in recovered["FAAS"].items() if n not in new} == same
+    assert recovered["FAAS"]["VM_ID"] > runtime["FAAS"]["VM_ID"]
+    assert recovered["SERVICE_ID"] > runtime["SERVICE_ID"]
+    assert (recovered["ID"], recovered["NAME"]) == (runtime["ID"], "lamp")
+    assert until(lambda: opennebula.holdings()["services"] == {recovered["SERVICE_ID"]})
 
 
-def test_a_vm_that_failed_to_boot_is_left_to_oneflow(device: Device, sandbox: Sandbox) -> None:
+def test_a_vm_that_failed_to_boot_is_replaced(device: Device, sandbox: Sandbox) -> None:
     sandbox.faults.drivers.set("boot", fails=True)
     runtime = device.create()
     device.read_until(runtime["ID"], "ERROR")
-    path = f"{PATH}/{runtime['ID']}/recover"
-    until(lambda: device.request("POST", path).status_code != 423)
-    answer = device.request("POST", path)
-    # An owner may not retry the boot of a VM, and oneflow acts with the owner's rights.
-    assert answer.status_code in (200, 422)
-    assert device.read(runtime["ID"])["FAAS"]["STATE"] == "ERROR"
+    sandbox.faults.clear()
+    recovered_until_running(device, runtime["ID"])
+
+
+def test_data_is_replaced_only_where_that_is_allowed(
+    device: Device, opennebula: OpenNebula
+) -> None:
+    runtime = device.create_running(FAAS=small(), DAAS=data())
+    opennebula.call("vm.action", "terminate-hard", runtime["FAAS"]["VM_ID"])
+    assert until(lambda: device.read(runtime["ID"])["FAAS"]["STATE"] == "ERROR")
+    answer = device.request("POST", f"{PATH}/{runtime['ID']}/recover")
+    assert answer.status_code == 422
+    assert "?replace=true" in answer.json()["message"]
+    assert device.read(runtime["ID"])["DAAS"]["STATE"] == "RUNNING"
+    recovered = recovered_until_running(device, runtime["ID"], "&replace=true")
+    assert recovered["DAAS"]["VM_ID"] != runtime["DAAS"]["VM_ID"]
+
+
+@pytest.mark.parametrize("action", ["poweroff-hard", "suspend", "stop", "undeploy-hard"])
+def test_a_vm_that_was_stopped_is_resumed(
+    device: Device, opennebula: OpenNebula, action: str
+) -> None:
+    runtime = device.create_running()
+    opennebula.call("vm.action", action, runtime["FAAS"]["VM_ID"])
+    device.read_until(runtime["ID"], "ERROR")
+    recovered = recovered_until_running(device, runtime["ID"])
+    assert recovered["FAAS"]["VM_ID"] == runtime["FAAS"]["VM_ID"]
+
+
+def test_what_fails_again_ends_the_wait(device: Device, sandbox: Sandbox) -> None:
+    sandbox.faults.drivers.set("boot", fails=True)
+    runtime = device.create()
+    device.read_until(runtime["ID"], "ERROR")
+    answer = device.request("POST", f"{PATH}/{runtime['ID']}/recover?wait=90")
+    assert answer.json()["SERVERLESS_RUNTIME"]["FAAS"]["STATE"] == "ERROR"
 
 
 @pytest.mark.parametrize("runtime_id", ["999999", "x", "0x1"])
@@ -138,12 +179,21 @@ def test_an_update_in_error_starts_a_recovery_and_says_so(
 def test_an_update_that_cannot_be_recovered_says_why(
     device: Device, opennebula: OpenNebula
 ) -> None:
+    runtime = device.create_running(FAAS=small(), DAAS=data())
+    opennebula.call("vm.action", "terminate-hard", runtime["FAAS"]["VM_ID"])
+    assert until(lambda: device.read(runtime["ID"])["FAAS"]["STATE"] == "ERROR")
+    answer = device.put(runtime["ID"], FAAS={"CPU": 2})
+    assert answer.status_code == 500
+    message = answer.json()["message"]
+    assert message["FAAS"] == "VM is gone"
+    assert "?replace=true" in message["RECOVERY"]
+
+
+def test_an_update_resumes_what_was_powered_off(device: Device, opennebula: OpenNebula) -> None:
     runtime = device.create_running(FAAS=small())
-    assert until(lambda: service_state(opennebula, runtime) == RUNNING)
     opennebula.call("vm.action", "poweroff-hard", runtime["FAAS"]["VM_ID"])
     device.read_until(runtime["ID"], "ERROR")
     answer = device.put(runtime["ID"], FAAS={"CPU": 2})
     assert answer.status_code == 500
-    message = answer.json()["message"]
-    assert message["FAAS"] == "VM was powered off"
-    assert "recover" in message["RECOVERY"]
+    assert answer.json()["message"]["FAAS"] == "VM was powered off"
+    device.read_until(runtime["ID"], "RUNNING")

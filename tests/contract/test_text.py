@@ -75,17 +75,18 @@ def with_text(field: str, text: str) -> Json:
 
 @pytest.mark.parametrize("text", CARRIED, ids=lambda t: repr(t)[:30])
 def test_a_text_arrives_as_it_was_sent(device: Device, opennebula: OpenNebula, text: str) -> None:
-    """In device info, in scheduling (upper-cased there), in the name; at create and update."""
+    """In device info, in requirements (upper-cased there), in the name; at create and update."""
     other = text[:2000]
+    requirements = 'NAME != "{}"'.format(other.replace('"', "'"))
     sent = {
         "NAME": text[:128],
-        "SCHEDULING": {"POLICY": other},
+        "SCHEDULING": {"REQUIREMENTS": requirements},
         "DEVICE_INFO": {"GEOGRAPHIC_LOCATION": text},
     }
     runtime = device.create(FAAS=small(), **sent)
     seen = opennebula.vm(runtime["FAAS"]["VM_ID"])["USER_TEMPLATE"]
     assert seen["DEVICE_INFO"] == {"GEOGRAPHIC_LOCATION": text}
-    assert seen["SCHED_RANK"] == other.upper()
+    assert seen["SCHED_REQUIREMENTS"] == requirements.upper()
     assert device.read_until(runtime["ID"], "RUNNING") | sent == device.read(runtime["ID"])
     updated = device.update(
         runtime["ID"], DEVICE_INFO={"GEOGRAPHIC_LOCATION": "x", "FURTHER": other}

@@ -267,7 +267,7 @@ def test_it_is_given_back_also_where_a_resize_takes_its_time(
     sandbox.timings = dataclasses.replace(QUICK, resize_seconds=0.5)
     answer = device.put(pair["ID"], FAAS={"CPU": 2}, DAAS={"CPU": BEYOND_ANY_HOST})
     assert answer.status_code == 422
-    until(lambda: sizes(opennebula, pair) == [(1, 1, 128, DISK_MB)] * 2, 3)
+    until(lambda: sizes(opennebula, pair) == [(1, 1, 128, DISK_MB)] * 2)
     assert sizes(opennebula, pair) == [(1, 1, 128, DISK_MB)] * 2
 
 
@@ -278,7 +278,7 @@ def test_the_capacity_is_given_back_where_a_disk_cannot_grow(
     answer = device.put(runtime["ID"], FAAS={"CPU": 2, "DISK_SIZE": DISK_MB + 10})
     assert answer.status_code == 502
     sandbox.faults.clear()
-    until(lambda: sizes(opennebula, runtime) == [(1, 1, 128, DISK_MB)], 3)
+    until(lambda: sizes(opennebula, runtime) == [(1, 1, 128, DISK_MB)])
     assert sizes(opennebula, runtime) == [(1, 1, 128, DISK_MB)]
 
 
@@ -365,9 +365,9 @@ def test_a_function_in_error_is_recovered_and_that_is_told(
     answer = device.put(runtime["ID"], FAAS={"CPU": 2})
     assert answer.status_code == 500
     assert "powered off" in answer.text
-    recovered = [c for c in sandbox.calls if c.backend == "oneflow"]
-    assert [c.method for c in recovered] == ["POST"]
-    assert "one.vm.resize" not in [c.method for c in sandbox.calls]
+    methods = [c.method for c in sandbox.calls]
+    assert methods.count("one.vm.action") == 1
+    assert "one.vm.resize" not in methods
 
 
 def test_two_updates_of_device_info_do_not_make_a_runtime_too_long_for_a_device(

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pages import Site, running_site
+
+from .pages import Site, running_site
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-from pages import ROOT
+from tests.docs.pages import ROOT
 
 PACKAGE = ROOT / "provision_engine"
 ELSEWHERE = ("sandbox", "demo")

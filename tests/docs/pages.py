@@ -9,21 +9,21 @@ page anew: ``python tests/docs/pages.py README.md``.
 from __future__ import annotations
 
 import contextlib
-import http.client
 import itertools
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
 from provision_engine.sandbox import Sandbox
+from tests.support.engine import EngineProcess, settings_for
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -92,8 +92,8 @@ class Site:
             ("http://127.0.0.1:2633/RPC2", self.sandbox.oned_url),
             ("http://127.0.0.1:2474", self.sandbox.oneflow_url),
             ("/etc/provision-engine/engine.conf", str(self.directory / "engine.conf")),
-            ("/var/log/provision-engine", str(self.directory / "log")),
-            ("/run/provision-engine/engine.pid", str(self.directory / "engine.pid")),
+            ("/var/log/provision-engine", str(self.directory / "logs")),
+            ("/run/provision-engine/engine.pid", str(self.directory / "run" / "engine.pid")),
             ('"port":1337', f'"port":{self.engine_port}'),
         ]
 
@@ -138,43 +138,13 @@ class Site:
 @contextlib.contextmanager
 def running_site(directory: Path, release: str = "7.4.0") -> Iterator[Site]:
     """A sandbox in this process and an engine as it is started by service managers."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    configuration = directory / "engine.conf"
     with Sandbox(release=release) as sandbox:
-        configuration.write_text(
-            json.dumps(
-                {
-                    "one_xmlrpc": sandbox.oned_url,
-                    "oneflow_server": sandbox.oneflow_url,
-                    "port": port,
-                    "log": {"level": 0, "directory": str(directory / "log")},
-                    "server": {"pid_file": str(directory / "engine.pid"), "workers": 1},
-                }
-            )
-        )
-        command = ["-P", "-m", "provision_engine.cli", "--config", str(configuration)]
-        engine = subprocess.Popen([sys.executable, *command, "start", "--foreground"])
+        engine = EngineProcess(directory, settings_for(sandbox, timeout=30))
+        engine.start()
         try:
-            _wait_until_answering(port, engine)
-            yield Site(sandbox, port, directory)
+            yield Site(sandbox, engine.port, directory)
         finally:
-            engine.terminate()
-            engine.wait(LIMIT_SECONDS)
-
-
-def _wait_until_answering(port: int, engine: subprocess.Popen[bytes]) -> None:
-    until = time.monotonic() + LIMIT_SECONDS
-    while time.monotonic() < until:
-        assert engine.poll() is None, "the engine ended at once"
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=LIMIT_SECONDS)
-        with contextlib.suppress(OSError):
-            connection.request("GET", "/")
-            connection.getresponse().read()
-            return
-        time.sleep(0.05)
-    raise AssertionError("the engine does not answer")
+            engine.stop()
 
 
 def comparable(text: str) -> str:

@@ -9,11 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from lossy_proxy import Fate, LossyProxy
-from pages import LIMIT_SECONDS, ROOT, Site
 
 from provision_engine import config
 from provision_engine.client import Client
+
+from .lossy_proxy import Fate, LossyProxy
+from .pages import LIMIT_SECONDS, ROOT, Site
 
 EXAMPLES = ROOT / "examples"
 

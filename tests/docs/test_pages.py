@@ -8,12 +8,13 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-import messages
 import pytest
-from pages import PAGES, ROOT, Site, answers, blocks, comparable, rewritten
 
-from provision_engine import server
 from provision_engine.engine import states
+from provision_engine.server.refusals import REFUSALS
+
+from . import messages
+from .pages import PAGES, ROOT, Site, answers, blocks, comparable, rewritten
 
 OWN_RULES = ("reliability.md", "performance.md", "lifetime.md", "upgrade.md")
 """Pages that tell by themselves how their commands were tried."""
@@ -108,8 +109,8 @@ def test_each_message_is_explained(message: str, source: str) -> None:
 def test_each_refusal_outside_of_the_api_is_explained() -> None:
     page = (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")
     patterns = [re.compile(".+".join(map(re.escape, text.split("…")))) for text in explained()]
-    assert len(server._REFUSALS) > 10
-    for status, text in server._REFUSALS.values():
+    assert len(REFUSALS) > 10
+    for status, text in REFUSALS.values():
         assert f"`{status.phrase}`" in page
         assert any(pattern.fullmatch(text) for pattern in patterns), text
 

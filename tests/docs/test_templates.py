@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pages import ROOT, blocks, running_site
+
+from .pages import ROOT, blocks, running_site
 
 Json = dict[str, Any]
 

@@ -5,20 +5,16 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from provision_engine import config, log
-from provision_engine.config import Log
+from provision_engine.config import Log, loading
+from provision_engine.config.schema import leaves
 
 ETC = Path(__file__).parents[2] / "etc"
-
-
-def needs(program: str) -> pytest.MarkDecorator:
-    return pytest.mark.skipif(shutil.which(program) is None, reason=f"{program} is not installed")
 
 
 def test_the_schemas_are_a_link_to_those_of_the_program() -> None:
@@ -31,7 +27,7 @@ def test_what_is_commented_out_in_the_configuration_is_the_default(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # The shown number of workers is that of a machine with two cores.
-    monkeypatch.setattr(config, "_cores", lambda: 2)
+    monkeypatch.setattr(loading, "_cores", lambda: 2)
     text = (ETC / "engine.conf").read_text()
     shown = re.sub(r"^( *)# ( *:[a-z_]+:)", r"\1\2", text, flags=re.MULTILINE)
     # These have no default, so what is shown is an example.
@@ -51,10 +47,9 @@ def test_what_is_commented_out_in_the_configuration_is_the_default(
 def test_the_configuration_shows_every_key() -> None:
     text = (ETC / "engine.conf").read_text()
     shown = set(re.findall(r":([a-z_]+):", text))
-    assert {key for name in config._leaves() for key in name.split(".")} - shown == set()
+    assert {key for name in leaves() for key in name.split(".")} - shown == set()
 
 
-@needs("systemd-analyze")
 def test_the_unit_is_understood_by_systemd(tmp_path: Path) -> None:
     unit = tmp_path / "provision-engine.service"
     # Verified without the command being installed here.
@@ -67,7 +62,6 @@ def test_the_unit_is_understood_by_systemd(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@needs("logrotate")
 def test_logrotate_rotates_and_the_logs_go_on(tmp_path: Path) -> None:
     logs = tmp_path / "logs"
     rules = tmp_path / "rules"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from provision_engine import __version__
+from tests.support.ports import free_port
 
 SCRIPT = Path(__file__).parents[2] / "install.sh"
 
@@ -159,13 +159,6 @@ def test_a_command_of_somebody_else_is_left(installation: Installation) -> None:
 
 
 # ---- with installing -------------------------------------------------------------------
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def installed(installation: Installation, *arguments: str) -> str:

@@ -3,16 +3,19 @@
 Starts a sandbox, engines and HAProxy with etc/haproxy.cfg (without HAProxy the clients take the
 engines in turn), and lets the clients race: the same idempotency key, updates of the same
 runtime, and creates, updates and deletes of their own. A client repeats what was answered
-423, 429, 502, 503 or 504, or was cut, as a device would. Checked are:
+423, 429, 502, 503 or 504, or was cut, as a device would. With --oned a real OpenNebula takes the
+sandbox's place. Checked are:
 
 - no duplicate: all answers to one key name one runtime, and nothing else is there in the end;
 - no lost update: each client counts in a member of DEVICE_INFO of its own in runtimes that all of
   them update, and what was acknowledged is there ever after;
 - no 5xx that a repetition does not cure, and no 500 at all;
 - nothing left: after everything was deleted and ``reconcile --apply`` ran there is no document,
-  no service, no VM.
+  no service, no VM, no lock.
 
     python tests/load/soak.py --minutes 10
+    python tests/load/soak.py --minutes 10 --clients 20 --oned http://one:2633/RPC2 \
+        --oneflow http://one:2474 --admin oneadmin:PASSWORD --driver-actions DIRECTORY
 """
 
 from __future__ import annotations
@@ -31,27 +34,39 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "reliability"))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from rig import RUNTIMES, USER, Answer, EngineProcess, ask, free_port, wait_until
+
+from tests.reliability.lanes import NOTHING, reconciler
+from tests.support.client import RUNTIMES, Response, request
+from tests.support.drivers import ACTIONS_HELP, SLOW, driver_actions
+from tests.support.engine import EngineProcess, is_answering, settings_for
+from tests.support.installation import Installation, Target, add_options, target
+from tests.support.opennebula import OpenNebula
+from tests.support.ports import free_port
+from tests.support.users import USER, User
+from tests.support.waiting import wait_until
 
 HAPROXY_CONFIGURATION = Path(__file__).parents[2] / "etc" / "haproxy.cfg"
 MOST_MINUTES = 60.0
-TIMEOUT_SECONDS = 8
-STALE_SECONDS = 16.5
-CURE_SECONDS = 90.0
+SANDBOX_TIMEOUT_SECONDS, REAL_TIMEOUT_SECONDS = 8.0, 30.0
+CURE_SECONDS = 240.0
 """So long a client repeats; longer than what a dead engine left stays locked."""
 REPEAT = (0, 423, 429, 502, 503, 504)
 """Statuses that a client repeats; 0 is a connection that broke."""
 PAUSE_SECONDS = 0.1
+LEFT_SECONDS = 60.0
+"""So much later nothing may be left."""
 MOST_SHOWN = 10
 SHARED_RUNTIMES = 10
 SHARED_KEYS = 8
+DRIVER_SECONDS = 2
+"""So long takes each action of a real OpenNebula whose driver we may slow down."""
 FUNCTION = {"FLAVOUR": "nature", "CPU": 1, "MEMORY": 128, "DISK_SIZE": 1025}
 
 
@@ -108,10 +123,10 @@ class Client(threading.Thread):
     """One device, which does one thing after the other."""
 
     def __init__(
-        self, number: int, ports: Iterator[int], shared: Shared, findings: Findings
+        self, number: int, ports: Iterator[int], user: User, shared: Shared, findings: Findings
     ) -> None:
         super().__init__(name=f"client-{number}")
-        self._number, self._ports = number, ports
+        self._number, self._ports, self._user = number, ports, user
         self._shared, self._findings = shared, findings
         self._counts = itertools.count(1)
         self._random = random.Random(number)
@@ -189,7 +204,7 @@ class Client(threading.Thread):
         path: str,
         members: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> Answer | None:
+    ) -> Response | None:
         """Repeat a request until it is accepted; None, and a blame, when that never happens."""
         until = time.monotonic() + CURE_SECONDS
         for attempt in itertools.count(1):
@@ -212,12 +227,14 @@ class Client(threading.Thread):
         path: str,
         members: Mapping[str, Any] | None,
         headers: Mapping[str, str] | None,
-    ) -> Answer:
+    ) -> Response:
         start = time.monotonic()
         try:
-            answer = ask(next(self._ports), method, path, members, headers=headers, seconds=60)
+            answer = request(
+                next(self._ports), method, path, members, headers=headers, user=self._user
+            )
         except (OSError, http.client.HTTPException):
-            answer = Answer(0, {}, b"")
+            answer = Response(0, {}, b"")
         self._findings.note(operation, answer.status, time.monotonic() - start)
         return answer
 
@@ -250,39 +267,33 @@ class Chaos(threading.Thread):
 # ---- what it runs on -----------------------------------------------------------------------
 
 
-@dataclass
-class SandboxProcess:
-    """A sandbox that takes no time from the clients."""
-
-    process: subprocess.Popen[str]
-    urls: dict[str, str]
-
-    @classmethod
-    def start(cls, release: str) -> SandboxProcess:
-        ports = ["--oned-port", "0", "--oneflow-port", "0", "--control-port", "0"]
-        command = [sys.executable, "-m", "provision_engine.sandbox", "--release", release, *ports]
-        process = subprocess.Popen(
-            [*command, "--hosts", "1000"], stdout=subprocess.PIPE, text=True, start_new_session=True
-        )
+@contextlib.contextmanager
+def backend(aim: Target, release: str) -> Iterator[Installation]:
+    """The real OpenNebula, or a sandbox in a process of its own, so that it delays no client."""
+    if aim.is_real:
+        with aim.installation(release) as found:
+            yield found
+        return
+    ports = ["--oned-port", "0", "--oneflow-port", "0"]
+    command = [sys.executable, "-m", "provision_engine.sandbox", "--release", release, *ports]
+    process = subprocess.Popen(
+        [*command, "--hosts", "1000"], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
         assert process.stdout is not None
         lines = itertools.takewhile(lambda line: line != "ready\n", process.stdout)
-        return cls(process, dict(line.split()[:2] for line in lines if "http" in line))
-
-    def count(self) -> dict[str, int]:
-        port = int(self.urls["control"].rpartition(":")[2])
-        counted: dict[str, int] = ask(port, "GET", "/count").json
-        return counted
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(30)
+        urls = dict(line.split()[:2] for line in lines if "http" in line)
+        yield Installation(release, urls["oned"], urls["oneflow"], USER)
+    finally:
+        process.terminate()
+        process.wait(30)
 
 
 @contextlib.contextmanager
-def proxied(engines: list[EngineProcess]) -> Iterator[list[int]]:
+def proxied(engines: list[EngineProcess], is_behind_haproxy: bool) -> Iterator[list[int]]:
     """The ports that clients use: HAProxy's where there is one, else the engines' own."""
     haproxy = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin")
-    if haproxy is None:
+    if haproxy is None or not is_behind_haproxy:
         yield [engine.port for engine in engines]
         return
     port = free_port()
@@ -292,42 +303,25 @@ def proxied(engines: list[EngineProcess]) -> Iterator[list[int]]:
         env={**os.environ, **addresses, "PROVISION_ENGINE_BIND": f"127.0.0.1:{port}"},
     )
     try:
-        wait_until(lambda: _status(port) == 200)
+        wait_until(lambda: is_answering(port))
         yield [port]
     finally:
         process.terminate()
         process.wait(30)
 
 
-def _status(port: int) -> int:
-    try:
-        return ask(port, "GET", "/").status
-    except (OSError, http.client.HTTPException):
-        return 0
-
-
 @contextlib.contextmanager
-def installation(
-    engine_count: int, release: str, directory: Path
-) -> Iterator[tuple[SandboxProcess, list[EngineProcess], list[int]]]:
-    """A sandbox, engines and a proxy."""
+def running_engines(
+    settings: Mapping[str, Any], count: int, directory: Path
+) -> Iterator[list[EngineProcess]]:
     with contextlib.ExitStack() as stack:
-        sandbox = SandboxProcess.start(release)
-        stack.callback(sandbox.stop)
-        settings = {
-            "one_xmlrpc": sandbox.urls["oned"],
-            "oneflow_server": sandbox.urls["oneflow"],
-            "timeout": TIMEOUT_SECONDS,
-            "lock": {"stale_seconds": STALE_SECONDS},
-            "server": {"threads": 32},
-        }
         engines = []
-        for number in range(engine_count):
+        for number in range(count):
             engine = EngineProcess(directory / f"engine{number}", settings)
             stack.callback(engine.kill)
             engine.start()
             engines.append(engine)
-        yield sandbox, engines, stack.enter_context(proxied(engines))
+        yield engines
 
 
 # ---- the race ------------------------------------------------------------------------------
@@ -338,30 +332,43 @@ def soak(
     client_count: int = 50,
     engine_count: int = 3,
     chaos_seconds: float = 10.0,
-    release: str = "7.4.0",
+    aim: Target | None = None,
+    is_behind_haproxy: bool = True,
 ) -> Findings:
     """Race for so long, then clean up and count."""
-    findings, shared = Findings(), Shared()
-    with (
-        tempfile.TemporaryDirectory() as directory,
-        installation(engine_count, release, Path(directory)) as (sandbox, engines, ports),
-    ):
-        turns = itertools.cycle(ports)
-        clients = [Client(n, turns, shared, findings) for n in range(client_count)]
-        _make_shared(clients[0], shared)
-        chaos = Chaos(engines, findings, chaos_seconds)
-        for thread in (*clients, chaos):
-            thread.start()
-        time.sleep(seconds)
-        chaos.end.set()
-        chaos.join()
-        shared.end.set()
-        for client in clients:
-            client.join()
-        _check(clients[0], shared, findings, sandbox)
-        _clean_up(clients[0], findings, sandbox, engines[0])
-        findings.crashes = _crashes(engines)
+    findings, shared, aim = Findings(), Shared(), aim or Target(releases=("7.4.0",))
+    timeout_seconds = REAL_TIMEOUT_SECONDS if aim.is_real else SANDBOX_TIMEOUT_SECONDS
+    with tempfile.TemporaryDirectory() as name, backend(aim, aim.releases[0]) as there:
+        settings = settings_for(
+            there,
+            timeout=timeout_seconds,
+            lock={"stale_seconds": 2 * timeout_seconds + 0.5},
+            server={"threads": 32},
+        )
+        reconcile = reconciler(Path(name) / "reconcile", settings, there.user)
+        with (
+            running_engines(settings, engine_count, Path(name)) as engines,
+            proxied(engines, is_behind_haproxy) as ports,
+        ):
+            turns = itertools.cycle(ports)
+            clients = [Client(n, turns, there.user, shared, findings) for n in range(client_count)]
+            _make_shared(clients[0], shared)
+            _race(clients, Chaos(engines, findings, chaos_seconds), shared, seconds)
+            _check(clients[0], shared, findings)
+            _clean_up(clients[0], findings, there.opennebula, reconcile)
+            findings.crashes = _crashes(engines)
     return findings
+
+
+def _race(clients: list[Client], chaos: Chaos, shared: Shared, seconds: float) -> None:
+    for thread in (*clients, chaos):
+        thread.start()
+    time.sleep(seconds)
+    chaos.end.set()
+    chaos.join()
+    shared.end.set()
+    for client in clients:
+        client.join()
 
 
 def _crashes(engines: list[EngineProcess]) -> list[str]:
@@ -372,13 +379,13 @@ def _crashes(engines: list[EngineProcess]) -> list[str]:
 
 def _make_shared(client: Client, shared: Shared) -> None:
     for number in range(SHARED_RUNTIMES):
-        key = {"Idempotency-Key": f"shared {number}"}
+        key = {"Idempotency-Key": f"shared {number} {uuid.uuid4().hex}"}
         made = client.until("set up", (200, 201), "POST", RUNTIMES, {"FAAS": FUNCTION}, key)
         assert made is not None, client._findings.wrong
         shared.runtime_ids.append(made.runtime["ID"])
 
 
-def _check(client: Client, shared: Shared, findings: Findings, sandbox: SandboxProcess) -> None:
+def _check(client: Client, shared: Shared, findings: Findings) -> None:
     """Whether there is what was acknowledged, and nothing else."""
     for key, ids in shared.made.items():
         if len(ids) != 1:
@@ -399,40 +406,26 @@ def _check(client: Client, shared: Shared, findings: Findings, sandbox: SandboxP
 
 
 def _clean_up(
-    client: Client, findings: Findings, sandbox: SandboxProcess, engine: EngineProcess
+    client: Client, findings: Findings, opennebula: OpenNebula, reconcile: Callable[[], str]
 ) -> None:
     listed = client.until("list", (200,), "GET", RUNTIMES)
     for entry in listed.json if listed else []:
         path = f"{RUNTIMES}/{entry['SERVERLESS_RUNTIME']['ID']}"
         client.until("delete", (204, 404), "DELETE", path)
-    nothing = {"runtimes": 0, "services": 0, "vms": 0}
     with contextlib.suppress(AssertionError):  # then it is counted as left
-        wait_until(lambda: sandbox.count() == nothing, 10)
-    findings.left_before_reconcile = sandbox.count()
+        wait_until(lambda: opennebula.count() == NOTHING, LEFT_SECONDS, 0.5)
+    findings.left_before_reconcile = opennebula.count()
 
     def is_clean() -> bool:
-        findings.reconciled = _reconcile(engine)
-        findings.left = sandbox.count()
-        return findings.left == nothing
+        findings.left = opennebula.count()
+        if findings.left != NOTHING:
+            findings.reconciled = reconcile()
+        return findings.left == NOTHING
 
     try:
-        wait_until(is_clean, 3 * STALE_SECONDS)
+        wait_until(is_clean, CURE_SECONDS, 0.5)
     except AssertionError:
         findings.blame(f"left behind: {findings.left}: {findings.reconciled}")
-
-
-def _reconcile(engine: EngineProcess) -> str:
-    """What the command said when there was something to do, else what it said before."""
-    one_auth = engine.directory / "one_auth"
-    one_auth.write_text(USER.session)
-    done = subprocess.run(
-        engine.command("reconcile", "--apply", "--older-than", "0"),
-        env={**os.environ, "ONE_AUTH": str(one_auth)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.stdout + done.stderr
 
 
 def report(findings: Findings, seconds: float) -> str:
@@ -467,12 +460,16 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=50)
     parser.add_argument("--engines", type=int, default=3, choices=(1, 2, 3))
     parser.add_argument("--chaos-seconds", type=float, default=10.0)
-    parser.add_argument("--release", default="7.4.0")
+    parser.add_argument("--driver-actions", type=Path, metavar="DIR", help=ACTIONS_HELP)
+    add_options(parser)
     options = parser.parse_args()
     seconds = min(options.minutes, MOST_MINUTES) * 60
-    findings = soak(
-        seconds, options.clients, options.engines, options.chaos_seconds, options.release
-    )
+    options.release = options.release or ["7.4.0"]
+    slow = dict.fromkeys(SLOW, f"success {DRIVER_SECONDS}")
+    with driver_actions(options.driver_actions, slow):
+        findings = soak(
+            seconds, options.clients, options.engines, options.chaos_seconds, target(options)
+        )
     print(report(findings, seconds))
     return int(bool(findings.wrong))
 

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from engine_process import Engine
 
 from provision_engine.sandbox import Sandbox
+
+from .engine_process import Engine
 
 
 @pytest.fixture

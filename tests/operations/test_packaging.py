@@ -12,7 +12,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from engine_process import Engine, free_port, wait_until
+
+from tests.support.ports import free_port
+from tests.support.waiting import wait_until
+
+from .engine_process import Engine
 
 ROOT = Path(__file__).parents[2]
 ETC = ROOT / "etc"
@@ -20,8 +24,7 @@ ETC = ROOT / "etc"
 
 def needs(program: str) -> str:
     path = shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
-    if path is None:
-        pytest.skip(f"{program} is not installed")
+    assert path, f"{program} is not installed: .ci/run installs what the tests need"
     return path
 
 

@@ -13,7 +13,11 @@ from typing import Any
 
 import pytest
 import yaml
-from engine_process import Engine, free_port, wait_until
+
+from tests.support.ports import free_port
+from tests.support.waiting import wait_until
+
+from .engine_process import Engine
 
 ETC = Path(__file__).parents[2] / "etc"
 RULES, DASHBOARD = ETC / "prometheus-rules.yml", ETC / "grafana-dashboard.json"
@@ -23,8 +27,7 @@ NATURE = {"SERVERLESS_RUNTIME": {"FAAS": {"FLAVOUR": "nature"}}}
 
 def needs(program: str) -> str:
     path = shutil.which(program)
-    if path is None:
-        pytest.skip(f"{program} is not installed")
+    assert path, f"{program} is not installed: .ci/run installs what the tests need"
     return path
 
 

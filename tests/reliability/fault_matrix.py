@@ -1,56 +1,50 @@
 """OpenNebula fails at each call of each operation in each way, and the engine stays right.
 
-From the chosen call of an operation on its backend refuses connections, hangs, cuts its answers,
+From the chosen call of an operation on its backend refuses connections, hangs, cuts its responses,
 answers garbage or HTTP 500, is slow, or is late (it does what was asked when nobody waits any
-more). Checked are the status, the form of the error, that the answer comes within ``timeout``
+more). Checked are the status, the form of the error, that the response comes within ``timeout``
 plus one second and that nothing harmful was repeated; and when the backend is back, what was left
 behind, before and after ``reconcile --apply``, and that the repeated request succeeds. Prints a
 table; the exit code is 1 when anything is wrong.
 
-    python tests/reliability/fault_matrix.py                      # everything, about 6 minutes
+    python tests/reliability/fault_matrix.py                      # everything, both sandboxes
     python tests/reliability/fault_matrix.py --first --release 7.4.0
+    python tests/reliability/fault_matrix.py --oned http://one:2633/RPC2 --oneflow http://one:2474 \
+        --admin oneadmin:PASSWORD                                  # on a real OpenNebula
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
-import json
-import queue
 import sys
+import tempfile
 import threading
-import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
 
-from crash_matrix import RELEASES, changes, name_of
-from flask.testing import FlaskClient
-from rig import (
-    ADMINISTRATOR,
-    RUNTIMES,
-    SPECIFICATIONS,
-    USER,
-    authorization,
-    body_of,
-    cloud,
-    configuration,
-    wait_until,
-)
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from provision_engine.app import create_app
-from provision_engine.cloud.client import Credentials
-from provision_engine.engine.reconcile import Reconciler, Result
-from provision_engine.sandbox import CallRecord, Sandbox
+from tests.reliability.crash_matrix import stale_seconds
+from tests.reliability.lanes import Lane, reconciler, run_all, silence_logs, until_accepted
+from tests.reliability.operations import OPERATIONS, Operation
+from tests.support.client import SPECIFICATIONS, Response
+from tests.support.engine import engine_in_process, settings_for
+from tests.support.installation import Target, add_options, target
+from tests.support.proxy import Call, Proxy
+from tests.support.waiting import wait_until
 
-TIMEOUT_SECONDS = 1.0
+SANDBOX_TIMEOUT_SECONDS, REAL_TIMEOUT_SECONDS = 3.0, 10.0
 TIDY_SECONDS = 1.0
-"""An answer may come so much later than the timeout."""
-STALE_SECONDS = 2.1
-LANES = 8
-BACKENDS = ("oned", "oneflow")
+"""A response may come so much later than the timeout."""
+LANES = 12
 KINDS: dict[str, tuple[int, ...]] = {
     "refuse": (503,),
     "hang": (504,),
@@ -61,130 +55,26 @@ KINDS: dict[str, tuple[int, ...]] = {
     "late": (504,),
 }
 """The statuses that may tell of each kind of fault; a slow backend is no fault."""
-SECONDS = {"slow": 0.03, "late": TIMEOUT_SECONDS + 0.5}
+SLOW_SECONDS, LATE_SECONDS = 0.03, 0.5
+"""Of each call; and longer than the timeout."""
 ONCE = ("document.allocate", "POST service_template/action", "vm.diskresize", "vm.schedadd")
 """Calls that must not be repeated, since a second one would do more than the first."""
-SPECIFICATION = SPECIFICATIONS["FAAS"]
 LAST_CALL = "document.update"
 """Of a create; with it the runtime is complete."""
-RUNNING, FAILED_DEPLOYING = 2, 7
-"""States of a service."""
-
-
-class Answer(NamedTuple):
-    status: int
-    body: Any
-    headers: dict[str, str]
-    seconds: float
+PATIENCE_SECONDS = 60.0
 
 
 @dataclass
-class Lane:
-    """A sandbox and an engine in this process."""
+class FaultLane(Lane):
+    """A lane whose engine is in this process."""
 
-    sandbox: Sandbox
-    client: FlaskClient
-    key: str = ""
-    runtime_id: int = 0
-
-    def ask(
-        self,
-        method: str,
-        path: str,
-        members: Any = None,
-        credentials: Credentials = USER,
-        **headers: str,
-    ) -> Answer:
-        start = time.monotonic()
-        sent = None if members is None else body_of(members)
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        answer = self.client.open(
-            path, method=method, data=sent, headers=authorization(credentials) | named
-        )
-        content = answer.get_data()
-        body = json.loads(content) if content else None
-        seconds = time.monotonic() - start
-        return Answer(answer.status_code, body, dict(answer.headers), seconds)
-
-
-class Operation(NamedTuple):
-    request: Callable[[Lane], Answer]
-    prepare: Callable[[Lane], None]
-    succeeds: tuple[int, ...]
-    runtimes_left: int
-    is_repeated: bool = True
-
-
-def _create(lane: Lane) -> Answer:
-    return lane.ask("POST", RUNTIMES, SPECIFICATION)
-
-
-def _create_with_key(lane: Lane) -> Answer:
-    return lane.ask("POST", RUNTIMES, SPECIFICATION, Idempotency_Key=lane.key)
-
-
-def _read(lane: Lane) -> Answer:
-    return lane.ask("GET", f"{RUNTIMES}/{lane.runtime_id}")
-
-
-def _list(lane: Lane) -> Answer:
-    return lane.ask("GET", RUNTIMES)
-
-
-def _update(lane: Lane) -> Answer:
-    members = {
-        "FAAS": {"FLAVOUR": "", "CPU": 2, "MEMORY": 700, "DISK_SIZE": 2000},
-        "SCHEDULING": {"POLICY": "energy"},
-        "LEASE": {"TTL": 5000},
-        "NAME": "renamed",
-    }
-    return lane.ask("PUT", f"{RUNTIMES}/{lane.runtime_id}", members)
-
-
-def _delete(lane: Lane) -> Answer:
-    return lane.ask("DELETE", f"{RUNTIMES}/{lane.runtime_id}")
-
-
-def _recover(lane: Lane) -> Answer:
-    path = f"{RUNTIMES}/{lane.runtime_id}/recover"
-    return lane.ask("POST", path, credentials=ADMINISTRATOR)
-
-
-def _nothing(lane: Lane) -> None:
-    """Nothing has to be there."""
-
-
-def _make(lane: Lane) -> None:
-    _make_until(lane, RUNNING)
-
-
-def _break(lane: Lane) -> None:
-    """A runtime whose VM did not boot, but would now."""
-    lane.sandbox.faults.drivers.set("boot", fails=True)
-    _make_until(lane, FAILED_DEPLOYING)
-    lane.sandbox.faults.clear()
-
-
-def _make_until(lane: Lane, state: int) -> None:
-    answer = lane.ask("POST", RUNTIMES, SPECIFICATION)
-    lane.runtime_id = answer.body["SERVERLESS_RUNTIME"]["ID"]
-    wait_until(lambda: all(s["state"] == state for s in lane.sandbox.store.services()))
-
-
-OPERATIONS = {
-    "create": Operation(_create, _nothing, (201,), 0, is_repeated=False),
-    "create with key": Operation(_create_with_key, _nothing, (200, 201), 1),
-    "read": Operation(_read, _make, (200,), 1),
-    "list": Operation(_list, _make, (200,), 1),
-    "update": Operation(_update, _make, (200,), 1),
-    "delete": Operation(_delete, _make, (204, 404), 0),
-    "recover": Operation(_recover, _break, (200,), 1),
-}
+    timeout_seconds: float = field(kw_only=True)
 
 
 class Case(NamedTuple):
     release: str
     operation: str
+    specification: str
     backend: str
     kind: str
     call: str
@@ -203,223 +93,210 @@ class Outcome:
     wrong: list[str] = field(default_factory=list)
 
 
+@contextlib.contextmanager
+def open_lane(
+    release: str, aim: Target, timeout_seconds: float, directory: Path
+) -> Iterator[FaultLane]:
+    with aim.installation(release) as installation, Proxy(installation) as proxy:
+        # The caches are off, so that each case makes the same calls.
+        settings = {
+            "timeout": timeout_seconds,
+            "lock": {"stale_seconds": stale_seconds(timeout_seconds)},
+            "cache": {"seconds": 0},
+        }
+        with engine_in_process(settings_for(proxy, **settings)) as url:
+            port = urlsplit(url).port or 0
+            lane = FaultLane(installation, proxy, port, timeout_seconds=timeout_seconds)
+            direct = settings_for(installation, **settings)
+            lane.reconcile = reconciler(directory / uuid.uuid4().hex, direct, installation.user)
+            yield lane
+
+
 # ---- one case ------------------------------------------------------------------------------
 
 
-def run_case(lane: Lane, case: Case, calm: Counter[str]) -> Outcome:
+def run_case(
+    lane: FaultLane, case: Case, calm: dict[tuple[str, str, str], Counter[str]], is_timed: bool
+) -> Outcome:
     operation = OPERATIONS[case.operation]
-    lane.key = uuid.uuid4().hex
+    lane.specification, lane.key = case.specification, uuid.uuid4().hex
     operation.prepare(lane)
     outcome = Outcome(case)
-    lane.sandbox.clear_calls()
-    answer = _struck(lane, operation, case)
-    made = Counter(map(name_of, lane.sandbox.calls))
-    lane.sandbox.faults.clear()
-    if answer is not None:
-        outcome.status, outcome.seconds = answer.status, answer.seconds
+    lane.proxy.calls.clear()
+    response = _struck(lane, operation, case)
+    made = Counter(call.name for call in lane.proxy.calls)
+    lane.proxy.clear_faults()
+    if response is not None:
+        outcome.status, outcome.seconds = response.status, response.seconds
+        allowed = calm[case.release, case.operation, case.specification]
         outcome.wrong = [
-            *_what_is_wrong_with(answer, case, operation),
-            *(f"{made[n]} × {n}" for n in ONCE if made[n] > calm[n]),
+            *_what_is_wrong_with(response, case, operation),
+            *(f"{made[name]} × {name}" for name in ONCE if made[name] > allowed[name]),
             *_what_is_left(lane, operation, outcome),
         ]
-    _tidy(lane)
+        if is_timed and response.seconds > lane.timeout_seconds + TIDY_SECONDS:
+            outcome.wrong.append(f"it took {response.seconds:.2f} s")
+    lane.opennebula.clear()
     return outcome
 
 
-def _struck(lane: Lane, operation: Operation, case: Case) -> Answer | None:
-    """The answer of an operation in which a backend fails from one call on."""
+def _struck(lane: FaultLane, operation: Operation, case: Case) -> Response | None:
+    """The response of an operation in which a backend fails from one call on."""
     seen, struck = itertools.count(1), threading.Event()
 
-    def on_call(record: CallRecord, moment: str) -> None:
-        is_meant = moment == "before" and name_of(record) == case.call
+    def on_call(call: Call, moment: str) -> None:
+        is_meant = moment == "before" and call.name == case.call
         if is_meant and next(seen) == case.number and not struck.is_set():
             struck.set()
-            kind = "slow" if case.kind == "late" else case.kind
-            lane.sandbox.faults.set(case.backend, kind, seconds=SECONDS.get(case.kind, 1.0))
+            is_late = case.kind == "late"
+            seconds = lane.timeout_seconds + LATE_SECONDS if is_late else SLOW_SECONDS
+            lane.proxy.set_fault(case.backend, "slow" if is_late else case.kind, seconds=seconds)
 
-    lane.sandbox.on_call = on_call
-    answer = operation.request(lane)
-    lane.sandbox.on_call = None
-    return answer if struck.is_set() else None
+    lane.proxy.on_call = on_call
+    response = operation.request(lane)
+    lane.proxy.on_call = None
+    return response if struck.is_set() else None
 
 
-def _what_is_wrong_with(answer: Answer, case: Case, operation: Operation) -> list[str]:
+def _what_is_wrong_with(response: Response, case: Case, operation: Operation) -> list[str]:
     wrong = []
-    if answer.status not in (*operation.succeeds, *KINDS[case.kind]):
-        wrong.append(f"{answer.status} {answer.body}")
-    if answer.status >= 400 and not _is_error(answer):
-        wrong.append(f"{answer.body} is no error of ours")
-    if answer.seconds > TIMEOUT_SECONDS + TIDY_SECONDS:
-        wrong.append(f"it took {answer.seconds:.2f} s")
+    if response.status not in (*operation.accepted, *KINDS[case.kind]):
+        wrong.append(f"{response.status} {response.content.decode()[:300]}")
+    if response.status >= 400 and not response.is_error:
+        wrong.append(f"{response} is no error of ours")
     return wrong
 
 
-def _is_error(answer: Answer) -> bool:
-    is_form = isinstance(answer.body, dict) and sorted(answer.body) == ["error", "message"]
-    is_json = answer.headers.get("Content-Type") == "application/json"
-    return is_form and is_json and "X-Request-ID" in answer.headers
-
-
-def _what_is_left(lane: Lane, operation: Operation, outcome: Outcome) -> list[str]:
+def _what_is_left(lane: FaultLane, operation: Operation, outcome: Outcome) -> list[str]:
     """Repeat what a client repeats, reconcile, and count."""
-    outcome.left = _left(lane, operation, outcome)
-    settled = (*operation.succeeds, 404)
+    expected = _expected(lane, operation, outcome)
+    if not operation.is_repeated and outcome.case.kind != "late":
+        count = lane.opennebula.count()
+        outcome.left = "" if count in expected else str(count)
     if operation.is_repeated:
         try:
-            wait_until(lambda: operation.request(lane).status in settled, 15)
-        except AssertionError:
-            return [f"the repetition fails: {operation.request(lane)}"]
-    expected = _expected(operation, outcome)
+            until_accepted(lambda: operation.request(lane), (*operation.accepted, 404))
+        except AssertionError as error:
+            return [f"the repetition fails: {error}"]
+
+    def is_clean() -> bool:
+        return lane.opennebula.count() in expected
+
+    with contextlib.suppress(AssertionError):  # then it has to be reconciled
+        wait_until(is_clean, 1.0)
+    told = ""
+
+    def is_reconciled() -> bool:
+        nonlocal told
+        if is_clean():
+            return True
+        told = lane.reconcile()
+        return is_clean()
+
     try:
-        wait_until(lambda: _reconciled(lane) and lane.sandbox.store.count() in expected, 15)
+        wait_until(is_reconciled, PATIENCE_SECONDS, 0.5)
     except AssertionError:
-        return [f"{lane.sandbox.store.count()} instead of {expected}"]
-    return [f"document {d.id} is locked" for d in lane.sandbox.store.documents() if d.lock]
+        return [f"{lane.opennebula.holdings()} instead of {expected}: {told}"]
+    return []
 
 
-def _expected(operation: Operation, outcome: Outcome) -> list[dict[str, int]]:
+def _expected(lane: FaultLane, operation: Operation, outcome: Outcome) -> list[dict[str, int]]:
     """How many runtimes, services and VMs there may be in the end."""
     is_created = outcome.status == 201 and not operation.is_repeated
     allowed = [1 if is_created else operation.runtimes_left]
     if outcome.case.operation == "create" and outcome.case.call == LAST_CALL:
-        # The document may have been completed, and only the answer lost: then the runtime is
-        # there, whole and listed, as if the engine's own answer had been lost.
+        # The document may have been completed, and only the response lost: then the runtime is
+        # there, whole and listed, as if the engine's own response had been lost.
         allowed = [0, 1]
-    return [dict.fromkeys(("runtimes", "services", "vms"), number) for number in allowed]
-
-
-def _left(lane: Lane, operation: Operation, outcome: Outcome) -> str:
-    """What was left as soon as the backend was back, of a request that will not be repeated."""
-    if operation.is_repeated or outcome.case.kind == "late":
-        return ""
-    count = lane.sandbox.store.count()
-    return "" if count in _expected(operation, outcome) else json.dumps(count)
-
-
-def _reconciled(lane: Lane) -> bool:
-    """Whether there was nothing to do, or all of it was done."""
-    reconciler = Reconciler(cloud(lane.sandbox), 0.0, STALE_SECONDS, 5.0)
-    outcomes = [reconciler.settle(finding) for finding in reconciler.find()]
-    return all(outcome.result in (Result.DONE, Result.GONE) for outcome in outcomes)
-
-
-def _tidy(lane: Lane) -> None:
-    lane.sandbox.restart(keep_state=False)
+    return [lane.expected(runtimes) for runtimes in allowed]
 
 
 # ---- all of them ---------------------------------------------------------------------------
 
 
-def calm_calls(lane: Lane, operation: str) -> list[CallRecord]:
+def calm_calls(lane: FaultLane, operation: str, specification: str) -> list[Call]:
     """The calls of an operation when nothing fails."""
-    lane.key = uuid.uuid4().hex
+    lane.specification, lane.key = specification, uuid.uuid4().hex
     OPERATIONS[operation].prepare(lane)
-    lane.sandbox.clear_calls()
-    answer = OPERATIONS[operation].request(lane)
-    assert answer.status in OPERATIONS[operation].succeeds, answer
-    calls = lane.sandbox.calls
-    _tidy(lane)
+    lane.proxy.calls.clear()
+    until_accepted(partial(OPERATIONS[operation].request, lane), OPERATIONS[operation].accepted)
+    calls = list(lane.proxy.calls)
+    lane.opennebula.clear()
     return calls
 
 
 def cases_of(
-    release: str, operation: str, calls: Sequence[CallRecord], kinds: Sequence[str], which: str
-) -> list[Case]:
+    first: Case, calls: Sequence[Call], kinds: Sequence[str], which: str
+) -> Iterator[Case]:
     """Faults that begin at each call; ``which``: at all, only changing or only first calls."""
-    chosen, numbers, previous = [], Counter[str](), ""
+    numbers, previous, known = Counter[str](), "", set[str]()
     for call in calls:
-        name = name_of(call)
-        numbers[name] += 1
-        is_first = call.backend not in {case.backend for case in chosen}
-        is_again = name == previous and not changes(name)
-        previous = name
-        if is_again or (which == "changes" and not (is_first or changes(name))):
+        numbers[call.name] += 1
+        is_first = call.backend not in known
+        is_again = call.name == previous and not call.is_change
+        previous = call.name
+        if is_again or (which == "changes" and not (is_first or call.is_change)):
             continue
         if which == "first" and not is_first:
             continue
-        chosen += [Case(release, operation, call.backend, k, name, numbers[name]) for k in kinds]
-    return chosen
-
-
-def new_lane(release: str) -> Lane:
-    sandbox = Sandbox(release=release).start()
-    # The caches are off, so that each case makes the same calls.
-    configured = configuration(
-        sandbox,
-        timeout=TIMEOUT_SECONDS,
-        lock={"stale_seconds": STALE_SECONDS},
-        cache={"seconds": 0},
-    )
-    return Lane(sandbox, create_app(configured).test_client())
-
-
-def run(cases: Iterable[Case], calm: dict[str, Counter[str]]) -> list[Outcome]:
-    """All of these cases, several at the same time, in their order."""
-    waiting: queue.Queue[Case] = queue.Queue()
-    ordered = list(cases)
-    for case in sorted(ordered, key=lambda case: case.release):
-        waiting.put(case)
-    outcomes: dict[Case, Outcome] = {}
-
-    def work() -> None:
-        lanes: dict[str, Lane] = {}
-        try:
-            while True:
-                case = waiting.get_nowait()
-                lane = lanes.setdefault(case.release, None) or new_lane(case.release)  # type: ignore[arg-type]
-                lanes[case.release] = lane
-                try:
-                    outcomes[case] = run_case(lane, case, calm[case.operation])
-                except Exception as error:
-                    outcomes[case] = Outcome(case, wrong=[f"{type(error).__name__}: {error}"])
-                    lane.sandbox.on_call = None
-                    lane.sandbox.faults.clear()
-                    _tidy(lane)
-        except queue.Empty:
-            pass
-        finally:
-            for lane in lanes.values():
-                lane.sandbox.stop()
-
-    threads = [threading.Thread(target=work) for _ in range(min(LANES, len(ordered)))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return [outcomes[case] for case in ordered]
+        known.add(call.backend)
+        for kind in kinds:
+            yield first._replace(
+                backend=call.backend, kind=kind, call=call.name, number=numbers[call.name]
+            )
 
 
 def matrix(
-    releases: Sequence[str],
+    aim: Target,
     operations: Sequence[str],
+    specifications: Sequence[str],
     kinds: Sequence[str],
     which: str,
+    directory: Path,
+    lanes: int = LANES,
+    timeout_seconds: float | None = None,
+    is_timed: bool = False,
 ) -> list[Outcome]:
+    """Everything asked for; ``is_timed``: late responses are wrong."""
+    default = REAL_TIMEOUT_SECONDS if aim.is_real else SANDBOX_TIMEOUT_SECONDS
+    opened = partial(
+        open_lane, aim=aim, timeout_seconds=timeout_seconds or default, directory=directory
+    )
     cases: list[Case] = []
-    calm: dict[str, Counter[str]] = {}
-    for release in releases:
-        lane = new_lane(release)
-        for operation in operations:
-            calls = calm_calls(lane, operation)
-            calm[operation] = Counter(map(name_of, calls))
-            cases += cases_of(release, operation, calls, kinds, which)
-        lane.sandbox.stop()
-    return run(cases, calm)
+    outcomes: list[Outcome] = []
+    calm: dict[tuple[str, str, str], Counter[str]] = {}
+    for release in aim.releases:
+        for operation, specification in itertools.product(operations, specifications):
+            case = Case(release, operation, specification, "", "none", "no call", 0)
+            try:
+                with opened(release) as lane:
+                    calls = calm_calls(lane, operation, specification)
+                calm[case[:3]] = Counter(call.name for call in calls)
+                cases += cases_of(case, calls, kinds, which)
+            except AssertionError as error:
+                outcomes.append(Outcome(case, wrong=[str(error)]))
+    return outcomes + run_all(
+        cases,
+        opened,
+        lambda lane, case: run_case(lane, case, calm, is_timed),  # type: ignore[arg-type]
+        lambda case, error: Outcome(case, wrong=[error]),
+        aim.lanes(lanes),
+    )
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
     """One line for each operation and call, one column for each kind of fault."""
-    kinds = list(dict.fromkeys(outcome.case.kind for outcome in outcomes))
+    kinds = [kind for kind in KINDS if kind in {outcome.case.kind for outcome in outcomes}]
     rows: dict[tuple[str, ...], dict[str, Outcome]] = {}
     for outcome in outcomes:
-        case = outcome.case
-        key = (case.release, case.operation, case.backend, f"{case.call} {case.number}")
-        rows.setdefault(key, {})[case.kind] = outcome
-    head = f"{'release':8}{'operation':16}{'backend':8}{'fails from the call':34}"
+        c = outcome.case
+        key = (c.release, c.operation, c.specification, c.backend, f"{c.call} {c.number}")
+        rows.setdefault(key, {})[c.kind] = outcome
+    head = f"{'release':8}{'operation':16}{'runtime':11}{'backend':8}{'fails from the call':34}"
     lines = [head + "".join(f"{kind:>9}" for kind in kinds)]
-    for key, found in rows.items():
+    for (release, operation, runtime, backend, call), found in rows.items():
         cells = "".join(f"{_cell(found.get(kind)):>9}" for kind in kinds)
-        lines.append(f"{key[0]:8}{key[1]:16}{key[2]:8}{key[3]:34}{cells}")
+        lines.append(f"{release:8}{operation:16}{runtime:11}{backend:8}{call:34}{cells}")
     wrong = [outcome for outcome in outcomes if outcome.wrong]
     lines += [f"WRONG {tuple(o.case)}: {'; '.join(o.wrong)}" for o in wrong]
     return "\n".join([*lines, _sum(outcomes)])
@@ -438,28 +315,39 @@ def _sum(outcomes: Sequence[Outcome]) -> str:
     judged = sum(o.case.kind != "late" for o in failed)
     longest = max((o.seconds for o in reached), default=0.0)
     return (
-        f"{len(reached)} faults, {sum(bool(o.wrong) for o in outcomes)} wrong; the slowest answer "
-        f"took {longest:.2f} s with a timeout of {TIMEOUT_SECONDS} s; of {judged} creates that "
-        f"failed {clean} left nothing behind as soon as OpenNebula was back, the others (*) "
-        "nothing after reconcile --apply"
+        f"{len(reached)} faults, {sum(bool(o.wrong) for o in outcomes)} wrong; the slowest "
+        f"response took {longest:.2f} s; of {judged} creates that failed {clean} left nothing "
+        "behind as soon as OpenNebula was back, the others (*) nothing after reconcile --apply"
     )
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--release", action="append", choices=RELEASES)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--operation", action="append", choices=list(OPERATIONS))
+    parser.add_argument("--specification", action="append", choices=list(SPECIFICATIONS))
     parser.add_argument("--kind", action="append", choices=list(KINDS))
+    parser.add_argument("--lanes", type=int, default=LANES, help="cases at the same time")
+    parser.add_argument("--timeout", type=float, help="the engine's, in seconds")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--changes", dest="which", action="store_const", const="changes")
     which.add_argument("--first", dest="which", action="store_const", const="first")
+    add_options(parser)
     options = parser.parse_args()
-    outcomes = matrix(
-        options.release or RELEASES,
-        options.operation or list(OPERATIONS),
-        options.kind or list(KINDS),
-        options.which or "all",
-    )
+    silence_logs()
+    with tempfile.TemporaryDirectory() as directory:
+        outcomes = matrix(
+            target(options),
+            options.operation or list(OPERATIONS),
+            options.specification or ["FAAS"],
+            options.kind or list(KINDS),
+            options.which or "all",
+            Path(directory),
+            options.lanes,
+            options.timeout,
+            is_timed=True,
+        )
     print(table(outcomes))
     return int(any(outcome.wrong for outcome in outcomes))
 

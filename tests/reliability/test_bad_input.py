@@ -20,13 +20,15 @@ from urllib.parse import quote
 
 import pytest
 from flask.testing import FlaskClient
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from rig import OTHER, RUNTIMES, USER, EngineProcess, authorization, configuration, written
 
 from provision_engine.app import create_app
 from provision_engine.sandbox import Sandbox
 from provision_engine.sandbox.store import Vm
+from tests.support.client import RUNTIMES, authorization
+from tests.support.engine import EngineProcess, configuration_for, settings_for
+from tests.support.users import OTHER, USER
 
 Json = dict[str, Any]
 
@@ -89,13 +91,13 @@ def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
 
 @pytest.fixture(scope="module")
 def client(sandbox: Sandbox) -> FlaskClient:
-    return create_app(configuration(sandbox, cache={"seconds": 600})).test_client()
+    return create_app(configuration_for(sandbox, cache={"seconds": 600})).test_client()
 
 
 def specification() -> Json:
     return {
         "FAAS": {"FLAVOUR": "nature", "CPU": 1, "MEMORY": 128, "DISK_SIZE": 1025},
-        "SCHEDULING": {"POLICY": "p", "REQUIREMENTS": "r"},
+        "SCHEDULING": {"POLICY": "energy", "REQUIREMENTS": "FREE_CPU > 10"},
         "DEVICE_INFO": {"LATENCY_TO_PE": 0.5, "GEOGRAPHIC_LOCATION": "l", "FURTHER": "f"},
     }
 
@@ -148,8 +150,9 @@ def test_a_text_arrives_as_it_is_or_is_refused(
     PLACES[place](wanted, text)
     body = json.dumps({"SERVERLESS_RUNTIME": wanted}).encode()
     status, answer = sent(client, "POST", RUNTIMES, body)
-    assert status in (201, 400, 422), answer
     if status != 201:
+        is_unknown_flavour = place == "FLAVOUR" and status == 422
+        assert status == 400 or is_unknown_flavour, answer
         assert sandbox.store.count() == {"runtimes": 0, "services": 0, "vms": 0}
         return
     runtime = answer["SERVERLESS_RUNTIME"]
@@ -175,10 +178,11 @@ def test_all_vms_have_the_same_attributes(sandbox: Sandbox, client: FlaskClient)
     shapes = []
     for text in ("honest", 'x"], INJ="1', "]] > <INJ>1</INJ>"):
         wanted = specification()
-        for place in ("NAME", "POLICY", "REQUIREMENTS", "LOCATION", "FURTHER", "STATE"):
+        for place in ("NAME", "LOCATION", "FURTHER", "STATE"):
             PLACES[place](wanted, text)
         body = json.dumps({"SERVERLESS_RUNTIME": wanted}).encode()
-        status, answer = sent(client, "POST", RUNTIMES, body)
+        # OpenNebula adds attributes until a VM runs.
+        status, answer = sent(client, "POST", f"{RUNTIMES}?wait=60", body)
         assert status == 201, answer
         runtime = answer["SERVERLESS_RUNTIME"]
         shapes.append(sorted(shape(sandbox.store.vm(runtime["FAAS"]["VM_ID"]))))
@@ -249,16 +253,17 @@ def test_a_body_over_the_limit_is_a_413(client: FlaskClient) -> None:
 @HTTP
 @given(raw=st.binary(max_size=200))
 def test_any_bytes_are_refused_in_our_form(client: FlaskClient, raw: bytes) -> None:
-    assert sent(client, "POST", RUNTIMES, raw)[0] in (400, 422)
+    assert sent(client, "POST", RUNTIMES, raw)[0] == 400
 
 
 @HTTP
 @given(identifier=st.one_of(TEXT, st.integers().map(str), st.floats().map(str)))
 def test_any_id_is_answered_in_our_form(client: FlaskClient, identifier: str) -> None:
     path = f"{RUNTIMES}/{quote(identifier, safe='', errors='surrogatepass')}"
+    assume(path not in (f"{RUNTIMES}/", f"{RUNTIMES}/schema"))
     for method in ("GET", "PUT", "DELETE"):
         status, _ = sent(client, method, path, b"{}")
-        assert status in (200, 404, 405), (status, identifier)
+        assert status == 404, (status, identifier)
 
 
 @HTTP
@@ -321,7 +326,7 @@ def test_the_openapi_document_is_kept(tmp_path: Path) -> None:
     """With more examples: schemathesis run URL/openapi.json --max-examples 500."""
     assert SCHEMATHESIS is not None
     with Sandbox(hosts=1000) as sandbox:
-        engine = EngineProcess(tmp_path / "engine", written(sandbox, wait={"max_seconds": 1}))
+        engine = EngineProcess(tmp_path / "engine", settings_for(sandbox, wait={"max_seconds": 1}))
         engine.start()
         try:
             done = subprocess.run(

@@ -1,4 +1,7 @@
-"""Killed at any call that changes something, the engine leaves one runtime or none."""
+"""Killed at any call that changes something, the engine leaves one runtime or none.
+
+Everything, also on a real OpenNebula: python tests/reliability/crash_matrix.py
+"""
 
 from __future__ import annotations
 
@@ -7,37 +10,53 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from crash_matrix import (
-    OPERATIONS,
-    STALE_SECONDS,
-    TIMEOUT_SECONDS,
-    matrix,
-    name_of,
-    table,
-)
-from rig import RUNTIMES, SPECIFICATIONS, EngineProcess, wait_until, written
 
-from provision_engine.sandbox import CallRecord, Sandbox
+from provision_engine.sandbox import Sandbox
+from tests.support.client import RUNTIMES, SPECIFICATIONS
+from tests.support.engine import EngineProcess, settings_for
+from tests.support.installation import Target
+from tests.support.opennebula import OpenNebula
+from tests.support.proxy import Call, Proxy
+from tests.support.users import USER
+from tests.support.waiting import wait_until
+
+from .crash_matrix import SANDBOX_TIMEOUT_SECONDS, Outcome, matrix, stale_seconds, table
+
+CHANGES = {
+    ("create with key", "document.allocate"),
+    ("create with key", "POST service_template/action"),
+    ("create with key", "document.update"),
+    ("update", "vm.resize"),
+    ("update", "document.update"),
+    ("delete", "DELETE service"),
+    ("delete", "document.delete"),
+}
 
 
-def test_one_runtime_or_none_whenever_it_is_killed(tmp_path: Path) -> None:
-    """Everything: python tests/reliability/crash_matrix.py."""
-    outcomes = matrix(["7.4.0"], list(OPERATIONS), ["FAAS-DAAS"], True, tmp_path)
-    outcomes += matrix(["6.8.0"], ["create", "delete"], ["FAAS"], True, tmp_path)
+def killed(directory: Path, release: str, operations: list[str], runtime: str) -> list[Outcome]:
+    """Outcomes of kills at the calls that change something; none of them may be wrong."""
+    aim = Target(releases=(release,))
+    outcomes = matrix(aim, operations, [runtime], True, directory)
     shown = table(outcomes)
     print(shown)
     assert not [outcome for outcome in outcomes if outcome.wrong], shown
-    struck = {(o.case.operation, o.case.call) for o in outcomes if o.status is not None}
-    assert struck >= {
-        ("create", "document.allocate"),
-        ("create", "POST service_template/action"),
-        ("create", "document.update"),
-        ("update", "vm.resize"),
-        ("update", "document.update"),
-        ("delete", "DELETE service"),
-        ("delete", "document.delete"),
-        ("recover", "POST service/action"),
-    }, shown
+    return outcomes
+
+
+@pytest.mark.parametrize(
+    ("release", "runtime"), [("7.4.0", "FAAS-DAAS"), ("6.8.0", "FAAS")], ids=str
+)
+def test_one_runtime_or_none_whenever_it_is_killed(
+    tmp_path: Path, release: str, runtime: str
+) -> None:
+    outcomes = killed(tmp_path, release, ["create with key", "update", "delete"], runtime)
+    assert {(o.case.operation, o.case.call) for o in outcomes if o.status is not None} >= CHANGES
+
+
+@pytest.mark.xfail(strict=True, reason="2.0.0 does not recover VMs that are off or gone")
+def test_one_runtime_whenever_a_recovery_is_killed(tmp_path: Path) -> None:
+    outcomes = killed(tmp_path, "7.4.0", ["recover", "replace"], "FAAS")
+    assert {o.case.operation for o in outcomes if o.status is not None} == {"recover", "replace"}
 
 
 @pytest.fixture
@@ -53,28 +72,33 @@ def sandbox() -> Iterator[Sandbox]:
 def test_without_a_key_what_nobody_was_told_of_is_undone(
     sandbox: Sandbox, tmp_path: Path, call: str, left: int
 ) -> None:
-    """Nobody can ask for it by its id, so a list is what meets it."""
-    settings = written(sandbox, timeout=TIMEOUT_SECONDS, lock={"stale_seconds": STALE_SECONDS})
-    engine = EngineProcess(tmp_path / "engine", settings)
-    engine.start()
-
-    def on_call(record: CallRecord, moment: str) -> None:
-        if moment == "after" and name_of(record) == call:
-            engine.kill()
-
-    sandbox.on_call = on_call
-    try:
-        with pytest.raises((OSError, http.client.HTTPException)):
-            engine.ask("POST", RUNTIMES, SPECIFICATIONS["FAAS"])
-        sandbox.on_call = None
-        assert sandbox.store.count()["runtimes"] == 1
+    """Nobody can ask for it by its id, so a list is what comes across it."""
+    opennebula = OpenNebula(sandbox.oned_url, sandbox.oneflow_url, USER)
+    stale = stale_seconds(SANDBOX_TIMEOUT_SECONDS)
+    with Proxy(sandbox) as proxy:
+        settings = settings_for(
+            proxy, timeout=SANDBOX_TIMEOUT_SECONDS, lock={"stale_seconds": stale}
+        )
+        engine = EngineProcess(tmp_path / "engine", settings)
         engine.start()
 
-        def is_settled() -> bool:
-            listed = engine.ask("GET", RUNTIMES).json
-            wanted = {"runtimes": left, "services": left, "vms": left}
-            return len(listed) == left and sandbox.store.count() == wanted
+        def on_call(made: Call, moment: str) -> None:
+            if moment == "after" and made.name == call:
+                engine.kill()
 
-        wait_until(is_settled)
-    finally:
-        engine.kill()
+        proxy.on_call = on_call
+        try:
+            with pytest.raises((OSError, http.client.HTTPException)):
+                engine.request("POST", RUNTIMES, SPECIFICATIONS["FAAS"])
+            proxy.on_call = None
+            assert opennebula.count()["runtimes"] == 1
+            engine.start()
+
+            def is_resolved() -> bool:
+                listed = engine.request("GET", RUNTIMES).json
+                expected = {"runtimes": left, "services": left, "VMs": left, "locks": 0}
+                return len(listed) == left and opennebula.count() == expected
+
+            wait_until(is_resolved)
+        finally:
+            engine.kill()

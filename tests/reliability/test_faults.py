@@ -1,73 +1,113 @@
-"""OpenNebula may fail in any way: the answer is right and in time, and nothing is left behind."""
+"""OpenNebula may fail in any way: the response is right, and nothing is left behind.
+
+At every call, and on a real OpenNebula: python tests/reliability/fault_matrix.py
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from fault_matrix import KINDS, OPERATIONS, Lane, matrix, new_lane, table
-from rig import RUNTIMES, SPECIFICATIONS
+
+from tests.support.client import RUNTIMES
+from tests.support.installation import Target
+
+from .fault_matrix import (
+    KINDS,
+    OPERATIONS,
+    SANDBOX_TIMEOUT_SECONDS,
+    FaultLane,
+    Outcome,
+    matrix,
+    open_lane,
+    table,
+)
+from .lanes import NOTHING, until_count
+
+INSTANTIATE = "POST service_template/action"
+IN_2_0_0 = [name for name in OPERATIONS if name not in ("recover", "replace")]
 
 
-def test_every_operation_stands_every_fault_of_each_backend() -> None:
-    """From its first call on; at every call: python tests/reliability/fault_matrix.py."""
-    outcomes = matrix(["7.4.0"], list(OPERATIONS), list(KINDS), "first")
+def faults(
+    directory: Path, release: str, operations: list[str], kinds: list[str], which: str
+) -> list[Outcome]:
+    """Outcomes of these faults; none of them may be wrong."""
+    aim = Target(releases=(release,))
+    outcomes = matrix(aim, operations, ["FAAS"], kinds, which, directory)
     shown = table(outcomes)
     print(shown)
     assert not [outcome for outcome in outcomes if outcome.wrong], shown
+    return outcomes
+
+
+def test_every_operation_stands_every_fault_of_each_backend(tmp_path: Path) -> None:
+    """From its first call on."""
+    outcomes = faults(tmp_path, "7.4.0", IN_2_0_0, list(KINDS), "first")
     reached = {(o.case.operation, o.case.backend) for o in outcomes if o.status is not None}
-    with_oneflow = ("create", "create with key", "delete", "recover")
-    assert reached == {(operation, "oned") for operation in OPERATIONS} | {
+    with_oneflow = ("create", "create with key", "delete")
+    assert reached == {(operation, "oned") for operation in IN_2_0_0} | {
         (operation, "oneflow") for operation in with_oneflow
     }
 
 
-def test_an_answer_of_the_last_step_may_be_lost() -> None:
-    outcomes = matrix(["6.8.0"], ["create", "create with key"], ["cut", "error"], "changes")
-    assert not [outcome for outcome in outcomes if outcome.wrong], table(outcomes)
+@pytest.mark.xfail(strict=True, reason="2.0.0 does not recover VMs that are off or gone")
+def test_a_recovery_stands_every_fault_of_each_backend(tmp_path: Path) -> None:
+    outcomes = faults(tmp_path, "7.4.0", ["recover", "replace"], list(KINDS), "first")
+    assert {o.case.operation for o in outcomes if o.status is not None} == {"recover", "replace"}
+
+
+def test_the_response_to_the_last_step_may_be_lost(tmp_path: Path) -> None:
+    operations = ["create", "create with key"]
+    outcomes = faults(tmp_path, "6.8.0", operations, ["cut", "error"], "changes")
     assert {o.case.call for o in outcomes if o.status} >= {"document.update", "document.allocate"}
 
 
 @pytest.fixture
-def lane() -> Iterator[Lane]:
-    lane = new_lane("7.4.0")
-    yield lane
-    lane.sandbox.stop()
+def lane(tmp_path: Path) -> Iterator[FaultLane]:
+    with open_lane("7.4.0", Target(), SANDBOX_TIMEOUT_SECONDS, tmp_path) as lane:
+        yield lane
 
 
-NOTHING = {"runtimes": 0, "services": 0, "vms": 0}
+def create(lane: FaultLane) -> int:
+    return lane.request("POST", RUNTIMES, lane.members).status
 
 
-def test_a_oneflow_that_is_down_leaves_nothing_even_for_a_moment(lane: Lane) -> None:
+def test_a_oneflow_that_is_down_leaves_nothing_even_for_a_moment(lane: FaultLane) -> None:
     """Nothing was started for certain, so that the document can go at once."""
-    lane.sandbox.faults.set("oneflow", "refuse")
-    answer = lane.ask("POST", RUNTIMES, SPECIFICATIONS["FAAS"])
-    assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
-    assert lane.sandbox.store.count() == NOTHING
+    lane.proxy.set_fault("oneflow", "refuse")
+    response = lane.request("POST", RUNTIMES, lane.members)
+    assert (response.status, response.headers["Retry-After"]) == (503, "5")
+    assert lane.opennebula.count() == NOTHING
 
 
-@pytest.mark.parametrize("method", ["one.document.allocate", "one.document.update"])
-def test_one_lost_answer_leaves_nothing(lane: Lane, method: str) -> None:
-    lane.sandbox.faults.set("oned", "cut", method=method, times=1)
-    assert lane.ask("POST", RUNTIMES, SPECIFICATIONS["FAAS"]).status == 502
-    assert lane.sandbox.store.count() == NOTHING
+@pytest.mark.parametrize("name", ["document.allocate", "document.update"])
+def test_one_lost_response_leaves_nothing(lane: FaultLane, name: str) -> None:
+    lane.proxy.set_fault("oned", "cut", name=name, times=1)
+    assert create(lane) == 502
+    assert until_count(lane, NOTHING) == ""
 
 
-def test_a_lost_answer_to_instantiate_leaves_nothing(lane: Lane) -> None:
+def test_a_lost_response_to_instantiate_leaves_nothing(lane: FaultLane) -> None:
     """The service is there, and is found by its name."""
-    lane.sandbox.faults.set("oneflow", "cut", method="POST", times=1)
-    assert lane.ask("POST", RUNTIMES, SPECIFICATIONS["FAAS"]).status == 502
-    starts = [call for call in lane.sandbox.calls if call.path.startswith("/service_template")]
-    assert len(starts) == 1
-    assert lane.sandbox.store.count() == NOTHING
+    lane.proxy.set_fault("oneflow", "cut", name=INSTANTIATE, times=1)
+    assert create(lane) == 502
+    assert [call.name for call in lane.proxy.calls].count(INSTANTIATE) == 1
+    assert until_count(lane, NOTHING) == ""
 
 
-def test_connections_that_were_closed_meanwhile_cost_nothing(lane: Lane) -> None:
+def test_connections_that_were_closed_meanwhile_cost_nothing(lane: FaultLane) -> None:
     """oned and oneflow were started again, and the engine's kept-alive connections are dead."""
-    made = lane.ask("POST", RUNTIMES, SPECIFICATIONS["FAAS"]).body["SERVERLESS_RUNTIME"]
-    lane.sandbox.restart()
-    assert lane.ask("GET", f"{RUNTIMES}/{made['ID']}").status == 200
-    assert lane.ask("POST", RUNTIMES, SPECIFICATIONS["FAAS"]).status == 201
-    lane.sandbox.restart()
-    assert lane.ask("DELETE", f"{RUNTIMES}/{made['ID']}").status == 204
-    assert lane.sandbox.store.count() == {"runtimes": 1, "services": 1, "vms": 1}
+    lane.runtime_id = lane.request("POST", RUNTIMES, lane.members).runtime["ID"]
+    _restart(lane)
+    assert lane.request("GET", lane.path).status == 200
+    assert create(lane) == 201
+    _restart(lane)
+    assert lane.request("DELETE", lane.path).status == 204
+    assert until_count(lane, lane.expected(1)) == ""
+
+
+def _restart(lane: FaultLane) -> None:
+    for backend in ("oned", "oneflow"):
+        lane.proxy.set_fault(backend, "refuse")
+    lane.proxy.clear_faults()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
-import os
 import resource
 import select
-import shutil
 import socket
-import subprocess
+import ssl
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,22 +17,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from rig import (
-    FAAS,
-    RUNTIMES,
-    EngineProcess,
-    ask,
-    authorization,
-    free_port,
-    wait_until,
-    written,
-)
 
 from provision_engine.sandbox import Sandbox
+from tests.support.client import FAAS, RUNTIMES, Response, authorization, request
+from tests.support.engine import EngineProcess, settings_for
+from tests.support.waiting import wait_until
 
-HAPROXY = shutil.which("haproxy", path="/usr/sbin:/usr/bin:/usr/local/sbin")
-CONFIGURATION = Path(__file__).parents[2] / "etc" / "haproxy.cfg"
+from . import proxies
+
 IDLE_CONNECTIONS = 2000
+SLOW_CLIENTS = 500
 LOGIN = f"Authorization: {authorization()['Authorization']}\r\n".encode()
 HEAD = b"POST /serverless-runtimes HTTP/1.1\r\nHost: x\r\n" + LOGIN
 HALF_REQUESTS = {
@@ -42,7 +36,6 @@ HALF_REQUESTS = {
     "half a body": HEAD + b'Content-Length: 500\r\n\r\n{"SERVER',
     "half a chunk": HEAD + b'Transfer-Encoding: chunked\r\n\r\n40\r\n{"SERVER',
 }
-needs_haproxy = pytest.mark.skipif(HAPROXY is None, reason="haproxy is not installed")
 
 
 @pytest.fixture
@@ -58,7 +51,7 @@ def engines(sandbox: Sandbox, tmp_path: Path) -> Iterator[Callable[[int], list[E
 
     def start(count: int) -> list[EngineProcess]:
         for number in range(count):
-            engine = EngineProcess(tmp_path / f"engine{number}", written(sandbox))
+            engine = EngineProcess(tmp_path / f"engine{number}", settings_for(sandbox))
             started.append(engine)
             engine.start()
         return started
@@ -69,39 +62,18 @@ def engines(sandbox: Sandbox, tmp_path: Path) -> Iterator[Callable[[int], list[E
 
 
 @contextlib.contextmanager
-def proxy(tmp_path: Path, engines: list[EngineProcess], request_seconds: int = 10) -> Iterator[int]:
-    """HAProxy with the shipped configuration, which may be less patient; its port."""
-    port, shipped = free_port(), CONFIGURATION.read_text()
-    changed = shipped.replace("http-request 10s", f"http-request {request_seconds}s")
-    assert f"timeout http-request {request_seconds}s" in changed
-    file = tmp_path / "haproxy.cfg"
-    file.write_text(changed)
-    addresses = {f"PROVISION_ENGINE_{n}": f"127.0.0.1:{e.port}" for n, e in enumerate(engines, 1)}
-    process = subprocess.Popen(
-        [str(HAPROXY), "-q", "-db", "-f", str(file)],
-        env={**os.environ, **addresses, "PROVISION_ENGINE_BIND": f"127.0.0.1:{port}"},
-    )
-    try:
-        wait_until(lambda: _status(port) == 200)
-        yield port
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def _status(port: int) -> int:
-    with contextlib.suppress(OSError):
-        return ask(port, "GET", "/", seconds=5).status
-    return 0
-
-
-@contextlib.contextmanager
-def crowd(port: int, data: bytes, count: int) -> Iterator[list[socket.socket]]:
-    """So many connections that send this and nothing more."""
+def crowd(
+    port: int, data: bytes, count: int, tls: ssl.SSLContext | None = None
+) -> Iterator[list[socket.socket]]:
+    """So many connections, at most 50 from one address, that send this and nothing more."""
     with contextlib.ExitStack() as stack:
         connections = []
-        for _ in range(count):
-            connection = stack.enter_context(socket.create_connection(("127.0.0.1", port), 30))
+        for number in range(count):
+            source = (f"127.0.1.{1 + number // 50}", 0)
+            connection = socket.create_connection(("127.0.0.1", port), 60, source)
+            if tls is not None:
+                connection = tls.wrap_socket(connection)
+            stack.enter_context(connection)
             connection.sendall(data)
             connections.append(connection)
         yield connections
@@ -111,8 +83,6 @@ def crowd(port: int, data: bytes, count: int) -> Iterator[list[socket.socket]]:
 def many_files() -> Iterator[None]:
     """This process needs as many descriptors as it opens connections."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and hard < IDLE_CONNECTIONS + 500:
-        pytest.skip(f"only {hard} open files are allowed here")
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, IDLE_CONNECTIONS + 500), hard))
     yield
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
@@ -123,25 +93,51 @@ def test_thousands_of_idle_connections_hinder_nobody(
 ) -> None:
     (engine,) = engines(1)
     with crowd(engine.port, b"", IDLE_CONNECTIONS) as connections:
-        made = engine.ask("POST", RUNTIMES, {"FAAS": FAAS})
+        made = engine.request("POST", RUNTIMES, {"FAAS": FAAS})
         assert made.status == 201
         path = f"{RUNTIMES}/{made.runtime['ID']}"
-        assert [engine.ask("GET", path).status for _ in range(50)] == [200] * 50
+        assert [engine.request("GET", path).status for _ in range(50)] == [200] * 50
         # They are no dead weight either: each may still send its request.
         connections[-1].sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
         assert connections[-1].recv(12).startswith(b"HTTP/1.0 200")
 
 
+@contextlib.contextmanager
+def killed(engine: EngineProcess) -> Iterator[None]:
+    """The engine is killed afterwards."""
+    try:
+        yield
+    finally:
+        engine.kill()
+
+
+class ImpatientEngine(EngineProcess):
+    """Gives clients half a second for the head of a request, and for its body."""
+
+    def command(self, *arguments: str) -> list[str]:
+        program = (
+            "import sys; from provision_engine import cli; "
+            "from provision_engine.server import arrival; "
+            "arrival.HEAD_SECONDS = arrival.BODY_SECONDS = 0.5; sys.exit(cli.main())"
+        )
+        return [sys.executable, "-c", program, "--config", str(self.file), *arguments]
+
+
 @pytest.mark.parametrize("half", HALF_REQUESTS)
-def test_half_requests_take_no_thread_from_others(
-    engines: Callable[[int], list[EngineProcess]], half: str
+def test_half_requests_end_and_the_engine_answers_again(
+    sandbox: Sandbox, tmp_path: Path, half: str
 ) -> None:
-    """Many more of them than the engine has threads."""
-    (engine,) = engines(1)
-    with crowd(engine.port, HALF_REQUESTS[half], 100):
-        with ThreadPoolExecutor(4) as pool:
-            asked = [pool.submit(engine.ask, "GET", RUNTIMES) for _ in range(40)]
-        assert [answer.result().status for answer in asked] == [200] * 40
+    """Many more of them than the engine has threads, and no proxy in front of it."""
+    engine = ImpatientEngine(tmp_path / "engine", settings_for(sandbox))
+    engine.start()
+    with (
+        killed(engine),
+        crowd(engine.port, HALF_REQUESTS[half], 50) as connections,
+    ):
+        assert engine.request("GET", RUNTIMES, seconds=120).status == 200
+        for connection in connections:
+            while connection.recv(65_536):
+                pass
 
 
 def endless(port: int, head: bytes, piece: bytes, most_bytes: int) -> tuple[bytes, int]:
@@ -176,7 +172,7 @@ def test_a_body_without_end_is_ended(
     assert sent_bytes < 32 * 1_048_576
     if answer:  # else the connection was closed before it could be read
         assert answer.split(b"\r\n")[0].split()[1] == b"413"
-    assert engine.ask("GET", RUNTIMES).status == 200
+    assert engine.request("GET", RUNTIMES).status == 200
 
 
 def test_a_head_without_end_is_ended(
@@ -187,61 +183,153 @@ def test_a_head_without_end_is_ended(
     assert sent_bytes < 8 * 1_048_576
     if answer:
         assert answer.split(b"\r\n")[0].split()[1] in (b"431", b"400")
-    assert engine.ask("GET", RUNTIMES).status == 200
+    assert engine.request("GET", RUNTIMES).status == 200
 
 
-# ---- behind the proxy ----------------------------------------------------------------------
+# ---- behind a proxy ------------------------------------------------------------------------
 
 
-@needs_haproxy
+def asked_over_tls(port: int, method: str, path: str, body: bytes | None = None) -> Response:
+    connection = http.client.HTTPSConnection(
+        "127.0.0.1", port, timeout=60, context=proxies.client_tls()
+    )
+    try:
+        connection.request(method, path, body, authorization())
+        response = connection.getresponse()
+        return Response(response.status, dict(response.getheaders()), response.read())
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("half", HALF_REQUESTS)
+def test_slow_clients_behind_haproxy_never_reach_an_engine(
+    engines: Callable[[int], list[EngineProcess]], tmp_path: Path, many_files: None, half: str
+) -> None:
+    """All others are answered before the first of them is given up."""
+    (engine,) = engines(1)
+    with (
+        proxies.haproxy(tmp_path, [engine], request_seconds=60) as port,
+        crowd(port, HALF_REQUESTS[half], SLOW_CLIENTS) as connections,
+    ):
+        assert [request(port, "GET", RUNTIMES).status for _ in range(20)] == [200] * 20
+        assert select.select(connections, [], [], 0)[0] == []
+    assert "POST" not in engine.log("api")
+
+
+@pytest.mark.parametrize("half", HALF_REQUESTS)
+def test_slow_clients_behind_nginx_never_reach_an_engine(
+    engines: Callable[[int], list[EngineProcess]], tmp_path: Path, many_files: None, half: str
+) -> None:
+    (engine,) = engines(1)
+    tls = proxies.client_tls()
+    with (
+        proxies.nginx(tmp_path, [engine]) as port,
+        crowd(port, HALF_REQUESTS[half], SLOW_CLIENTS, tls),
+    ):
+        answers = [asked_over_tls(port, "GET", RUNTIMES).status for _ in range(20)]
+        assert answers == [200] * 20
+    assert "POST" not in engine.log("api")
+
+
 @pytest.mark.parametrize("half", ["half a head", "half a body"])
-def test_half_requests_never_reach_an_engine(
+def test_haproxy_answers_half_requests_itself(
     engines: Callable[[int], list[EngineProcess]], tmp_path: Path, half: str
 ) -> None:
     (engine,) = engines(1)
-    with proxy(tmp_path, [engine], request_seconds=1) as port:
+    with proxies.haproxy(tmp_path, [engine], request_seconds=1) as port:
         with crowd(port, HALF_REQUESTS[half], 50) as connections:
-            assert ask(port, "GET", RUNTIMES).status == 200
             answers = [connection.recv(65_536) for connection in connections]
         head, _, body = answers[0].partition(b"\r\n\r\n")
         assert {answer.split()[1] for answer in answers} == {b"408"}
-        if half == "half a body":  # else HAProxy knows no form but its own
+        if half == "half a body":  # for half a head HAProxy's own page cannot be changed
             assert b"content-type: application/json" in head.lower()
             assert sorted(json.loads(body)) == ["error", "message"]
     assert "POST" not in engine.log("api")
 
 
-@needs_haproxy
-def test_the_proxys_own_errors_have_our_form(
+def assert_error_form(answer: Response, status: int) -> None:
+    headers = {name.lower(): value for name, value in answer.headers.items()}
+    assert (answer.status, headers["content-type"]) == (status, "application/json")
+    assert sorted(answer.json) == ["error", "message"]
+
+
+def test_haproxys_own_errors_have_the_form_of_all_errors(
     engines: Callable[[int], list[EngineProcess]], tmp_path: Path
 ) -> None:
     (engine,) = engines(1)
-    with proxy(tmp_path, [engine]) as port:
+    with proxies.haproxy(tmp_path, [engine]) as port:
+        wait_until(lambda: request(port, "GET", "/").status == 200)
         # It answers when its buffer is full; to go on sending would race with the answer.
         begun = {"headers": {"Content-Length": "1100000"}, "body": b" " * 20_000}
-        large = ask(port, "POST", RUNTIMES, **begun)
+        assert_error_form(request(port, "POST", RUNTIMES, **begun), 413)
         engine.kill()
-        gone = wait_until(lambda: (a := ask(port, "GET", RUNTIMES)).status == 503 and a)
-    for answer, status in ((large, 413), (gone, 503)):
-        assert answer.status == status, answer
-        assert answer.headers["content-type"] == "application/json"
-        assert sorted(answer.json) == ["error", "message"]
+        gone = wait_until(lambda: (a := request(port, "GET", RUNTIMES)).status == 503 and a)
+        assert_error_form(gone, 503)
 
 
-@needs_haproxy
+def raw_over_tls(port: int, data: bytes) -> Response:
+    plain = socket.create_connection(("127.0.0.1", port), 60)
+    with proxies.client_tls().wrap_socket(plain) as connection:
+        connection.sendall(data)
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+        return Response(response.status, dict(response.getheaders()), response.read())
+
+
+def test_nginxs_own_errors_have_the_form_of_all_errors(
+    engines: Callable[[int], list[EngineProcess]], tmp_path: Path
+) -> None:
+    (engine,) = engines(1)
+    with proxies.nginx(tmp_path, [engine]) as port:
+        refused = asked_over_tls(port, "GET", f"{RUNTIMES}/999999")
+        assert_error_form(refused, 404)
+        assert "999999" in refused.content.decode()  # the engine's own, unchanged
+        head = HEAD + b"Content-Length: 1100000\r\n\r\n"
+        assert_error_form(raw_over_tls(port, head), 413)
+        assert_error_form(raw_over_tls(port, b"BROKEN\r\n\r\n"), 400)
+        long_line = b"GET /" + b"x" * 9_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n"
+        assert_error_form(raw_over_tls(port, long_line), 414)
+        long_header = HEAD + b"X: " + b"x" * 9_000 + b"\r\n\r\n"
+        assert_error_form(raw_over_tls(port, long_header), 431)
+        assert_error_form(request(port, "GET", RUNTIMES), 400)  # without TLS
+        engine.kill()
+        gone = asked_over_tls(port, "GET", RUNTIMES)
+        assert_error_form(gone, 502)
+        assert gone.headers["Retry-After"] == "1"
+
+
+def test_nginx_limits_the_connections_of_one_address(
+    engines: Callable[[int], list[EngineProcess]], tmp_path: Path
+) -> None:
+    (engine,) = engines(1)
+    with (
+        proxies.nginx(tmp_path, [engine]) as port,
+        contextlib.ExitStack() as stack,
+    ):
+        for _ in range(64):
+            plain = stack.enter_context(socket.create_connection(("127.0.0.1", port), 60))
+            connection = stack.enter_context(proxies.client_tls().wrap_socket(plain))
+            connection.sendall(HALF_REQUESTS["half a body"])
+        limited = wait_until(
+            lambda: (a := asked_over_tls(port, "GET", RUNTIMES)).status == 429 and a
+        )
+        assert_error_form(limited, 429)
+
+
 def test_restarts_behind_the_proxy_lose_no_request(
     engines: Callable[[int], list[EngineProcess]], sandbox: Sandbox, tmp_path: Path
 ) -> None:
     """Nothing is repeated by the clients here, reads or creates."""
     several = engines(3)
-    with proxy(tmp_path, several) as port:
+    with proxies.haproxy(tmp_path, several) as port:
+        wait_until(lambda: request(port, "GET", "/").status == 200)
         end, statuses, guard = threading.Event(), [], threading.Lock()
 
         def call(number: int) -> None:
             while not end.is_set():
                 is_create = number == 0
                 sent = ("POST", {"FAAS": FAAS}) if is_create else ("GET", None)
-                answer = ask(port, sent[0], RUNTIMES, sent[1])
+                answer = request(port, sent[0], RUNTIMES, sent[1])
                 with guard:
                     statuses.append(answer.status)
                 if is_create:
@@ -271,7 +359,7 @@ def test_what_is_in_flight_when_the_engine_stops_is_answered(
     (engine,) = engines(1)
     sandbox.faults.set("oneflow", "slow", seconds=1.5)
     with ThreadPoolExecutor(4) as pool:
-        asked = [pool.submit(engine.ask, "POST", RUNTIMES, {"FAAS": FAAS}) for _ in range(3)]
+        asked = [pool.submit(engine.request, "POST", RUNTIMES, {"FAAS": FAAS}) for _ in range(3)]
         wait_until(lambda: sum(call.method == "POST" for call in sandbox.calls) == 3)
         engine.stop()
     assert [answer.result().status for answer in asked] == [201] * 3

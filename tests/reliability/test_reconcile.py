@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,20 +11,24 @@ from typing import Any
 import pytest
 import yaml
 from flask.testing import FlaskClient
-from rig import ADMINISTRATOR, FAAS, OTHER, RUNTIMES, USER, cloud, configuration, wait_until
-from rig import authorization as login
-from rig import body_of as body
-from rig import written as conf
 
 from provision_engine import cli, one_auth
 from provision_engine.app import create_app
 from provision_engine.cli import options
 from provision_engine.cloud import template
-from provision_engine.cloud.client import Credentials
+from provision_engine.cloud.client import Backends, CloudClient, Credentials
+from provision_engine.deadline import Deadline
 from provision_engine.engine import kept
 from provision_engine.engine.document import Phase, Runtime
 from provision_engine.engine.reconcile import Finding, Kind, Reconciler, Result
 from provision_engine.sandbox import Sandbox
+from tests.support.client import FAAS, RUNTIMES
+from tests.support.client import authorization as login
+from tests.support.client import body_of as body
+from tests.support.engine import configuration_for
+from tests.support.engine import settings_for as conf
+from tests.support.users import ADMINISTRATOR, OTHER, USER, User
+from tests.support.waiting import wait_until
 
 STALE_SECONDS = 1.1
 
@@ -36,9 +39,15 @@ def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
         yield sandbox
 
 
+def cloud(sandbox: Sandbox, user: User = USER, seconds: float = 10.0) -> CloudClient:
+    """Calls to OpenNebula itself, on behalf of a user."""
+    backends = Backends(configuration_for(sandbox))
+    return CloudClient(backends, Credentials(*user), Deadline(seconds))
+
+
 @pytest.fixture
 def client(sandbox: Sandbox) -> FlaskClient:
-    client = create_app(configuration(sandbox)).test_client()
+    client = create_app(configuration_for(sandbox)).test_client()
     client.sandbox = sandbox  # type: ignore[attr-defined]
     return client
 
@@ -53,14 +62,12 @@ def made(client: FlaskClient) -> dict[str, Any]:
     return runtime
 
 
-def reconciler(
-    sandbox: Sandbox, credentials: Credentials = USER, patience_seconds: float = 0.0
-) -> Reconciler:
-    return Reconciler(cloud(sandbox, credentials), patience_seconds, 0.0, 10.0)
+def reconciler(sandbox: Sandbox, user: User = USER, patience_seconds: float = 0.0) -> Reconciler:
+    return Reconciler(cloud(sandbox, user), patience_seconds, 0.0, 10.0)
 
 
-def found(sandbox: Sandbox, credentials: Credentials = USER) -> list[Finding]:
-    return reconciler(sandbox, credentials).find()
+def found(sandbox: Sandbox, user: User = USER) -> list[Finding]:
+    return reconciler(sandbox, user).find()
 
 
 def kinds(findings: list[Finding]) -> list[Kind]:
@@ -291,7 +298,6 @@ def test_json_has_one_object_for_each(
 ) -> None:
     left = made(client)
     lose_document(sandbox, left)
-    time.sleep(STALE_SECONDS)  # nothing younger than this is ever touched
     code, shown = wait_until(
         lambda: done if (done := run("--json", "--older-than", "0"))[1] != "[]\n" else None
     )

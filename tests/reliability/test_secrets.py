@@ -9,17 +9,19 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from rig import FAAS, RUNTIMES, Answer, EngineProcess, wait_until, written
 
-from provision_engine.cloud.client import Credentials
 from provision_engine.sandbox import Sandbox
+from tests.support.client import FAAS, RUNTIMES, Response
+from tests.support.engine import EngineProcess, settings_for
+from tests.support.users import User
+from tests.support.waiting import wait_until
 
-SECRET = Credentials("devuser", 'S3cr:et "pass"+w/örd<')
-WRONG = Credentials("devuser", "Wr0ng:passw\\'ord<>&%")
+SECRET = User("devuser", 'S3cr:et "pass"+w/örd<')
+WRONG = User("devuser", "Wr0ng:passw\\'ord<>&%")
 TEXT_FILES = ("cmdline", "environ", "comm")
 
 
-def forms_of(credentials: Credentials) -> list[bytes]:
+def forms_of(credentials: User) -> list[bytes]:
     """Everything that would give the password away: also SR_AUTH, which is the second."""
     raw = [credentials.password.encode(), credentials.password.encode("latin-1")]
     tokens = [base64.b64encode(credentials.session.encode(how)) for how in ("utf-8", "latin-1")]
@@ -38,17 +40,17 @@ def sandbox() -> Iterator[Sandbox]:
 
 @pytest.fixture
 def engine(sandbox: Sandbox, tmp_path: Path) -> Iterator[EngineProcess]:
-    engine = EngineProcess(tmp_path / "engine", written(sandbox, timeout=1))
+    engine = EngineProcess(tmp_path / "engine", settings_for(sandbox, timeout=1))
     engine.start()
     yield engine
     engine.kill()
 
 
-def everything_asked(engine: EngineProcess, sandbox: Sandbox) -> list[Answer]:
+def everything_asked(engine: EngineProcess, sandbox: Sandbox) -> list[Response]:
     """Requests of all kinds, right and wrong, on a backend that is right and wrong."""
 
-    def ask(method: str, path: str, *arguments: object, who: Credentials = SECRET) -> Answer:
-        return engine.ask(method, path, *arguments, credentials=who)
+    def ask(method: str, path: str, *arguments: object, who: User = SECRET) -> Response:
+        return engine.request(method, path, *arguments, user=who)
 
     made = ask("POST", RUNTIMES, {"FAAS": FAAS})
     assert made.status == 201, made
@@ -60,11 +62,11 @@ def everything_asked(engine: EngineProcess, sandbox: Sandbox) -> list[Answer]:
     answers += [ask("GET", where) for where in ("/server/config", "/nowhere", f"{path}/recover")]
     answers += [ask("GET", path, who=WRONG), ask("POST", RUNTIMES, {"FAAS": FAAS}, who=WRONG)]
     answers += [
-        engine.ask(
+        engine.request(
             "POST",
             RUNTIMES,
             {"FAAS": FAAS, "NAME": "n", "DEVICE_INFO": {"SR_AUTH": "x"}},
-            credentials=SECRET,
+            user=SECRET,
         )
     ]
     for backend in ("oned", "oneflow"):
@@ -72,7 +74,7 @@ def everything_asked(engine: EngineProcess, sandbox: Sandbox) -> list[Answer]:
             sandbox.faults.set(backend, kind)
             answers += [ask("GET", path), ask("POST", RUNTIMES, {"FAAS": FAAS})]
             sandbox.faults.clear()
-    wait_until(lambda: engine.ask("DELETE", path, credentials=SECRET).status in (204, 404))
+    wait_until(lambda: engine.request("DELETE", path, user=SECRET).status in (204, 404))
     return answers
 
 

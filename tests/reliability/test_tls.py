@@ -13,10 +13,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from rig import FAAS, RUNTIMES, authorization, body_of, configuration
 
 from provision_engine.app import create_app
 from provision_engine.sandbox import Sandbox
+from tests.support.client import FAAS, RUNTIMES, authorization, body_of
+from tests.support.engine import configuration_for
 
 HOST = "localhost"
 
@@ -107,7 +108,7 @@ def created(sandbox: Sandbox, pem: Path, **tls: Any) -> tuple[int, str]:
     fronts = [TlsFront(url, pem) for url in (sandbox.oned_url, sandbox.oneflow_url)]
     try:
         urls = {"one_xmlrpc": fronts[0].url, "oneflow_server": fronts[1].url}
-        client = create_app(configuration(sandbox, **urls, tls=tls)).test_client()
+        client = create_app(configuration_for(sandbox, **urls, tls=tls)).test_client()
         answer = client.post(RUNTIMES, data=body_of({"FAAS": FAAS}), headers=authorization())
         return answer.status_code, answer.get_data(as_text=True)
     finally:

@@ -7,12 +7,15 @@ work had left the counters, is written down here.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from provision_engine.sandbox import Sandbox, Timings
 from provision_engine.sandbox.template import Template, parse
+
+from . import derived
 
 # Scenarios that are one story, because later ones use what earlier ones made.
 _BOTH: tuple[tuple[str, ...], ...] = (
@@ -44,14 +47,26 @@ _BOTH: tuple[tuple[str, ...], ...] = (
 )
 # In the recording of 6.8.0 these three are entangled: the first two were made twice.
 _LEASES = ("lock-levels-allow-update", "lease-by-scheduled-action", "lease-renewal")
+_STATES: tuple[tuple[str, ...], ...] = (
+    ("delete-while-booting", "order-to-end-while-booting"),
+    ("delete-while-pending",),
+    ("delete-while-resizing",),
+    ("slow-shutdown",),
+    ("scheduled-actions-in-pool", "suspend-resume"),
+    ("poweroff-and-back",),
+    ("scheduling-expressions",),
+    ("missing-vm-template-with-contents",),
+    ("names",),
+    ("pool-ranges",),
+)
 STORIES = {
-    "6.8.0": (*[names for names in _BOTH if names[0] not in _LEASES], _LEASES),
-    "7.4.0": _BOTH,
+    "6.8.0": (*[names for names in _BOTH if names[0] not in _LEASES], _LEASES, *_STATES),
+    "7.4.0": (*_BOTH, *_STATES, ("rank-that-stops-the-scheduler",)),
 }
 
 EPOCHS: dict[str, tuple[float, ...]] = {
-    "6.8.0": (1795484881.95, 1795486133.70, 1795487288.10, 1795487412.40),
-    "7.4.0": (1795485759.20, 1795486336.20, 1795487354.50),
+    "6.8.0": (1795484881.95, 1795486133.70, 1795487288.10, 1795487412.40, 1795515042.3),
+    "7.4.0": (1795485759.20, 1795486336.20, 1795487354.50, 1795515042.3),
 }
 """When each part of a recording began, in seconds since the epoch."""
 
@@ -79,11 +94,10 @@ class Environment:
     paces: dict[int, dict[str, float]] = field(default_factory=dict)
     """Which services of the story were made at another pace: the first is 0."""
     moments: tuple[Moment, ...] = ()
-
-    @property
-    def seeds_at(self) -> int:
-        """When the flow templates were made."""
-        return {"6.8.0": 1795479906, "7.4.0": 1795485729}[self.release]
+    seeds_at: int = 0
+    """When the flow templates were made; 0 for the time of the first recording."""
+    first_flow_template: int | None = None
+    network_id: int | None = None
 
     @property
     def vm_templates_at(self) -> int:
@@ -101,6 +115,10 @@ class Environment:
     def prepare(self, sandbox: Sandbox) -> None:
         """Brings a fresh sandbox to the beginning of the story."""
         store = sandbox.world.store
+        if self.first_flow_template is not None:
+            _renumber_flow_templates(sandbox, self.first_flow_template)
+        if self.network_id is not None:
+            store.release = replace(store.release, network_id=self.network_id)
         for vm_template in store.vm_templates.all():
             vm_template.registration_time = self.vm_templates_at
         self.left_behind(sandbox)
@@ -113,15 +131,38 @@ class Environment:
         store.last_address = self.last_address
 
 
+def _renumber_flow_templates(sandbox: Sandbox, first: int) -> None:
+    documents = sandbox.world.store.documents
+    templates = list(documents.all(101))
+    for template in templates:
+        documents.remove(template)
+    for number, template in enumerate(templates, first):
+        template.id = number
+        template.template.set("BODY", _by_cardinality(template.template.text("BODY") or ""))
+        template.changed()
+        documents.add(template)
+
+
+def _by_cardinality(body: str) -> str:
+    """Flow templates of the second recordings were made with another order of a role's members."""
+    flow = json.loads(body)
+    flow["roles"] = [
+        {"name": r["name"], "cardinality": r["cardinality"]} | r for r in flow["roles"]
+    ]
+    return json.dumps(flow, separators=(",", ":"))
+
+
 def _seconds(pace: dict[str, float]) -> dict[str, float]:
     return {f"{name}_seconds": seconds for name, seconds in pace.items()}
 
 
 def _six(**different: Any) -> Environment:
+    different.setdefault("seeds_at", 1795479906)
     return Environment("6.8.0", timings=Timings.measured("6.8.0"), **different)
 
 
 def _seven(**different: Any) -> Environment:
+    different.setdefault("seeds_at", 1795485729)
     return Environment("7.4.0", timings=Timings.measured("7.4.0"), **different)
 
 
@@ -225,7 +266,9 @@ ENVIRONMENTS: dict[str, dict[str, Environment]] = {
         "template-syntax": _six(),
         "vm-user-template-update": _six(left_behind=_stuck_vm),
         "hostile-values-through-oneflow": _six(
-            next_document=188, next_vm=99, paces={8: {"schedule": 0.01, "prolog": 0.3}}
+            next_document=188,
+            next_vm=99,
+            paces={8: {"schedule": 0.01, "prolog": 0.12, "boot": 0.02}},
         ),
     },
     "7.4.0": {
@@ -305,7 +348,7 @@ ENVIRONMENTS: dict[str, dict[str, Environment]] = {
             next_document=43,
             next_vm=21,
             last_address=21,
-            paces={0: {"schedule": 20.0, "sched_action": 4.1}},
+            paces={0: {"schedule": 20.0, "sched_action": 4.1, "service_notice": 0.2, "nets": 0.0}},
         ),
         "template-syntax": _seven(),
         "vm-user-template-update": _seven(left_behind=_stuck_vm),
@@ -313,7 +356,77 @@ ENVIRONMENTS: dict[str, dict[str, Environment]] = {
             next_document=44,
             next_vm=22,
             last_address=22,
-            paces={7: {"schedule": 0.01, "prolog": 0.3}},
+            paces={7: {"schedule": 0.01, "prolog": 0.12, "boot": 0.02}},
         ),
     },
 }
+
+_SLOW_BOOT = (Moment(0, _slow("boot", 8.0)),)
+
+
+def _quick_poweroff(sandbox: Sandbox) -> None:
+    sandbox.timings = replace(sandbox.timings, poweroff_seconds=0.02)
+
+
+_QUICK_POWEROFF, _QUICK_POWEROFF_OF_7 = Moment(62, _quick_poweroff), Moment(104, _quick_poweroff)
+_SLOW_RESIZE = (Moment(0, _slow("resize", 6.0)),)
+STATES: dict[str, dict[str, dict[str, Any]]] = {
+    "6.8.0": {
+        "delete-while-booting": {
+            "moments": _SLOW_BOOT,
+            "timings": {"sched_action_seconds": 1.2},
+        },
+        "delete-while-resizing": {"moments": _SLOW_RESIZE},
+        "slow-shutdown": {
+            "moments": (Moment(36, _slow("shutdown", 5.1)),),
+            "timings": {"boot_seconds": 0.3},
+        },
+        "scheduled-actions-in-pool": {
+            "moments": (Moment(47.6, _slow("save", 4.0)),),
+            "timings": {"resume_seconds": 0.02},
+        },
+        "poweroff-and-back": {"moments": (_QUICK_POWEROFF,)},
+    },
+    "7.4.0": {
+        "delete-while-booting": {
+            "moments": _SLOW_BOOT,
+            "timings": {"sched_action_seconds": 1.2},
+        },
+        "delete-while-resizing": {"moments": _SLOW_RESIZE},
+        "slow-shutdown": {
+            "moments": (Moment(42, _slow("shutdown", 5.1)),),
+            "timings": {"boot_seconds": 0.3},
+        },
+        "scheduled-actions-in-pool": {
+            "moments": (Moment(78.9, _slow("save", 4.0)),),
+            "timings": {"resume_seconds": 0.02},
+        },
+        "poweroff-and-back": {"moments": (_QUICK_POWEROFF_OF_7,)},
+        "rank-that-stops-the-scheduler": {
+            "timings": {
+                "scheduler_failure_seconds": 63.0,
+                "shutdown_seconds": 0.008,
+                "epilog_seconds": 0.3,
+            },
+            "paces": {0: {"schedule": 10.0}, 1: {"schedule": 10.0}},
+        },
+    },
+}
+"""What the recordings of states do not tell themselves about their machines."""
+
+
+_STATES_SEEDED_AT = {"6.8.0": 1795508042, "7.4.0": 1795508620}
+
+
+def environment_of(
+    release: str, names: tuple[str, ...], calls: list[dict[str, Any]]
+) -> Environment:
+    """The machine of a story."""
+    known = ENVIRONMENTS[release].get(names[0])
+    if known is not None:
+        return known
+    told = dict(STATES[release].get(names[0], {}))
+    timings = replace(Timings.measured(release), **told.pop("timings", {}))
+    counters = derived.counters(calls) | {"seeds_at": _STATES_SEEDED_AT[release]}
+    paces = {"paces": derived.paces_by_looks(release, calls)}
+    return Environment(release, timings=timings, **(counters | paces | told))

@@ -22,9 +22,10 @@ from urllib.parse import urlsplit
 
 from provision_engine.sandbox import ManualClock, Sandbox
 
-from .environments import ENVIRONMENTS, STORIES, Environment
+from .environments import STORIES, Environment, environment_of
 
 RECORDINGS = Path(__file__).parent / "recordings"
+FILES = ("opennebula-{}.jsonl.gz", "opennebula-{}-states.jsonl.gz")
 RELEASES = ("6.8.0", "7.4.0")
 PASSWORDS = {"devuser": "devpass", "other": "otherpass", "oneadmin": "opennebula"}
 TIME_TOLERANCE_SECONDS = 2
@@ -38,7 +39,8 @@ MASKS: tuple[tuple[str, str, str], ...] = (
     (r"\bhost\d\d\b", "hostNN", "which host is best depends on loads drawn by lot"),
     (r"<HID>\d+<", "<HID>N<", "the same"),
     (r"(<TOKEN_PASSWORD><!\[CDATA\[)[^\]]*", r"\1SECRET", "left out of the recording"),
-    (r"at line \d{6,}", "at line 1", "6.8.0 shows memory it never wrote here"),
+    (r"127\.0\.0\.1:\d+", "127.0.0.1:PORT", "the port of that installation's OneGate"),
+    (r"at line \d+", "at line 1", "6.8.0 shows memory it never wrote here"),
     (
         r"\b[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \d{4}\b",
         "DATE",
@@ -46,6 +48,21 @@ MASKS: tuple[tuple[str, str, str], ...] = (
     ),
 )
 """Pattern, replacement and the reason why the value cannot be known."""
+
+_RACE = "seen in the milliseconds in which an order that was accepted had not yet had its effect"
+_STRANGER = "shows a VM that an engine of an earlier test had left"
+NOT_EQUAL: dict[tuple[str, str, float], str] = {
+    ("6.8.0", "slow-shutdown", 35.19): "seen between two writes at the end of a boot",
+    ("6.8.0", "slow-shutdown", 38.147): _RACE,
+    ("6.8.0", "scheduled-actions-in-pool", 46.415): _STRANGER,
+    ("6.8.0", "scheduled-actions-in-pool", 46.471): _STRANGER,
+    ("6.8.0", "poweroff-and-back", 57.035): _RACE,
+    ("7.4.0", "poweroff-and-back", 101.932): _RACE,
+}
+"""Release, scenario and time of calls whose answers the sandbox does not give, and why not.
+
+They are compared all the same and count as not equal; that they differ is expected.
+"""
 
 LEFT_OUT: dict[str, str] = {
     "page": "the page is the web framework's own; its status and type are compared",
@@ -63,6 +80,7 @@ class Result:
     compared: int = 0
     left_out: int = 0
     differences: list[str] = field(default_factory=list)
+    expected_differences: int = 0
 
     @property
     def total(self) -> int:
@@ -72,19 +90,23 @@ class Result:
     @property
     def equal(self) -> int:
         """Those that were compared and equal."""
-        return self.compared - len(self.differences)
+        return self.compared - len(self.differences) - self.expected_differences
 
 
 def recorded(release: str) -> list[dict[str, Any]]:
-    """The calls of a recording, in order, each with the part of it in which `at` grows."""
-    with gzip.open(RECORDINGS / f"opennebula-{release}.jsonl.gz", "rt", encoding="utf-8") as lines:
-        calls = [json.loads(line) for line in lines]
+    """The calls of a release's recordings, in order, each with the part in which `at` grows."""
+    calls = [call for name in FILES for call in _lines(RECORDINGS / name.format(release))]
     part, last = 0, 0.0
     for call in calls:
         part += call["at"] < last
         last = call["at"]
         call["part"] = part
     return calls
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
 
 
 def stories(release: str) -> Iterator[tuple[tuple[str, ...], list[dict[str, Any]]]]:
@@ -96,7 +118,7 @@ def stories(release: str) -> Iterator[tuple[tuple[str, ...], list[dict[str, Any]
 
 def replay(release: str, names: tuple[str, ...], calls: list[dict[str, Any]]) -> list[Result]:
     """Replays one story on a fresh sandbox; a result for each of its scenarios."""
-    environment = ENVIRONMENTS[release][names[0]]
+    environment = environment_of(release, names, calls)
     results = {name: Result(release, name) for name in names}
     with _Player(release, environment) as player:
         for position, call in enumerate(calls):
@@ -146,6 +168,12 @@ class _Player:
             result.left_out += 1
             return
         result.compared += 1
+        is_expected = (result.release, result.scenario, call["at"]) in NOT_EQUAL
+        if is_expected and not difference:
+            difference = "    equal, though NOT_EQUAL says otherwise"
+        elif is_expected:
+            result.expected_differences += 1
+            return
         if difference:
             result.differences.append(f"at {call['at']}: {_title(call)}\n{difference}")
 

@@ -126,8 +126,9 @@ def test_clone_and_rename(sandbox: Sandbox) -> None:
     (number,) = _make(caller)
     clone = caller.good("document.clone", number, "copy", False)
     assert "<NAME>copy</NAME>" in caller.good("document.info", clone, False)
-    caller.good("document.rename", clone, "a <&> b")
-    assert "<NAME>a &lt;&amp;&gt; b</NAME>" in caller.good("document.info", clone, False)
+    caller.good("document.rename", clone, "a [b]")
+    assert "<NAME>a [b]</NAME>" in caller.good("document.info", clone, False)
+    assert caller.refused("document.rename", clone, "a <&> b")[0] == ACTION
     assert caller.refused("document.rename", clone, "x" * 129)[0] == ACTION
 
 

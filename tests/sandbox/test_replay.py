@@ -9,7 +9,7 @@ import pytest
 
 from . import replay
 
-LEAST_EQUAL_SHARE = 0.95
+LEAST_EQUAL_SHARE = 0.98
 _CASES = [
     pytest.param(release, names, calls, id=f"{release}-{names[0]}")
     for release in replay.RELEASES
@@ -30,7 +30,7 @@ def test_story(release: str, names: tuple[str, ...], calls: list[dict[str, Any]]
 
 @pytest.mark.parametrize("release", replay.RELEASES)
 def test_share(release: str) -> None:
-    """At least 95 % of all calls of a release are compared and equal."""
+    """At least 98 % of all calls of a release are compared and equal."""
     done = {result.scenario for result in FIGURES[release]}
     for names, calls in replay.stories(release):
         if names[0] not in done:  # only some stories were selected, or another worker has them
@@ -46,7 +46,6 @@ def test_every_scenario_has_a_story_and_an_environment() -> None:
     for release in replay.RELEASES:
         scenarios = {call["scenario"] for call in replay.recorded(release)}
         assert scenarios == {name for names in replay.STORIES[release] for name in names}
-        assert {names[0] for names in replay.STORIES[release]} <= set(replay.ENVIRONMENTS[release])
 
 
 def test_a_wrong_answer_is_noticed() -> None:
@@ -62,6 +61,7 @@ def lines(release: str, results: list[replay.Result]) -> list[str]:
     shown = [
         f"{release}  {r.scenario:<40} {r.equal:>4} of {r.total:>4} equal"
         + (f", {r.left_out} left out" if r.left_out else "")
+        + (f", {r.expected_differences} known to differ" if r.expected_differences else "")
         for r in results
     ]
     equal, total = sum(r.equal for r in results), sum(r.total for r in results)

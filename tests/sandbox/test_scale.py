@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from provision_engine.sandbox import Sandbox, oned
+from provision_engine.sandbox.calls import Parameter
 from provision_engine.sandbox.world import World
 
 from .client import Caller
@@ -36,7 +37,7 @@ def _best_of(times: int, work: Callable[[], object]) -> float:
     return best
 
 
-def _read(world: World, method: str, *arguments: oned.Parameter) -> Callable[[], object]:
+def _read(world: World, method: str, *arguments: Parameter) -> Callable[[], object]:
     session = "user5:pass5"
 
     def work() -> None:
@@ -64,7 +65,7 @@ def test_a_users_list_does_not_look_at_others(large: Sandbox) -> None:
     """100 users have a hundredth of the runtimes each."""
     own = _best_of(3, _read(large.world, "one.documentpool.info", -3, -1, -1, 1337))
     admin = "oneadmin:opennebula"
-    call: list[oned.Parameter] = [admin, -2, -1, -1, 1337]
+    call: list[Parameter] = [admin, -2, -1, -1, 1337]
     everything = _best_of(3, lambda: oned.call(large.world, "one.documentpool.info", call))
     assert own / 20 < everything / 5
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from provision_engine.sandbox import ManualClock, Sandbox
-from provision_engine.sandbox.services import CAN_UNDEPLOY, ServiceState
+from provision_engine.sandbox.service_body import ServiceState
+from provision_engine.sandbox.services import CAN_UNDEPLOY
 
 from .client import SLOW_STEPS, Caller, contents, pass_time, state, vm_of
 
@@ -162,7 +163,7 @@ def test_the_ready_gate(sandbox: Sandbox) -> None:
     assert state(sandbox, service) == S.RUNNING
 
 
-@pytest.mark.parametrize(("automatic", "left"), [(True, None), (False, S.WARNING)])
+@pytest.mark.parametrize(("automatic", "left"), [(True, None), (False, S.RUNNING)])
 def test_automatic_deletion(sandbox: Sandbox, automatic: bool, left: int | None) -> None:
     service = _running(sandbox, automatic_deletion=automatic)
     Caller(sandbox).good("vm.action", "terminate-hard", vm_of(sandbox, service))

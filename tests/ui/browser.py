@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import json
 import shutil
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import yaml
 from selenium import webdriver
 from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
-from werkzeug.serving import make_server
 
-from provision_engine import config
-from provision_engine.app import create_app
 from provision_engine.sandbox import Sandbox
+from tests.support.engine import engine_in_process, settings_for
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 WAIT_SECONDS = 20.0
@@ -41,20 +39,10 @@ FLAGS = (
 )
 
 
-@contextmanager
-def engine(sandbox: Sandbox, text: str = "") -> Iterator[str]:
-    """The engine in this process, on a free port of 127.0.0.1; its address."""
-    urls = f"one_xmlrpc: {sandbox.oned_url}\noneflow_server: {sandbox.oneflow_url}\n"
-    configuration = config.parse(f"{urls}timeout: 10\ncache: {{seconds: 0}}\n{text}", Path("conf"))
-    server = make_server("127.0.0.1", 0, create_app(configuration), threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+def engine(sandbox: Sandbox, text: str = "") -> AbstractContextManager[str]:
+    """The engine in this process, with further lines of engine.conf; its address."""
+    further = yaml.safe_load(text) or {}
+    return engine_in_process(settings_for(sandbox, timeout=10, cache={"seconds": 0}) | further)
 
 
 @contextmanager

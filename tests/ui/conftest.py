@@ -12,7 +12,7 @@ import pytest
 from provision_engine.sandbox import Sandbox
 
 if TYPE_CHECKING:
-    from browser import Page
+    from .browser import Page
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +21,7 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed")
     pytest.importorskip("selenium", reason="selenium is not installed")
-    from browser import chromium
+    from .browser import chromium
 
     directory: Path = tmp_path_factory.mktemp("chromium")
     with chromium(directory) as driver:
@@ -37,7 +37,7 @@ def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
 @pytest.fixture
 def page(driver: Any, sandbox: Sandbox) -> Iterator[Page]:
     """The page, open. What it does may neither offend its policy nor leave this host."""
-    from browser import Page, engine
+    from .browser import Page, engine
 
     with engine(sandbox) as address:
         page = Page(driver, address)

@@ -6,9 +6,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from browser import Page, chromium, engine
-
 from provision_engine.sandbox import Sandbox, Timings
+from tests.ui.browser import Page, chromium, engine
 
 SLOWLY = Timings(schedule_seconds=1.5, prolog_seconds=0.8, boot_seconds=1.2)
 

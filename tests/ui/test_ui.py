@@ -9,7 +9,7 @@ import pytest
 from provision_engine.sandbox import Sandbox
 
 if TYPE_CHECKING:
-    from browser import Page
+    from .browser import Page
 
 FAILED_DEPLOYING = 7
 TAB, ENTER, ESCAPE = "\ue004", "\ue007", "\ue00c"

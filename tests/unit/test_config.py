@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from provision_engine import config
-from provision_engine.config import ConfigurationError
+from provision_engine.config import ConfigurationError, loading
+from provision_engine.config.schema import leaves, rules_at
 
 SHIPPED = Path(__file__).parents[2] / "etc" / "engine.conf"
 SOURCE = Path("/etc/x/engine.conf")
@@ -117,6 +118,29 @@ def test_a_usual_lease_is_no_longer_than_the_longest() -> None:
     )
 
 
+def test_no_runtime_is_on_standby_unless_the_file_says_so() -> None:
+    found = parsed("").standby
+    assert (found.flavours, found.seconds, found.max_runtimes) == ({}, 3600, 20)
+    assert parsed("standby: {flavours: }").standby.flavours == {}
+    assert "standby" not in parsed("").as_document()
+
+
+def test_standby_runtimes_are_counted_by_flavour_tuple() -> None:
+    found = parsed(":standby:\n  :flavours:\n    :nature: 2\n    nature-s3: 1\n  :max: 5\n")
+    assert found.standby.flavours == {"nature": 2, "nature-s3": 1}
+    assert (found.standby.seconds, found.standby.max_runtimes) == (3600, 5)
+    assert found.as_document()["standby"] == {"flavours": {"nature": 2, "nature-s3": 1}, "max": 5}
+    with pytest.raises(TypeError):
+        found.standby.flavours["nature"] = 3  # type: ignore[index]
+
+
+def test_no_flavour_has_more_standby_runtimes_than_all_together() -> None:
+    assert parsed("standby: {flavours: {nature: 3}, max: 3}").standby.max_runtimes == 3
+    assert refused("standby: {flavours: {nature: 3}, max: 2}") == (
+        "standby.flavours.nature is 3: must be at most standby.max, which is 2"
+    )
+
+
 def test_the_configuration_cannot_be_changed() -> None:
     found = parsed("mapping: {nature: 5}")
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -161,8 +185,8 @@ def test_old_and_new_validators_accept_schema_and_document(validator: Any) -> No
 
 
 def test_each_key_of_the_schema_is_described_and_each_default_fits() -> None:
-    for name in config._leaves():
-        rules = config._rules_at(tuple(name.split(".")))
+    for name in leaves():
+        rules = rules_at(tuple(name.split(".")))
         assert rules["description"].endswith("."), name
         if "default" in rules:
             sections = name.split(".")
@@ -178,14 +202,14 @@ def test_each_key_of_the_schema_is_described_and_each_default_fits() -> None:
 @pytest.mark.parametrize(
     ("text", "key", "value", "allowed"),
     [
-        ("port: x", "port", '"x"', "a whole number from 1 to 65535"),
+        ("port: x", "port", '"x"', "an integer from 1 to 65535"),
         ("port: 0", "port", "0", "from 1 to 65535"),
         ("port: 65536", "port", "65536", "from 1 to 65535"),
-        ("port: true", "port", "true", "a whole number"),
-        ("port: 80.0", "port", "80.0", "a whole number"),
-        ("port:", "port", "null", "a whole number"),
-        ("port: [1]", "port", "[1]", "a whole number"),
-        ("port: 2023-01-02", "port", '"2023-01-02"', "a whole number"),
+        ("port: true", "port", "true", "an integer"),
+        ("port: 80.0", "port", "80.0", "an integer"),
+        ("port:", "port", "null", "an integer"),
+        ("port: [1]", "port", "[1]", "an integer"),
+        ("port: 2023-01-02", "port", '"2023-01-02"', "an integer"),
         ("timeout: .nan", "timeout", "NaN", "a number from 0.1 to 3600"),
         ("timeout: .inf", "timeout", "Infinity", "a number from 0.1 to 3600"),
         ("timeout: 0", "timeout", "0", "a number from 0.1"),
@@ -195,17 +219,23 @@ def test_each_key_of_the_schema_is_described_and_each_default_fits() -> None:
         ("one_xmlrpc: ftp://x", "one_xmlrpc", '"ftp://x"', "an http or https URL"),
         ("one_xmlrpc: http://h:99999", "one_xmlrpc", "99999", "an http or https URL"),
         ("oneflow_server: http://", "oneflow_server", '"http://"', "an http or https URL"),
-        ("mapping: 3", "mapping", "3", "keys and values"),
+        ("mapping: 3", "mapping", "3", "a mapping (keys and values)"),
         ("mapping: {nature: -1}", "mapping.nature", "-1", "from 0 to 2147483647"),
-        ("mapping: {nature: '5'}", "mapping.nature", '"5"', "a whole number"),
+        ("mapping: {nature: '5'}", "mapping.nature", '"5"', "an integer"),
         ("capacity: {cpu: {mult: 2.5}}", "capacity.cpu.mult", "2.5", "from 1 to 1000"),
-        ("capacity: {cpu: 3}", "capacity.cpu", "3", "keys and values"),
+        ("capacity: {cpu: 3}", "capacity.cpu", "3", "a mapping (keys and values)"),
         ("capacity: {memory: {resize_mode: x}}", "resize_mode", '"x"', "BALLOONING or HOTPLUG"),
         ("log: {level: 4}", "log.level", "4", "from 0 to 3"),
         ("log: {system: journal}", "log.system", '"journal"', "file or syslog"),
         ("log: {directory: logs}", "log.directory", '"logs"', "an absolute path"),
         ("context: {sr_auth: 1}", "context.sr_auth", "1", "true or false"),
         ("server: {workers: 0}", "server.workers", "0", "from 1 to 64"),
+        ("standby: 2", "standby", "2", "a mapping (keys and values)"),
+        ("standby: {flavours: 2}", "standby.flavours", "2", "a mapping (keys and values)"),
+        ("standby: {flavours: {nature: -1}}", "standby.flavours.nature", "-1", "from 0 to 1000"),
+        ("standby: {flavours: {nature: x}}", "standby.flavours.nature", '"x"', "an integer"),
+        ("standby: {seconds: 0}", "standby.seconds", "0", "an integer from 60 to 315360000"),
+        ("standby: {max: -1}", "standby.max", "-1", "an integer from 0 to 100000"),
         ("cache: {seconds: -1}", "cache.seconds", "-1", "from 0 to 3600"),
     ],
 )
@@ -223,6 +253,7 @@ def test_a_wrong_value_is_named_with_its_key_and_what_is_allowed(
     [
         ("prot: 3", "prot is unknown: did you mean port?"),
         ("capacity: {cpus: {}}", "capacity.cpus is unknown: did you mean capacity.cpu?"),
+        ("standby: {nature: 2}", "standby.nature is unknown: did you mean standby.flavours?"),
         ("level: 3", "level is unknown: did you mean log.level?"),
         ("log: {xyzzy: 3}", "allowed are log.level, log.system, log.format, log.directory"),
         ("a: [", "is not YAML: line 1, column 5"),
@@ -232,14 +263,14 @@ def test_a_wrong_value_is_named_with_its_key_and_what_is_allowed(
         ("port: 1\nport: 2", "line 2: port is given twice (as port:)"),
         ("port: 1\n:port: 2", "line 2: port is given twice (as :port: and port:)"),
         ("log: {level: 1, ':level': 2}", "log.level is given twice"),
-        ("- a", "must hold keys and values"),
-        ("text", "must hold keys and values"),
+        ("- a", "must be a mapping"),
+        ("text", "must be a mapping"),
         ("mapping: {1: 2}", "mapping.1 is a key that YAML reads as 1: put it in quotes"),
         ("mapping: {no: 2}", "mapping.no is a key that YAML reads as false: put it in quotes"),
         ("a: &a {b: *a}", "is nested too deeply"),
         ("a: " + "[" * 20_000, "is nested too deeply"),
         ("port: 2023-13-45", "month must be in 1..12"),
-        ('host: "a\\nb"', "line 1: host holds a control character or a line break"),
+        ('host: "a\\nb"', "line 1: host contains a control character or a line break"),
         ("tls: {key: /a}", "tls: certificate and key must be given together"),
     ],
 )
@@ -281,7 +312,7 @@ def test_only_the_usual_file_may_be_missing(
 ) -> None:
     missing = tmp_path / "missing.conf"
     monkeypatch.delenv(config.ENVIRONMENT_VARIABLE, raising=False)
-    monkeypatch.setattr(config, "DEFAULT_PATH", missing)
+    monkeypatch.setattr(loading, "DEFAULT_PATH", missing)
     assert config.load().path is None
     with pytest.raises(ConfigurationError, match=r"missing\.conf: cannot be read: No such file"):
         config.load(missing)
@@ -294,7 +325,7 @@ def test_the_usual_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     usual = tmp_path / "engine.conf"
     usual.write_text("port: 4003\n")
     monkeypatch.delenv(config.ENVIRONMENT_VARIABLE, raising=False)
-    monkeypatch.setattr(config, "DEFAULT_PATH", usual)
+    monkeypatch.setattr(loading, "DEFAULT_PATH", usual)
     assert config.load().port == 4003
 
 

@@ -12,13 +12,16 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from provision_engine import __version__, log
 from provision_engine.config import Log
+from provision_engine.log import handlers
 
+NOBODY = 65534
 RUBY_LINE = re.compile(
     r"[DIWEF], \[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d #\d+\] {1,2}[A-Z]{4,5} -- .*: .*"
 )
@@ -340,10 +343,27 @@ def test_a_directory_that_cannot_be_written_stops_the_start(tmp_path: Path) -> N
     )
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_directory_of_another_user_stops_the_start() -> None:
-    with pytest.raises(log.LogError, match=r"engine\.log cannot be written: Permission denied"):
-        log.start(Log(1, "file", Path("/etc/provision-engine-logs")))
+@contextmanager
+def ordinary_user() -> Iterator[None]:
+    """Root may write everywhere, so it becomes somebody else for a while."""
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        if is_root:
+            os.seteuid(0)
+
+
+def test_a_directory_without_write_permission_stops_the_start(tmp_path: Path) -> None:
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o500)
+    with (
+        ordinary_user(),
+        pytest.raises(log.LogError, match=r"engine\.log cannot be written: Permission denied"),
+    ):
+        log.start(Log(1, "file", locked / "logs"))
 
 
 WRITER = """
@@ -391,7 +411,7 @@ def test_syslog_gets_each_component_under_its_name(
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
         receiver.bind(str(tmp_path / "log"))
         receiver.settimeout(5)
-        monkeypatch.setattr(log, "SYSLOG_SOCKET", str(tmp_path / "log"))
+        monkeypatch.setattr(handlers, "SYSLOG_SOCKET", str(tmp_path / "log"))
         log.start(Log(0, "syslog", tmp_path))
         try:
             with log.request("r1"):
@@ -414,7 +434,7 @@ def test_syslog_gets_each_component_under_its_name(
 def test_a_syslog_that_is_not_there_stops_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log, "SYSLOG_SOCKET", str(tmp_path / "none"))
+    monkeypatch.setattr(handlers, "SYSLOG_SOCKET", str(tmp_path / "none"))
     with pytest.raises(log.LogError, match=r"log\.system is syslog, but .*none cannot be reached"):
         log.start(Log(0, "syslog", tmp_path))
 
@@ -422,7 +442,7 @@ def test_a_syslog_that_is_not_there_stops_the_start(
 def test_a_syslog_that_went_away_costs_no_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(log, "SYSLOG_SOCKET", str(tmp_path / "log"))
+    monkeypatch.setattr(handlers, "SYSLOG_SOCKET", str(tmp_path / "log"))
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
         receiver.bind(str(tmp_path / "log"))
         log.start(Log(0, "syslog", tmp_path))

@@ -7,8 +7,8 @@ import sys
 import threading
 import time
 
-from provision_engine.cli.output import clean
 from provision_engine.client import Runtime
+from provision_engine.text import one_line
 
 FRAMES = "|/-\\"
 TICK_SECONDS = 0.2
@@ -52,7 +52,7 @@ class Progress:
         while not self._is_over.is_set():
             waited = time.monotonic() - self._start
             line = f"{FRAMES[turn % len(FRAMES)]} {waited:4.0f} s  {self._text}"
-            self._write(clean(line)[: _columns() - 1])
+            self._write(one_line(line)[: _columns() - 1])
             turn += 1
             self._is_over.wait(TICK_SECONDS)
 

@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from provision_engine import durations
-from provision_engine.cli.output import clean, details, facts, table
+from provision_engine.cli.output import details, facts, table
 from provision_engine.client import ClientError, Flavour, Function, Runtime, Step
+from provision_engine.text import one_line
 
 COLUMNS = ("ID", "NAME", "FLAVOUR", "STATE", "ENDPOINT", "EXPIRES", "REASON")
 
@@ -65,7 +66,7 @@ def as_json(body: Any) -> None:
 
 def note(options: argparse.Namespace, text: str, **members: Any) -> None:
     """Something beside the result, on standard error: a line, or an object with --json."""
-    line = json.dumps(members, ensure_ascii=False) if options.json else clean(text)
+    line = json.dumps(members, ensure_ascii=False) if options.json else one_line(text)
     print(line, file=sys.stderr, flush=True)
 
 
@@ -77,7 +78,7 @@ def error(raised: ClientError, options: argparse.Namespace) -> None:
         return
     lines = details(raised.message)
     where = f" (request {raised.request_id})" if raised.request_id else ""
-    title = f"provision-engine: {clean(raised.error)}"
+    title = f"provision-engine: {one_line(raised.error)}"
     if len(lines) > 1:
         print("\n  ".join([f"{title}{where}", *lines]), file=sys.stderr)
     else:

@@ -17,7 +17,6 @@ from jsonschema import Draft202012Validator, ValidationError
 from openapi_spec_validator.validation.exceptions import OpenAPIValidationError
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
-from support import configuration
 
 from provision_engine import errors
 from provision_engine.api import openapi, ui, validation
@@ -27,6 +26,7 @@ from provision_engine.cloud.oned import Oned
 from provision_engine.cloud.oneflow import Oneflow
 from provision_engine.engine import recovery
 from provision_engine.sandbox import Sandbox
+from tests.unit.support import configuration
 
 DOCUMENT = json.loads(json.dumps(openapi.document()))
 BASE = "urn:api"

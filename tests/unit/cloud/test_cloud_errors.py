@@ -5,11 +5,11 @@ from __future__ import annotations
 import pyone
 import pytest
 import requests
-from support import recorded
 
 from provision_engine import errors
 from provision_engine.cloud.errors import from_oneflow, from_transport, reason
 from provision_engine.errors import EngineError
+from tests.unit.support import recorded
 
 WANTED_ONEFLOW = {  # recorded text (begins with) → ours
     "Invalid credentials": errors.Unauthorized,

@@ -7,11 +7,11 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support import recorded
 
 from provision_engine.cloud import template
 from provision_engine.cloud.objects import attributes, parse
 from provision_engine.cloud.template import render, why_not
+from tests.unit.support import recorded
 
 THROUGH = recorded("through_oneflow")
 SYNTAX = recorded("syntax")

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import requests
 import responses
-from support import document_xml, recorded, vm_xml, xmlrpc_answer, xmlrpc_fault
 
 from provision_engine import errors
 from provision_engine.cloud.http import HttpBackend
 from provision_engine.cloud.oned import Oned
 from provision_engine.deadline import Deadline
+from tests.unit.support import document_xml, recorded, vm_xml, xmlrpc_answer, xmlrpc_fault
 
 from .conftest import ONED
 

@@ -9,12 +9,12 @@ from collections.abc import Callable
 import pytest
 import requests
 import responses
-from support import recorded
 
 from provision_engine import errors
 from provision_engine.cloud.http import HttpBackend
 from provision_engine.cloud.oneflow import Oneflow
 from provision_engine.deadline import Deadline
+from tests.unit.support import recorded
 
 from .conftest import ONEFLOW
 

@@ -8,12 +8,12 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support import document
 
 from provision_engine.cloud.objects import Document, parse
 from provision_engine.cloud.template import document_body
 from provision_engine.engine.document import Phase, Runtime, StoredFunction
 from provision_engine.errors import BadGateway, EngineError, NotFound
+from tests.unit.support import document
 
 FAAS = StoredFunction("nature", 2, 512, 1025, 592)
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=40)

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from support import document
 
 from provision_engine.cloud.client import Credentials
 from provision_engine.cloud.objects import VmTemplate
@@ -21,6 +20,7 @@ from provision_engine.errors import (
     NoFlowTemplate,
     NotFound,
 )
+from tests.unit.support import document
 
 ME, OTHER = Credentials("devuser", "devpass"), Credentials("other", "otherpass")
 

@@ -6,14 +6,14 @@ import base64
 import re
 
 import pytest
-from support import configuration, recorded
+from provision_engine.engine.roles import Dialect, FlowRole
 
 from provision_engine.cloud.client import Credentials
 from provision_engine.cloud.template import render
 from provision_engine.engine import roles
 from provision_engine.engine.document import StoredFunction
-from provision_engine.engine.roles import Dialect, FlowRole
 from provision_engine.engine.specification import Function, Specification
+from tests.unit.support import configuration, recorded
 
 CAPACITY = configuration().capacity
 FUNCTION_TEMPLATE = {  # VM template 0 of the recordings

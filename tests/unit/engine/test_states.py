@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pyone
 import pytest
-from support import recorded, vm
 
 from provision_engine.cloud.objects import Vm, parse
 from provision_engine.engine import states
 from provision_engine.engine.states import State
+from tests.unit.support import recorded, vm
 
 FAILED = {s.value for s in pyone.LCM_STATE if s.name.endswith("FAILURE") or s.name == "UNKNOWN"}
 

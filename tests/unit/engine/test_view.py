@@ -7,12 +7,12 @@ import json
 
 import jsonschema
 import pytest
-from support import recorded, vm
 
 from provision_engine.api import validation
 from provision_engine.cloud.objects import Vm, parse
 from provision_engine.engine import specification, view
 from provision_engine.engine.document import Runtime, StoredFunction
+from tests.unit.support import recorded, vm
 
 FAAS = StoredFunction("nature", 1, 100, 1000, 7)
 DAAS = StoredFunction("s3", 1, 100, 1000, 8)

@@ -9,9 +9,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from provision_engine.engine.waiting import Waiting
 
 from provision_engine.deadline import Deadline
-from provision_engine.engine.waiting import Waiting
 from provision_engine.errors import BackendUnreachable, TooManyRequests
 
 WHOSE = ("devuser:devpass", 851)

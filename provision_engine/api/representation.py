@@ -1,0 +1,137 @@
+"""What a client reads: the only place that knows the shape of a response."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from provision_engine.engine.model import Function, Phase
+from provision_engine.engine.preflight import Preflight
+from provision_engine.engine.snapshot import Observation, Snapshot, cores
+from provision_engine.engine.states import State
+from provision_engine.engine.timeline import Step
+
+RUNTIME = "SERVERLESS_RUNTIME"
+REASON_BYTES = 1500
+"""A reason is cut here, because a small device reads a response into 30,000 bytes, and there may
+be four of them: ERROR and REASON of two functions."""
+ADDRESSES = ("EXTERNAL_IP", "IP6", "IP")
+"""The attributes of a NIC that tell where the VM answers; the first one that exists."""
+
+Json = dict[str, Any]
+
+
+def runtime(snapshot: Snapshot) -> Json:
+    """A runtime, in the object that clients send and receive."""
+    return {RUNTIME: members(snapshot)}
+
+
+def members(snapshot: Snapshot) -> Json:
+    """The members of a runtime."""
+    stored = snapshot.runtime
+    body: Json = {"NAME": stored.name, "ID": stored.id}
+    if stored.service_id is not None:
+        body["SERVICE_ID"] = stored.service_id
+    for role, function in stored.functions.items():
+        body[role] = _function(function, snapshot.observed[role])
+    if stored.scheduling:
+        body["SCHEDULING"] = dict(stored.scheduling)
+    if stored.device_info:
+        body["DEVICE_INFO"] = dict(stored.device_info)
+    if stored.lease_seconds is not None:
+        ends_at = snapshot.ends_at
+        body["LEASE"] = {"TTL": stored.lease_seconds}
+        body["LEASE"] |= {"EXPIRES": rfc3339(ends_at)} if ends_at else {}
+    if stored.phase is Phase.STANDBY:
+        body["PHASE"] = str(stored.phase)
+    if stored.created_at:
+        body["CREATED"] = rfc3339(stored.created_at)
+    return body
+
+
+def etag(snapshot: Snapshot) -> str:
+    """A short text that changes whenever anything in the representation does."""
+    return hashlib.sha256(json.dumps(members(snapshot), sort_keys=True).encode()).hexdigest()[:32]
+
+
+def preflights(found: Iterable[Preflight]) -> list[Json]:
+    """What a caller can deploy."""
+    return [_preflight(flavour) for flavour in found]
+
+
+def timeline(steps: Iterable[Step]) -> Json:
+    """What happened when."""
+    return {"STEPS": [_step(step) for step in steps]}
+
+
+def endpoint(nic: Mapping[str, Any]) -> str:
+    """Where a VM answers, by its first NIC; empty if there is no address."""
+    return next((str(nic[name]) for name in ADDRESSES if nic.get(name)), "")
+
+
+def rfc3339(at: int) -> str:
+    """A Unix time as RFC 3339 has it, in UTC."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _function(function: Function, seen: Observation) -> Json:
+    condition, vm = seen.condition, seen.vm
+    body = _sizes(function)
+    if vm is not None:
+        body |= {"CPU": cores(vm), "MEMORY": vm.memory_mb}
+        if vm.disk_size_mb is not None:
+            body["DISK_SIZE"] = vm.disk_size_mb
+    body |= {"STATE": str(condition.state), "ENDPOINT": endpoint(vm.nic) if vm else ""}
+    if text := _shortened(condition.text):
+        body |= {"ERROR": text} if condition.state is State.ERROR else {}
+        body["REASON"] = text
+    if condition.reason is not None:
+        body["REASON_CODE"] = str(condition.reason)
+    return body | ({"SINCE": rfc3339(seen.since)} if seen.since else {})
+
+
+def _sizes(function: Function) -> Json:
+    body: Json = {
+        "FLAVOUR": function.flavour,
+        "CPU": function.cpu,
+        "MEMORY": function.memory_mb,
+        "DISK_SIZE": function.disk_size_mb,
+    }
+    return body if function.vm_id is None else body | {"VM_ID": function.vm_id}
+
+
+def _preflight(flavour: Preflight) -> Json:
+    findings = [
+        {"TEXT": finding.text, "HINT": finding.hint, "FATAL": finding.is_fatal}
+        for finding in flavour.findings
+    ]
+    return {
+        "FLAVOURS": flavour.flavours,
+        "FLOW_TEMPLATE": flavour.template_id,
+        "DEPLOYABLE": flavour.is_deployable,
+        **{role: _sizes(function) for role, function in flavour.functions.items()},
+        "FINDINGS": findings,
+    }
+
+
+def _step(step: Step) -> Json:
+    body: Json = {"STEP": str(step.name)}
+    if step.role:
+        body["FUNCTION"] = step.role
+    return body | {"AT": rfc3339(step.at)}
+
+
+def _shortened(text: str) -> str:
+    """A text that takes REASON_BYTES at most where it is shown, in JSON and UTF-8."""
+    if len(_encoded(text)) <= REASON_BYTES:
+        return text
+    while len(_encoded(text)) > REASON_BYTES:
+        text = text[: len(text) * REASON_BYTES // (len(_encoded(text)) + 1)]
+    return f"{text}…"
+
+
+def _encoded(text: str) -> bytes:
+    return json.dumps(text, ensure_ascii=False).encode(errors="backslashreplace")

@@ -1,0 +1,153 @@
+"""The configuration in force, as frozen dataclasses."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Disk:
+    default_mb: int
+
+
+@dataclass(frozen=True)
+class Cpu:
+    default_cores: int
+    multiplier: int
+
+
+@dataclass(frozen=True)
+class Memory:
+    default_mb: int
+    multiplier: int
+    resize_mode: str
+
+
+@dataclass(frozen=True)
+class Capacity:
+    disk: Disk
+    cpu: Cpu
+    memory: Memory
+
+
+@dataclass(frozen=True)
+class Log:
+    """level: 0 debug, 1 info, 2 warning, 3 error; system: "file" or "syslog".
+
+    format: "text" or "json".
+    """
+
+    level: int
+    system: str
+    directory: Path
+    format: str = "text"
+
+
+@dataclass(frozen=True)
+class Context:
+    sr_auth: bool
+
+
+@dataclass(frozen=True)
+class Server:
+    workers: int
+    threads: int
+    pid_file: Path
+    grace_seconds: int
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of one process: *_requests counts calls in flight to that backend."""
+
+    body_bytes: int
+    oned_requests: int
+    oneflow_requests: int
+
+
+@dataclass(frozen=True)
+class Cache:
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Lease:
+    """default_seconds: for runtimes that ask for none. None: no lease, and no maximum."""
+
+    default_seconds: int | None
+    max_seconds: int | None
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Limits of ?wait=: for one request, and for the requests waiting in one process."""
+
+    max_seconds: int
+    max_requests: int
+
+
+@dataclass(frozen=True)
+class Standby:
+    """Ready runtimes that wait for their create; off when `flavours` is empty.
+
+    flavours: flavour tuple to the number of runtimes for each user that uses it; seconds: how long
+    an unused one lives; max_runtimes: of all users together, as far as one engine knows.
+    """
+
+    flavours: Mapping[str, int]
+    seconds: int
+    max_runtimes: int
+
+
+@dataclass(frozen=True)
+class Lock:
+    stale_seconds: float
+
+
+@dataclass(frozen=True)
+class Tls:
+    """certificate and key towards clients; ca_file and verify towards oned and oneflow."""
+
+    certificate: Path | None
+    key: Path | None
+    ca_file: Path | None
+    verify: bool
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """The configuration in force. `path` is the file it came from, None without a file."""
+
+    path: Path | None
+    one_xmlrpc: str
+    oneflow_server: str
+    host: str
+    port: int
+    timeout_seconds: float
+    mapping: Mapping[str, int]
+    capacity: Capacity
+    log: Log
+    context: Context
+    server: Server
+    limits: Limits
+    cache: Cache
+    lease: Lease
+    wait: Wait
+    standby: Standby
+    lock: Lock
+    tls: Tls
+    _document: Document = field(repr=False)
+
+    def as_document(self) -> Document:
+        """Return the body of GET /server/config: the keys of engine.conf without colons.
+
+        It has all keys of the contract, and those that the file sets. Nothing in it is secret: a
+        URL with credentials is refused when the file is read.
+        """
+        return copy.deepcopy(self._document)

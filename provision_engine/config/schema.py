@@ -1,0 +1,38 @@
+"""schemas/config.json: which keys exist, what they allow, and their defaults."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+from provision_engine.config.model import Document
+
+SCHEMA_PATH = Path(__file__).parent.parent / "schemas" / "config.json"
+
+
+@cache
+def schema() -> Document:
+    """Return the JSON schema of the configuration (draft 4 to 6)."""
+    document: Document = json.loads(SCHEMA_PATH.read_text(encoding="utf-8"))
+    return document
+
+
+def rules_at(path: tuple[str, ...]) -> Document:
+    """Return what the schema says about one key, its references resolved."""
+    rules = schema()
+    for key in path:
+        rules = rules.get("properties", {}).get(key) or rules["additionalProperties"]
+    for part in rules.get("allOf", ()):
+        rules = {**schema()["definitions"][part["$ref"].rsplit("/", 1)[-1]], **rules}
+    return rules
+
+
+def leaves(rules: Document | None = None, path: tuple[str, ...] = ()) -> Iterator[str]:
+    """Yield the dotted name of every key that holds a value."""
+    rules = schema() if rules is None else rules
+    if "properties" not in rules:
+        yield ".".join(path)
+    for key, below in rules.get("properties", {}).items():
+        yield from leaves(below, (*path, key))

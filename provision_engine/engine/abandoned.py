@@ -1,0 +1,172 @@
+"""Unfinished runtimes that no engine works on any more, and what becomes of them.
+
+The rules stand in docs/reliability.md.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+from provision_engine import log
+from provision_engine.engine import ending, process, services, states
+from provision_engine.engine.context import Context
+from provision_engine.engine.locks import locked
+from provision_engine.engine.model import Phase, Runtime
+from provision_engine.errors import EngineError, Locked, NotFound
+
+MARK_LEAST_SECONDS = 0.25
+"""What marking a runtime may take when all other time is over."""
+IN_PASSING_SECONDS = 2.0
+"""What resolving may take of a request that is about something else."""
+
+
+def is_abandoned(runtime: Runtime, stale_seconds: float) -> bool:
+    """Whether a runtime is unfinished and nobody works on it.
+
+    Its process has gone, where that can be told, or it was written longer ago than any request
+    takes. A runtime is deleted under its lock; but one whose service was never written down may
+    still be started by an earlier call.
+    """
+    if not runtime.phase.is_unfinished:
+        return False
+    if runtime.phase is Phase.DELETING and runtime.service_id is not None:
+        locked_at = runtime.locked_at
+        is_held = locked_at is not None and time.time() - locked_at <= stale_seconds
+        return not is_held or process.is_gone(runtime.worker)
+    age_seconds = time.time() - runtime.intended_at
+    return age_seconds > stale_seconds or process.is_gone(runtime.worker)
+
+
+def partition(
+    runtimes: Iterable[Runtime], stale_seconds: float
+) -> tuple[list[Runtime], list[Runtime]]:
+    """Those that a dead engine left unfinished, and those that live."""
+    left, living = [], []
+    for runtime in runtimes:
+        if is_abandoned(runtime, stale_seconds):
+            left.append(runtime)
+        elif runtime.phase not in (Phase.DELETING, Phase.TAKEN):
+            living.append(runtime)
+    return left, living
+
+
+def resolve(context: Context, runtime_id: int, *, is_wanted: bool = False) -> Runtime | None:
+    """Finish an abandoned runtime or undo it; None when it is gone.
+
+    Nobody was ever told of a runtime that is still CREATING, so only a repetition of its create
+    (``is_wanted``) has it finished. One that is REPLACING is its user's: it stays, with or
+    without a new service. Raises Locked where another request is at it.
+    """
+    try:
+        with locked(context.cloud, runtime_id, context.stale_seconds):
+            runtime = context.runtimes.get(runtime_id)
+            # The lock is this request's own.
+            unheld = dataclasses.replace(runtime, locked_at=None)
+            if not is_abandoned(unheld, context.stale_seconds):
+                return None if runtime.phase is Phase.DELETING else runtime
+            log.engine.warning("Resolving runtime %s, left %s", runtime.id, runtime.phase)
+            if runtime.phase is Phase.REPLACING:
+                return _resolve_replacement(context, runtime)
+            if runtime.phase is Phase.TAKEN and _is_handed_over(context, runtime):
+                context.runtimes.remove(runtime.id)
+                return None
+            if (
+                is_wanted
+                and runtime.phase is Phase.CREATING
+                and (made := _finish(context, runtime))
+            ):
+                return made
+            remove(context, runtime)
+            return None
+    except NotFound:
+        return None
+
+
+def remove(context: Context, runtime: Runtime) -> frozenset[int]:
+    """End what runs for a runtime, and then its document; the ids of its VMs."""
+    if runtime.phase is Phase.DELETING:
+        runtime = context.runtimes.claim(runtime)
+    else:
+        runtime = context.runtimes.mark(runtime, Phase.DELETING)
+    vm_ids = ending.end_runtime(context.cloud, runtime)
+    context.runtimes.remove(runtime.id)
+    return vm_ids
+
+
+def mark_for_removal(context: Context, runtime: Runtime) -> None:
+    """Leave a runtime to a later request, as far as even that can be written down."""
+    context = context.until(context.cloud.deadline.at_least(MARK_LEAST_SECONDS))
+    try:
+        context.runtimes.mark(runtime, Phase.DELETING)
+    except EngineError as error:
+        log.engine.error("Runtime %s could not be marked for removal: %s", runtime.id, error)
+
+
+def _finish(context: Context, runtime: Runtime) -> Runtime | None:
+    """Complete a runtime whose service is there with all its VMs; None if it is not."""
+    if runtime.service_id is not None and runtime.phase is Phase.CREATING:
+        return None  # it was a standby, and may be half adapted
+    found = services.find(context.cloud, runtime.service_name, newer_than=runtime.id)
+    if len(found) != 1:
+        return None
+    service = found[0].body
+    if states.service_has_failed(service) or states.service_is_ending(service):
+        return None
+    vm_ids = services.assigned(runtime, states.vm_ids(service))
+    if None in vm_ids.values():
+        return None
+    return context.runtimes.complete(runtime, found[0].id, vm_ids)
+
+
+def _is_handed_over(context: Context, runtime: Runtime) -> bool:
+    """Whether a later document holds the service that this standby was about to give away."""
+    later = context.runtimes.range(runtime.id + 1)
+    return any(known.service_id == runtime.service_id for known in later)
+
+
+def _resolve_replacement(context: Context, runtime: Runtime) -> Runtime:
+    """The runtime with its new service if that is there, else without any."""
+    if runtime.service_id is None and (finished := _finish(context, runtime)):
+        return finished
+    ending.end_runtime(context.cloud, runtime)
+    return context.runtimes.ready(runtime.without_service())
+
+
+# ---- in passing ---------------------------------------------------------------------------------
+
+
+def resolve_all(context: Context, left: Sequence[Runtime]) -> None:
+    """Resolve those that are abandoned: as many as a moment allows, the rest another time."""
+    left = [runtime for runtime in left if is_abandoned(runtime, context.stale_seconds)]
+    _in_passing(context, left, lambda hurried, runtime: resolve(hurried, runtime.id))
+
+
+def remove_expired(context: Context, expired: Sequence[Runtime]) -> None:
+    """Remove what is left of runtimes that OpenNebula has ended, as much as a moment allows."""
+    _in_passing(context, expired, _remove_locked)
+
+
+def _remove_locked(context: Context, runtime: Runtime) -> None:
+    try:
+        with locked(context.cloud, runtime.id, context.stale_seconds):
+            remove(context, runtime)
+    except (Locked, NotFound):
+        log.engine.debug("Runtime %s is removed by another request", runtime.id)
+
+
+def _in_passing(
+    context: Context,
+    runtimes: Sequence[Runtime],
+    action: Callable[[Context, Runtime], object],
+) -> None:
+    hurried = context.until(context.cloud.deadline.at_most(IN_PASSING_SECONDS))
+    for runtime in runtimes:
+        if hurried.cloud.deadline.is_over:
+            return
+        try:
+            action(hurried, runtime)
+        except EngineError as error:
+            log.engine.warning("Runtime %s is not resolved yet: %s", runtime.id, error)
+            return

@@ -1,0 +1,245 @@
+"""Creating a runtime: planned whole, written down first, and undone where it fails."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import Any
+
+from provision_engine import log
+from provision_engine.cloud.client import CloudClient
+from provision_engine.cloud.objects import Attributes, Document
+from provision_engine.deadline import Deadline
+from provision_engine.engine import (
+    abandoned,
+    ending,
+    idempotency,
+    leases,
+    preflight,
+    quota,
+    services,
+    standby,
+)
+from provision_engine.engine.context import Context
+from provision_engine.engine.model import Phase, Runtime
+from provision_engine.engine.plan import Plan, plan
+from provision_engine.engine.snapshot import Snapshot
+from provision_engine.engine.specification import Specification
+from provision_engine.errors import (
+    BackendDown,
+    BackendTimeout,
+    BackendUnreachable,
+    BadGateway,
+    EngineError,
+)
+
+UNDO_SHARE = 0.25
+UNDO_SECONDS = 6.0
+"""Of a request's time, kept for undoing what fails; oneflow takes 0.2 s for each call."""
+UNDO_LEAST_SECONDS = 0.7
+"""What undoing may take when the request's own time is over."""
+APPEARING_SECONDS = 2.0
+"""How long a service may take to appear whose start was never answered."""
+RECENT = 100
+"""So many of the user's newest documents are searched for an intent whose answer was lost."""
+GONE_SECONDS = 2.0
+"""How long the end of a service that failed is waited for; it comes in any case."""
+UNSURE = (BackendTimeout, BackendUnreachable, BadGateway)
+"""After these nobody knows whether the call had an effect."""
+
+
+def create_runtime(
+    context: Context, specification: Specification, key: str = ""
+) -> tuple[Snapshot, bool]:
+    """Create a runtime; it, and whether it is new. With a key it is created once, however often.
+
+    When this raises, nothing of it is left, or it is marked for removal. The functions are
+    PENDING: nobody has looked at them yet.
+    """
+    if key and (known := idempotency.find(context, key, specification.digest)):
+        return Snapshot.unseen(known), False
+    specification = _with_lease(context, specification)
+    planned = plan(context, specification)
+    intent = _intent(specification, planned, key)
+    if taken := standby.take(context, specification, planned, intent):
+        return taken
+    runtime = _write(context, intent)
+    creation = _Creation(context, runtime, planned)
+    try:
+        if key and (winner := idempotency.find(context, key, runtime.digest, before=runtime.id)):
+            context.runtimes.remove(runtime.id)
+            return Snapshot.unseen(winner), False
+        return Snapshot.unseen(creation.start()), True
+    except BaseException as error:
+        creation.undo(error)
+        raise
+
+
+def replenish_later(context: Context, flavours: str) -> None:
+    """Create the missing standbys beside other work, with as much time as a request has."""
+    if standby.is_kept(context, flavours):
+        deadline = Deadline(context.configuration.timeout_seconds)
+        context.cloud.until(deadline).beside(
+            lambda cloud: replenish(dataclasses.replace(context, cloud=cloud), flavours)
+        )
+
+
+def replenish(context: Context, flavours: str) -> None:
+    """Create the standbys of a flavour tuple that the caller lacks. Raises nothing."""
+    try:
+        for _ in range(standby.missing(context, flavours)):
+            _create_standby(context, flavours)
+    except EngineError as error:
+        log.engine.warning("No standby of %s is created: %s", flavours, error)
+
+
+def _create_standby(context: Context, flavours: str) -> None:
+    seconds = context.configuration.standby.seconds
+    roles = context.flavours.of_tuple(flavours, {}).roles
+    specification = dataclasses.replace(preflight.specified(flavours, roles), lease_seconds=seconds)
+    planned = plan(context, specification)
+    quota.check_new(context.cloud, list(planned.functions.values()))
+    service_name = services.new_name(flavours)
+    runtime = _write(context, standby.intent(context, planned, flavours, service_name))
+    if standby.is_surplus(context, runtime):
+        context.runtimes.remove(runtime.id)
+        return
+    creation = _Creation(context, runtime, planned)
+    try:
+        creation.start(Phase.STANDBY)
+        context.memory.standbys.add(runtime.id, seconds)
+    except BaseException as error:
+        creation.undo(error)
+        raise
+
+
+def rehearse(context: Context, specification: Specification) -> dict[str, Any]:
+    """What would be made; raises what making it would. Secrets are left out."""
+    specification = _with_lease(context, specification)
+    planned = plan(context, specification)
+    quota.check_new(context.cloud, list(planned.functions.values()))
+    planned.version.result()
+    return {
+        "FLOW_TEMPLATE": planned.flow.id,
+        "ROLES": {
+            role: {"NAME": name, "ATTRIBUTES": _without_secrets(planned.attributes[name])}
+            for role, name in planned.role_names.items()
+        },
+    }
+
+
+def _with_lease(context: Context, specification: Specification) -> Specification:
+    seconds = leases.granted(specification.lease_seconds, context.configuration.lease)
+    return dataclasses.replace(specification, lease_seconds=seconds)
+
+
+def _intent(specification: Specification, planned: Plan, key: str) -> Runtime:
+    """The document of a create, before anything is started."""
+    now, seconds = int(time.time()), specification.lease_seconds
+    service_name = services.new_name(specification.flavour_tuple)
+    return Runtime(
+        id=-1,
+        name=specification.name or service_name,
+        functions=planned.functions,
+        service_name=service_name,
+        phase=Phase.CREATING,
+        scheduling=specification.scheduling,
+        device_info=specification.device_info,
+        created_at=now,
+        intended_at=now,
+        lease_seconds=seconds,
+        lease_ends_at=None if seconds is None else now + seconds,
+        key=key,
+        digest=specification.digest if key else "",
+    )
+
+
+def _write(context: Context, intent: Runtime) -> Runtime:
+    """The document comes first: what is started afterwards can always be found from it."""
+    try:
+        return context.runtimes.add(intent)
+    except UNSURE as error:
+        if _is_unsure(error):
+            _withdraw_intent(context, intent.service_name)
+        raise
+
+
+def _withdraw_intent(context: Context, service_name: str) -> None:
+    """Delete a document of which nobody knows whether it was written, if that is possible."""
+    runtimes = context.until(context.cloud.deadline.at_least(UNDO_LEAST_SECONDS)).runtimes
+    try:
+        for runtime in runtimes.newest(RECENT):
+            if runtime.service_name == service_name:
+                runtimes.remove(runtime.id)
+    except EngineError as error:
+        log.engine.error("The intent %s may have been written: %s", service_name, error)
+
+
+class _Creation:
+    """One service that is being started for one document."""
+
+    def __init__(self, context: Context, runtime: Runtime, planned: Plan) -> None:
+        self._context, self._runtime, self._plan = context, runtime, planned
+        self._may_have_started = False
+
+    def start(self, phase: Phase = Phase.READY) -> Runtime:
+        """Instantiate the service, wait for its VMs and complete the document."""
+        cloud = self._working()
+        self._may_have_started = True
+        service_id = self._plan.start(cloud, self._runtime.service_name)
+        vm_ids = self._plan.wait_for_vms(cloud, service_id)
+        return self._context.runtimes.complete(self._runtime, service_id, vm_ids, phase)
+
+    def _working(self) -> CloudClient:
+        """Within the part of the request's time that is not kept for undoing."""
+        deadline = self._context.cloud.deadline
+        kept = min(UNDO_SECONDS, deadline.remaining_seconds * UNDO_SHARE)
+        return self._context.cloud.until(deadline.at_most(deadline.remaining_seconds - kept))
+
+    def undo(self, error: BaseException) -> None:
+        """Leave nothing behind. What cannot be removed now is marked for a later request."""
+        self._context.flavours.forget()
+        context = self._context.until(self._context.cloud.deadline.at_least(UNDO_LEAST_SECONDS))
+        try:
+            found = self._started(context, is_unsure=_is_unsure(error))
+            if found is None:
+                context.runtimes.mark(self._runtime, Phase.DELETING)
+                return
+            ending.end(context.cloud, found)
+            context.runtimes.remove(self._runtime.id)
+            self._wait_until_gone(context)
+        except EngineError as failure:
+            log.engine.error("Runtime %s is not undone yet: %s", self._runtime.id, failure)
+            abandoned.mark_for_removal(context, self._runtime)
+
+    def _wait_until_gone(self, context: Context) -> None:
+        """oneflow removes its service a moment after the VMs; the response may wait for that."""
+        for _ in context.cloud.deadline.at_most(GONE_SECONDS).polls():
+            if not self._find(context):
+                return
+
+    def _find(self, context: Context) -> list[Document]:
+        name, newer_than = self._runtime.service_name, self._runtime.id
+        return services.find(context.cloud, name, newer_than=newer_than)
+
+    def _started(self, context: Context, *, is_unsure: bool) -> list[int] | None:
+        """The services that were started; None where one may still appear."""
+        if not self._may_have_started:
+            return []
+        # Half of the time is left to write down that it has not appeared.
+        deadline = context.cloud.deadline
+        patience_seconds = min(APPEARING_SECONDS, deadline.remaining_seconds / 2)
+        for _ in deadline.at_most(patience_seconds).polls():
+            found = self._find(context)
+            if found or not is_unsure:
+                return [service.id for service in found]
+        return None
+
+
+def _is_unsure(error: BaseException) -> bool:
+    return isinstance(error, UNSURE) and not isinstance(error, BackendDown)
+
+
+def _without_secrets(attributes: Attributes) -> Attributes:
+    context = {k: v for k, v in attributes.get("CONTEXT", {}).items() if k != "SR_AUTH"}
+    return attributes | ({"CONTEXT": context} if context else {})

@@ -1,0 +1,138 @@
+"""Ending VMs and services for certain. Everything that ends a runtime goes through here.
+
+oneflow removes a service although its VMs live on, and OpenNebula terminates a VM only in some of
+its states. So the VMs themselves are looked at: what can be terminated is terminated, and each
+other one is given an order to OpenNebula itself, which is carried out as soon as the VM's state
+allows, with every engine dead. Source: the scenarios delete-while-booting, delete-while-resizing,
+order-to-end-while-booting and slow-shutdown of the recordings.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from provision_engine import log
+from provision_engine.cloud import template
+from provision_engine.cloud.client import CloudClient
+from provision_engine.cloud.enums import ServiceState
+from provision_engine.cloud.objects import Vm
+from provision_engine.engine import leases, services, states
+from provision_engine.engine.model import Phase, Runtime
+from provision_engine.errors import ActionRefused, Locked, NotFound
+
+ATTEMPTS = 6
+"""A service goes at once, or with the third attempt; each costs 0.2 s of oneflow's time."""
+GRACE_SECONDS = 20
+"""What a guest may take to shut down, before OpenNebula ends its VM the hard way."""
+_UNDEPLOYABLE = frozenset(
+    {
+        ServiceState.RUNNING,
+        ServiceState.WARNING,
+        ServiceState.COOLDOWN,
+        ServiceState.HOLD,
+    }
+)
+"""States in which oneflow undeploys a service; in the others it has to be recovered with delete."""
+
+
+def end(
+    cloud: CloudClient, service_ids: Iterable[int], vm_ids: Iterable[int] = ()
+) -> frozenset[int]:
+    """End services with all their VMs, and further VMs; the ids of all these VMs.
+
+    When this returns, each service is gone or on its way out, and each VM is gone or carries an
+    order to end. Raises Locked where it has to be repeated, and what the calls raise.
+    """
+    ending = _Ending(cloud, vm_ids)
+    for service_id in service_ids:
+        ending.end_service(service_id)
+    return ending.end_vms()
+
+
+def end_runtime(cloud: CloudClient, runtime: Runtime) -> frozenset[int]:
+    """End all that runs for a runtime, whether its service was written down or not."""
+    if runtime.service_id is not None and runtime.phase is not Phase.REPLACING:
+        return end(cloud, [runtime.service_id], runtime.vm_ids)
+    known = [] if runtime.service_id is None else [runtime.service_id]
+    started = services.find(cloud, runtime.service_name, newer_than=runtime.id)
+    return end(cloud, [*known, *(service.id for service in started)], runtime.vm_ids)
+
+
+def alive(cloud: CloudClient, vm_ids: Collection[int]) -> list[Vm]:
+    """Those of the VMs that are not gone yet."""
+    return [vm for vm in cloud.oned.vms(list(vm_ids)).values() if states.is_alive(vm)]
+
+
+class _Ending:
+    """What is known of the VMs while they are being ended."""
+
+    def __init__(self, cloud: CloudClient, vm_ids: Iterable[int]) -> None:
+        self._cloud = cloud
+        self._vm_ids = set(vm_ids)
+        self._ordered: set[int] = set()
+        self._shutting_down: set[int] = set()
+
+    def end_service(self, service_id: int) -> None:
+        """Remove a service, with orders for the VMs that it would leave alive.
+
+        What oneflow answers does not tell whether it goes on by itself: that is read each time.
+        """
+        for _ in range(ATTEMPTS):
+            try:
+                service = self._cloud.oned.document(service_id).body
+                self._order_busy_vms(states.all_vm_ids(service))
+                if states.service_ends_by_itself(service):
+                    self._shutting_down |= set(states.all_vm_ids(service))
+                    return
+                self._remove(service_id, service)
+            except ActionRefused as refusal:
+                log.engine.info("Service %s is not removed yet: %s", service_id, refusal)
+            except NotFound:
+                return
+        raise Locked(f"OpenNebula does not remove service {service_id} yet")
+
+    def _remove(self, service_id: int, service: Mapping[str, Any]) -> None:
+        if service.get("state") in _UNDEPLOYABLE:
+            self._cloud.oneflow.delete_service(service_id)
+        else:
+            self._cloud.oneflow.purge_service(service_id)
+
+    def _order_busy_vms(self, vm_ids: Iterable[int]) -> None:
+        """Before their service is gone: whatever happens to this process, they will end."""
+        self._vm_ids |= set(vm_ids)
+        for vm in alive(self._cloud, self._vm_ids):
+            if not (states.can_be_ended(vm) or states.is_ending(vm)):
+                self._order(vm, 0)
+
+    def end_vms(self) -> frozenset[int]:
+        """Look at each VM that may be left, and terminate it or order its end; all their ids."""
+        for vm in alive(self._cloud, self._vm_ids):
+            if states.is_ending(vm) or vm.id in self._shutting_down:
+                self._order(vm, GRACE_SECONDS)
+            elif states.can_be_ended(vm):
+                self._terminate(vm)
+            else:
+                self._order(vm, 0)
+        return frozenset(self._vm_ids)
+
+    def _terminate(self, vm: Vm) -> None:
+        try:
+            self._cloud.oned.act_on_vm(vm.id, leases.END)
+        except ActionRefused:  # its state has just changed
+            self._order(vm, 0)
+        except NotFound:
+            pass
+
+    def _order(self, vm: Vm, in_seconds: int) -> None:
+        """Have OpenNebula itself end a VM from then on, as soon as its state allows."""
+        at = int(time.time()) + in_seconds
+        if vm.id in self._ordered or leases.is_ending_by(vm, at):
+            return
+        order = template.render({"SCHED_ACTION": leases.action(str(at))})
+        try:
+            self._cloud.oned.add_scheduled_action(vm.id, order)
+        except (ActionRefused, NotFound) as error:  # it is gone by now
+            log.engine.info("VM %s takes no order to end: %s", vm.id, error)
+        self._ordered.add(vm.id)

@@ -1,0 +1,180 @@
+"""Which flavours one caller can deploy, and what prevents the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from provision_engine.cloud.client import CloudClient
+from provision_engine.cloud.enums import DocumentType
+from provision_engine.cloud.objects import Attributes, Document, VmTemplate
+from provision_engine.config import Configuration
+from provision_engine.engine import quota, sizing
+from provision_engine.engine.dialect import Dialect, FlowRole
+from provision_engine.engine.flavours import FlowTemplate
+from provision_engine.engine.model import ROLES, Function
+from provision_engine.engine.specification import RequestedFunction, Specification
+from provision_engine.errors import (
+    BadGateway,
+    CapacityRefused,
+    EngineError,
+    Forbidden,
+    NoFlowTemplate,
+    NotFound,
+)
+
+PARTS = {
+    "DISK": "DISK_SIZE has no effect: add the image of the function as a DISK",
+    "NIC": "ENDPOINT stays empty: add a NIC in a network that devices reach",
+    "CONTEXT": "the VM learns neither its network nor SR_AUTH: add CONTEXT=[NETWORK=YES]",
+}
+"""What a VM template should hold, and what its lack means."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is not as it should be, and how to mend it."""
+
+    text: str
+    hint: str
+    is_fatal: bool = True
+    """Whether a create fails because of it."""
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """One flavour tuple, as one caller would get it."""
+
+    flavours: str
+    template_id: int
+    is_mapped: bool
+    """Whether engine.conf names the template; else it is found by its name."""
+    functions: Mapping[str, Function] = field(default_factory=dict)
+    """By role, with the sizes of a request that asks for none."""
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def is_deployable(self) -> bool:
+        return not any(finding.is_fatal for finding in self.findings)
+
+
+class Inspector:
+    """Looks at flavours on behalf of one caller. Changes nothing, and keeps what it has seen."""
+
+    def __init__(self, cloud: CloudClient, configuration: Configuration) -> None:
+        self._cloud, self._configuration = cloud, configuration
+        self.user = cloud.credentials.user
+        self.version = cloud.oned.version()
+        self.dialect = Dialect.from_version(self.version)
+        self._vm_templates: dict[int, VmTemplate | Finding] = {}
+
+    def inspect(self) -> list[Preflight]:
+        """Every flavour of the mapping, then every usable flow template by name, sorted."""
+        mapping = self._configuration.mapping
+        usable = sorted(self._cloud.oned.documents(DocumentType.FLOW_TEMPLATE), key=lambda d: d.id)
+        by_name = {d.name: d for d in reversed(usable) if d.name not in mapping}
+        mapped = [self._mapped(flavours, mapping[flavours]) for flavours in sorted(mapping)]
+        return mapped + [self.of_template(name, by_name[name]) for name in sorted(by_name)]
+
+    def of_template(self, flavours: str, document: Document, is_mapped: bool = False) -> Preflight:
+        """A flavour tuple that this flow template is for."""
+        try:
+            template = FlowTemplate.from_document(document)
+            specification = specified(flavours, template.roles)
+            assigned = template.assign(specification)
+        except (BadGateway, NoFlowTemplate, NotFound) as error:
+            hint = "give the flow template a role FAAS, and DAAS for data, each with a VM template"
+            finding = Finding(str(error.message), hint)
+            return Preflight(flavours, document.id, is_mapped, findings=(finding,))
+        findings = [*self._of_dialect(document)]
+        functions = {}
+        for role, flow_role in assigned.items():
+            seen = self._vm_template(flow_role.vm_template_id)
+            if isinstance(seen, Finding):
+                findings.append(Finding(f"{role}: {seen.text}", seen.hint))
+                continue
+            function = specification.functions[role]
+            functions[role] = sizing.size(function, seen.attributes, self._configuration.capacity)
+            findings += _of_vm_template(role, seen)
+        if len(functions) == len(assigned):
+            findings += self._of_quota(list(functions.values()))
+        return Preflight(flavours, document.id, is_mapped, functions, tuple(findings))
+
+    def _mapped(self, flavours: str, template_id: int) -> Preflight:
+        try:
+            document = self._cloud.oned.document(template_id)
+        except (NotFound, Forbidden) as error:
+            hint = f"correct mapping.{flavours} in engine.conf, or publish the template"
+            finding = Finding(_why("flow template", template_id, error), hint)
+            return Preflight(flavours, template_id, True, findings=(finding,))
+        return self.of_template(flavours, document, is_mapped=True)
+
+    def _of_dialect(self, document: Document) -> Iterator[Finding]:
+        """oneflow accepts a template made for the other dialect, and then cannot deploy it."""
+        known = self.dialect.template_member
+        for role in document.body.get("roles", []):
+            if known not in role:
+                yield Finding(
+                    f"role {role.get('name')} has no {known}: it was made for another release",
+                    f"write the VM template's id as {known} into the flow template, "
+                    f"as OpenNebula {self.version} wants it",
+                )
+
+    def _vm_template(self, template_id: int) -> VmTemplate | Finding:
+        if template_id not in self._vm_templates:
+            self._vm_templates[template_id] = self._look_up(template_id)
+        return self._vm_templates[template_id]
+
+    def _look_up(self, template_id: int) -> VmTemplate | Finding:
+        try:
+            return self._cloud.oned.vm_template(template_id)
+        except NotFound as error:
+            hint = "name another VM template in the flow template"
+            return Finding(_why("VM template", template_id, error), hint)
+        except Forbidden as error:
+            hint = f"allow its use: onetemplate chmod {template_id} 644"
+            return Finding(_why("VM template", template_id, error), hint)
+
+    def _of_quota(self, functions: Sequence[Function]) -> Iterator[Finding]:
+        try:
+            quota.check_new(self._cloud, functions)
+        except CapacityRefused as error:
+            yield Finding(str(error.message), "delete a runtime, or have the quota raised")
+
+
+def specified(flavours: str, flow_roles: Sequence[FlowRole]) -> Specification:
+    """A request for a flavour tuple that asks for nothing else."""
+    names = zip(ROLES, split(flavours, [role.name for role in flow_roles]), strict=False)
+    return Specification(functions={role: RequestedFunction(flavour) for role, flavour in names})
+
+
+def split(flavours: str, role_names: Sequence[str]) -> list[str]:
+    """The flavours in a tuple. A flavour may hold a dash, so the template's roles decide.
+
+    Whatever is chosen joins to the same tuple again, and so finds the same template.
+    """
+    parts = flavours.split("-")
+    pairs = [["-".join(parts[:n]), "-".join(parts[n:])] for n in range(1, len(parts))]
+    pairs = [pair for pair in pairs if all(pair)]
+    if len(role_names) < 2 or not pairs:
+        return [flavours]
+    known = {name.upper() for name in role_names}
+    return next((pair for pair in pairs if {p.upper() for p in pair} <= known), pairs[-1])
+
+
+def _of_vm_template(role: str, template: VmTemplate) -> Iterator[Finding]:
+    for part, meaning in PARTS.items():
+        if not _has(template.attributes, part):
+            text = f"{role}: VM template {template.id} ({template.name}) has no {part}"
+            yield Finding(text, meaning, is_fatal=False)
+
+
+def _has(attributes: Attributes, part: str) -> bool:
+    values = attributes.get(part)
+    return any(isinstance(v, dict) for v in (values if isinstance(values, list) else [values]))
+
+
+def _why(what: str, number: int, error: EngineError) -> str:
+    if isinstance(error, NotFound):
+        return f"there is no {what} {number}"
+    return f"{what} {number} may not be used by this user"

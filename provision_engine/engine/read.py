@@ -1,0 +1,81 @@
+"""Reading one runtime, with the fresh states of its VMs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from provision_engine.cloud.objects import Vm
+from provision_engine.engine import abandoned, leases, services, states
+from provision_engine.engine.context import Context
+from provision_engine.engine.model import Phase, Runtime
+from provision_engine.engine.snapshot import Snapshot
+from provision_engine.errors import ActionRefused, Locked, NotFound
+
+
+def get_runtime(context: Context, runtime_id: int) -> Snapshot:
+    """A runtime as it is now. Raises NotFound, Forbidden, Unauthorized.
+
+    One whose lease is over is removed, and NotFound.
+    """
+    return observe(context, find_runtime(context, runtime_id))
+
+
+def find_runtime(context: Context, runtime_id: int, *, is_ending: bool = False) -> Runtime:
+    """A runtime as it is stored. Raises NotFound, Forbidden, Unauthorized.
+
+    One that a dead engine left unfinished is resolved first. A runtime that is being deleted is
+    found only by a request that ends it as well (``is_ending``).
+    """
+    runtime = context.runtimes.get(runtime_id)
+    if runtime.phase is Phase.DELETING and is_ending:
+        return runtime
+    if runtime.phase in (Phase.DELETING, Phase.TAKEN):
+        abandoned.resolve_all(context, [runtime])
+        raise NotFound(f"Serverless runtime {runtime_id} is being deleted")
+    if abandoned.is_abandoned(runtime, context.stale_seconds):
+        resolved = abandoned.resolve(context, runtime_id)
+        if resolved is None:
+            raise NotFound(f"Serverless runtime {runtime_id} is gone")
+        return resolved
+    return runtime
+
+
+def ready_runtime(context: Context, runtime_id: int) -> Runtime:
+    """A runtime that may be changed, for the holder of its lock. Raises Locked, NotFound."""
+    runtime = find_runtime(context, runtime_id)
+    if runtime.phase is Phase.STANDBY:
+        raise ActionRefused(f"Serverless runtime {runtime.id} is a standby, which a create takes")
+    if runtime.phase is not Phase.READY:
+        raise Locked(f"Serverless runtime {runtime.id} is still being created")
+    return runtime
+
+
+def observe(context: Context, runtime: Runtime) -> Snapshot:
+    """A runtime with what is seen of its VMs; their ids are written down where they were not.
+
+    Raises NotFound where its lease is over.
+    """
+    vms: Mapping[int, Vm] = context.cloud.oned.vms(runtime.vm_ids)
+    service: Mapping[str, Any] | None = {} if runtime.phase is Phase.CREATING else None
+    if len(vms) < len(runtime.functions) and runtime.service_id is not None:
+        runtime, vms, service = _look_behind(context, runtime, runtime.service_id, vms)
+    if leases.is_over(runtime, vms):
+        abandoned.remove_expired(context, [runtime])
+        raise NotFound(f"The lease of serverless runtime {runtime.id} is over")
+    return Snapshot.taken(runtime, vms, service)
+
+
+def _look_behind(
+    context: Context, runtime: Runtime, service_id: int, vms: Mapping[int, Vm]
+) -> tuple[Runtime, Mapping[int, Vm], Mapping[str, Any] | None]:
+    """A runtime that lacks VMs: its service tells why, or which VMs it has now."""
+    try:
+        service = context.cloud.oned.document(service_id).body
+    except NotFound:
+        return runtime, vms, None
+    linked = runtime.with_vms(services.assigned(runtime, states.vm_ids(service)))
+    if linked.vm_ids == runtime.vm_ids or len(linked.vm_ids) < len(linked.functions):
+        return runtime, vms, service
+    context.runtimes.save(linked)
+    return linked, context.cloud.oned.vms(linked.vm_ids), service

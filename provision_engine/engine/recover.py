@@ -1,0 +1,180 @@
+"""Letting a runtime run again under its own id, with the rights of its owner.
+
+What helps depends on the state of each VM. An owner may resume a VM, and have oneflow deploy a
+function that never got a VM; a VM that failed cannot be repaired by its owner, so that the
+runtime gets a new service in place of the failed one: the same id, name, key, lease and sizes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from enum import IntEnum
+
+from provision_engine.engine import ending, leases, read, services, suspend
+from provision_engine.engine.context import Context
+from provision_engine.engine.locks import locked
+from provision_engine.engine.model import Function, Phase, Runtime
+from provision_engine.engine.plan import plan
+from provision_engine.engine.snapshot import Snapshot
+from provision_engine.engine.specification import RequestedFunction, Specification
+from provision_engine.engine.states import Condition, Reason, State
+from provision_engine.errors import ActionRefused, Locked
+
+ENDING_SECONDS = 3.0
+"""How long the end of failed VMs is waited for, before others are started in their place."""
+WITHDRAW_LEAST_SECONDS = 0.9
+"""What withdrawing a replacement may take when the request's own time is over."""
+
+
+class Remedy(IntEnum):
+    """What lets a function run again; the greater one of two helps both functions."""
+
+    NONE = 0
+    RESUME = 1
+    RETRY = 2
+    """oneflow deploys again what never got a VM."""
+    REPLACE = 3
+
+
+REMEDIES: Mapping[Reason | None, Remedy] = {
+    Reason.SUSPENDED: Remedy.RESUME,
+    Reason.STOPPED: Remedy.RESUME,
+    Reason.POWERED_OFF: Remedy.RESUME,
+    Reason.UNDEPLOYED: Remedy.RESUME,
+    Reason.UNREACHABLE: Remedy.RESUME,
+    Reason.QUOTA: Remedy.RETRY,
+    Reason.DEPLOY_FAILED: Remedy.RETRY,
+}
+"""By the reason of a function in ERROR; all others need a replacement."""
+
+
+def recover_runtime(
+    context: Context, runtime_id: int, *, may_replace_data: bool = False
+) -> Snapshot:
+    """Let a runtime run again. Where nothing failed, nothing is done.
+
+    Raises ActionRefused where the runtime is suspended, or where the disk of a DAAS would be lost
+    and ``may_replace_data`` does not allow it; Locked while a function is on its way by itself.
+    """
+    with locked(context.cloud, runtime_id, context.stale_seconds):
+        seen = read.observe(context, read.ready_runtime(context, runtime_id))
+        suspend.check_awake(seen)
+        if State.ERROR not in seen.states:
+            if not seen.is_settled:
+                raise Locked(f"Serverless runtime {seen.id} is on its way by itself")
+            return seen
+        recovered = apply(context, seen, may_replace_data=may_replace_data)
+    if recovered is not seen.runtime:
+        return Snapshot.unseen(dataclasses.replace(recovered, phase=Phase.REPLACING))
+    return read.get_runtime(context, runtime_id)
+
+
+def apply(context: Context, seen: Snapshot, *, may_replace_data: bool = False) -> Runtime:
+    """Apply what helps to a runtime with a function in ERROR, for the holder of its lock.
+
+    The runtime as it is stored afterwards: the same object unless it was replaced.
+    """
+    remedy = max(_remedy(condition) for condition in seen.conditions.values())
+    if remedy is Remedy.RETRY and not _retry(context, seen.runtime):
+        remedy = Remedy.REPLACE
+    if remedy is Remedy.REPLACE:
+        _check_data(seen.runtime, may_replace_data=may_replace_data)
+        return _replace(context, seen.runtime)
+    _resume(context, seen)
+    return seen.runtime
+
+
+def _remedy(condition: Condition) -> Remedy:
+    if condition.state is not State.ERROR:
+        return Remedy.NONE
+    return REMEDIES.get(condition.reason, Remedy.REPLACE)
+
+
+def _resume(context: Context, seen: Snapshot) -> None:
+    for role, vm in seen.vms.items():
+        if _remedy(seen.conditions[role]) is Remedy.RESUME:
+            context.cloud.oned.act_on_vm(vm.id, "resume")
+
+
+def _retry(context: Context, runtime: Runtime) -> bool:
+    """Whether oneflow tries again; it does not in every state of a service."""
+    if runtime.service_id is None:
+        return False
+    try:
+        context.cloud.oneflow.recover_service(runtime.service_id)
+    except ActionRefused:
+        return False
+    return True
+
+
+def _check_data(runtime: Runtime, *, may_replace_data: bool) -> None:
+    data = runtime.functions.get("DAAS")
+    if data is not None and data.vm_id is not None and not may_replace_data:
+        raise ActionRefused(
+            f"Serverless runtime {runtime.id} needs new VMs, and its DAAS would lose its disk: "
+            "repeat with ?replace=true if it may"
+        )
+
+
+def _replace(context: Context, runtime: Runtime) -> Runtime:
+    """A new service for the same document; what a crash leaves is resolved by ``abandoned``.
+
+    Raises what a create raises; the runtime then stays without a service, and can be recovered
+    or deleted.
+    """
+    planned = plan(context, _specification(runtime))
+    started = dataclasses.replace(
+        runtime,
+        service_name=services.new_name(runtime.flavour_tuple),
+        lease_ends_at=leases.ends_at(runtime, ()),
+        is_lease_renewed=runtime.lease_seconds is not None,
+    )
+    started = context.runtimes.mark(started, Phase.REPLACING)
+    _wait_until_gone(context, ending.end_runtime(context.cloud, started))
+    started = started.without_service()
+    context.runtimes.save(started)
+    try:
+        service_id = planned.start(context.cloud, started.service_name)
+        vm_ids = planned.wait_for_vms(context.cloud, service_id)
+    except BaseException:
+        _withdraw(context, started)
+        raise
+    return context.runtimes.complete(started, service_id, vm_ids)
+
+
+def _wait_until_gone(context: Context, vm_ids: frozenset[int]) -> None:
+    """Failed VMs end quickly, and count towards the user's quota until they have."""
+    for _ in context.cloud.deadline.at_most(ENDING_SECONDS).polls():
+        if not ending.alive(context.cloud, vm_ids):
+            return
+
+
+def _withdraw(context: Context, started: Runtime) -> None:
+    """End what was started of a replacement that failed; the runtime stays, in ERROR."""
+    hurried = context.until(context.cloud.deadline.at_least(WITHDRAW_LEAST_SECONDS))
+    ending.end_runtime(hurried.cloud, started)
+    hurried.runtimes.ready(started)
+
+
+def _specification(runtime: Runtime) -> Specification:
+    """What has to be requested to get the same runtime once more."""
+    left_seconds = None
+    if runtime.lease_seconds is not None:
+        end = leases.ends_at(runtime, ()) or 0
+        left_seconds = max(1, end - int(time.time()))
+    return Specification(
+        name=runtime.name,
+        functions={role: _requested(f) for role, f in runtime.functions.items()},
+        scheduling=runtime.scheduling,
+        device_info=runtime.device_info,
+        lease_seconds=left_seconds,
+        sent={role: {"FLAVOUR": f.flavour} for role, f in runtime.functions.items()},
+    )
+
+
+def _requested(function: Function) -> RequestedFunction:
+    return RequestedFunction(
+        function.flavour, function.cpu, function.memory_mb, function.disk_size_mb
+    )

@@ -1,0 +1,110 @@
+"""Serverless runtimes in OpenNebula's document pool."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterable, Mapping
+
+from provision_engine import log
+from provision_engine.cloud import template
+from provision_engine.cloud.client import CloudClient
+from provision_engine.cloud.enums import DocumentType
+from provision_engine.cloud.objects import Document
+from provision_engine.cloud.oned import ALL, MINE
+from provision_engine.engine import document as stored
+from provision_engine.engine import process
+from provision_engine.engine.model import Phase, Runtime
+from provision_engine.errors import EngineError
+
+
+class Repository:
+    """The runtimes that one caller may see. Keeps nothing itself."""
+
+    def __init__(self, cloud: CloudClient) -> None:
+        self._oned = cloud.oned
+
+    def get(self, runtime_id: int) -> Runtime:
+        """Raises NotFound, also where the document is of another type; Forbidden."""
+        return stored.to_runtime(self._oned.document(runtime_id))
+
+    def range(self, first_id: int = ALL, last_id: int = ALL, whose: int = MINE) -> list[Runtime]:
+        """The caller's runtimes, or those in a range of ids (both ends included), unsorted."""
+        return readable(
+            self._oned.documents(DocumentType.RUNTIME, whose, first_id=first_id, last_id=last_id)
+        )
+
+    def newest(self, count: int) -> list[Runtime]:
+        """So many of the caller's newest runtimes, the newest first."""
+        return readable(self._oned.newest_documents(DocumentType.RUNTIME, count, MINE))
+
+    def add(self, runtime: Runtime) -> Runtime:
+        """Write an intent; the runtime with its id."""
+        runtime = dataclasses.replace(runtime, worker=process.identity())
+        written = template.document(stored.name_of(runtime), stored.body_of(runtime))
+        return dataclasses.replace(
+            runtime, id=self._oned.allocate_document(written, DocumentType.RUNTIME)
+        )
+
+    def save(self, runtime: Runtime) -> None:
+        """Write a runtime as it is."""
+        # In one piece, so that a repetition does no harm.
+        self._oned.update_document(runtime.id, template.document_body(stored.body_of(runtime)))
+
+    def rename(self, before: Runtime, after: Runtime) -> None:
+        """Give the document its runtime's new name, where that shows in it."""
+        if stored.name_of(before) != stored.name_of(after):
+            self._oned.rename_document(after.id, stored.name_of(after))
+
+    def mark(self, runtime: Runtime, phase: Phase) -> Runtime:
+        """Write down an intent of this process; the runtime in its new phase."""
+        return self.claim(dataclasses.replace(runtime, phase=phase, intended_at=int(time.time())))
+
+    def claim(self, runtime: Runtime) -> Runtime:
+        """Write down that this process works on a runtime, which it has locked or just created.
+
+        Another process on this host then knows when this one has gone.
+        """
+        claimed = dataclasses.replace(
+            runtime, worker=process.identity(), claimed_at=runtime.locked_at
+        )
+        self.save(claimed)
+        return claimed
+
+    def put_back(self, runtime: Runtime) -> None:
+        """Write down that a standby waits for its create again."""
+        self._settle(runtime, Phase.STANDBY)
+
+    def ready(self, runtime: Runtime) -> Runtime:
+        """Write down that nothing of a runtime is unfinished; the runtime as it is then."""
+        return self._settle(runtime, Phase.READY)
+
+    def _settle(self, runtime: Runtime, phase: Phase) -> Runtime:
+        settled = dataclasses.replace(runtime, phase=phase).released()
+        self.save(settled)
+        return settled
+
+    def complete(
+        self,
+        runtime: Runtime,
+        service_id: int,
+        vm_ids: Mapping[str, int | None],
+        phase: Phase = Phase.READY,
+    ) -> Runtime:
+        """Write down the service and the VMs, by role, of a runtime that is ready now."""
+        complete = dataclasses.replace(runtime.with_vms(vm_ids), service_id=service_id)
+        return self._settle(complete, phase)
+
+    def remove(self, runtime_id: int) -> None:
+        self._oned.delete_document(runtime_id)
+
+
+def readable(documents: Iterable[Document]) -> list[Runtime]:
+    """The runtimes in documents. One that no engine can read hides no other."""
+    found = []
+    for document in documents:
+        try:
+            found.append(stored.to_runtime(document))
+        except (EngineError, ValueError, ArithmeticError) as error:
+            log.engine.warning("Document %s cannot be read: %s", document.id, error)
+    return found

@@ -1,0 +1,63 @@
+"""The three components of the log, and where they are sent."""
+
+from __future__ import annotations
+
+import logging
+
+from provision_engine.config import Log
+from provision_engine.log.handlers import AppendingHandler, new_handler
+
+engine = logging.getLogger("provision_engine.engine")
+cloud = logging.getLogger("provision_engine.CloudClient")
+access = logging.getLogger("provision_engine.api")
+
+_COMPONENTS = {"engine": engine, "CloudClient": cloud, "api": access}
+_LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR)
+
+
+def start(configuration: Log) -> None:
+    """Send the three components where the configuration says, from now on.
+
+    May be called again, for another configuration. Raises LogError when the directory cannot
+    be written or there is no syslog.
+    """
+    handlers = {name: new_handler(name, configuration) for name in _COMPONENTS}
+    stop()
+    for name, logger in _COMPONENTS.items():
+        logger.addHandler(handlers[name])
+        logger.setLevel(_LEVELS[configuration.level])
+    # The access log is written at every level.
+    access.setLevel(logging.INFO)
+
+
+def stop() -> None:
+    """Close the logs; later lines are dropped."""
+    for logger in _COMPONENTS.values():
+        for handler in list(logger.handlers):
+            logger.removeHandler(handler)
+            handler.close()
+
+
+def reopen() -> None:
+    """Open the files again, as after a rotation (they notice it by themselves too)."""
+    for logger in _COMPONENTS.values():
+        for handler in logger.handlers:
+            if isinstance(handler, AppendingHandler):
+                handler.reopen()
+
+
+def answered(
+    address: str,
+    call: str,
+    status: int | str,
+    answer_bytes: int | str,
+    seconds: float,
+    identifier: str = "",
+) -> None:
+    """Write one line of the access log; `call` is method, path and protocol.
+
+    The request's id is written in the forms extended and json.
+    """
+    quoted = call.replace('"', "%22")
+    fields = (address, quoted, status, answer_bytes, seconds)
+    access.info('%s "%s" %s %s %.4f', *fields, extra={"identifier": identifier})

@@ -1,0 +1,250 @@
+"""The objects of an OpenNebula: users, documents, VM templates, VMs and hosts.
+
+Who may do what with an object is decided here too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+from provision_engine.sandbox import errors, xml
+from provision_engine.sandbox.errors import OneError
+from provision_engine.sandbox.quotas import Quotas
+from provision_engine.sandbox.template import Template
+
+SERVICE, SERVICE_TEMPLATE, RUNTIME = 100, 101, 1337
+"""Types of documents: oneflow's services and service templates, and serverless runtimes."""
+
+USE, MANAGE, ADMIN = 0, 1, 2
+_OPERATION_NAMES = ("USE", "MANAGE", "ADMIN")
+# The lowest operation each lock level forbids; level 4 forbids all like level 1
+# (scenario lock-levels-allow-update: under level 3 the owner may still update and rename).
+_LOCK_FORBIDS_FROM = {1: USE, 2: MANAGE, 3: ADMIN, 4: USE}
+OWN = (1, 1, 0, 0, 0, 0, 0, 0, 0)
+PUBLIC = (1, 1, 0, 1, 0, 0, 1, 0, 0)
+RETIRED = 1
+"""The shelf of VMs that are DONE."""
+HOST_CPU_PERCENT = 800
+HOST_MEMORY_KB = 16_777_216
+
+
+@dataclass
+class Lock:
+    """Who locked an object, how and when."""
+
+    level: int
+    owner: int
+    time: int
+    request_id: int
+
+    def to_xml(self) -> str:
+        """The element of the object's XML."""
+        members = (("LOCKED", self.level), ("OWNER", self.owner), ("TIME", self.time))
+        return f"<LOCK>{xml.plains((*members, ('REQ_ID', self.request_id)))}</LOCK>"
+
+
+@dataclass
+class User:
+    """A user with what he may use and what he uses."""
+
+    id: int
+    gid: int
+    name: str
+    password: str
+    group_name: str
+    template: Template = field(default_factory=Template)
+    quotas: Quotas = field(default_factory=Quotas)
+
+    @property
+    def is_admin(self) -> bool:
+        """Members of oneadmin's group may do everything."""
+        return self.gid == 0
+
+    def password_hash(self) -> str:
+        """What user.info shows."""
+        return hashlib.sha256(self.password.encode()).hexdigest()
+
+
+@dataclass
+class Owned:
+    """What every object of a pool has."""
+
+    id: int
+    uid: int
+    gid: int
+    uname: str
+    gname: str
+    name: str
+    permissions: list[int] = field(default_factory=lambda: list(OWN))
+    lock: Lock | None = None
+    template: Template = field(default_factory=Template)
+    rendered: str | None = field(default=None, repr=False)
+    """The XML of the object, kept until it changes."""
+
+    @property
+    def shelf(self) -> int:
+        """Objects of a pool are listed by shelf; most pools have one."""
+        return 0
+
+    def changed(self) -> None:
+        """Forgets the kept XML."""
+        self.rendered = None
+
+    def head_xml(self, middle: str = "") -> str:
+        """Id, owner, name and, after what the kind of object puts between, the permissions.
+
+        The name is not escaped (scenario names: ``<NAME>a>b</NAME>``).
+        """
+        names = (("ID", self.id), ("UID", self.uid), ("GID", self.gid))
+        who = (("UNAME", xml.escape(self.uname)), ("GNAME", xml.escape(self.gname)))
+        return (
+            xml.plains((*names, *who, ("NAME", self.name)))
+            + middle
+            + xml.permissions(self.permissions)
+            + (self.lock.to_xml() if self.lock else "")
+        )
+
+
+@dataclass
+class Document(Owned):
+    """A document of any type; oneflow's services and service templates are documents too."""
+
+    type: int = RUNTIME
+
+    @property
+    def shelf(self) -> int:
+        """Documents are listed by type."""
+        return self.type
+
+    def to_xml(self) -> str:
+        """As one.document.info answers it."""
+        if self.rendered is None:
+            head = self.head_xml(xml.plain("TYPE", self.type))
+            self.rendered = f"<DOCUMENT>{head}{self.template.to_xml()}</DOCUMENT>"
+        return self.rendered
+
+
+@dataclass
+class VmTemplate(Owned):
+    """What VMs are made from."""
+
+    registration_time: int = 0
+
+    def to_xml(self, template: Template | None = None) -> str:
+        """As one.template.info answers it, perhaps with another (extended) template."""
+        time = xml.plain("REGTIME", self.registration_time)
+        inner = (template or self.template).to_xml()
+        return f"<VMTEMPLATE>{self.head_xml()}{time}{inner}</VMTEMPLATE>"
+
+
+@dataclass
+class History:
+    """One stay of a VM on a host. Times are seconds since the epoch, 0 means not yet."""
+
+    seq: int
+    host_id: int
+    hostname: str
+    stime: int
+    etime: int = 0
+    pstime: int = 0
+    petime: int = 0
+    rstime: int = 0
+    retime: int = 0
+    estime: int = 0
+    eetime: int = 0
+    action: int = 0
+    uid: int = -1
+    gid: int = -1
+    request_id: int = -1
+    plan_action_id: int = 0
+
+
+@dataclass
+class ScheduledAction:
+    """Something a VM's owner wants to be done to it at a time."""
+
+    id: int
+    vm_id: int
+    action: str
+    time: int
+    message: str = ""
+    """Why it could not be carried out the last time."""
+
+
+@dataclass
+class Vm(Owned):
+    """A virtual machine. `template` is what it was made with, `user_template` what users change."""
+
+    state: int = 0
+    lcm_state: int = 0
+    stime: int = 0
+    etime: int = 0
+    resched: int = 0
+    deploy_id: str = ""
+    user_template: Template = field(default_factory=Template)
+    history: list[History] = field(default_factory=list)
+    scheduled_ids: list[int] = field(default_factory=list)
+    scheduled: dict[int, ScheduledAction] = field(default_factory=dict)
+    host_id: int | None = None
+    cpu: float = 0.0
+    memory_mb: int = 0
+    vcpu: int = 1
+    service_id: int | None = None
+    step: int = 0
+    """Counts changes of state, so that a step planned for a former state is left out."""
+    came_from: str = "INIT"
+    """The name of the state before this one."""
+    before_resize: tuple[float, int, int] | None = None
+    rendered_short: str | None = field(default=None, repr=False)
+    is_retired: bool = False
+
+    @property
+    def shelf(self) -> int:
+        """VMs that are DONE stand apart, or lists of the living would grow slower for ever."""
+        return RETIRED if self.is_retired else 0
+
+    def changed(self) -> None:
+        """Forgets the kept XML."""
+        self.rendered = None
+        self.rendered_short = None
+
+
+@dataclass
+class Host:
+    """A host and how much of it is taken."""
+
+    id: int
+    name: str
+    cpu_percent: int = HOST_CPU_PERCENT
+    memory_kb: int = HOST_MEMORY_KB
+    used_cpu_percent: float = 0.0
+    used_memory_kb: int = 0
+    attributes: dict[str, str] = field(default_factory=dict)
+
+    def take(self, cpu: float, memory_mb: int) -> None:
+        """A VM of that many cores and MB moves in (or out, with negative numbers)."""
+        self.used_cpu_percent += cpu * 100
+        self.used_memory_kb += memory_mb * 1024
+
+
+def allowed(user: User, item: Owned, operation: int) -> bool:
+    """Do the permission bits let that user do that?"""
+    bits = item.permissions
+    return bool(
+        user.is_admin
+        or (item.uid == user.id and bits[operation])
+        or (item.gid == user.gid and bits[3 + operation])
+        or bits[6 + operation]
+    )
+
+
+def locked_against(item: Owned, operation: int) -> bool:
+    """Does the object's lock forbid that operation to everybody?"""
+    return item.lock is not None and operation >= _LOCK_FORBIDS_FROM[item.lock.level]
+
+
+def not_authorized(user: User, operation: int, pool_name: str, object_id: int) -> OneError:
+    """The refusal of something the user may not do."""
+    what = f"{_OPERATION_NAMES[operation]} {pool_name} [{object_id}]."
+    return OneError(errors.AUTHORIZATION, f"User [{user.id}] : Not authorized to perform {what}")

@@ -1,0 +1,114 @@
+"""How long the head and the body of a request may take to arrive.
+
+A thread that reads from a client notes until when it waits; the worker's main loop looks
+through these notes once a second and ends the input of clients that are late. The blocked
+thread then reads the end of the input and is free again.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+HEAD_SECONDS = 10.0
+BODY_SECONDS = 30.0
+
+Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
+
+
+class Connection(Protocol):
+    """What is needed of gunicorn's connection; with TLS its socket is replaced on the way."""
+
+    sock: socket.socket
+
+
+@dataclass
+class Arrival:
+    """One request of one connection; `until` is on the monotonic clock."""
+
+    connection: Connection
+    until: float
+    has_head: bool = False
+    is_late: bool = False
+
+
+class Arrivals:
+    """The requests that the threads of this process are reading."""
+
+    def __init__(self) -> None:
+        self._by_thread: dict[int, Arrival] = {}
+
+    @contextmanager
+    def receive(self, connection: Connection) -> Iterator[Arrival]:
+        """Within it the calling thread reads a request, first of all its head."""
+        arrival = Arrival(connection, time.monotonic() + HEAD_SECONDS)
+        self._by_thread[threading.get_ident()] = arrival
+        try:
+            yield arrival
+        finally:
+            del self._by_thread[threading.get_ident()]
+
+    def head_arrived(self) -> None:
+        """Note that the calling thread has read the head of its request."""
+        if arrival := self._by_thread.get(threading.get_ident()):
+            arrival.has_head, arrival.until = True, math.inf
+
+    @contextmanager
+    def reading_body(self, until: float) -> Iterator[None]:
+        """Within it the calling thread waits for a part of the body."""
+        arrival = self._by_thread.get(threading.get_ident())
+        if arrival is None:  # a WSGI server of a test, or a thread of the application
+            yield
+            return
+        arrival.until = until
+        try:
+            yield
+        finally:
+            arrival.until = math.inf
+
+    def end_late_ones(self) -> None:
+        """End the input of each client whose time is over."""
+        now = time.monotonic()
+        for arrival in list(self._by_thread.values()):
+            if arrival.until < now:
+                arrival.is_late = True
+                with suppress(OSError):
+                    # Not SSLSocket.shutdown, which would take TLS off the connection.
+                    socket.socket.shutdown(arrival.connection.sock, socket.SHUT_RD)
+
+
+class _Body(io.RawIOBase):
+    """The body of a request, all of which has to arrive within BODY_SECONDS."""
+
+    def __init__(self, source: Any, arrivals: Arrivals) -> None:
+        self._source, self._arrivals = source, arrivals
+        self._until = math.inf
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if self._until == math.inf:
+            self._until = time.monotonic() + BODY_SECONDS
+        with self._arrivals.reading_body(self._until):
+            data: bytes = self._source.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def with_timed_body(application: Application, arrivals: Arrivals) -> Application:
+    """Wrap a WSGI application: its `wsgi.input` ends when the client takes too long."""
+
+    def timed(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if environ.get("CONTENT_LENGTH") or environ.get("HTTP_TRANSFER_ENCODING"):
+            environ["wsgi.input"] = io.BufferedReader(_Body(environ["wsgi.input"], arrivals))
+        return application(environ, start_response)
+
+    return timed

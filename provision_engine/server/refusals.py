@@ -1,0 +1,78 @@
+"""Responses to what never reaches the application: malformed requests, crashes outside of it."""
+
+from __future__ import annotations
+
+import json
+import ssl
+from http import HTTPStatus
+
+from gunicorn.http import errors
+
+HEADER_BYTES = 16_384
+HEADER_FIELDS = 100
+
+Reason = tuple[HTTPStatus, str]
+
+# The messages never repeat what the client sent: a broken header may hold a password.
+REFUSALS: dict[type[BaseException], Reason] = {
+    errors.LimitRequestLine: (HTTPStatus.REQUEST_URI_TOO_LONG, "the request line is too long"),
+    errors.LimitRequestHeaders: (
+        HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+        f"at most {HEADER_FIELDS} header fields of at most {HEADER_BYTES} bytes are accepted",
+    ),
+    errors.UnsupportedTransferCoding: (
+        HTTPStatus.NOT_IMPLEMENTED,
+        "chunked is the only transfer coding that is supported",
+    ),
+    errors.ExpectationFailed: (
+        HTTPStatus.EXPECTATION_FAILED,
+        "100-continue is the only expectation that is supported",
+    ),
+    errors.InvalidRequestLine: (HTTPStatus.BAD_REQUEST, "the request line is malformed"),
+    errors.InvalidRequestMethod: (HTTPStatus.BAD_REQUEST, "the method is malformed"),
+    errors.InvalidHTTPVersion: (
+        HTTPStatus.HTTP_VERSION_NOT_SUPPORTED,
+        "the version of HTTP must be 1.0 or 1.1",
+    ),
+    errors.InvalidHeader: (HTTPStatus.BAD_REQUEST, "a header field is malformed"),
+    errors.InvalidHeaderName: (HTTPStatus.BAD_REQUEST, "the name of a header field is malformed"),
+    errors.ObsoleteFolding: (HTTPStatus.BAD_REQUEST, "a header field spans several lines"),
+    errors.InvalidChunkSize: (HTTPStatus.BAD_REQUEST, "the size of a chunk is malformed"),
+    errors.ChunkMissingTerminator: (
+        HTTPStatus.BAD_REQUEST,
+        "a chunk is longer or shorter than its size",
+    ),
+    errors.InvalidChunkExtension: (HTTPStatus.BAD_REQUEST, "a chunk extension is malformed"),
+}
+MALFORMED = (HTTPStatus.BAD_REQUEST, "the request is malformed")
+NO_TLS = (HTTPStatus.BAD_REQUEST, "the TLS handshake failed")
+FAILED = (HTTPStatus.INTERNAL_SERVER_ERROR, "the engine failed; its log has the reason")
+TOO_LATE = (HTTPStatus.REQUEST_TIMEOUT, "the request did not arrive in time")
+_OUR_FAULT = (
+    errors.ConfigurationProblem,
+    errors.InvalidResponseHeader,
+    errors.InvalidResponseHeaderName,
+)
+
+
+def refusal(error: BaseException) -> Reason:
+    """Return status and message for what went wrong outside of the application."""
+    if isinstance(error, ssl.SSLError):
+        return NO_TLS
+    if isinstance(error, _OUR_FAULT) or not isinstance(error, errors.ParseException):
+        return FAILED
+    return REFUSALS.get(type(error), MALFORMED)
+
+
+def error_response(reason: Reason, request_id: str) -> bytes:
+    """Return a whole HTTP response whose body has the form of all errors."""
+    status, message = reason
+    body = json.dumps({"error": status.phrase, "message": message}).encode()
+    head = (
+        f"HTTP/1.1 {status.value} {status.phrase}\r\n"
+        "Content-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n"
+        f"X-Request-ID: {request_id}\r\n"
+        "Connection: close\r\n\r\n"
+    )
+    return head.encode("ascii") + body

@@ -1,0 +1,20 @@
+"""Text that other people wrote, on its way to a log, a terminal or an error message."""
+
+from __future__ import annotations
+
+import re
+
+# Changes of the writing direction are not control characters, but they reverse a line on a
+# terminal.
+_UNPRINTABLE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]"
+)
+
+
+def one_line(text: str) -> str:
+    """Return the text with every character that breaks or hides a line escaped visibly."""
+    return text if text.isprintable() else _UNPRINTABLE.sub(_escaped, text)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return match[0].encode("unicode_escape").decode("ascii")

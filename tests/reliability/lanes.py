@@ -1,0 +1,184 @@
+"""Many cases at the same time, each in a lane of its own; they mostly wait."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import logging
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from tests.support.client import RUNTIMES, SPECIFICATIONS, Response, request
+from tests.support.engine import EngineProcess
+from tests.support.installation import Installation
+from tests.support.opennebula import OpenNebula
+from tests.support.proxy import Proxy
+from tests.support.users import User
+from tests.support.waiting import wait_until
+
+NOTHING = {"runtimes": 0, "services": 0, "VMs": 0, "locks": 0}
+REPEAT = (423, 429, 502, 503, 504)
+"""A client repeats a request that was answered so, or not at all."""
+PATIENCE_SECONDS = 180.0
+RESPONSE_SECONDS = 300.0
+"""Longer than any timeout of an engine here."""
+
+
+@dataclass
+class Lane:
+    """An OpenNebula with a user of its own, a proxy before it, and an engine before that."""
+
+    installation: Installation
+    proxy: Proxy
+    port: int = 0
+    """Of the engine."""
+    specification: str = "FAAS"
+    key: str = ""
+    runtime_id: int = 0
+    reconcile: Callable[[], str] = field(default=lambda: "")
+    """Run ``provision-engine reconcile --apply``; what it printed."""
+
+    @property
+    def opennebula(self) -> OpenNebula:
+        return self.installation.opennebula
+
+    @property
+    def members(self) -> dict[str, Any]:
+        """What is asked for."""
+        return SPECIFICATIONS[self.specification]
+
+    @property
+    def path(self) -> str:
+        return f"{RUNTIMES}/{self.runtime_id}"
+
+    def request(self, method: str, path: str, *arguments: Any, **named: Any) -> Response:
+        named.setdefault("seconds", RESPONSE_SECONDS)
+        return request(self.port, method, path, *arguments, user=self.installation.user, **named)
+
+    def expected(self, runtimes: int) -> dict[str, int]:
+        """What there is in OpenNebula when there are so many runtimes, and nothing is wrong."""
+        vms = runtimes * len(self.members)
+        return {"runtimes": runtimes, "services": runtimes, "VMs": vms, "locks": 0}
+
+
+def until_accepted(
+    send: Callable[[], Response], accepted: tuple[int, ...], seconds: float = PATIENCE_SECONDS
+) -> Response:
+    """Repeat as a client does, until it is accepted. AssertionError when it is refused."""
+    end = time.monotonic() + seconds
+    while True:
+        told = "the connection broke"
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            response = send()
+            if response.status in accepted:
+                return response
+            told = f"{response.status} {response.content.decode()[:300]}"
+            if response.status not in REPEAT:
+                raise AssertionError(told)
+        if time.monotonic() > end:
+            raise AssertionError(told)
+        time.sleep(0.1)
+
+
+def until_count(lane: Lane, *expected: dict[str, int], seconds: float = PATIENCE_SECONDS) -> str:
+    """Wait until there is what is expected; what there is instead, empty if nothing."""
+    try:
+        wait_until(lambda: lane.opennebula.count() in expected, seconds, 0.1)
+    except AssertionError:
+        return f"{lane.opennebula.holdings()} instead of {' or '.join(map(str, expected))}"
+    return ""
+
+
+class HasRelease(Protocol):
+    @property
+    def release(self) -> str: ...
+
+
+C = TypeVar("C", bound=HasRelease)
+O = TypeVar("O")  # noqa: E741
+OpenLane = Callable[[str], contextlib.AbstractContextManager[Lane]]
+
+
+def run_all(
+    cases: Iterable[C],
+    open_lane: OpenLane,
+    run_case: Callable[[Lane, C], O],
+    failed: Callable[[C, str], O],
+    lanes: int,
+) -> list[O]:
+    """All of these cases, several at the same time; the outcomes in their order.
+
+    A lane in which a case raises is closed, and the next case gets a new one.
+    """
+    ordered = list(cases)
+    waiting: queue.Queue[int] = queue.Queue()
+    for number in sorted(range(len(ordered)), key=lambda number: ordered[number].release):
+        waiting.put(number)
+    outcomes: dict[int, O] = {}
+
+    def done(number: int, outcome: O) -> None:
+        outcomes[number] = outcome
+        if sys.stderr.isatty():
+            sys.stderr.write(f"\r{len(outcomes)} of {len(ordered)} ")
+
+    def work() -> None:
+        with contextlib.suppress(queue.Empty):
+            first = waiting.get_nowait()
+            while True:
+                first = work_in_lane(first)
+
+    def work_in_lane(number: int) -> int:
+        """Cases of one release, until one of them raises; the first that is not among them."""
+        release = ordered[number].release
+        with open_lane(release) as lane:
+            while True:
+                try:
+                    done(number, run_case(lane, ordered[number]))
+                except Exception as error:
+                    done(number, failed(ordered[number], f"{type(error).__name__}: {error}"))
+                    return waiting.get_nowait()
+                number = waiting.get_nowait()
+                if ordered[number].release != release:
+                    return number
+
+    threads = [threading.Thread(target=work) for _ in range(min(lanes, len(ordered)))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return [
+        outcomes[n] if n in outcomes else failed(ordered[n], "it was not run")
+        for n in range(len(ordered))
+    ]
+
+
+def reconciler(directory: Path, settings: Mapping[str, Any], user: User) -> Callable[[], str]:
+    """``provision-engine reconcile --apply`` for all that is left of a user, as a command."""
+    engine = EngineProcess(directory, settings)
+    one_auth = directory / "one_auth"
+    one_auth.write_text(user.session)
+
+    def reconcile() -> str:
+        done = subprocess.run(
+            engine.command("reconcile", "--apply", "--older-than", "0"),
+            env={**os.environ, "ONE_AUTH": str(one_auth)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.stdout + done.stderr
+
+    return reconcile
+
+
+def silence_logs() -> None:
+    """Engines in this process log to nobody, so that only the table is printed."""
+    logging.getLogger().addHandler(logging.NullHandler())

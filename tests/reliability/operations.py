@@ -1,0 +1,113 @@
+"""The operations that the matrices disturb: what has to be there before, and what is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from tests.reliability.lanes import Lane, until_accepted
+from tests.support.client import RUNTIMES, Response
+from tests.support.waiting import wait_until
+
+LEASE_SECONDS = 5000
+GROWN = {"CPU": 2, "MEMORY": 700, "DISK_SIZE": 2000}
+UPDATED = {
+    "SCHEDULING": {"POLICY": "energy"},
+    "LEASE": {"TTL": LEASE_SECONDS},
+    "NAME": "renamed",
+}
+RUNNING = 2
+"""State of a service."""
+
+
+class Operation(NamedTuple):
+    prepare: Callable[[Lane], None]
+    request: Callable[[Lane], Response]
+    accepted: tuple[int, ...]
+    """Statuses that end the repetition well."""
+    runtimes_left: int
+    is_repeated: bool = True
+    """Whether a client may repeat it without knowing what became of the first request."""
+
+
+def create(lane: Lane) -> Response:
+    return lane.request("POST", RUNTIMES, lane.members)
+
+
+def create_with_key(lane: Lane) -> Response:
+    return lane.request("POST", RUNTIMES, lane.members, headers={"Idempotency-Key": lane.key})
+
+
+def read(lane: Lane) -> Response:
+    return lane.request("GET", lane.path)
+
+
+def list_(lane: Lane) -> Response:
+    return lane.request("GET", RUNTIMES)
+
+
+def update(lane: Lane) -> Response:
+    grown = {role: {"FLAVOUR": "", **GROWN} for role in lane.members}
+    return lane.request("PUT", lane.path, grown | UPDATED)
+
+
+def delete(lane: Lane) -> Response:
+    return lane.request("DELETE", lane.path)
+
+
+def recover(lane: Lane) -> Response:
+    return lane.request("POST", f"{lane.path}/recover")
+
+
+def replace(lane: Lane) -> Response:
+    return lane.request("POST", f"{lane.path}/recover?replace=true")
+
+
+# ---- what has to be there before -------------------------------------------------------------
+
+
+def nothing(lane: Lane) -> None:
+    """The operation begins with nothing."""
+
+
+def running(lane: Lane) -> None:
+    """A runtime whose service runs."""
+    lane.runtime_id = until_accepted(lambda: create_with_key(lane), (200, 201)).runtime["ID"]
+    service_id = read_whole(lane)["SERVICE_ID"]
+    wait_until(lambda: lane.opennebula.service_state(service_id) == RUNNING, 180, 0.1)
+
+
+def powered_off(lane: Lane) -> None:
+    """A runtime whose VMs somebody has powered off."""
+    _act_on_vms(lane, "poweroff-hard", "POWEROFF")
+
+
+def lost(lane: Lane) -> None:
+    """A runtime whose VMs somebody has terminated."""
+    _act_on_vms(lane, "terminate-hard", "DONE")
+
+
+def _act_on_vms(lane: Lane, action: str, state: str) -> None:
+    running(lane)
+    vm_ids = sorted(lane.opennebula.vm_ids())
+    for vm_id in vm_ids:
+        lane.opennebula.call("vm.action", action, vm_id)
+    wait_until(lambda: lane.opennebula.vm_states(vm_ids) == {state}, 180, 0.1)
+
+
+def read_whole(lane: Lane, wait_seconds: int = 0) -> dict[str, Any]:
+    """The lane's runtime, read as often as it takes."""
+    path = f"{lane.path}?wait={wait_seconds}" if wait_seconds else lane.path
+    return until_accepted(lambda: lane.request("GET", path), (200,)).runtime
+
+
+OPERATIONS = {
+    "create": Operation(nothing, create, (201,), 0, is_repeated=False),
+    "create with key": Operation(nothing, create_with_key, (200, 201), 1),
+    "read": Operation(running, read, (200,), 1),
+    "list": Operation(running, list_, (200,), 1),
+    "update": Operation(running, update, (200,), 1),
+    "delete": Operation(running, delete, (204, 404), 0),
+    "recover": Operation(powered_off, recover, (200,), 1),
+    "replace": Operation(lost, replace, (200,), 1),
+}

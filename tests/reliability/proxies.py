@@ -1,0 +1,113 @@
+"""The proxies in front of engines, with the configurations that etc/ ships."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.support.engine import EngineProcess
+from tests.support.ports import free_port
+from tests.support.waiting import wait_until
+
+ETC = Path(__file__).parents[2] / "etc"
+PATH = f"{os.environ['PATH']}:/usr/local/sbin:/usr/sbin"
+NGINX_MAIN = """\
+daemon off; pid {directory}/nginx.pid; error_log {directory}/error.log;
+events {{ worker_connections 4096; }}
+http {{
+    access_log off;
+    client_body_temp_path {directory}/body; proxy_temp_path {directory}/proxy;
+    fastcgi_temp_path {directory}/fastcgi; uwsgi_temp_path {directory}/uwsgi;
+    scgi_temp_path {directory}/scgi;
+    include {directory}/shipped.conf;
+}}
+"""
+
+
+def program(name: str) -> str:
+    path = shutil.which(name, path=PATH)
+    assert path, f"{name} is not installed: .ci/run installs what the tests need"
+    return path
+
+
+def replaced(text: str, changes: dict[str, str]) -> str:
+    for old, new in changes.items():
+        assert old in text, old
+        text = text.replace(old, new)
+    return text
+
+
+@contextlib.contextmanager
+def haproxy(
+    directory: Path, engines: list[EngineProcess], request_seconds: int = 10
+) -> Iterator[int]:
+    """HAProxy as shipped, which may be less patient; its port."""
+    port, file = free_port(), directory / "haproxy.cfg"
+    patience = {"http-request 10s": f"http-request {request_seconds}s"}
+    file.write_text(replaced((ETC / "haproxy.cfg").read_text(), patience))
+    addresses = {f"PROVISION_ENGINE_{n}": f"127.0.0.1:{e.port}" for n, e in enumerate(engines, 1)}
+    environment = addresses | {"PROVISION_ENGINE_BIND": f"127.0.0.1:{port}"}
+    command = [program("haproxy"), "-q", "-db", "-f", str(file)]
+    with _running(command, port, environment):
+        yield port
+
+
+@contextlib.contextmanager
+def nginx(directory: Path, engines: list[EngineProcess]) -> Iterator[int]:
+    """nginx as shipped, with TLS; its port."""
+    port = free_port()
+    _make_certificate(directory)
+    changes = {
+        "server 127.0.0.1:1337;": "".join(f"server 127.0.0.1:{e.port};" for e in engines),
+        "listen 443 ssl": f"listen 127.0.0.1:{port} ssl",
+        "/etc/ssl/certs/engine.example.org.pem": str(directory / "cert.pem"),
+        "/etc/ssl/private/engine.example.org.key": str(directory / "key.pem"),
+    }
+    shipped = replaced((ETC / "nginx.conf").read_text(), changes)
+    (directory / "shipped.conf").write_text(shipped)
+    main = directory / "nginx.conf"
+    main.write_text(NGINX_MAIN.format(directory=directory))
+    with _running([program("nginx"), "-c", str(main)], port, {}):
+        yield port
+
+
+def client_tls() -> ssl.SSLContext:
+    """Accepts any certificate."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+@contextlib.contextmanager
+def _running(command: list[str], port: int, environment: dict[str, str]) -> Iterator[None]:
+    process = subprocess.Popen(command, env={**os.environ, **environment})
+    try:
+        wait_until(lambda: _is_open(port))
+        yield
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _is_open(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 5):
+        return True
+    return False
+
+
+def _make_certificate(directory: Path) -> None:
+    subprocess.run(
+        [
+            *(program("openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
+            *("-subj", "/CN=localhost", "-keyout", str(directory / "key.pem")),
+            *("-out", str(directory / "cert.pem")),
+        ],
+        check=True,
+        capture_output=True,
+    )

@@ -1,0 +1,225 @@
+"""Records calls to a real OpenNebula as JSON lines, for `replay.py`.
+
+Run it against an installation that is for tests only, with OpenNebula's dummy drivers::
+
+    python -m tests.sandbox.record --oned http://127.0.0.1:2633/RPC2 \
+        --oneflow http://127.0.0.1:2474 --drivers /tmp/opennebula_dummy_actions \
+        --user devuser:devpass --out opennebula-6.8.0-endings.jsonl [SCENARIO ...]
+
+Each line is one call with its answer, in the form that ``recordings/README.md`` describes. A line
+with `backend` "driver" tells that a driver was made slow or failing from then on: `driver` is the
+name of a file of the drivers' directory and `setting` its content, empty for a driver that behaves.
+A scenario ends only what it has made itself, and puts the drivers back. Passwords are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import contextlib
+import http.client
+import json
+import re
+import time
+import xmlrpc.client
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from .endings import SCENARIOS
+
+Json = dict[str, Any]
+DRIVER_FILES = (
+    "prolog", "deploy", "resize", "resize_disk", "save", "restore", "shutdown", "cancel", "epilog",
+)  # fmt: skip
+PATIENCE_SECONDS = 60.0
+_POLL_SECONDS = 0.1
+
+
+class Recorder:
+    """Makes calls as one user, and notes them."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.user, _, _ = options.user.partition(":")
+        self._session = options.user
+        self._oned, self._oneflow = options.oned, options.oneflow
+        self._drivers = Path(options.drivers)
+        self._start = time.time()
+        self._lines: list[Json] = []
+        self.scenario = ""
+        self.release = self.quiet("system.version")[1]
+
+    @property
+    def is_seven(self) -> bool:
+        """Is it a 7.x?"""
+        return str(self.release).startswith("7")
+
+    # ---- calls -------------------------------------------------------------------------------
+
+    def quiet(self, method: str, *parameters: Any) -> list[Any]:
+        """An XML-RPC call that is not noted."""
+        with xmlrpc.client.ServerProxy(self._oned) as proxy:
+            answer = getattr(proxy, f"one.{method}")(self._session, *parameters)
+        assert isinstance(answer, list)
+        return answer
+
+    def one(self, method: str, *parameters: Any) -> list[Any]:
+        """An XML-RPC call."""
+        began = time.time()
+        answer = self.quiet(method, *parameters)
+        shown = [answer[0], answer[1], answer[2], *answer[3:]]
+        call = {"backend": "oned", "method": f"one.{method}", "params": list(parameters)}
+        self._note(began, call | {"result": shown})
+        return answer
+
+    def flow(self, method: str, path: str, request: Json | None = None) -> tuple[int, Any]:
+        """A call of oneflow: its status and answer."""
+        began = time.time()
+        parts = urlsplit(self._oneflow)
+        assert parts.hostname
+        connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=30)
+        secret = base64.b64encode(self._session.encode()).decode()
+        body = None if request is None else json.dumps(request)
+        connection.request(method, path, body, {"Authorization": f"Basic {secret}"})
+        response = connection.getresponse()
+        text = response.read().decode()
+        kind = response.getheader("Content-Type")
+        connection.close()
+        call: Json = {"backend": "oneflow", "method": method, "path": path}
+        call |= {"status": response.status, "content_type": kind, "request": request}
+        answer: Any = None
+        try:
+            answer = call["response"] = json.loads(text) if text else None
+        except ValueError:
+            answer = call["response_text"] = text
+        self._note(began, call)
+        return response.status, answer
+
+    def _note(self, began: float, call: Json) -> None:
+        at, ms = round(began - self._start, 3), round((time.time() - began) * 1000, 1)
+        head = {"scenario": self.scenario, "at": at, "ms": ms, "user": self.user}
+        self._lines.append(head | call)
+
+    # ---- drivers -----------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def driver(self, setting: str, *names: str) -> Iterator[None]:
+        """Drivers that are slow or fail within the block, and then as they were before."""
+        before = {name: self._setting(name) for name in names}
+        for name in names:
+            self._set(name, setting)
+        try:
+            yield
+        finally:
+            for name, old in before.items():
+                self._set(name, old)
+
+    def _setting(self, name: str) -> str:
+        file = self._drivers / name
+        return file.read_text().strip() if file.exists() else ""
+
+    def _set(self, name: str, setting: str) -> None:
+        file = self._drivers / name
+        if setting:
+            file.write_text(setting + "\n")
+        else:
+            file.unlink(missing_ok=True)
+        self._note_driver(name, setting)
+
+    def _note_driver(self, name: str, setting: str) -> None:
+        self._note(time.time(), {"backend": "driver", "driver": name, "setting": setting})
+
+    # ---- what scenarios are made of ------------------------------------------------------------
+
+    def begin(self, scenario: str) -> None:
+        """From now on calls belong to that scenario; tells how the drivers are."""
+        self.scenario = scenario
+        for name in DRIVER_FILES:
+            setting = self._setting(name)
+            if setting:
+                self._note_driver(name, setting)
+
+    def instantiate(self, name: str, template: int = 0, **role: Any) -> int:
+        """A new service's id."""
+        merge: Json = {"name": name}
+        if role:
+            merge["roles"] = [role]
+        action = {"perform": "instantiate", "params": {"merge_template": merge}}
+        path = f"/service_template/{template}/action"
+        _, answer = self.flow("POST", path, {"action": action})
+        return int(answer["DOCUMENT"]["ID"])
+
+    def recover(self, service: int, **params: Any) -> tuple[int, Any]:
+        """A recover of a service."""
+        action: Json = {"perform": "recover"} | ({"params": params} if params else {})
+        return self.flow("POST", f"/service/{service}/action", {"action": action})
+
+    def vms(self, service: int, count: int = 1) -> list[int]:
+        """The VMs of a service, as soon as they are there."""
+
+        def found() -> list[int]:
+            text = str(self.quiet("document.info", service, False)[1])
+            numbers = [int(n) for n in re.findall(r'"deploy_id":(\d+)', text)]
+            return numbers if len(numbers) >= count else []
+
+        return self._until(found)
+
+    def wait(self, vm: int, state: int, lcm_state: int = 0) -> None:
+        """Waits until a VM is there, without noting the looks; then shows it."""
+        wanted = f"<STATE>{state}</STATE><LCM_STATE>{lcm_state}</LCM_STATE>"
+        self._until(lambda: wanted in str(self.quiet("vm.info", vm, False)[1]))
+        self.one("vm.info", vm, False)
+
+    def wait_gone(self, service: int) -> None:
+        """Waits until a service is gone, without noting the looks; then shows that."""
+        self._until(lambda: not self.quiet("document.info", service, False)[0])
+        self.one("document.info", service, False)
+
+    def wait_service(self, service: int, state: int) -> None:
+        """Waits until a service has a state, without noting the looks; then shows it."""
+        wanted = f'"state":{state},"start_time"'
+        self._until(lambda: wanted in str(self.quiet("document.info", service, False)[1]))
+        self.one("document.info", service, False)
+
+    def pause(self, seconds: float) -> None:
+        """Lets the installation go on."""
+        time.sleep(seconds)
+
+    @staticmethod
+    def _until(condition: Callable[[], Any]) -> Any:
+        deadline = time.time() + PATIENCE_SECONDS
+        while time.time() < deadline:
+            found = condition()
+            if found:
+                return found
+            time.sleep(_POLL_SECONDS)
+        raise TimeoutError("the installation did not get there")
+
+    def save(self, path: Path) -> None:
+        """Writes what was noted."""
+        path.write_text(
+            "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in self._lines)
+        )
+
+
+def main() -> None:
+    """Records the scenarios that are named, or all of them."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name in ("oned", "oneflow", "drivers", "user", "out"):
+        parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("scenarios", nargs="*", metavar="SCENARIO")
+    options = parser.parse_args()
+    recorder = Recorder(options)
+    for name in options.scenarios or SCENARIOS:
+        recorder.begin(name)
+        try:
+            SCENARIOS[name](recorder)
+        except (TimeoutError, OSError, KeyError, IndexError) as error:
+            print(f"{name}: {type(error).__name__}: {error}")
+        recorder.save(Path(options.out))
+        print(f"{name}: done", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,13 @@
+"""What the tests share: engines, requests, waiting, ports, and looking into OpenNebula.
+
+=============== =============================================================================
+``engine``      start an engine, in this process or as a process of its own
+``client``      requests to an engine, and the runtimes that they ask for
+``opennebula``  OpenNebula as a user sees it, sandbox or real, without the engine
+``users``       whose credentials are used
+``waiting``     wait for a condition
+``proxy``       in front of OpenNebula, to lose calls and responses
+``installation`` an OpenNebula to test on, sandbox or real
+``ports``       a free TCP port
+=============== =============================================================================
+"""

@@ -1,0 +1,134 @@
+"""An OpenNebula to test on, with a user that has it alone: a sandbox, or a real one."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import secrets
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from provision_engine.sandbox import Sandbox, Timings
+from tests.support.opennebula import OpenNebula
+from tests.support.users import ADMINISTRATOR, USER, User
+
+RELEASES = ("6.8.0", "7.4.0")
+"""Of the sandbox, if no other is asked for."""
+
+
+@dataclass
+class Installation:
+    """What one case at a time runs on; nobody else uses its user meanwhile."""
+
+    release: str
+    oned_url: str
+    oneflow_url: str
+    user: User
+    admin: User | None = None
+    """Who may set quotas; not every real installation gives us one."""
+    sandbox: Sandbox | None = None
+    """None where the installation is a real one."""
+
+    @property
+    def opennebula(self) -> OpenNebula:
+        """As the user sees it."""
+        return OpenNebula(self.oned_url, self.oneflow_url, self.user)
+
+
+class Target:
+    """Which OpenNebula the tests run on, and how many cases at the same time it bears."""
+
+    def __init__(
+        self,
+        oned_url: str = "",
+        oneflow_url: str = "",
+        users: tuple[User, ...] = (),
+        admin: User | None = None,
+        releases: tuple[str, ...] = RELEASES,
+        timings: Timings | None = None,
+    ) -> None:
+        self.is_real = bool(oned_url)
+        self._urls, self._users, self._admin = (oned_url, oneflow_url), users, admin
+        self._timings = timings
+        self._guard = threading.Lock()
+        self._free = list(users)
+        self.releases = (self._real_release(),) if self.is_real else releases
+
+    def _real_release(self) -> str:
+        someone = self._admin or (self._users[0] if self._users else None)
+        if someone is None or not self._urls[1]:
+            raise ValueError("a real OpenNebula needs --oneflow, and --admin or --user")
+        return OpenNebula(*self._urls, someone).version()
+
+    def lanes(self, wanted: int) -> int:
+        """How many cases may run at once: a user for each."""
+        return min(wanted, len(self._users)) if self.is_real and not self._admin else wanted
+
+    @contextlib.contextmanager
+    def installation(self, release: str) -> Iterator[Installation]:
+        """For one lane; safe to call from any thread."""
+        if not self.is_real:
+            with Sandbox(release, timings=self._timings, hosts=1000) as box:
+                yield Installation(release, box.oned_url, box.oneflow_url, USER, ADMINISTRATOR, box)
+            return
+        with self._user() as user:
+            found = Installation(release, *self._urls, user, self._admin)
+            try:
+                yield found
+            finally:
+                found.opennebula.clear()
+
+    @contextlib.contextmanager
+    def _user(self) -> Iterator[User]:
+        """One of those given, else one that is made and removed."""
+        if self._admin is None:
+            with self._guard:
+                user = self._free.pop()
+            yield user
+            with self._guard:
+                self._free.append(user)
+            return
+        user = User(f"pe-test-{secrets.token_hex(4)}", secrets.token_hex(8))
+        admin = OpenNebula(*self._urls, self._admin)
+        user_id = admin.add_user(user)
+        try:
+            yield user
+        finally:
+            admin.call("user.delete", user_id)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options that name a real OpenNebula; each has an environment variable too."""
+    group = parser.add_argument_group(
+        "a real OpenNebula", "Without --oned, sandboxes are started in this process."
+    )
+
+    def add(option: str, variable: str, **settings: object) -> None:
+        text = f"{settings.pop('help')} (or {variable})"
+        group.add_argument(option, default=os.environ.get(variable, ""), help=text, **settings)  # type: ignore[arg-type]
+
+    add("--oned", "CONTRACT_ONED", metavar="URL", help="http://HOST:2633/RPC2")
+    add("--oneflow", "CONTRACT_ONEFLOW", metavar="URL", help="http://HOST:2474")
+    add(
+        *("--admin", "CONTRACT_ADMIN"),
+        metavar="NAME:PASSWORD",
+        help="an administrator, who makes an ordinary user for each lane and removes it again",
+    )
+    group.add_argument(
+        "--user",
+        metavar="NAME:PASSWORD",
+        action="append",
+        type=User.from_text,
+        default=[],
+        help="instead of --admin: an ordinary user that nobody else uses, one for each lane",
+    )
+    parser.add_argument("--release", action="append", help="of the sandbox: 6.8.0, 7.4.0 or both")
+
+
+def target(options: argparse.Namespace, timings: Timings | None = None) -> Target:
+    """The target that the options name. ValueError when one is missing."""
+    admin = User.from_text(options.admin) if options.admin else None
+    releases = tuple(options.release or RELEASES)
+    return Target(options.oned, options.oneflow, tuple(options.user), admin, releases, timings)

@@ -1,0 +1,185 @@
+"""OpenNebula as a user sees it, sandbox or real, over its own wires and not through the engine."""
+
+from __future__ import annotations
+
+import contextlib
+import xmlrpc.client
+from collections.abc import Sequence
+from typing import Any
+
+import pyone
+import requests
+from lxml import etree
+
+from tests.support.users import User
+from tests.support.waiting import wait_until
+
+SERVICE, FLOW_TEMPLATE, RUNTIME = 100, 101, 1337
+CALL_SECONDS, FLOW_SECONDS = 60.0, 120.0
+ORDINARY_GROUP = 1
+Holdings = dict[str, set[int]]
+"""Ids of ``runtimes``, ``services``, ``VMs`` that are not DONE, and of locked ``locks``."""
+MINE, USABLE = -3, -2
+
+
+def as_dict(element: etree._Element) -> Any:
+    """A template as dictionaries, texts, and lists where a name repeats."""
+    if not len(element):
+        return element.text or ""
+    found: dict[str, Any] = {}
+    for child in element:
+        value = as_dict(child)
+        if child.tag in found:
+            known = found[child.tag]
+            found[child.tag] = [*known, value] if isinstance(known, list) else [known, value]
+        else:
+            found[child.tag] = value
+    return found
+
+
+class _Transport(xmlrpc.client.Transport):
+    """With a time limit."""
+
+    def make_connection(self, host: Any) -> Any:
+        connection = super().make_connection(host)
+        connection.timeout = CALL_SECONDS
+        return connection
+
+
+class OpenNebula:
+    """Both services on behalf of one user."""
+
+    def __init__(self, oned_url: str, oneflow_url: str, user: User) -> None:
+        self.oned_url, self.oneflow_url, self.user = oned_url, oneflow_url, user
+
+    def call(self, method: str, *params: Any) -> Any:
+        """A call of oned that succeeds."""
+        answer = self._answer(method, *params)
+        assert answer[0], answer[1]
+        return answer[1]
+
+    def refusal(self, method: str, *params: Any) -> int:
+        """The code of a call that does not succeed; 0 if it does."""
+        answer = self._answer(method, *params)
+        return 0 if answer[0] else int(answer[2])
+
+    def _answer(self, method: str, *params: Any) -> Any:
+        with xmlrpc.client.ServerProxy(self.oned_url, _Transport()) as server:
+            return getattr(server, f"one.{method}")(self.user.session, *params)
+
+    def _xml(self, method: str, *params: Any) -> etree._Element:
+        return etree.fromstring(self.call(method, *params).encode())
+
+    def ids(self, kind: int, whose: int = MINE) -> set[int]:
+        """Of the documents of a type."""
+        pool = self._xml("documentpool.info", whose, -1, -1, kind)
+        return {int(text) for text in pool.xpath("DOCUMENT/ID/text()")}
+
+    def vm_ids(self) -> set[int]:
+        """Of the user's VMs that are not DONE."""
+        pool = self._xml("vmpool.info", MINE, -1, -1, -1, "")
+        return {int(text) for text in pool.xpath("VM/ID/text()")}
+
+    def locks(self) -> set[int]:
+        """Of the user's runtimes those that are locked."""
+        pool = self._xml("documentpool.info", MINE, -1, -1, RUNTIME)
+        return {int(d.findtext("ID") or -1) for d in pool.xpath("DOCUMENT[LOCK]")}
+
+    def holdings(self) -> Holdings:
+        """All that the user has."""
+        return {
+            "runtimes": self.ids(RUNTIME),
+            "services": self.ids(SERVICE),
+            "VMs": self.vm_ids(),
+            "locks": self.locks(),
+        }
+
+    def count(self) -> dict[str, int]:
+        """How much the user has of each."""
+        return {what: len(ids) for what, ids in self.holdings().items()}
+
+    def flow_template_id(self, name: str) -> int:
+        pool = self._xml("documentpool.info", USABLE, -1, -1, FLOW_TEMPLATE)
+        found = [d for d in pool.iterfind("DOCUMENT") if d.findtext("NAME") == name]
+        return min(int(d.findtext("ID") or -1) for d in found)
+
+    def document(self, document_id: int) -> etree._Element:
+        return self._xml("document.info", document_id, False)
+
+    def vm(self, vm_id: int) -> dict[str, Any]:
+        """A VM with its TEMPLATE and USER_TEMPLATE."""
+        return as_dict(self._xml("vm.info", vm_id, False))
+
+    def vm_state(self, vm_id: int) -> str:
+        """Its life-cycle state while it is active, else its state: ``RUNNING``, ``POWEROFF``."""
+        vm = self._xml("vm.info", vm_id, False)
+        state, lcm_state = (int(vm.findtext(name) or 0) for name in ("STATE", "LCM_STATE"))
+        if state == pyone.VM_STATE.ACTIVE:
+            return str(pyone.LCM_STATE(lcm_state).name)
+        return str(pyone.VM_STATE(state).name)
+
+    def vm_states(self, vm_ids: Sequence[int]) -> set[str]:
+        return {self.vm_state(vm_id) for vm_id in vm_ids}
+
+    def version(self) -> str:
+        return str(self.call("system.version"))
+
+    def add_user(self, user: User) -> int:
+        """An ordinary user, made by an administrator; its id."""
+        return int(self.call("user.allocate", *user, "core", [ORDINARY_GROUP]))
+
+    def flow(self, method: str, path: str, **body: Any) -> requests.Response:
+        return requests.request(
+            method,
+            f"{self.oneflow_url}{path}",
+            json=body or None,
+            auth=self.user.pair,
+            timeout=FLOW_SECONDS,
+        )
+
+    def start_service(self, flow_template_id: int, name: str) -> int:
+        """A service without the engine."""
+        params = {"merge_template": {"name": name}}
+        answer = self.flow(
+            "POST",
+            f"/service_template/{flow_template_id}/action",
+            action={"perform": "instantiate", "params": params},
+        )
+        assert answer.status_code == 201, answer.text
+        return int(answer.json()["DOCUMENT"]["ID"])
+
+    def service_vm_ids(self, service_id: int) -> list[int]:
+        body = self.flow("GET", f"/service/{service_id}").json()["DOCUMENT"]["TEMPLATE"]["BODY"]
+        nodes = [node for role in body["roles"] for node in role.get("nodes") or []]
+        return [int(node["deploy_id"]) for node in nodes]
+
+    def service_state(self, service_id: int) -> int:
+        """2 is RUNNING; -1 when it is gone."""
+        answer = self.flow("GET", f"/service/{service_id}")
+        if answer.status_code != 200:
+            return -1
+        return int(answer.json()["DOCUMENT"]["TEMPLATE"]["BODY"]["state"])
+
+    def end_service(self, service_id: int) -> None:
+        """Ask for its end; the caller sees whether it came."""
+        action = {"perform": "recover", "params": {"delete": True}}
+        with contextlib.suppress(requests.ConnectionError, requests.Timeout):
+            self.flow("POST", f"/service/{service_id}/action", action=action)
+
+    def sweep(self, before: Holdings | None = None) -> Holdings:
+        """Begin to remove what was not there before; what that was."""
+        holdings = self.holdings()
+        left = {what: ids - (before or {}).get(what, set()) for what, ids in holdings.items()}
+        for service_id in left["services"]:
+            self.end_service(service_id)
+        for vm_id in left["VMs"]:
+            self.refusal("vm.action", "terminate-hard", vm_id)
+        for document_id in left["runtimes"] | left["locks"]:
+            self.refusal("document.unlock", document_id)
+        for document_id in left["runtimes"]:
+            self.refusal("document.delete", document_id)
+        return {what: ids for what, ids in left.items() if ids}
+
+    def clear(self, seconds: float = 300.0) -> None:
+        """Remove all that the user has. A VM that boots is tried again until it can be ended."""
+        wait_until(lambda: not self.sweep(), seconds, 0.2)

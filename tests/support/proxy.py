@@ -1,0 +1,245 @@
+"""A proxy in front of oned and oneflow, sandbox or real, that can lose calls and responses.
+
+Each call is named as ``vm.action`` (oned) or ``POST service/action`` (oneflow, without ids).
+``on_call`` is told of each one ``before`` it reaches the backend, and ``after`` its effect, before
+its response; what it raises breaks the connection. From then on, a fault makes the backend
+
+=========== =================================================================================
+refuse      refuse connections; open ones are closed
+hang        read the request and never answer
+cut         do what was asked, and close the connection in the middle of the response
+garbage     answer what is neither XML-RPC nor JSON
+error       answer HTTP 500 with a short text
+slow        do what was asked ``seconds`` later
+=========== =================================================================================
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from tests.support.engine import Backend
+from tests.support.ports import free_port
+
+BACKENDS = ("oned", "oneflow")
+KINDS = ("refuse", "hang", "cut", "garbage", "error", "slow")
+GARBAGE = b"\x00\xffthis is neither XML-RPC nor JSON <<<{{{"
+FORWARD_SECONDS = 120.0
+HOP_BY_HOP = ("connection", "keep-alive", "transfer-encoding", "content-length", "host")
+CHANGING = (
+    "allocate", "update", "rename", "delete", "lock", "unlock", "resize", "diskresize",
+    "action", "schedadd", "schedupdate", "scheddelete",
+)  # fmt: skip
+"""Last words of oned's methods that change something."""
+
+
+class Call(NamedTuple):
+    backend: str
+    """``oned`` or ``oneflow``."""
+    name: str
+
+    @property
+    def is_change(self) -> bool:
+        """Whether it may change something in OpenNebula."""
+        is_of_oneflow = self.name.startswith(("POST", "PUT", "DELETE"))
+        return is_of_oneflow or self.name.rpartition(".")[2] in CHANGING
+
+
+OnCall = Callable[[Call, str], None]
+
+
+@dataclass
+class Fault:
+    kind: str
+    seconds: float = 1.0
+    name: str = ""
+    """Of the only call that it hits; empty for every call."""
+    times: int = 0
+    """How many calls it hits before it goes by itself; 0 means no end."""
+
+    def hits(self, call: Call) -> bool:
+        if self.name not in ("", call.name) or self.times < 0:
+            return False
+        if self.times:
+            self.times = self.times - 1 or -1
+        return True
+
+
+class Proxy:
+    """In front of a backend; has ``oned_url`` and ``oneflow_url`` like one. Use it in a `with`."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.on_call: OnCall | None = None
+        self.calls: list[Call] = []
+        self._faults: dict[str, Fault] = {}
+        self._lifted = threading.Event()
+        urls = (backend.oned_url, backend.oneflow_url)
+        self._fronts = {n: _Front(n, url, self) for n, url in zip(BACKENDS, urls, strict=True)}
+        self.oned_url, self.oneflow_url = (self._fronts[name].url for name in BACKENDS)
+
+    def __enter__(self) -> Proxy:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lifted.set()
+        for front in self._fronts.values():
+            front.close()
+
+    def set_fault(self, backend: str, kind: str, **limits: Any) -> None:
+        """From now on, until ``clear_faults``; ``limits`` are those of Fault."""
+        if kind not in KINDS:
+            raise ValueError(f"unknown fault {kind!r}")
+        self._faults[backend] = Fault(kind, **limits)
+        if kind == "refuse":
+            self._fronts[backend].close()
+
+    def clear_faults(self) -> None:
+        faults, self._faults = self._faults, {}
+        lifted, self._lifted = self._lifted, threading.Event()
+        lifted.set()
+        for name, fault in faults.items():
+            if fault.kind == "refuse":
+                self._fronts[name].listen()
+
+    # ---- one call --------------------------------------------------------------------------
+
+    def pass_on(self, call: Call, exchange: _Exchange) -> None:
+        """Let one request through, or not. OSError when its connection is to be closed."""
+        self.calls.append(call)
+        self._tell(call, "before")
+        lifted, fault = self._lifted, self._faults.get(call.backend)
+        kind = fault.kind if fault and fault.hits(call) else ""
+        if kind in ("hang", "refuse"):
+            if kind == "hang":
+                lifted.wait()
+            raise ConnectionAbortedError("never answered")
+        if kind in ("garbage", "error"):
+            status, content = (200, GARBAGE) if kind == "garbage" else (500, b"broken\n")
+            return exchange.respond(status, [("Content-Type", "text/plain")], content)
+        if fault and kind == "slow":
+            time.sleep(fault.seconds)
+        response = exchange.forward()
+        self._tell(call, "after")
+        return exchange.respond(*response, is_cut=kind == "cut")
+
+    def _tell(self, call: Call, moment: str) -> None:
+        if self.on_call is not None:
+            self.on_call(call, moment)
+
+
+class _Front:
+    """A listener in front of one of the two services; keeps its port when it is closed."""
+
+    def __init__(self, backend: str, target_url: str, proxy: Proxy) -> None:
+        self.backend, self.proxy = backend, proxy
+        self.target = urlsplit(target_url)
+        self._port, self._server = free_port(), None
+        self._connections: set[socket.socket] = set()
+        self.listen()
+        self.url = f"http://127.0.0.1:{self._port}{self.target.path}"
+
+    def listen(self) -> None:
+        front = self
+
+        class Exchange(_Exchange):
+            front: _Front
+
+        Exchange.front = front
+        server = ThreadingHTTPServer(("127.0.0.1", self._port), Exchange)
+        server.daemon_threads = True
+        self._server = server
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+
+    def close(self) -> None:
+        server, self._server = self._server, None
+        if server is None:
+            return
+        server.shutdown()
+        server.server_close()
+        for connection in tuple(self._connections):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def opened(self, connection: socket.socket) -> None:
+        self._connections.add(connection)
+
+    def closed(self, connection: socket.socket) -> None:
+        self._connections.discard(connection)
+
+    def call_of(self, method: str, path: str, body: bytes) -> Call:
+        if self.backend == "oned":
+            found = re.search(rb"<methodName>\s*(?:one\.)?([\w.]+)", body)
+            return Call("oned", found[1].decode() if found else "")
+        parts = [p for p in urlsplit(path).path.split("/") if p and not p.isdigit()]
+        return Call("oneflow", f"{method} {'/'.join(parts)}")
+
+
+class _Exchange(BaseHTTPRequestHandler):
+    """The connection of one client."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    front: _Front
+
+    def setup(self) -> None:
+        super().setup()
+        self.front.opened(self.connection)
+
+    def finish(self) -> None:
+        self.front.closed(self.connection)
+        with contextlib.suppress(OSError):
+            super().finish()
+
+    def handle(self) -> None:
+        with contextlib.suppress(OSError):  # the client has gone
+            super().handle()
+
+    def relay(self) -> None:
+        self._body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        call = self.front.call_of(self.command, self.path, self._body)
+        try:
+            self.front.proxy.pass_on(call, self)
+        except (OSError, http.client.HTTPException):
+            self.close_connection = True
+
+    do_GET = do_POST = do_PUT = do_DELETE = relay  # noqa: N815
+
+    def forward(self) -> tuple[int, list[tuple[str, str]], bytes]:
+        """Ask the backend; its response."""
+        target = self.front.target
+        connection = http.client.HTTPConnection(
+            target.hostname or "", target.port, timeout=FORWARD_SECONDS
+        )
+        headers = {n: v for n, v in self.headers.items() if n.lower() not in HOP_BY_HOP}
+        try:
+            connection.request(self.command, self.path, self._body or None, headers)
+            response = connection.getresponse()
+            return response.status, response.getheaders(), response.read()
+        finally:
+            connection.close()
+
+    def respond(
+        self, status: int, headers: list[tuple[str, str]], content: bytes, is_cut: bool = False
+    ) -> None:
+        self.send_response_only(status)
+        for name, value in headers:
+            if name.lower() not in HOP_BY_HOP:
+                self.send_header(name, value)
+        if status != 204:
+            self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content[: len(content) // 2] if is_cut else content)
+        self.close_connection = self.close_connection or is_cut
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing."""

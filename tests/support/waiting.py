@@ -1,0 +1,22 @@
+"""Waiting for a condition, with patience enough for a busy machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+WAIT_SECONDS = 60.0
+
+
+def wait_until(
+    condition: Callable[[], Any], seconds: float = WAIT_SECONDS, interval_seconds: float = 0.02
+) -> Any:
+    """The first true value of the condition. AssertionError when there is none in time."""
+    end = time.monotonic() + seconds
+    while True:
+        if value := condition():
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"the condition was not met within {seconds:.0f} seconds")
+        time.sleep(interval_seconds)

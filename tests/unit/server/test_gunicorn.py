@@ -1,0 +1,160 @@
+"""What the engine's worker relies on inside gunicorn: an upgrade that changes it fails here.
+
+The behaviour itself is tested with real engines (tests/cli/test_http_edge.py, test_control.py).
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import socket
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from gunicorn.arbiter import Arbiter
+from gunicorn.config import Config
+from gunicorn.workers import base, gthread
+
+from provision_engine import server
+from provision_engine.server import worker
+from provision_engine.server.worker import Worker
+
+
+def parameters(method: Any) -> list[str]:
+    return list(inspect.signature(method).parameters)
+
+
+@pytest.mark.parametrize(
+    ("method", "wanted"),
+    [
+        (gthread.ThreadWorker.notify, ["self"]),
+        (gthread.ThreadWorker.handle, ["self", "conn"]),
+        (gthread.ThreadWorker.handle_error, ["self", "req", "client", "addr", "exc"]),
+        (gthread.ThreadWorker.set_accept_enabled, ["self", "enabled"]),
+        (gthread.ThreadWorker.accept, ["self", "listener"]),
+        (gthread.ThreadWorker.is_parent_alive, ["self"]),
+        (gthread.TConn.wait_for_data, ["self", "timeout"]),
+        (gthread.TConn.__init__, ["self", "cfg", "sock", "client", "server"]),
+    ],
+)
+def test_the_methods_have_the_parameters_that_are_used(method: Any, wanted: list[str]) -> None:
+    assert parameters(method) == wanted
+
+
+def test_the_worker_overrides_these_methods_and_no_others() -> None:
+    own = {name for name, value in vars(Worker).items() if inspect.isfunction(value)}
+    assert own == {"notify", "handle", "handle_error", "set_accept_enabled", "_leave_the_port"}
+    assert not hasattr(gthread.ThreadWorker, "_leave_the_port")
+
+
+def test_the_main_loop_calls_the_overridden_methods() -> None:
+    """At least once a second, while it serves and while it stops."""
+    run = inspect.getsource(gthread.ThreadWorker.run)
+    assert run.count("self.notify()") == 2
+    assert "self.wait_for_and_dispatch_events(timeout=1.0)" in run
+    assert "self.set_accept_enabled(False)" in run
+    assert "self.is_parent_alive()" in run
+    assert "self.murder_pending()" in run
+    assert "self.handle, conn" in inspect.getsource(gthread.ThreadWorker.enqueue_req)
+
+
+def test_a_deferred_connection_waits_in_the_main_loop() -> None:
+    finish = inspect.getsource(gthread.ThreadWorker.finish_request)
+    assert "result is _DEFER" in finish
+    assert "self.pending_conns.append(conn)" in finish
+    assert "data_ready = True" in inspect.getsource(gthread.ThreadWorker.on_pending_socket_readable)
+
+
+@pytest.fixture
+def connection() -> Iterator[tuple[gthread.TConn, socket.socket]]:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield gthread.TConn(Config(), ours, ("127.0.0.1", 1), ("127.0.0.1", 2)), theirs
+
+
+def bare_worker() -> Worker:
+    instance = Worker.__new__(Worker)
+    instance.alive, instance.pending_conns, instance.nr_conns = True, deque(), 0
+    return instance
+
+
+def test_a_silent_connection_is_deferred(
+    connection: tuple[gthread.TConn, socket.socket],
+) -> None:
+    silent, _ = connection
+    assert bare_worker().handle(silent) is gthread._DEFER
+    assert not silent.initialized
+
+
+def test_a_connection_that_has_sent_something_is_handled(
+    connection: tuple[gthread.TConn, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talking, client = connection
+    client.sendall(b"GET /")
+    seen = []
+
+    def handle(_worker: Worker, conn: gthread.TConn) -> bool:
+        seen.extend(worker.arrivals._by_thread.values())
+        return conn is talking
+
+    monkeypatch.setattr(gthread.ThreadWorker, "handle", handle)
+    assert bare_worker().handle(talking) is True
+    assert [arrival.connection for arrival in seen] == [talking]
+    assert worker.arrivals._by_thread == {}
+
+
+def test_a_worker_that_ends_accepts_what_is_there_and_leaves_the_port(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ending = bare_worker()
+    ending.alive = False
+    waiting = ["a", "b"]
+    silent = SimpleNamespace(timeout=float("inf"))
+    ending.pending_conns.append(silent)
+
+    def accept(self: Worker, _listener: object) -> None:
+        if waiting:
+            waiting.pop()
+            self.nr_conns += 1
+
+    listener = SimpleNamespace(is_closed=False)
+    listener.close = lambda: setattr(listener, "is_closed", True)
+    ending.sockets = [listener]
+    monkeypatch.setattr(gthread.ThreadWorker, "accept", accept)
+    monkeypatch.setattr(gthread.ThreadWorker, "set_accept_enabled", lambda _self, _enabled: None)
+    ending.set_accept_enabled(False)
+    assert (waiting, ending.nr_conns, listener.is_closed) == ([], 2, True)
+    assert silent.timeout < float("inf")
+
+
+def test_a_worker_with_too_many_connections_keeps_the_port(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    busy = bare_worker()
+    monkeypatch.setattr(Worker, "is_parent_alive", lambda _self: True)
+    monkeypatch.setattr(gthread.ThreadWorker, "set_accept_enabled", lambda _self, _enabled: None)
+    monkeypatch.setattr(Worker, "_leave_the_port", lambda _self: pytest.fail("it left the port"))
+    busy.set_accept_enabled(False)
+
+
+def test_the_workers_set_signal_handlers_of_their_own() -> None:
+    """So that what the master ignores (USR2, WINCH) is not ignored by them."""
+    assert "signal.SIG_DFL" in inspect.getsource(base.Worker.init_signals)
+    assert "cfg.when_ready" in inspect.getsource(Arbiter.start)
+    started = inspect.getsource(Arbiter.start)
+    assert started.index("self.init_signals()") < started.index("cfg.when_ready")
+
+
+def test_gunicorns_inside_is_known_to_one_module_only() -> None:
+    for path in Path(server.__file__).parent.glob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        if path.name == "worker.py":
+            continue
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("gunicorn"):
+                assert not node.module.startswith("gunicorn.workers"), path
+                assert not any(alias.name.startswith("_") for alias in node.names), path
