@@ -55,10 +55,10 @@ def test_a_list_is_a_table_or_json(desk: Desk) -> None:
 
 
 def test_a_dry_run_creates_nothing(desk: Desk) -> None:
-    before = desk.sandbox.store.count()
+    before = desk.json("list")
     plan = json.loads(desk.done("create", "nature", "--cpu", "3", "--dry-run"))
     assert plan["ROLES"]["FAAS"]["ATTRIBUTES"]["CPU"] == "3"
-    assert desk.sandbox.store.count() == before
+    assert desk.json("list") == before
 
 
 def test_the_same_key_returns_the_same_runtime(desk: Desk) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -70,11 +71,12 @@ def _create(api: Client, options: argparse.Namespace) -> int:
         return _dry_run(api, members, options)
     created = _created(api, members, options)
     _warn(created.warnings, options)
-    if options.quiet:
-        print(created.id, flush=True)
-    elif options.wait is not None:
-        show.note(options, f"created runtime {created.id} ({created.name})", created=created.id)
-    return _show_when(api, created, "RUNNING", options)
+    with _goes_on(created.id, options):
+        if options.quiet:
+            print(created.id, flush=True)
+        elif options.wait is not None:
+            show.note(options, f"created runtime {created.id} ({created.name})", created=created.id)
+        return _show_when(api, created, "RUNNING", options)
 
 
 def _dry_run(api: Client, members: dict[str, Any], options: argparse.Namespace) -> int:
@@ -185,7 +187,8 @@ def _update(api: Client, options: argparse.Namespace) -> int:
     number = runtime_id(api, options.id)
     updated = api.update_runtime(number, if_match=_quoted(options.if_match), **members)
     _warn(updated.warnings, options)
-    return _show_when(api, updated, "RUNNING", options)
+    with _goes_on(number, options):
+        return _show_when(api, updated, "RUNNING", options)
 
 
 def _delete(api: Client, options: argparse.Namespace) -> int:
@@ -220,23 +223,28 @@ def _delete_one(api: Client, text: str, options: argparse.Namespace) -> int:
 
 def _wait(api: Client, options: argparse.Namespace) -> int:
     number = runtime_id(api, options.id)
-    show.runtime(_awaited(api, number, options.state, options.timeout, options), options)
+    with _goes_on(number, options):
+        show.runtime(_awaited(api, number, options.state, options.timeout, options), options)
     return exit_codes.DONE
 
 
 def _recover(api: Client, options: argparse.Namespace) -> int:
-    recovered = api.recover_runtime(runtime_id(api, options.id), replace=options.replace)
-    return _show_when(api, recovered, "RUNNING", options)
+    number = runtime_id(api, options.id)
+    with _goes_on(number, options):
+        recovered = api.recover_runtime(number, replace=options.replace)
+        return _show_when(api, recovered, "RUNNING", options)
 
 
 def _suspend(api: Client, options: argparse.Namespace) -> int:
-    suspended = api.suspend_runtime(runtime_id(api, options.id))
-    return _show_when(api, suspended, "SUSPENDED", options)
+    number = runtime_id(api, options.id)
+    with _goes_on(number, options):
+        return _show_when(api, api.suspend_runtime(number), "SUSPENDED", options)
 
 
 def _resume(api: Client, options: argparse.Namespace) -> int:
-    resumed = api.resume_runtime(runtime_id(api, options.id))
-    return _show_when(api, resumed, "RUNNING", options)
+    number = runtime_id(api, options.id)
+    with _goes_on(number, options):
+        return _show_when(api, api.resume_runtime(number), "RUNNING", options)
 
 
 ACTIONS = {
@@ -290,6 +298,13 @@ def _awaited(
     except (RuntimeFailed, StillWaiting) as error:
         show.runtime(error.runtime, options)
         raise
+
+
+@contextlib.contextmanager
+def _goes_on(number: int, options: argparse.Namespace) -> Iterator[None]:
+    """Ctrl-C ends the program, but not the runtime, and says so."""
+    try:
+        yield
     except KeyboardInterrupt:
         text = f"interrupted; runtime {number} goes on: delete it with {PROGRAM} delete {number}"
         show.note(options, text, interrupted=True, id=number)
