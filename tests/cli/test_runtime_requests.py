@@ -107,10 +107,11 @@ def test_ignored_members_are_warnings(api: responses.RequestsMock, run: Run) -> 
     code, shown, errors = run("create", "nature")
     assert (code, errors) == (0, "warning: FAAS.MEM is ignored\n")
     assert shown.startswith("ID ")
-    api.post(RUNTIMES, json={"WARNINGS": ["MEM is ignored"], "ROLES": {}})
+    warnings = [{"CODE": "IGNORED", "PATH": "MEM", "TEXT": "MEM is ignored"}]
+    api.post(RUNTIMES, json={"WARNINGS": warnings, "ROLES": {}})
     code, shown, errors = run("create", "nature", "--dry-run")
     assert (code, errors) == (0, "warning: MEM is ignored\n")
-    assert json.loads(shown)["WARNINGS"] == ["MEM is ignored"]
+    assert json.loads(shown)["WARNINGS"] == warnings
 
 
 def test_newer_members_are_shown_if_present(api: responses.RequestsMock, run: Run) -> None:

@@ -81,8 +81,7 @@ def _create(api: Client, options: argparse.Namespace) -> int:
 
 def _dry_run(api: Client, members: dict[str, Any], options: argparse.Namespace) -> int:
     plan = api.dry_run(**members)
-    warnings = plan.get("WARNINGS", [])
-    _warn(tuple(map(str, warnings)) if isinstance(warnings, list) else (), options)
+    _warn(tuple(str(warning["TEXT"]) for warning in plan.get("WARNINGS", ())), options)
     show.as_json(plan)
     return exit_codes.DONE
 
