@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.docs.pages import ROOT
 
 PACKAGE = ROOT / "provision_engine"
-ELSEWHERE = ("sandbox", "demo.py")
+ELSEWHERE = ("sandbox", "demo")
 """Programs of their own: their texts explain themselves."""
 BASES = {"EngineError", "OperatorError"}
 LEAST_LETTERS = 8
