@@ -101,6 +101,11 @@ MESSAGES: tuple[tuple[re.Pattern[str], str, Cause], ...] = (
         Cause.NO_MATCHING_HOST,
     ),
     (
+        re.compile(r"No host with enough capacity|\[HOST\] Not enough \w+ on hosts"),
+        "no host has enough free CPU and memory",
+        Cause.NO_CAPACITY,
+    ),
+    (
         re.compile(r"No host meets capacity and SCHED_REQUIREMENTS"),
         "no host has enough free CPU and memory",
         Cause.NO_CAPACITY,

@@ -11,6 +11,7 @@ from typing import Any
 from provision_engine.cloud.objects import Vm
 from provision_engine.engine import leases, states
 from provision_engine.engine.model import Phase, Runtime
+from provision_engine.engine.specification import REQUIREMENTS
 from provision_engine.engine.states import Condition, Reason, State
 
 
@@ -107,7 +108,10 @@ def _observe(
 
 
 def _as_requested(runtime: Runtime, condition: Condition) -> Condition:
-    """A VM that is suspended is no error where that was asked for here."""
+    """The condition of a VM in the light of what its user asked for."""
+    requirements = runtime.scheduling.get(REQUIREMENTS, "").upper()
     if runtime.is_suspended and condition.reason is Reason.SUSPENDED:
         return dataclasses.replace(condition, state=State.SUSPENDED, text="VM is suspended")
+    if requirements and condition.reason is Reason.NO_MATCHING_HOST:
+        return dataclasses.replace(condition, text=f"no host satisfies {requirements}")
     return condition

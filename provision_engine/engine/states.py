@@ -230,7 +230,7 @@ def of_missing_vm(service: Mapping[str, Any] | None, had_vm: bool = False) -> Co
         reason = Reason.QUOTA if told.cause is Cause.QUOTA else Reason.DEPLOY_FAILED
         text = told.text or f"The service is in state {service_state(service)}"
         return Condition(State.ERROR, text, reason)
-    if service_is_ending(service):
+    if service_is_ending(service) and not had_vm:
         text = f"The service is in state {service_state(service)}"
         return Condition(State.ERROR, text, Reason.ENDING)
     if had_vm:

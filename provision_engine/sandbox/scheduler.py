@@ -20,6 +20,7 @@ from provision_engine.sandbox.states import PENDING, position_of
 from provision_engine.sandbox.store import Host, Store, Vm
 
 _DEFAULT_RANK = "FREE_CPU"
+DISPATCH = "Cannot dispatch VM: "
 MAXIMUM_MESSAGE_CHARACTERS = 100
 
 
@@ -102,7 +103,9 @@ class Scheduler:
         try:
             test = compile_requirements(required)
         except ExpressionError as error:
-            self._complain(vm, f"Error in SCHED_REQUIREMENTS: '{required}', error: {error}", True)
+            prefix = DISPATCH if self._store.release.messages_are_cut else ""
+            why = f"Error in SCHED_REQUIREMENTS: '{required}', error: {error}"
+            self._complain(vm, prefix + why)
             return False
         matching = [(host, attributes) for host, attributes in self._hosts() if test(attributes)]
         fitting = [pair for pair in matching if has_room(pair[0], vm.cpu, vm.memory_mb)]
@@ -129,15 +132,16 @@ class Scheduler:
         return max(fitting, key=lambda pair: (rank(pair[1]), -pair[0].id))[0]
 
     def _no_host(self, required: str, is_matching: bool) -> str:
-        if not self._store.release.messages_are_cut:
-            return f"No host meets capacity and SCHED_REQUIREMENTS: {required}"
-        return "No host with enough capacity" if is_matching else "No host meets SCHED_REQUIREMENTS"
+        if self._store.release.messages_are_cut:
+            hosts = ",".join(str(host.id) for host in self._store.hosts)
+            lacking = f"[HOST] Not enough CPU on hosts: {hosts}"
+            return lacking if is_matching else f"{DISPATCH}No host meets SCHED_REQUIREMENTS"
+        if is_matching:
+            return f"{DISPATCH}No host with enough capacity to deploy the VM"
+        return f"{DISPATCH}No host meets capacity and SCHED_REQUIREMENTS: {required}"
 
-    def _complain(self, vm: Vm, why: str, is_malformed: bool = False) -> None:
+    def _complain(self, vm: Vm, message: str) -> None:
         release = self._store.release
-        message = (
-            why if is_malformed and not release.messages_are_cut else f"Cannot dispatch VM: {why}"
-        )
         if release.messages_are_cut and len(message) >= MAXIMUM_MESSAGE_CHARACTERS:
             message = f"{message[:MAXIMUM_MESSAGE_CHARACTERS]}... see more details in VM log"
         vm.user_template.set("SCHED_MESSAGE", f"{in_words(self._store.agenda.now())}: {message}")

@@ -97,6 +97,7 @@ def test_many_at_once_on_several_engines_make_one(
         "runtimes": 1,
         "services": 1,
         "VMs": 1,
+        "locks": 0,
     }
 
 

@@ -44,6 +44,7 @@ def test_a_vm_that_changes_is_updating(device: Device, sandbox: Sandbox, state: 
     runtime = device.create_running()
     sandbox.store.put_vm(runtime["FAAS"]["VM_ID"], state)
     assert device.read(runtime["ID"])["FAAS"]["STATE"] == "UPDATING"
+    sandbox.store.put_vm(runtime["FAAS"]["VM_ID"], "RUNNING")
 
 
 def test_a_vm_that_fails_to_boot_is_an_error_with_its_reason(
