@@ -251,11 +251,14 @@ class Reconciler:
             return Outcome(finding, Result.FAILED, str(error))
 
     def _resolve_unfinished(self, context: Context, finding: Finding) -> Result:
-        before = context.runtimes.get(_id(finding.document_id))
-        if not abandoned.is_abandoned(before, context.stale_seconds):
+        runtime_id = _id(finding.document_id)
+        if abandoned.resolve(context, runtime_id) is not None:
             return Result.GONE
-        abandoned.resolve(context, before.id)
-        return Result.DONE
+        try:
+            context.runtimes.get(runtime_id)
+        except NotFound:
+            return Result.DONE
+        return Result.BUSY
 
     def _remove_without_service(self, context: Context, finding: Finding) -> Result:
         runtime_id = _id(finding.document_id)

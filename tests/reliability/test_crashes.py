@@ -53,7 +53,6 @@ def test_one_runtime_or_none_whenever_it_is_killed(
     assert {(o.case.operation, o.case.call) for o in outcomes if o.status is not None} >= CHANGES
 
 
-@pytest.mark.xfail(strict=True, reason="2.0.0 does not recover VMs that are off or gone")
 def test_one_runtime_whenever_a_recovery_is_killed(tmp_path: Path) -> None:
     outcomes = killed(tmp_path, "7.4.0", ["recover", "replace"], "FAAS")
     assert {o.case.operation for o in outcomes if o.status is not None} == {"recover", "replace"}

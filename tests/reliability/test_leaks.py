@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from tests.support.installation import Target
 
 from .leak_matrix import ENDINGS, LANES, SLOW_SANDBOX, STATES, matrix, table
@@ -35,6 +33,5 @@ def test_no_ending_leaves_anything_where_a_vm_cannot_be_terminated_yet(tmp_path:
     check(tmp_path, "7.4.0", ["BOOT", "HOTPLUG_RESIZE", "BOOT_FAILURE"], endings, "FAAS")
 
 
-@pytest.mark.xfail(strict=True, reason="2.0.0 writes down that it deletes only when it is refused")
 def test_what_an_engine_left_that_died_in_a_delete_is_reconciled(tmp_path: Path) -> None:
     check(tmp_path, "7.4.0", ["PENDING", "SUSPENDED"], ["reconcile-delete"], "FAAS")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,13 @@ from provision_engine.app import create_app
 from provision_engine.cli import options
 from provision_engine.cloud import template
 from provision_engine.cloud.client import Backends, CloudClient, Credentials
+from provision_engine.config import Lock
 from provision_engine.deadline import Deadline
-from provision_engine.engine import kept
-from provision_engine.engine.document import Phase, Runtime
+from provision_engine.engine.cache import Cache
+from provision_engine.engine.context import Context, Memory
+from provision_engine.engine.model import Phase
 from provision_engine.engine.reconcile import Finding, Kind, Reconciler, Result
+from provision_engine.errors import EngineError
 from provision_engine.sandbox import Sandbox
 from tests.support.client import FAAS, RUNTIMES
 from tests.support.client import authorization as login
@@ -62,8 +67,28 @@ def made(client: FlaskClient) -> dict[str, Any]:
     return runtime
 
 
-def reconciler(sandbox: Sandbox, user: User = USER, patience_seconds: float = 0.0) -> Reconciler:
-    return Reconciler(cloud(sandbox, user), patience_seconds, 0.0, 10.0)
+def context(sandbox: Sandbox, user: User = USER, stale_seconds: float = 0.0) -> Context:
+    configuration = dataclasses.replace(configuration_for(sandbox), lock=Lock(stale_seconds))
+    return Context(cloud(sandbox, user, 30.0), configuration, Memory.empty(Cache(0)))
+
+
+def reconciler(
+    sandbox: Sandbox, user: User = USER, patience_seconds: float = 0.0, stale_seconds: float = 0.0
+) -> Reconciler:
+    return Reconciler(context(sandbox, user, stale_seconds), patience_seconds)
+
+
+def mark(sandbox: Sandbox, runtime: dict[str, Any], phase: Phase) -> None:
+    runtimes = context(sandbox).runtimes
+    runtimes.mark(runtimes.get(runtime["ID"]), phase)
+
+
+def count_becomes(sandbox: Sandbox, **expected: int) -> bool:
+    """Whether that many are left once oneflow has removed what it was told to."""
+    return bool(wait_until(lambda: sandbox.store.count() == expected))
+
+
+NOTHING = {"runtimes": 0, "services": 0, "vms": 0}
 
 
 def found(sandbox: Sandbox, user: User = USER) -> list[Finding]:
@@ -79,14 +104,11 @@ def kinds(findings: list[Finding]) -> list[Kind]:
 
 def leave_half_made(sandbox: Sandbox, runtime: dict[str, Any]) -> None:
     """As an engine does that is killed before it completes the document."""
-    one = cloud(sandbox)
-    kept_runtime = Runtime.of(one.oned.document(runtime["ID"]))
-    kept.mark(one, kept_runtime, Phase.CREATING)
+    mark(sandbox, runtime, Phase.CREATING)
 
 
 def leave_half_deleted(sandbox: Sandbox, runtime: dict[str, Any]) -> None:
-    one = cloud(sandbox)
-    kept.mark(one, Runtime.of(one.oned.document(runtime["ID"])), Phase.DELETING)
+    mark(sandbox, runtime, Phase.DELETING)
 
 
 def end_service(sandbox: Sandbox, runtime: dict[str, Any]) -> None:
@@ -96,6 +118,17 @@ def end_service(sandbox: Sandbox, runtime: dict[str, Any]) -> None:
 
 def lose_document(sandbox: Sandbox, runtime: dict[str, Any]) -> None:
     cloud(sandbox).oned.delete_document(runtime["ID"])
+
+
+def lose_all_but_the_vm(sandbox: Sandbox, runtime: dict[str, Any]) -> None:
+    """As earlier engines did that deleted a runtime while its VM was changing."""
+    sandbox.store.put_vm(runtime["FAAS"]["VM_ID"], "HOTPLUG_RESIZE")
+    one = cloud(sandbox)
+    for _ in range(2):
+        with suppress(EngineError):
+            one.oneflow.purge_service(runtime["SERVICE_ID"])
+    one.oned.delete_document(runtime["ID"])
+    sandbox.store.put_vm(runtime["FAAS"]["VM_ID"], "RUNNING")
 
 
 def lock(sandbox: Sandbox, runtime: dict[str, Any]) -> None:
@@ -109,6 +142,7 @@ def lock(sandbox: Sandbox, runtime: dict[str, Any]) -> None:
         (leave_half_deleted, Kind.UNFINISHED, "remove"),
         (end_service, Kind.SERVICE_GONE, "remove"),
         (lose_document, Kind.ORPHAN, "remove"),
+        (lose_all_but_the_vm, Kind.LOST_VM, "end"),
     ],
 )
 def test_what_nobody_needs_is_found_and_removed(
@@ -125,10 +159,10 @@ def test_what_nobody_needs_is_found_and_removed(
     assert [(f.kind, f.remedy) for f in findings] == [(kind, remedy)]
     assert (findings[0].owner_id, findings[0].document_id) == (
         2,
-        None if kind is Kind.ORPHAN else left["ID"],
+        None if kind in (Kind.ORPHAN, Kind.LOST_VM) else left["ID"],
     )
-    assert reconciler(sandbox).settle(findings[0]).result is Result.DONE
-    assert sandbox.store.count() == {"runtimes": 0, "services": 0, "vms": 0}
+    assert reconciler(sandbox).apply(findings[0]).result is Result.DONE
+    assert count_becomes(sandbox, **NOTHING)
     assert found(sandbox) == []
 
 
@@ -157,7 +191,7 @@ def test_a_failed_service_is_recovered(sandbox: Sandbox, client: FlaskClient) ->
     )
     sandbox.faults.clear()
     # An ordinary owner may ask oneflow for it, but only an administrator's VMs boot again.
-    assert reconciler(sandbox, ADMINISTRATOR).settle(finding).result is Result.DONE
+    assert reconciler(sandbox, ADMINISTRATOR).apply(finding).result is Result.DONE
     path = f"{RUNTIMES}/{runtime['ID']}"
     wait_until(
         lambda: (
@@ -172,8 +206,8 @@ def test_a_stale_lock_is_given_back(sandbox: Sandbox, client: FlaskClient) -> No
     lock(sandbox, runtime)
     (finding,) = wait_until(lambda: found(sandbox))
     assert (finding.kind, finding.remedy) == (Kind.STALE_LOCK, "unlock")
-    patient = Reconciler(cloud(sandbox, seconds=30.0), 0.0, STALE_SECONDS, 10.0)
-    wait_until(lambda: patient.settle(finding).result is Result.DONE)
+    patient = reconciler(sandbox, stale_seconds=STALE_SECONDS)
+    wait_until(lambda: patient.apply(finding).result is Result.DONE)
     assert cloud(sandbox).oned.document(runtime["ID"]).locked_at is None
 
 
@@ -182,19 +216,18 @@ def test_who_works_on_it_is_not_disturbed(sandbox: Sandbox, client: FlaskClient)
     leave_half_made(sandbox, runtime)
     (finding,) = found(sandbox)
     lock(sandbox, runtime)
-    careful = Reconciler(cloud(sandbox), 0.0, 600.0, 10.0)
-    assert careful.settle(finding).result is Result.BUSY
-    assert sandbox.store.count() == {"runtimes": 1, "services": 1, "vms": 1}
+    careful = reconciler(sandbox, stale_seconds=600.0)
+    assert careful.apply(finding).result is Result.BUSY
+    assert count_becomes(sandbox, runtimes=1, services=1, vms=1)
 
 
 def test_what_has_changed_since_is_left_alone(sandbox: Sandbox, client: FlaskClient) -> None:
     runtime = made(client)
     leave_half_made(sandbox, runtime)
     (finding,) = found(sandbox)
-    one = cloud(sandbox)
-    kept.mark(one, Runtime.of(one.oned.document(runtime["ID"])), Phase.READY)
-    assert reconciler(sandbox).settle(finding).result is Result.GONE
-    assert sandbox.store.count() == {"runtimes": 1, "services": 1, "vms": 1}
+    mark(sandbox, runtime, Phase.READY)
+    assert reconciler(sandbox).apply(finding).result is Result.GONE
+    assert count_becomes(sandbox, runtimes=1, services=1, vms=1)
 
 
 def test_what_is_young_is_not_found(sandbox: Sandbox, client: FlaskClient) -> None:
@@ -214,7 +247,7 @@ def test_a_document_that_no_engine_wrote_is_only_shown(
     findings = found(sandbox)
     assert kinds(findings) == [Kind.UNREADABLE, Kind.ORPHAN]
     finding = findings[0]
-    assert reconciler(sandbox).settle(finding).result is Result.FOUND
+    assert reconciler(sandbox).apply(finding).result is Result.FOUND
     assert sandbox.store.count()["runtimes"] == 1
 
 
@@ -228,9 +261,9 @@ def test_a_user_sees_own_things_and_an_administrator_everybodys(
     everything = found(sandbox, ADMINISTRATOR)
     assert len(everything) == 2
     assert {finding.owner_id for finding in everything} == {2}
-    settled = [reconciler(sandbox, ADMINISTRATOR).settle(f).result for f in everything]
+    settled = [reconciler(sandbox, ADMINISTRATOR).apply(f).result for f in everything]
     assert settled == [Result.DONE, Result.DONE]
-    assert sandbox.store.count() == {"runtimes": 0, "services": 0, "vms": 0}
+    assert count_becomes(sandbox, **NOTHING)
 
 
 def test_a_start_that_was_late_leaves_an_orphan(sandbox: Sandbox, client: FlaskClient) -> None:
@@ -243,8 +276,8 @@ def test_a_start_that_was_late_leaves_an_orphan(sandbox: Sandbox, client: FlaskC
     findings = found(sandbox)
     assert kinds(findings) == [Kind.ORPHAN]
     assert findings[0].service_id != runtime["SERVICE_ID"]
-    assert reconciler(sandbox).settle(findings[0]).result is Result.DONE
-    assert sandbox.store.count() == {"runtimes": 1, "services": 1, "vms": 1}
+    assert reconciler(sandbox).apply(findings[0]).result is Result.DONE
+    assert count_becomes(sandbox, runtimes=1, services=1, vms=1)
 
 
 # ---- the command ---------------------------------------------------------------------------
@@ -285,12 +318,13 @@ def test_nothing_is_changed_without_apply(
     code, shown = run("--older-than", "0")
     assert code == 0
     assert shown.splitlines()[-1] == "1 found. Nothing was changed: --apply does it."
-    assert {call.method for call in sandbox.calls} == {"one.user.info", "one.documentpool.info"}
+    reads = {"one.user.info", "one.documentpool.info", "one.vmpool.infoextended"}
+    assert {call.method for call in sandbox.calls} == reads
     assert sandbox.store.count() == before
 
     code, shown = run("--older-than", "0", "--apply")
     assert (code, shown.splitlines()[-1]) == (0, "1 done.")
-    assert sandbox.store.count() == {"runtimes": 0, "services": 0, "vms": 0}
+    assert count_becomes(sandbox, **NOTHING)
 
 
 def test_json_has_one_object_for_each(
