@@ -1,0 +1,95 @@
+"""A role's VM attributes in both dialects of oneflow, as recorded creates had them."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from provision_engine.engine import dialect
+from provision_engine.engine.dialect import Dialect, FlowRole
+from tests.unit.engine.samples import attributes
+from tests.unit.support import recorded
+
+
+def parsed(text: str) -> dict:
+    """Template syntax without any escapes, as the recorded bodies have it."""
+    found: dict = {}
+    for name, vector, quoted, plain in re.findall(
+        r'(\w+)=(?:\[(.*?)\]|"([^"]*)"|([^\s,\]]+))', text, re.S
+    ):
+        found[name] = parsed(vector) if vector else quoted or plain
+    return found
+
+
+def merge(name: str, role_names: list[str], spoken: Dialect, flow_template_id: int) -> dict:
+    flow = [FlowRole(role, 0) for role in role_names]
+    by_role = {role: attributes(flow_template_id) for role in role_names}
+    return dialect.merge_template(name, flow, by_role, spoken)
+
+
+CASES = [
+    ("create-faas", ["FAAS"], "Function_rec1"),
+    ("create-faas-daas", ["FAAS", "DAAS"], "Function-Data_rec2"),
+]
+
+
+@pytest.mark.parametrize(("scenario", "role_names", "name"), CASES)
+def test_the_text_for_release_6_says_what_a_recorded_create_said(
+    scenario: str, role_names: list[str], name: str
+) -> None:
+    sent = recorded("instantiate")["6.8.0"][scenario]["action"]["params"]["merge_template"]
+    flow_id = int(parsed(sent["roles"][0]["vm_template_contents"])["FLAVOURS"])
+    ours = merge(name, role_names, Dialect.SIX, flow_id)
+    assert ours["name"] == sent["name"]
+    for mine, theirs in zip(ours["roles"], sent["roles"], strict=True):
+        assert mine.keys() == theirs.keys()
+        assert mine["name"] == theirs["name"]
+        assert parsed(mine["vm_template_contents"]) == parsed(theirs["vm_template_contents"])
+
+
+@pytest.mark.parametrize(("scenario", "role_names", "name"), CASES)
+def test_the_object_for_release_7_says_what_a_recorded_create_said(
+    scenario: str, role_names: list[str], name: str
+) -> None:
+    sent = recorded("instantiate")["7.4.0"][scenario]["action"]["params"]["merge_template"]
+    flow_id = int(sent["roles"][0]["template_contents"]["FLAVOURS"])
+    ours = merge(name, role_names, Dialect.SEVEN, flow_id)
+    assert ours == sent | {"automatic_deletion": True}
+
+
+@pytest.mark.parametrize(
+    ("version", "spoken"),
+    [
+        ("5.12.0", Dialect.SIX),
+        ("6.8.0", Dialect.SIX),
+        ("6.10.4", Dialect.SIX),
+        ("7.0.0", Dialect.SEVEN),
+        ("7.4.0", Dialect.SEVEN),
+        ("10.0.0", Dialect.SEVEN),
+    ],
+)
+def test_the_version_tells_the_dialect(version: str, spoken: Dialect) -> None:
+    assert Dialect.from_version(version) is spoken
+
+
+@pytest.mark.parametrize(
+    ("spoken", "member"), [(Dialect.SIX, "vm_template"), (Dialect.SEVEN, "template_id")]
+)
+def test_each_dialect_has_its_own_member_for_the_vm_template(spoken: Dialect, member: str) -> None:
+    assert spoken.template_member == member
+
+
+def test_roles_stand_in_the_order_of_the_flow_template_since_release_6_merges_by_position() -> None:
+    flow = [FlowRole("Other", 1), FlowRole("DAAS", 1), FlowRole("FAAS", 0)]
+    made = dialect.merge_template("n", flow, {"FAAS": {"CPU": "1"}}, Dialect.SIX)
+    assert made["roles"] == [
+        {"name": "Other"},
+        {"name": "DAAS"},
+        {"name": "FAAS", "vm_template_contents": 'CPU="1"'},
+    ]
+
+
+@pytest.mark.parametrize("spoken", Dialect)
+def test_the_service_goes_with_the_last_of_its_vms(spoken: Dialect) -> None:
+    assert dialect.merge_template("n", [], {}, spoken)["automatic_deletion"] is True

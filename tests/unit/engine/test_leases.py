@@ -1,0 +1,228 @@
+"""Leases: when they end, who ends what is left, and exactly one action for each VM."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import time
+from typing import Any
+
+import pytest
+
+from provision_engine.cloud.objects import ScheduledAction, Vm
+from provision_engine.config import Lease
+from provision_engine.engine import leases
+from provision_engine.engine.model import Function, Phase, Runtime
+from provision_engine.errors import CapacityRefused, NotFound
+from tests.unit.engine.samples import Cloud
+from tests.unit.support import vm as made_vm
+
+LONG = leases.OVERDUE_SECONDS + 10
+HOUR = 3600
+RUNNING, DONE = 3, 6
+Actions = tuple[ScheduledAction, ...]
+
+
+def action(at: int, what: str = leases.END, action_id: int = 0) -> ScheduledAction:
+    return ScheduledAction(action_id, what, at)
+
+
+def vm(
+    state: int = RUNNING, started_at: int = 0, actions: Actions | None = None, vm_id: int = 7
+) -> Vm:
+    seen = made_vm(state, 3 if state == RUNNING else 0, vm_id=vm_id, started_at=started_at)
+    return dataclasses.replace(seen, scheduled_actions=actions)
+
+
+def runtime(**parts: Any) -> Runtime:
+    return Runtime(1, "x", {"FAAS": Function("nature", 1, 1, 1, vm_id=7)}, **parts)
+
+
+# ---- when a lease ends --------------------------------------------------------------------------
+
+
+RENEWED = {"lease_seconds": 60, "lease_ends_at": 5000, "is_lease_renewed": True}
+
+
+@pytest.mark.parametrize(
+    ("parts", "vms", "ends_at"),
+    [
+        # As the VMs' own actions say, the earliest of them.
+        ({"lease_seconds": 60}, [vm(actions=(action(700),))], 700),
+        ({"lease_seconds": 60}, [vm(actions=(action(900), action(700)))], 700),
+        (
+            {"lease_seconds": 60},
+            [vm(actions=(action(900),)), vm(actions=(action(800),), vm_id=8)],
+            800,
+        ),
+        (RENEWED, [vm(actions=(action(700),))], 700),
+        ({"lease_seconds": 60}, [vm(actions=(action(700, "terminate"),))], 700),
+        # Other actions end nothing.
+        ({"lease_seconds": 60}, [vm(started_at=1000, actions=(action(700, "poweroff"),))], 1060),
+        # From the start of the first VM, where a pool does not show the actions.
+        ({"lease_seconds": 60, "lease_ends_at": 1058}, [vm(started_at=1000)], 1060),
+        ({"lease_seconds": 60}, [vm(started_at=1000), vm(started_at=990, vm_id=8)], 1050),
+        # From the renewal, which wrote an absolute time.
+        (RENEWED, [vm(started_at=1000)], 5000),
+        # As it was written down, where no VM is left.
+        ({"lease_seconds": 60, "lease_ends_at": 1058}, [], 1058),
+        ({"lease_seconds": 60}, [], None),
+        # Without a lease.
+        ({}, [vm(started_at=1000)], None),
+    ],
+)
+def test_the_end_of_a_lease(parts: dict[str, Any], vms: list[Vm], ends_at: int | None) -> None:
+    assert leases.ends_at(runtime(**parts), vms) == ends_at
+
+
+@pytest.mark.parametrize(
+    ("ends_in_seconds", "vms", "is_over"),
+    [
+        (None, [(DONE, None)], False),
+        (60, [(DONE, None)], False),
+        (0, [(DONE, None)], True),
+        (0, [], True),
+        (60, [], False),
+        (0, [(RUNNING, None)], False),
+        (-leases.OVERDUE_SECONDS + 10, [(RUNNING, None)], False),
+        (-LONG, [(RUNNING, None)], True),
+        (-LONG, [(RUNNING, -LONG)], True),
+        (-LONG, [(RUNNING, HOUR)], False),
+        (-LONG, [(DONE, None), (RUNNING, HOUR)], False),
+    ],
+)
+def test_a_lease_is_over_when_its_vms_are_or_should_long_have_been(
+    ends_in_seconds: int | None, vms: list[tuple[int, int | None]], is_over: bool
+) -> None:
+    now = int(time.time())
+    leased = runtime()
+    if ends_in_seconds is not None:
+        leased = runtime(lease_seconds=HOUR, lease_ends_at=now + ends_in_seconds)
+    seen = {
+        vm_id: vm(
+            state,
+            started_at=now + (ends_in_seconds or 0) - HOUR,
+            actions=None if ends is None else (action(now + ends),),
+            vm_id=vm_id,
+        )
+        for vm_id, (state, ends) in enumerate(vms, 7)
+    }
+    assert leases.is_over(leased, seen) is is_over
+
+
+@pytest.mark.parametrize("phase", [Phase.CREATING, Phase.REPLACING, Phase.DELETING])
+def test_what_is_unfinished_has_no_lease_that_is_over(phase: Phase) -> None:
+    past = int(time.time()) - LONG
+    assert not leases.is_over(runtime(phase=phase, lease_seconds=1, lease_ends_at=past), {})
+    assert leases.is_over(runtime(lease_seconds=1, lease_ends_at=past), {})
+
+
+@pytest.mark.parametrize(
+    ("actions", "is_ending"),
+    [
+        (None, False),
+        ((), False),
+        ((action(1000),), True),
+        ((action(999), action(5000)), True),
+        ((action(1001),), False),
+        ((action(900, "suspend"),), False),
+    ],
+)
+def test_an_order_to_end_is_known_where_the_vm_tells_of_one_in_time(
+    actions: Actions | None, is_ending: bool
+) -> None:
+    assert leases.is_ending_by(vm(actions=actions), 1000) is is_ending
+
+
+# ---- what is granted ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("requested", "default", "longest", "granted"),
+    [
+        (None, None, None, None),
+        (60, None, None, 60),
+        (None, 30, None, 30),
+        (None, None, 90, 90),
+        (None, 30, 90, 30),
+        (90, 30, 90, 90),
+    ],
+)
+def test_the_lease_is_as_requested_else_the_default(
+    requested: int | None, default: int | None, longest: int | None, granted: int | None
+) -> None:
+    policy = Lease(default_seconds=default, max_seconds=longest)
+    assert leases.granted(requested, policy) == granted
+
+
+def test_no_lease_is_longer_than_allowed() -> None:
+    policy = Lease(default_seconds=None, max_seconds=90)
+    with pytest.raises(CapacityRefused, match="91 seconds"):
+        leases.granted(91, policy)
+    with pytest.raises(CapacityRefused, match="90 seconds"):
+        leases.check_lifting(policy)
+    leases.check_lifting(Lease(default_seconds=30, max_seconds=None))
+
+
+# ---- renewing and lifting -----------------------------------------------------------------------
+
+
+class Oned:
+    """One VM with its scheduled actions."""
+
+    def __init__(self, *actions: ScheduledAction) -> None:
+        self.actions = {known.id: known for known in actions}
+        self.withdrawn_by_others: set[int] = set()
+
+    def vm(self, vm_id: int) -> Vm:
+        return vm(actions=tuple(self.actions.values()), vm_id=vm_id)
+
+    def add_scheduled_action(self, vm_id: int, order: str) -> int:
+        new_id = max(self.actions, default=-1) + 1
+        self.actions[new_id] = _read(new_id, order)
+        return new_id
+
+    def update_scheduled_action(self, vm_id: int, action_id: int, order: str) -> None:
+        assert action_id in self.actions
+        self.actions[action_id] = _read(action_id, order)
+
+    def delete_scheduled_action(self, vm_id: int, action_id: int) -> None:
+        del self.actions[action_id]
+        if action_id in self.withdrawn_by_others:
+            raise NotFound("no such action")
+
+
+def _read(action_id: int, order: str) -> ScheduledAction:
+    found = re.fullmatch(r'SCHED_ACTION=\[ACTION="([\w-]+)",TIME="(\d+)"\]', order)
+    assert found, order
+    return ScheduledAction(action_id, found[1], int(found[2]))
+
+
+THREE = (action(900, action_id=4), action(700, action_id=5), action(800, action_id=6))
+STOP = action(500, "poweroff", action_id=9)
+
+
+@pytest.mark.parametrize(
+    "known",
+    [(), (action(700, action_id=4),), THREE, (action(700, "terminate", action_id=4),)],
+    ids=["none", "one", "three", "a softer one"],
+)
+def test_a_renewal_leaves_exactly_one_order_to_end_and_all_others(known: Actions) -> None:
+    oned = Oned(*known, STOP)
+    leases.renew(Cloud(oned), 7, 5000)  # type: ignore[arg-type]
+    assert oned.actions.pop(STOP.id) == STOP
+    assert [(a.action, a.at) for a in oned.actions.values()] == [(leases.END, 5000)]
+
+
+@pytest.mark.parametrize("known", [(), THREE], ids=["none", "three"])
+def test_lifting_a_lease_leaves_no_order_to_end(known: Actions) -> None:
+    oned = Oned(*known, STOP)
+    leases.lift(Cloud(oned), 7)  # type: ignore[arg-type]
+    assert oned.actions == {STOP.id: STOP}
+
+
+def test_an_order_that_another_process_has_withdrawn_is_no_error() -> None:
+    oned = Oned(*THREE)
+    oned.withdrawn_by_others = {4, 6}
+    leases.renew(Cloud(oned), 7, 5000)  # type: ignore[arg-type]
+    assert [a.at for a in oned.actions.values()] == [5000]

@@ -1,0 +1,94 @@
+"""Whether the process that wrote something down still lives, as far as that can be told."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from provision_engine.engine import process
+
+WAITS = (
+    "import sys\n"
+    "from provision_engine.engine import process\n"
+    "print(process.identity(), flush=True)\n"
+    "sys.stdin.read()\n"
+)
+
+
+@pytest.fixture
+def child() -> subprocess.Popen[str]:
+    """Another process of this host, which ends when its standard input does."""
+    return subprocess.Popen(
+        [sys.executable, "-c", WAITS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
+def own(**parts: str) -> str:
+    """The identity of this process, with other words in it."""
+    words = dict(zip(("host", "process", "started"), process.identity().split(), strict=True))
+    return " ".join((words | parts).values())
+
+
+def test_this_process_lives() -> None:
+    assert process.identity() == process.identity()
+    assert not process.is_gone(process.identity())
+
+
+def test_a_process_that_ended_is_gone_also_before_its_parent_has_noticed(
+    child: subprocess.Popen[str],
+) -> None:
+    assert child.stdin
+    assert child.stdout
+    with child:
+        identity = child.stdout.readline().strip()
+        assert identity != process.identity()
+        assert not process.is_gone(identity)
+        child.stdin.close()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert process.is_gone(identity), "it is a zombie now"
+        child.wait()
+        assert process.is_gone(identity)
+
+
+def test_a_process_that_has_the_id_of_one_that_ended_is_another() -> None:
+    assert process.is_gone(own(started="1"))
+
+
+NOBODY_CAN_TELL = {
+    "empty": "",
+    "garbage": "garbage",
+    "three words": "a b c",
+    "four words": "a b c d",
+    "another host": own(host="another-boot/4026531836", started="1"),
+    "another namespace": own(host=own().split()[0].rpartition("/")[0] + "/1", started="1"),
+    "no number": own(process="x"),
+    "below zero": own(process="-1"),
+    "a part": own(process="1.5"),
+    "a digit that is no number": own(process="²"),
+    "more than any process id": own(process="9" * 30),
+    "a word less": own(process=""),
+    "a word more": own() + " more",
+}
+
+
+@pytest.mark.parametrize("identity", NOBODY_CAN_TELL.values(), ids=NOBODY_CAN_TELL)
+def test_of_any_other_process_nothing_is_concluded(identity: str) -> None:
+    assert process.is_gone(identity) is False
+
+
+def test_nothing_is_concluded_where_the_system_does_not_tell_its_boot(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: os.PathLike[str]
+) -> None:
+    before = own(started="1")
+    monkeypatch.setattr(process, "_PROC", tmp_path)
+    process._host.cache_clear()
+    try:
+        assert not process.is_gone(before)
+        assert not process.is_gone(process.identity())
+    finally:
+        monkeypatch.undo()
+        process._host.cache_clear()
+    assert process.is_gone(before)

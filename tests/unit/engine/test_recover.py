@@ -1,0 +1,147 @@
+"""What helps a runtime with a function in ERROR."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from provision_engine.engine import recover
+from provision_engine.engine.model import Function, Runtime
+from provision_engine.engine.recover import REMEDIES, Remedy
+from provision_engine.engine.snapshot import Observation, Snapshot
+from provision_engine.engine.states import Condition, Reason, State
+from provision_engine.errors import ActionRefused
+from tests.unit.engine.samples import Cloud, context
+from tests.unit.support import vm
+
+RESUMED = {
+    Reason.SUSPENDED,
+    Reason.STOPPED,
+    Reason.POWERED_OFF,
+    Reason.UNDEPLOYED,
+    Reason.UNREACHABLE,
+}
+RETRIED = {Reason.QUOTA, Reason.DEPLOY_FAILED}
+RUNTIME = Runtime(
+    id=851,
+    name="lamp",
+    functions={"FAAS": Function("nature", 1, 1, 1, 7), "DAAS": Function("s3", 1, 1, 1, 8)},
+    service_id=850,
+)
+REPLACED = dataclasses.replace(RUNTIME, service_id=860)
+RUNS = Condition(State.RUNNING)
+
+
+class OpenNebula:
+    """oned and oneflow; it writes down what is done."""
+
+    def __init__(self, *, is_retrying: bool = True) -> None:
+        self.done: list[tuple[Any, ...]] = []
+        self._is_retrying = is_retrying
+
+    def act_on_vm(self, vm_id: int, action: str) -> None:
+        self.done.append((action, vm_id))
+
+    def recover_service(self, service_id: int) -> None:
+        self.done.append(("retry", service_id))
+        if not self._is_retrying:
+            raise ActionRefused("nothing failed")
+
+
+@pytest.fixture(autouse=True)
+def _replacement(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A replacement is tested elsewhere, on the sandbox."""
+    monkeypatch.setattr(recover, "_replace", lambda *_: REPLACED)
+
+
+def failed(reason: Reason | None) -> Condition:
+    return Condition(State.ERROR, "why", reason)
+
+
+def seen(faas: Condition, daas: Condition = RUNS, runtime: Runtime = RUNTIME) -> Snapshot:
+    observed = {
+        role: Observation(condition, None if vm_id is None else vm(vm_id=vm_id))
+        for (role, condition), vm_id in zip(
+            {"FAAS": faas, "DAAS": daas}.items(),
+            [function.vm_id for function in runtime.functions.values()],
+            strict=True,
+        )
+    }
+    return Snapshot(runtime, observed)
+
+
+def apply(opennebula: OpenNebula, snapshot: Snapshot, *, may_replace_data: bool = True) -> Runtime:
+    cloud = Cloud(opennebula, opennebula)
+    return recover.apply(context(cloud), snapshot, may_replace_data=may_replace_data)
+
+
+def test_the_table_of_remedies() -> None:
+    assert dict.fromkeys(RESUMED, Remedy.RESUME) | dict.fromkeys(RETRIED, Remedy.RETRY) == REMEDIES
+
+
+@pytest.mark.parametrize("reason", [*Reason, None])
+def test_each_reason_has_its_remedy(reason: Reason | None) -> None:
+    opennebula = OpenNebula()
+    runtime = apply(opennebula, seen(failed(reason)))
+    if reason in RESUMED:
+        assert (opennebula.done, runtime) == ([("resume", 7)], RUNTIME)
+    elif reason in RETRIED:
+        assert (opennebula.done, runtime) == ([("retry", 850)], RUNTIME)
+    else:
+        assert (opennebula.done, runtime) == ([], REPLACED)
+
+
+@pytest.mark.parametrize("state", [s for s in State if s is not State.ERROR])
+@pytest.mark.parametrize("reason", [Reason.SUSPENDED, Reason.FAILED, None])
+def test_a_function_that_is_not_in_error_needs_no_remedy(
+    state: State, reason: Reason | None
+) -> None:
+    opennebula = OpenNebula()
+    apply(opennebula, seen(failed(Reason.STOPPED), Condition(state, "why", reason)))
+    assert opennebula.done == [("resume", 7)]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "done", "runtime"),
+    [
+        (Reason.STOPPED, Reason.SUSPENDED, [("resume", 7), ("resume", 8)], RUNTIME),
+        (Reason.STOPPED, Reason.BOOT_FAILED, [], REPLACED),
+        (Reason.DEPLOY_FAILED, Reason.BOOT_FAILED, [], REPLACED),
+        (Reason.DEPLOY_FAILED, Reason.QUOTA, [("retry", 850)], RUNTIME),
+    ],
+)
+def test_the_greater_remedy_of_two_helps_both_functions(
+    one: Reason, other: Reason, done: list[Any], runtime: Runtime
+) -> None:
+    for pair in ((one, other), (other, one)):
+        opennebula = OpenNebula()
+        assert apply(opennebula, seen(*map(failed, pair))) == runtime
+        assert opennebula.done == done
+
+
+def test_where_oneflow_does_not_try_again_the_runtime_is_replaced() -> None:
+    opennebula = OpenNebula(is_retrying=False)
+    assert apply(opennebula, seen(failed(Reason.QUOTA))) == REPLACED
+    assert opennebula.done == [("retry", 850)]
+
+
+def test_a_runtime_without_a_service_is_replaced() -> None:
+    opennebula = OpenNebula()
+    bare = dataclasses.replace(RUNTIME, service_id=None)
+    assert apply(opennebula, seen(failed(Reason.QUOTA), runtime=bare)) == REPLACED
+    assert opennebula.done == []
+
+
+def test_the_disk_of_a_daas_is_lost_only_where_that_is_allowed() -> None:
+    lost = seen(failed(Reason.BOOT_FAILED))
+    with pytest.raises(ActionRefused, match=r"\?replace=true"):
+        apply(OpenNebula(), lost, may_replace_data=False)
+    assert apply(OpenNebula(), lost, may_replace_data=True) == REPLACED
+
+
+def test_a_daas_that_never_had_a_vm_has_no_disk_to_lose() -> None:
+    never = RUNTIME.with_vms({"DAAS": None})
+    lost = seen(failed(Reason.BOOT_FAILED), failed(Reason.DEPLOY_FAILED), never)
+    assert apply(OpenNebula(), lost, may_replace_data=False) == REPLACED

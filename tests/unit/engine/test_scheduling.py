@@ -1,0 +1,242 @@
+"""Scheduling expressions: which texts OpenNebula's scheduler can parse."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from provision_engine.engine.scheduling import (
+    MAX_DEPTH,
+    InvalidExpression,
+    check_rank,
+    check_requirements,
+)
+
+Check = Callable[[str], None]
+
+
+def is_accepted(check: Check, text: str) -> bool:
+    try:
+        check(text)
+    except InvalidExpression:
+        return False
+    return True
+
+
+# ---- tables -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " \t ",
+        "FREE_CPU",
+        "free_cpu",
+        "42",
+        "-42",
+        "1.5",
+        "-A",
+        "- -A",
+        "A + B",
+        "A - 5",
+        "A * 2 / 3 - B",
+        "(A)",
+        "-(A + B) * C",
+        '"PCI/0000_01"',
+        '"A" + B',
+        "A\t+\tB",
+    ],
+)
+def test_a_rank_is_an_arithmetic_expression(text: str) -> None:
+    check_rank(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "   ",
+        "A = 1",
+        "A=1",
+        "A = -1",
+        "A = 1.5",
+        "A = B",
+        'A = "text"',
+        'A = ""',
+        'A = "é漢 <&> $"',
+        "A != B",
+        "A ! = B",
+        'CLUSTER @> "100"',
+        "A @> 1",
+        "A > 1",
+        "A < 1.5",
+        "!A = 1",
+        "!!(A = 1)",
+        "(A > 1) & (B < 2) | !(C = 3)",
+        "A = 1 & B = 2 | C = 3",
+        '"PCI/0000" = 1',
+    ],
+)
+def test_requirements_are_a_boolean_expression(text: str) -> None:
+    check_requirements(text)
+
+
+@pytest.mark.parametrize(
+    ("check", "text", "position", "reason"),
+    [
+        # The scanner reads -5 as one number, so that no operator is left.
+        (check_rank, "A -5", 3, "expected an operator, not '-5'"),
+        (check_rank, "A-5", 2, "expected an operator, not '-5'"),
+        (check_rank, "A B", 3, "expected an operator, not 'B'"),
+        (check_rank, "A +", 4, "not the end of the expression"),
+        (check_rank, "+ A", 1, "expected an attribute, a number or '('"),
+        (check_rank, "(A", 3, "expected ')'"),
+        (check_rank, "A)", 2, "expected an operator"),
+        (check_rank, "()", 2, "expected an attribute"),
+        (check_rank, "A = 1", 3, "expected an operator"),
+        (check_rank, "A % 2", 3, "'%' is not part of a scheduling expression"),
+        (check_rank, "A; B", 2, "';' is not part"),
+        (check_rank, "_A", 1, "'_' is not part"),
+        (check_rank, ".5", 1, "'.' is not part"),
+        (check_rank, "1.", 2, "'.' is not part"),
+        (check_rank, "1.5.2", 4, "'.' is not part"),
+        (check_rank, "A\nB", 2, "is not part"),
+        (check_rank, "énergie", 1, "'é' is not part"),
+        (check_rank, '""', 1, "is not the name of an attribute"),
+        (check_rank, '"a b"', 1, "is not the name of an attribute"),
+        (check_rank, '"A', 1, "the quote is never closed"),
+        (check_requirements, "A", 2, "expected '=', '!=', '<', '>' or '@>'"),
+        (check_requirements, "A == 1", 4, "expected a number or a text"),
+        (check_requirements, "A >= 1", 4, "expected a number, not '='"),
+        (check_requirements, "A > B", 5, "expected a number, not 'B'"),
+        (check_requirements, 'A < "1"', 5, "expected a number"),
+        (check_requirements, "A @ 1", 5, "expected '>'"),
+        (check_requirements, "A ! 1", 5, "expected '='"),
+        (check_requirements, "A =", 4, "not the end of the expression"),
+        (check_requirements, "1 = A", 1, "expected an attribute"),
+        (check_requirements, "A = 1 &", 8, "not the end of the expression"),
+        (check_requirements, "A = 1 && B = 2", 8, "expected an attribute"),
+        (check_requirements, "A = 1 AND B = 2", 7, "expected an operator, not 'AND'"),
+        (check_requirements, "(A = 1", 7, "expected ')'"),
+        (check_requirements, "A = 'x'", 5, '"\'" is not part'),
+        (check_requirements, 'A = "x', 5, "the quote is never closed"),
+        (check_requirements, '"" = 1', 1, '"" is not the name of an attribute'),
+        (check_requirements, "A + 1 = 2", 3, "expected '='"),
+    ],
+)
+def test_anything_else_is_refused_with_the_position_and_the_reason(
+    check: Check, text: str, position: int, reason: str
+) -> None:
+    with pytest.raises(InvalidExpression) as caught:
+        check(text)
+    assert caught.value.position == position
+    assert reason in caught.value.reason
+    assert str(caught.value) == f"character {position}: {caught.value.reason}"
+
+
+@pytest.mark.parametrize(
+    ("check", "opening", "inner", "closing"),
+    [
+        (check_rank, "(", "A", ")"),
+        (check_rank, "- ", "A", ""),
+        (check_requirements, "(", "A = 1", ")"),
+        (check_requirements, "!", "A = 1", ""),
+    ],
+)
+def test_so_deep_may_an_expression_be_nested_and_no_deeper(
+    check: Check, opening: str, inner: str, closing: str
+) -> None:
+    check(opening * MAX_DEPTH + inner + closing * MAX_DEPTH)
+    for depth in (MAX_DEPTH + 1, 4096):
+        with pytest.raises(InvalidExpression, match="nested too deeply"):
+            check(opening * depth + inner + closing * depth)
+
+
+def test_parentheses_beside_one_another_are_not_nested() -> None:
+    check_rank(" + ".join(["(A)"] * 10 * MAX_DEPTH))
+    check_requirements(" & ".join(["!(A = 1)"] * 10 * MAX_DEPTH))
+
+
+# ---- for any text -------------------------------------------------------------------------------
+
+SCANNED = re.compile(r"""(?:[ \t0-9A-Za-z_.@!&|=><()*+/^-]|"[^"]*")*""")
+"""The characters that the scanner knows; any at all inside of quotes."""
+
+PIECES = ["A", "b_1", "-", "5", "1.5", '"', '""', '"x"', "é", "%", "\n", ".", "_", " "]
+TEXTS = st.text(max_size=30) | st.lists(
+    st.sampled_from([*PIECES, *"@!&|=><()*+/^"]), max_size=12
+).map("".join)
+NAMES = st.from_regex(r"[A-Za-z][0-9A-Za-z_]{0,5}", fullmatch=True)
+ATTRIBUTES = NAMES | st.from_regex(
+    r'"[A-Za-z][0-9A-Za-z_]{0,3}(/[0-9A-Za-z_]{1,3}){0,2}"', fullmatch=True
+)
+NUMBERS = st.from_regex(r"-?[0-9]{1,4}(\.[0-9]{1,3})?", fullmatch=True)
+QUOTED = st.text(st.characters(exclude_characters='"'), max_size=8).map('"{}"'.format)
+
+
+def joined(parts: st.SearchStrategy[str], operators: str) -> st.SearchStrategy[str]:
+    """Two parts with an operator between."""
+    return st.builds(
+        lambda left, operator, right: f"{left} {operator} {right}",
+        parts,
+        st.sampled_from(operators),
+        parts,
+    )
+
+
+RANKS = st.recursive(
+    ATTRIBUTES | NUMBERS,
+    lambda inner: joined(inner, "+-*/") | inner.map("({})".format) | inner.map("- ({})".format),
+    max_leaves=8,
+)
+COMPARISONS = st.builds(
+    " ".join,
+    st.tuples(ATTRIBUTES, st.sampled_from(["=", "!=", "@>"]), NUMBERS | NAMES | QUOTED)
+    | st.tuples(ATTRIBUTES, st.sampled_from([">", "<"]), NUMBERS),
+)
+REQUIREMENTS = st.recursive(
+    COMPARISONS,
+    lambda inner: joined(inner, "&|") | inner.map("({})".format) | inner.map("!({})".format),
+    max_leaves=8,
+)
+
+
+@given(RANKS)
+def test_every_rank_of_the_grammar_is_accepted(text: str) -> None:
+    check_rank(text)
+
+
+@given(REQUIREMENTS)
+def test_all_requirements_of_the_grammar_are_accepted(text: str) -> None:
+    check_requirements(text)
+
+
+@pytest.mark.parametrize("check", [check_rank, check_requirements])
+@given(text=TEXTS | RANKS | REQUIREMENTS)
+def test_what_is_accepted_holds_only_what_the_scanner_knows(check: Check, text: str) -> None:
+    if is_accepted(check, text):
+        assert SCANNED.fullmatch(text), text
+
+
+@pytest.mark.parametrize("check", [check_rank, check_requirements])
+@given(text=TEXTS | RANKS | REQUIREMENTS)
+def test_what_is_accepted_is_so_in_the_upper_case_in_which_it_is_sent(
+    check: Check, text: str
+) -> None:
+    assert not is_accepted(check, text) or is_accepted(check, text.upper())
+
+
+@pytest.mark.parametrize("check", [check_rank, check_requirements])
+@given(text=TEXTS)
+def test_the_position_of_what_is_wrong_lies_in_the_text_or_at_its_end(
+    check: Check, text: str
+) -> None:
+    if not is_accepted(check, text):
+        with pytest.raises(InvalidExpression) as caught:
+            check(text)
+        assert 1 <= caught.value.position <= len(text) + 1

@@ -1,0 +1,146 @@
+"""A runtime with what is seen of its VMs."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from provision_engine.engine.model import Function, Phase, Runtime
+from provision_engine.engine.snapshot import Snapshot
+from provision_engine.engine.states import Condition, Reason, State
+from tests.unit.support import vm
+
+FAAS = Function("nature", 1, 100, 1000, 7)
+DAAS = Function("s3", 1, 100, 1000, 8)
+RUNTIME = Runtime(id=851, name="lamp", functions={"FAAS": FAAS}, service_id=850, created_at=5)
+BOTH = dataclasses.replace(RUNTIME, functions={"FAAS": FAAS, "DAAS": DAAS})
+NEVER_HAD_A_VM = RUNTIME.with_vms({"FAAS": None})
+
+DEPLOYING = {"state": 1, "roles": []}
+RUNNING = {"state": 2, "roles": []}
+FAILED = {
+    "state": 7,
+    "log": [{"severity": "E", "message": "no such template", "timestamp": 99}],
+    "roles": [],
+}
+
+
+def faas(snapshot: Snapshot) -> tuple[State, Reason | None]:
+    condition = snapshot.conditions["FAAS"]
+    return condition.state, condition.reason
+
+
+@pytest.mark.parametrize(
+    ("runtime", "service", "state", "reason"),
+    [
+        (RUNTIME, None, State.ERROR, Reason.SERVICE_GONE),
+        (RUNTIME, RUNNING, State.ERROR, Reason.GONE),
+        (RUNTIME, FAILED, State.ERROR, Reason.DEPLOY_FAILED),
+        (RUNTIME, {"state": 3}, State.ERROR, Reason.GONE),
+        (NEVER_HAD_A_VM, None, State.ERROR, Reason.SERVICE_GONE),
+        (NEVER_HAD_A_VM, {"state": 3}, State.ERROR, Reason.ENDING),
+        (NEVER_HAD_A_VM, DEPLOYING, State.PENDING, Reason.DEPLOYING),
+        (NEVER_HAD_A_VM, RUNNING, State.PENDING, Reason.DEPLOYING),
+        (NEVER_HAD_A_VM, FAILED, State.ERROR, Reason.DEPLOY_FAILED),
+    ],
+)
+def test_a_function_without_a_vm_is_explained_by_its_service(
+    runtime: Runtime, service: Any, state: State, reason: Reason
+) -> None:
+    assert faas(Snapshot.taken(runtime, {}, service)) == (state, reason)
+
+
+def test_a_service_that_failed_shows_in_the_function_it_left_without_a_vm() -> None:
+    seen = Snapshot.taken(BOTH.with_vms({"DAAS": None}), {7: vm()}, FAILED)
+    assert seen.conditions == {
+        "FAAS": Condition(State.RUNNING),
+        "DAAS": Condition(State.ERROR, "no such template", Reason.DEPLOY_FAILED),
+    }
+    assert seen.observed["DAAS"].since == 99
+    assert list(seen.vms) == ["FAAS"]
+
+
+@pytest.mark.parametrize(
+    ("is_suspended", "state", "expected"),
+    [
+        (True, (5, 0), (State.SUSPENDED, Reason.SUSPENDED)),
+        (False, (5, 0), (State.ERROR, Reason.SUSPENDED)),
+        (True, (4, 0), (State.ERROR, Reason.STOPPED)),
+        (True, (8, 0), (State.ERROR, Reason.POWERED_OFF)),
+        (True, (9, 0), (State.ERROR, Reason.UNDEPLOYED)),
+        (True, (3, 36), (State.ERROR, Reason.BOOT_FAILED)),
+        (True, (3, 3), (State.RUNNING, None)),
+    ],
+)
+def test_a_vm_is_suspended_only_where_that_was_asked_for_here(
+    is_suspended: bool, state: tuple[int, int], expected: tuple[State, Reason | None]
+) -> None:
+    runtime = dataclasses.replace(RUNTIME, is_suspended=is_suspended)
+    assert faas(Snapshot.taken(runtime, {7: vm(*state)}, RUNNING)) == expected
+
+
+@pytest.mark.parametrize(
+    ("message", "text", "reason"),
+    [
+        ("No host meets SCHED_REQUIREMENTS", "no host satisfies A > 1", Reason.NO_MATCHING_HOST),
+        (
+            "No host with enough capacity to deploy the VM",
+            "no host has enough free CPU and memory",
+            Reason.NO_CAPACITY,
+        ),
+    ],
+)
+def test_a_vm_that_no_host_takes_tells_what_its_user_required(
+    message: str, text: str, reason: Reason
+) -> None:
+    runtime = dataclasses.replace(RUNTIME, scheduling={"REQUIREMENTS": "a > 1"})
+    waiting = dataclasses.replace(vm(1, 0), sched_message=f"Cannot dispatch VM: {message}")
+    seen = Snapshot.taken(runtime, {7: waiting}, RUNNING)
+    assert seen.conditions["FAAS"] == Condition(State.PENDING, text, reason)
+
+
+@pytest.mark.parametrize("is_suspended", [True, False])
+def test_a_vm_on_its_way_to_be_suspended_is_updating(is_suspended: bool) -> None:
+    runtime = dataclasses.replace(RUNTIME, is_suspended=is_suspended)
+    saving = vm(3, 5)  # SAVE_SUSPEND
+    seen = Snapshot.taken(runtime, {7: saving}, RUNNING)
+    assert faas(seen) == (State.UPDATING, Reason.CHANGING)
+    assert not seen.is_settled
+
+
+@pytest.mark.parametrize(
+    ("phase", "reason", "since"),
+    [(Phase.CREATING, Reason.ORDERED, 5), (Phase.REPLACING, Reason.REPLACING, 50)],
+)
+def test_what_is_being_made_is_pending_whatever_its_old_vms_do(
+    phase: Phase, reason: Reason, since: int
+) -> None:
+    runtime = dataclasses.replace(RUNTIME, phase=phase, intended_at=50)
+    seen = Snapshot.taken(runtime, {7: vm(3, 36)}, FAILED)
+    assert faas(seen) == (State.PENDING, reason)
+    assert seen.observed["FAAS"].since == since
+    assert not seen.vms
+
+
+@pytest.mark.parametrize(
+    ("faas", "daas", "is_settled"),
+    [
+        ((3, 3), (3, 3), True),
+        ((3, 3), (3, 36), True),
+        ((3, 3), (1, 0), False),
+        ((3, 62), (3, 36), False),
+    ],
+)
+def test_it_is_settled_when_no_function_is_on_its_way(
+    faas: tuple[int, int], daas: tuple[int, int], is_settled: bool
+) -> None:
+    vms = {7: vm(*faas, vm_id=7), 8: vm(*daas, vm_id=8)}
+    assert Snapshot.taken(BOTH, vms, RUNNING).is_settled is is_settled
+
+
+def test_the_lease_counts_from_the_start_of_the_first_vm() -> None:
+    leased = dataclasses.replace(BOTH, lease_seconds=60)
+    vms = {7: vm(started_at=1000), 8: vm(vm_id=8, started_at=990)}
+    assert Snapshot.taken(leased, vms, None).ends_at == 1050

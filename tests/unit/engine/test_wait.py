@@ -1,0 +1,261 @@
+"""Waiting for a runtime together: who looks, how often, and who is told what."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+
+from provision_engine.cloud.client import Credentials
+from provision_engine.engine import read
+from provision_engine.engine.model import Function, Runtime
+from provision_engine.engine.snapshot import Observation, Snapshot
+from provision_engine.engine.states import Condition, State
+from provision_engine.engine.wait import IsDone, IsRecovered, Waiting, is_settled
+from provision_engine.errors import BackendUnreachable, TooManyRequests
+from tests.unit.engine.samples import ME, Cloud, context
+
+SECONDS = 20.0
+RUNTIME = Runtime(851, "lamp", {"FAAS": Function("nature", 1, 1, 1, 7)})
+
+
+def snapshot(*states: State, number: int = 0) -> Snapshot:
+    """``number`` tells two looks apart."""
+    roles = zip(("FAAS", "DAAS"), states, strict=False)
+    return Snapshot(RUNTIME, {r: Observation(Condition(s)) for r, s in roles}, ends_at=number)
+
+
+class Looks:
+    """A runtime whose state the test sets; counts the looks and who takes them."""
+
+    def __init__(self, state: State = State.PENDING) -> None:
+        self.state, self.taken = state, 0
+        self.takers: set[int] = set()
+        self.at_once = self.most_at_once = 0
+        self.failures: list[Exception] = []
+        self._lock = threading.Lock()
+
+    def take(self) -> Snapshot:
+        with self._lock:
+            self.taken += 1
+            self.takers.add(threading.get_ident())
+            self.at_once += 1
+            self.most_at_once = max(self.most_at_once, self.at_once)
+            failure = self.failures.pop() if self.failures else None
+        try:
+            if failure is not None:
+                raise failure
+            return snapshot(self.state, number=self.taken)
+        finally:
+            with self._lock:
+                self.at_once -= 1
+
+
+@pytest.fixture
+def waiting() -> Waiting:
+    return Waiting(4)
+
+
+@pytest.fixture(autouse=True)
+def _reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A caller's OpenNebula is the looks that a test has put there."""
+    monkeypatch.setattr(read, "get_runtime", lambda caller, runtime_id: caller.cloud.oned.take())
+
+
+def wait(
+    waiting: Waiting,
+    looks: Looks,
+    seconds: float = SECONDS,
+    is_gone: Callable[[], bool] = lambda: False,
+    credentials: Credentials = ME,
+    runtime_id: int = 851,
+    is_done: IsDone = is_settled,
+) -> Snapshot | None:
+    cloud = Cloud(looks)
+    cloud.credentials = credentials
+    return waiting.until(is_done, context(cloud), runtime_id, seconds, is_gone)
+
+
+def state_of(seen: Snapshot | None) -> State | None:
+    return None if seen is None else seen.conditions["FAAS"].state
+
+
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < end, "nothing came of it"
+        time.sleep(0.005)
+
+
+def many(count: int, waiting: Waiting, looks: Looks) -> tuple[ThreadPoolExecutor, list[Future]]:
+    pool = ThreadPoolExecutor(count)
+    return pool, [pool.submit(wait, waiting, looks) for _ in range(count)]
+
+
+@pytest.mark.parametrize("state", [State.RUNNING, State.ERROR, State.SUSPENDED])
+def test_what_is_settled_takes_one_look(waiting: Waiting, state: State) -> None:
+    looks = Looks(state)
+    assert state_of(wait(waiting, looks)) == state
+    assert looks.taken == 1
+
+
+def test_when_the_time_is_over_it_is_told_as_it_is(waiting: Waiting) -> None:
+    looks = Looks(State.UPDATING)
+    assert state_of(wait(waiting, looks, 0)) == State.UPDATING
+    assert looks.taken == 1
+
+
+def test_one_looks_for_all_and_all_are_told(waiting: Waiting) -> None:
+    looks = Looks()
+    pool, answers = many(16, waiting, looks)
+    until(lambda: looks.taken > 20)
+    looks.state = State.RUNNING
+    assert {state_of(answer.result(SECONDS)) for answer in answers} == {State.RUNNING}
+    pool.shutdown()
+    assert looks.most_at_once == 1
+
+
+def test_the_looks_are_as_many_as_if_one_waited(waiting: Waiting) -> None:
+    alone, together = Looks(), Looks()
+    wait(waiting, alone, 0.6)
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda _: wait(waiting, together, 0.6), range(16)))
+    assert together.taken < 3 * alone.taken
+
+
+def test_the_intervals_grow(waiting: Waiting) -> None:
+    short, long = Looks(), Looks()
+    wait(waiting, short, 0.4)
+    wait(waiting, long, 1.6)
+    assert long.taken < 3 * short.taken
+
+
+def test_when_who_looks_goes_away_another_looks_on(waiting: Waiting) -> None:
+    looks = Looks()
+    gone = threading.Event()
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(wait, waiting, looks, SECONDS, gone.is_set)
+        until(lambda: looks.taken > 0)
+        second = pool.submit(wait, waiting, looks)
+        gone.set()
+        assert state_of(first.result(SECONDS)) == State.PENDING
+        looks.state = State.RUNNING
+        assert state_of(second.result(SECONDS)) == State.RUNNING
+
+
+def test_a_look_that_fails_is_the_failure_of_who_took_it(waiting: Waiting) -> None:
+    looks = Looks()
+    with ThreadPoolExecutor(2) as pool:
+        answers = [pool.submit(wait, waiting, looks) for _ in range(2)]
+        until(lambda: looks.taken > 2)
+        looks.failures.append(BackendUnreachable("oned: refused"))
+        until(lambda: any(answer.done() for answer in answers))
+        looks.state = State.RUNNING
+        failed = [answer.exception(SECONDS) for answer in answers]
+    assert sorted(type(error).__name__ for error in failed) == ["BackendUnreachable", "NoneType"]
+
+
+def test_nobody_is_told_what_was_seen_before_they_asked(waiting: Waiting) -> None:
+    """Who has just changed a runtime must not be told that it runs as it did before."""
+    looks = Looks()
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(wait, waiting, looks)
+        until(lambda: looks.taken > 3)
+        before = looks.taken
+        second = pool.submit(wait, waiting, looks, 0)
+        assert second.result(SECONDS).ends_at > before
+        looks.state = State.RUNNING
+        assert state_of(first.result(SECONDS)) == State.RUNNING
+
+
+def test_different_users_and_runtimes_are_looked_at_on_their_own(waiting: Waiting) -> None:
+    mine, theirs, other = Looks(State.RUNNING), Looks(State.ERROR), Looks(State.RUNNING)
+    assert state_of(wait(waiting, mine)) == State.RUNNING
+    assert state_of(wait(waiting, theirs, credentials=Credentials("other", "x"))) == State.ERROR
+    assert state_of(wait(waiting, other, runtime_id=852)) == State.RUNNING
+    assert (mine.taken, theirs.taken, other.taken) == (1, 1, 1)
+
+
+def test_who_is_gone_is_told_nothing_more(waiting: Waiting) -> None:
+    looks = Looks()
+    wait(waiting, looks, is_gone=lambda: True)
+    assert looks.taken == 1
+
+
+def test_nothing_is_remembered_of_who_has_waited(waiting: Waiting) -> None:
+    for number in range(50):
+        wait(waiting, Looks(State.RUNNING), runtime_id=number)
+    assert waiting._watches == {}
+
+
+def test_there_are_so_many_slots(waiting: Waiting) -> None:
+    slots = [waiting.slot() for _ in range(4)]
+    for slot in slots:
+        slot.__enter__()
+    with pytest.raises(TooManyRequests), waiting.slot():
+        pass
+    slots[0].__exit__(None, None, None)
+    with waiting.slot():
+        pass
+
+
+def test_a_slot_is_given_back_whatever_happens(waiting: Waiting) -> None:
+    for _ in range(10):
+        with pytest.raises(ValueError, match="broken"), waiting.slot():
+            raise ValueError("broken")
+
+
+# ---- when a wait is over ------------------------------------------------------------------------
+
+RUNNING, ERROR, PENDING, UPDATING, SUSPENDED = (
+    State.RUNNING,
+    State.ERROR,
+    State.PENDING,
+    State.UPDATING,
+    State.SUSPENDED,
+)
+
+
+@pytest.mark.parametrize(
+    ("states", "expected"),
+    [
+        ([RUNNING], True),
+        ([ERROR], True),
+        ([SUSPENDED], True),
+        ([PENDING], False),
+        ([UPDATING], False),
+        ([RUNNING, ERROR], True),
+        ([ERROR, PENDING], False),
+    ],
+)
+def test_a_runtime_is_settled_when_no_function_moves(states: list[State], expected: bool) -> None:
+    assert is_settled(snapshot(*states)) is expected
+
+
+@pytest.mark.parametrize(
+    ("seen", "is_done"),
+    [
+        # It is in ERROR at first: the recovery has only just begun.
+        ([[ERROR], [ERROR], [PENDING], [RUNNING]], [False, False, False, True]),
+        ([[ERROR], [PENDING], [ERROR]], [False, False, True]),
+        ([[PENDING], [ERROR]], [False, True]),
+        # Between two looks it may have been settled for a moment.
+        ([[PENDING], [SUSPENDED], [ERROR]], [False, False, True]),
+        ([[RUNNING]], [True]),
+        ([[RUNNING, ERROR], [RUNNING, PENDING], [RUNNING, RUNNING]], [False, False, True]),
+        ([[PENDING, ERROR], [RUNNING, ERROR]], [False, True]),
+        ([[SUSPENDED]], [False]),
+    ],
+)
+def test_a_recovery_has_an_outcome(seen: list[list[State]], is_done: list[bool]) -> None:
+    is_recovered = IsRecovered()
+    assert [is_recovered(snapshot(*states)) for states in seen] == is_done
+
+
+def test_what_a_wait_is_for_is_up_to_the_request(waiting: Waiting) -> None:
+    looks = Looks(State.ERROR)
+    seen = wait(waiting, looks, is_done=lambda seen: (seen.ends_at or 0) >= 3)
+    assert (seen and seen.ends_at, looks.taken) == (3, 3)
