@@ -138,7 +138,12 @@ def run_all(
     def work_in_lane(number: int) -> int:
         """Cases of one release, until one of them raises; the first that is not among them."""
         release = ordered[number].release
-        with open_lane(release) as lane:
+        with contextlib.ExitStack() as stack:
+            try:
+                lane = stack.enter_context(open_lane(release))
+            except Exception as error:
+                done(number, failed(ordered[number], f"no lane: {type(error).__name__}: {error}"))
+                return waiting.get_nowait()
             while True:
                 try:
                     done(number, run_case(lane, ordered[number]))

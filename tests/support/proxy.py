@@ -30,6 +30,7 @@ from urllib.parse import urlsplit
 
 from tests.support.engine import Backend
 from tests.support.ports import free_port
+from tests.support.waiting import wait_until
 
 BACKENDS = ("oned", "oneflow")
 KINDS = ("refuse", "hang", "cut", "garbage", "error", "slow")
@@ -143,7 +144,7 @@ class _Front:
     def __init__(self, backend: str, target_url: str, proxy: Proxy) -> None:
         self.backend, self.proxy = backend, proxy
         self.target = urlsplit(target_url)
-        self._port, self._server = free_port(), None
+        self._port, self._server = 0, None
         self._connections: set[socket.socket] = set()
         self.listen()
         self.url = f"http://127.0.0.1:{self._port}{self.target.path}"
@@ -155,10 +156,18 @@ class _Front:
             front: _Front
 
         Exchange.front = front
-        server = ThreadingHTTPServer(("127.0.0.1", self._port), Exchange)
-        server.daemon_threads = True
-        self._server = server
+        server = self._server = wait_until(lambda: self._bound(Exchange))
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+
+    def _bound(self, exchange: type[_Exchange]) -> ThreadingHTTPServer | None:
+        """None where somebody else has the port just now."""
+        port = self._port or free_port()
+        try:
+            server = ThreadingHTTPServer(("127.0.0.1", port), exchange)
+        except OSError:
+            return None
+        server.daemon_threads, self._port = True, port
+        return server
 
     def close(self) -> None:
         server, self._server = self._server, None
