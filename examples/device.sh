@@ -1,68 +1,97 @@
 #!/bin/sh
-# A device in shell, with curl: create, use, resize, give back.
+# A device in shell, with curl (7.83 or newer): create, use, resize, give back.
 #
-# ENGINE, ENGINE_USER and ENGINE_PASSWORD say where the engine is and who asks; without them it
+# ENGINE, ENGINE_USER and ENGINE_PASSWORD say where the engine is and who calls it; without them it
 # is the sandbox of docs/getting-started.md.
+#
+# No runtime is left behind: a lost response is repeated with the same key, SIGTERM and Ctrl-C give
+# the runtime back, and if the device dies altogether, the lease ends the runtime.
 set -eu
 
 engine=${ENGINE:-http://127.0.0.1:1337}
 user=${ENGINE_USER:-devuser}
 password=${ENGINE_PASSWORD:-devpass}
-answer=$(mktemp)
+response=$(mktemp)
 path=
-# Quoted as curl's configuration wants it.
+# Quoted as curl's configuration requires.
 login=$(printf '%s:%s' "$user" "$password" | sed 's/[\\"]/\\&/g')
 
 fail() { printf 'device: %s\n' "$*" >&2; exit 1; }
 
-# call METHOD PATH [BODY]: one request; the answer goes to the file $answer. curl itself repeats
-# what may be repeated (429, 503, 504), and honours Retry-After. The login goes through curl's
-# standard input, as others could read it on the command line.
-call() {
-    status=$(printf 'user = "%s"\n' "$login" | curl --config - --silent \
-        --max-time 60 --retry 5 --request "$1" --header 'Content-Type: application/json' \
+# send METHOD PATH [BODY]: one request; prints its status and, behind a blank, its Retry-After. The
+# login goes through curl's standard input: on the command line others could read it.
+send() {
+    printf 'user = "%s"\n' "$login" | curl --config - --silent --max-time 60 \
+        --request "$1" --header 'Content-Type: application/json' \
         ${3:+--data "$3"} ${key:+--header "Idempotency-Key: $key"} \
-        --output "$answer" --write-out '%{http_code}' "$engine$2") || fail "no answer from $engine"
-    case $status in
-        2*) ;;
-        *) fail "$status: $(cat "$answer")" ;;
-    esac
+        --output "$response" --write-out '%{http_code} %header{retry-after}' "$engine$2"
 }
 
-# member NAME: the first member of that name in the answer.
-member() { sed -n "s/.*[{,]\"$1\": *\"\{0,1\}\([^\",}]*\).*/\1/p" "$answer"; }
+# call METHOD PATH [BODY]: the same, repeated if the engine is busy or the response is lost. The
+# body of the response goes to the file $response.
+call() {
+    tries=1
+    lost=
+    while :; do
+        result=$(send "$@") || result=000
+        status=${result%% *}
+        pause=${result#* }
+        case $status in
+            2*) return 0 ;;
+            000) lost=yes pause=1 problem="no response from $engine" ;;
+            423 | 429 | 503) problem="$status: $(cat "$response")" ;;
+            *)  # A repeated DELETE may find nothing left to delete.
+                [ "$1 $status $lost" != "DELETE 404 yes" ] || return 0
+                fail "$status: $(cat "$response")" ;;
+        esac
+        [ "$tries" -lt 5 ] || fail "$problem"
+        tries=$((tries + 1))
+        sleep "${pause:-1}"
+    done
+}
+
+# member NAME: the first member of that name in the response.
+member() { sed -n "s/.*[{,]\"$1\": *\"\{0,1\}\([^\",}]*\).*/\1/p" "$response"; }
 
 # Whatever happens, the runtime is given back.
 leave() {
     code=$?
     trap - EXIT
+    trap '' INT TERM
     [ -z "$path" ] || { call DELETE "$path" && echo deleted; }
-    rm -f "$answer"
+    rm -f "$response"
     exit "$code"
 }
 trap leave EXIT
-trap 'exit 130' INT TERM
 
-# With a key a repeated request makes no second runtime: a device may lose an answer.
+# A signal waits until the id is known. A device that may restart half-way keeps the key.
+stopped=
+trap 'stopped=130' INT
+trap 'stopped=143' TERM
 key=$(cat /proc/sys/kernel/random/uuid)
 call POST /serverless-runtimes '{"SERVERLESS_RUNTIME":
-    {"FAAS": {"FLAVOUR": "nature", "CPU": 1, "MEMORY": 512, "DISK_SIZE": 1024}}}'
+    {"FAAS": {"FLAVOUR": "nature", "CPU": 1, "MEMORY": 512, "DISK_SIZE": 1024},
+     "LEASE": {"TTL": 900}}}'
 key=
 path=/serverless-runtimes/$(member ID)
 echo "created runtime ${path##*/}"
+trap 'exit 130' INT
+trap 'exit 143' TERM
+[ -z "$stopped" ] || exit "$stopped"
 
-# The engine holds each answer until something changed, for at most 20 seconds.
+# The engine holds each response while the runtime starts, but not for long: a signal waits for it.
 state=PENDING
-tries=0
+tries_left=60
 while [ "$state" != RUNNING ]; do
     [ "$state" != ERROR ] || fail "$(member ERROR)"
-    [ "$tries" -lt 15 ] || fail "not running after 300 seconds"
-    call GET "$path?wait=20"
+    [ "$tries_left" -gt 0 ] || fail "not running after 300 seconds"
+    call GET "$path?wait=5"
     state=$(member STATE)
-    tries=$((tries + 1))
+    tries_left=$((tries_left - 1))
 done
 echo "RUNNING at $(member ENDPOINT)"
 
-# Here the device would use its function, at that address.
+# Here the device would use its function, at that address. If it works for longer than the lease,
+# it sends LEASE again, in a PUT, before the time is over.
 call PUT "$path" '{"SERVERLESS_RUNTIME": {"FAAS": {"CPU": 2}}}'
 echo "resized to $(member CPU) cores"

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from provision_engine.failures import OperatorError
+from provision_engine.errors import OperatorError
 from provision_engine.pidfile import PidFile
 from tests.support.ports import free_port
 from tests.support.waiting import WAIT_SECONDS, wait_until
@@ -57,6 +57,11 @@ class Engine:
     def pid_file(self) -> Path:
         return self.directory / "run" / "engine.pid"
 
+    @property
+    def in_flight(self) -> Path:
+        """A file that exists once a slow request has reached the application."""
+        return self.directory / "in-flight"
+
     def write(self) -> None:
         self.file.write_text(yaml.safe_dump(self.configuration))
 
@@ -70,7 +75,7 @@ class Engine:
             text=True,
             timeout=60,
             check=False,
-            env={**os.environ, **self.environment},
+            env={**os.environ, "STUB_IN_FLIGHT": str(self.in_flight), **self.environment},
         )
 
     def start(self) -> int:

@@ -1,4 +1,4 @@
-"""A fixture for all tests here: an engine that is stopped afterwards."""
+"""Fixtures for all tests here: engines that are stopped afterwards, and somebody who calls them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from provision_engine.sandbox import Sandbox, Timings
+from tests.support.waiting import wait_until
+
 from .cli_engine import Engine
+from .desk import PASSWORD, USER, Desk, RealEngine
 
 
 @pytest.fixture
@@ -15,3 +19,31 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
     engine = Engine(tmp_path)
     yield engine
     engine.end()
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Sandbox, RealEngine]]:
+    with Sandbox("7.4.0", timings=Timings()) as sandbox:
+        engine = RealEngine(tmp_path_factory.mktemp("engine"))
+        engine.configuration |= {"one_xmlrpc": sandbox.oned_url, "cache": {"seconds": 0}}
+        engine.configuration["oneflow_server"] = sandbox.oneflow_url
+        engine.configuration["server"]["threads"] = 16
+        engine.write()
+        engine.start()
+        yield sandbox, engine
+        engine.end()
+
+
+@pytest.fixture
+def desk(stage: tuple[Sandbox, RealEngine], tmp_path: Path) -> Iterator[Desk]:
+    """With credentials where OpenNebula's own tools look for them; nothing is left after it."""
+    sandbox, engine = stage
+    (tmp_path / ".one").mkdir()
+    (tmp_path / ".one/one_auth").write_text(f"{USER}:{PASSWORD}\n")
+    desk = Desk(f"http://127.0.0.1:{engine.port}", tmp_path, sandbox)
+    yield desk
+    sandbox.faults.clear()
+    sandbox.store.set_quota(USER, VMS=-1)
+    left = [str(entry["SERVERLESS_RUNTIME"]["ID"]) for entry in desk.json("list")]
+    if left:
+        wait_until(lambda: desk.run("delete", *left).returncode in (0, 3))

@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from provision_engine import cli
@@ -23,6 +24,7 @@ def create_app(configuration: Configuration) -> Any:
     def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
         if path.startswith("/slow/"):
+            Path(os.environ["STUB_IN_FLIGHT"]).touch()
             time.sleep(float(path.rpartition("/")[2]))
         if path == "/crash":
             raise RuntimeError("crashed with secret")

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from provision_engine.engine.survey import split
 
 from provision_engine import cli
-from provision_engine.commands import check
+from provision_engine.cli import check
+from provision_engine.engine.preflight import split
 from provision_engine.sandbox import Sandbox
 
 VM_TEMPLATE = 'CPU="1"\nMEMORY="128"\n'
@@ -58,7 +58,7 @@ def test_all_is_well(
     assert sandbox.store.count() == calls_before
 
 
-def test_what_cannot_be_deployed_is_told_with_a_hint(
+def test_a_flavour_that_cannot_be_deployed_has_a_hint(
     configuration: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, lines = run(capsys, configuration)
@@ -86,7 +86,7 @@ def test_a_template_of_the_other_dialect_fails(
     assert line(lines, f"flavour {right}:").startswith("ok")
 
 
-def test_what_a_vm_template_lacks_is_a_note(
+def test_missing_parts_of_a_vm_template_are_notes(
     sandbox: Sandbox, configuration: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bare = sandbox.store.add_vm_template("bare", VM_TEMPLATE)
@@ -101,7 +101,7 @@ def test_what_a_vm_template_lacks_is_a_note(
     ]
 
 
-def test_a_quota_that_is_used_up_fails(
+def test_an_exhausted_quota_fails(
     sandbox: Sandbox, configuration: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sandbox.store.set_quota("devuser", VMS=1)
@@ -111,7 +111,7 @@ def test_a_quota_that_is_used_up_fails(
     assert "quota of VMS is 1" in line(lines, "flavour nature-s3:")
 
 
-def test_the_mapping_comes_first(
+def test_the_mapping_takes_precedence(
     sandbox: Sandbox, configuration: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     number = sandbox.store.flow_templates()["Function"]
@@ -123,7 +123,7 @@ def test_the_mapping_comes_first(
     assert "no flow template 4711 -- correct mapping.gone" in line(lines, "flavour gone:")
 
 
-def test_a_flow_template_without_a_fitting_role_fails(
+def test_a_flow_template_without_a_matching_role_fails(
     sandbox: Sandbox, configuration: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sandbox.store.add_flow_template("empty", [])
@@ -164,7 +164,7 @@ def test_a_wrong_password_fails(
     assert "log in: other" in line(lines, "log in")
 
 
-def test_missing_credentials_are_told_with_the_file(
+def test_missing_credentials_are_reported_with_the_file(
     configuration: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -176,7 +176,7 @@ def test_missing_credentials_are_told_with_the_file(
     assert f"{tmp_path}/none" in line(lines, "log in")
 
 
-def test_a_configuration_that_cannot_be_used_ends_it(
+def test_an_invalid_configuration_ends_the_check(
     configuration: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     configuration.write_text("port: many\n")
@@ -195,7 +195,7 @@ def test_colours_are_for_a_terminal(
     assert "\x1b" not in "".join(lines)
 
 
-def test_it_is_a_command(configuration: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_is_a_command(configuration: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--config", str(configuration), "check", "nature"]) == 0
     assert "flavour nature" in capsys.readouterr().out
 
@@ -212,7 +212,7 @@ def test_it_is_a_command(configuration: Path, capsys: pytest.CaptureFixture[str]
         ("-x", ["FAAS", "DAAS"], ["-x"]),
     ],
 )
-def test_a_tuple_is_split_as_its_roles_say(
+def test_a_flavour_tuple_is_split_by_its_roles(
     flavours: str, roles: list[str], parts: list[str]
 ) -> None:
     assert split(flavours, roles) == parts

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from provision_engine import log
-from provision_engine.commands import logs
+from provision_engine.cli import logs
 from provision_engine.config import Log
-from provision_engine.failures import OperatorError
+from provision_engine.errors import OperatorError
 from tests.support.waiting import wait_until
 
 
@@ -67,7 +67,7 @@ def test_without_a_request_all_lines_are_shown(
     assert len(shown(capsys)) == 6
 
 
-def test_an_unknown_request_is_an_exit_code(written: Path) -> None:
+def test_an_unknown_request_gives_exit_code_1(written: Path) -> None:
     assert logs.main(["--config", str(written), "--request", "cccc3333"]) == 1
 
 
@@ -93,7 +93,7 @@ def test_lines_are_in_time_order_and_belong_together(
     assert [text[-6:] for _, text in shown(capsys)] == [": first"[-6:], "torn", "second"]
 
 
-def test_older_files_come_first_where_wanted(
+def test_rotated_files_come_first_on_request(
     written: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     directory = written.parent / "logs"
@@ -107,7 +107,7 @@ def test_older_files_come_first_where_wanted(
     assert len(shown(capsys)) == 3
 
 
-def test_each_json_line_says_everything_and_no_secret(tmp_path: Path) -> None:
+def test_a_json_line_is_complete_and_holds_no_secret(tmp_path: Path) -> None:
     log.start(Log(0, "file", tmp_path, "json"))
     try:
         with log.request("aaaa1111"):
@@ -133,17 +133,17 @@ def test_each_json_line_says_everything_and_no_secret(tmp_path: Path) -> None:
     assert not (tmp_path / "CloudClient.log").read_text()
 
 
-def test_syslog_and_a_missing_directory_are_told(tmp_path: Path) -> None:
+def test_syslog_and_a_missing_directory_are_reported(tmp_path: Path) -> None:
     file = tmp_path / "engine.conf"
     file.write_text(f"log: {{directory: {tmp_path}/none}}\n")
-    with pytest.raises(OperatorError, match="did the engine ever run"):
+    with pytest.raises(OperatorError, match="was the engine ever started"):
         logs.main(["--config", str(file)])
     file.write_text("log: {system: syslog}\n")
     with pytest.raises(OperatorError, match="journalctl"):
         logs.main(["--config", str(file)])
 
 
-def test_following_goes_on_over_a_rotation(written: Path) -> None:
+def test_following_continues_across_a_rotation(written: Path) -> None:
     command = [sys.executable, "-m", "provision_engine.cli", "logs", "--config", str(written)]
     directory = written.parent / "logs"
     output = written.parent / "output"

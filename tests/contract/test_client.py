@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+import requests
 
 from provision_engine import __version__, client
 from provision_engine.client import Client, Function
@@ -69,9 +70,9 @@ def test_a_lost_answer_makes_no_second_runtime(
     def lose(answer: object, *_arguments: object, **_named: object) -> None:
         if not lost:
             lost.append(answer)
-            raise client.requests.exceptions.ConnectionError("Connection reset by peer")
+            raise requests.exceptions.ConnectionError("Connection reset by peer")
 
-    api._session.hooks["response"].append(lose)
+    api._transport.session.hooks["response"].append(lose)
     made = api.create_runtime(FAAS)
     assert len(lost) == 1
     after = opennebula.holdings()

@@ -15,9 +15,9 @@ LIMIT_SECONDS = 120
 DEMO = [sys.executable, "-P", "-m", "provision_engine.demo"]
 FAILING = """
 import sys
-from provision_engine import demo
-demo.WANTED["SERVERLESS_RUNTIME"]["FAAS"]["FLAVOUR"] = "unheard-of"
-sys.exit(demo.main([]))
+from provision_engine.demo import story
+story.WANTED["SERVERLESS_RUNTIME"]["FAAS"]["FLAVOUR"] = "unheard-of"
+sys.exit(story.main([]))
 """
 
 
@@ -42,7 +42,7 @@ def assert_nothing_is_left(output: str, directory: Path) -> None:
 
 
 @pytest.mark.parametrize("release", ["6.8.0", "7.4.0"])
-def test_shows_the_life_of_a_runtime(release: str, tmp_path: Path) -> None:
+def test_shows_the_lifecycle_of_a_runtime(release: str, tmp_path: Path) -> None:
     demo = start([*DEMO, "--release", release], tmp_path)
     output, errors = demo.communicate(timeout=LIMIT_SECONDS)
     assert (demo.returncode, errors) == (0, ""), output
@@ -58,7 +58,7 @@ def test_shows_the_life_of_a_runtime(release: str, tmp_path: Path) -> None:
     assert_nothing_is_left(output, tmp_path)
 
 
-def test_tells_what_failed_and_stops_what_it_started(tmp_path: Path) -> None:
+def test_reports_a_failure_and_stops_its_programs(tmp_path: Path) -> None:
     demo = start([sys.executable, "-P", "-c", FAILING], tmp_path)
     output, errors = demo.communicate(timeout=LIMIT_SECONDS)
     assert demo.returncode == 1
@@ -68,9 +68,7 @@ def test_tells_what_failed_and_stops_what_it_started(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_stops_what_it_started_when_it_is_interrupted(
-    number: signal.Signals, tmp_path: Path
-) -> None:
+def test_stops_its_programs_when_interrupted(number: signal.Signals, tmp_path: Path) -> None:
     demo = start(DEMO, tmp_path)
     assert demo.stdout is not None
     seen = ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,24 +11,18 @@ from pathlib import Path
 import pytest
 
 from provision_engine import config
+from provision_engine.client import Client
 
+from .lossy_proxy import Fate, LossyProxy
 from .pages import LIMIT_SECONDS, ROOT, Site
 
 EXAMPLES = ROOT / "examples"
 
 
 def c_device(directory: Path) -> list[str]:
-    """The C example, compiled as its first lines say; skips where that cannot be."""
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        pytest.skip("no C compiler: apt-get install gcc")
-    probe = subprocess.run(
-        [compiler, "-E", "-"], input="#include <curl/curl.h>\n", capture_output=True, text=True
-    )
-    if probe.returncode != 0:
-        pytest.skip("no headers of libcurl: apt-get install libcurl4-openssl-dev")
+    """The C example, compiled as its first lines say (gcc and libcurl4-openssl-dev)."""
     program = directory / "device"
-    command = [compiler, "-Wall", "-Wextra", "-Werror", "-o", str(program)]
+    command = ["cc", "-Wall", "-Wextra", "-Werror", "-o", str(program)]
     subprocess.run([*command, str(EXAMPLES / "device.c"), "-lcurl"], check=True)
     return [str(program)]
 
@@ -37,8 +31,6 @@ def device(language: str, directory: Path) -> list[str]:
     if language == "c":
         return c_device(directory)
     if language == "shell":
-        if shutil.which("curl") is None:
-            pytest.skip("no curl: apt-get install curl")
         return [str(EXAMPLES / "device.sh")]
     return [sys.executable, str(EXAMPLES / "device.py")]
 
@@ -50,23 +42,24 @@ def run(command: list[str], **settings: str) -> subprocess.CompletedProcess[str]
     )
 
 
-@pytest.mark.parametrize("language", ["python", "shell", "c"])
-def test_a_device_lives_a_runtimes_life(language: str, site: Site, tmp_path: Path) -> None:
+LANGUAGES = pytest.mark.parametrize("language", ["python", "shell", "c"])
+OUTPUT = ["created runtime 12", "RUNNING at 10.0.0.1", "resized to 2 cores", "deleted"]
+
+
+@LANGUAGES
+def test_a_device_creates_uses_and_deletes_a_runtime(
+    language: str, site: Site, tmp_path: Path
+) -> None:
     done = run(device(language, tmp_path), ENGINE=site.engine_url)
     assert done.stderr == ""
-    assert done.stdout.splitlines() == [
-        "created runtime 12",
-        "RUNNING at 10.0.0.1",
-        "resized to 2 cores",
-        "deleted",
-    ]
+    assert done.stdout.splitlines() == OUTPUT
     assert done.returncode == 0
     assert "one.vm.resize" in [call.method for call in site.sandbox.calls]
     assert site.sandbox.store.documents() == []
 
 
-@pytest.mark.parametrize("language", ["python", "shell", "c"])
-def test_a_device_tells_why_it_was_refused(language: str, site: Site, tmp_path: Path) -> None:
+@LANGUAGES
+def test_a_device_reports_a_refusal(language: str, site: Site, tmp_path: Path) -> None:
     done = run(device(language, tmp_path), ENGINE=site.engine_url, ENGINE_PASSWORD='wr"on\\g')
     assert done.returncode == 1
     assert "401: " in done.stderr
@@ -74,8 +67,8 @@ def test_a_device_tells_why_it_was_refused(language: str, site: Site, tmp_path: 
     assert done.stdout == ""
 
 
-@pytest.mark.parametrize("language", ["python", "shell", "c"])
-def test_a_device_gives_back_what_failed(language: str, site: Site, tmp_path: Path) -> None:
+@LANGUAGES
+def test_a_device_deletes_a_failed_runtime(language: str, site: Site, tmp_path: Path) -> None:
     site.sandbox.faults.set_text("driver:boot:fails")
     done = run(device(language, tmp_path), ENGINE=site.engine_url)
     assert done.returncode == 1
@@ -84,7 +77,88 @@ def test_a_device_gives_back_what_failed(language: str, site: Site, tmp_path: Pa
     assert site.sandbox.store.documents() == []
 
 
-def test_the_configuration_to_try_with_fits_the_sandbox() -> None:
+@LANGUAGES
+@pytest.mark.parametrize("method", ["POST", "GET", "PUT", "DELETE"])
+def test_a_lost_response_leaks_no_runtime(
+    language: str, method: str, site: Site, tmp_path: Path
+) -> None:
+    """The engine carries the request out, and its response never arrives: it is repeated."""
+    with LossyProxy(site.engine_port) as proxy:
+        proxy.first[method] = Fate.LOSE
+        done = run(device(language, tmp_path), ENGINE=proxy.url)
+    assert (done.stderr, done.stdout.splitlines(), done.returncode) == ("", OUTPUT, 0)
+    sent = [request for request in proxy.requests if request.method == method]
+    assert sent[0].was_lost
+    assert len(sent) >= 2
+    assert len({request.key for request in sent}) == 1
+    if method == "POST":
+        assert [request.status for request in sent] == [201, 200]
+        assert sent[0].key
+    assert site.sandbox.store.documents() == []
+
+
+@LANGUAGES
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+def test_a_locked_runtime_is_tried_again(
+    language: str, method: str, site: Site, tmp_path: Path
+) -> None:
+    with LossyProxy(site.engine_port) as proxy:
+        proxy.first[method] = Fate.LOCKED
+        done = run(device(language, tmp_path), ENGINE=proxy.url)
+    assert (done.stderr, done.stdout.splitlines(), done.returncode) == ("", OUTPUT, 0)
+    assert next(r.status for r in proxy.requests if r.method == method) == 423
+    assert site.sandbox.store.documents() == []
+
+
+@LANGUAGES
+def test_a_device_whose_creates_are_all_lost_leaves_a_lease(
+    language: str, site: Site, tmp_path: Path
+) -> None:
+    with LossyProxy(site.engine_port) as proxy:
+        proxy.always["POST"] = Fate.LOSE
+        done = run(device(language, tmp_path), ENGINE=proxy.url)
+    assert done.returncode == 1
+    assert "no response" in done.stderr
+    assert [r.status for r in proxy.requests] == [201, 200, 200, 200, 200]
+    with Client(site.engine_url, "devuser", "devpass") as client:
+        (left,) = client.list_runtimes()
+    assert left.lease_seconds == 900
+
+
+@LANGUAGES
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("method", ["POST", "GET"])
+def test_a_signal_gives_the_runtime_back(
+    language: str, number: signal.Signals, method: str, site: Site, tmp_path: Path
+) -> None:
+    """While the create is on its way, and while the runtime is waited for; Ctrl-C reaches all
+    processes of the device, SIGTERM the first one only."""
+    command = device(language, tmp_path)
+    with LossyProxy(site.engine_port) as proxy:
+        proxy.first[method] = Fate.HOLD
+        process = subprocess.Popen(
+            command,
+            env={"PATH": os.environ["PATH"], "ENGINE": proxy.url},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        assert proxy.is_held.wait(LIMIT_SECONDS)
+        if number == signal.SIGINT:
+            os.killpg(process.pid, number)
+        else:
+            process.send_signal(number)
+        proxy.release.set()
+        output, errors = process.communicate(timeout=LIMIT_SECONDS)
+    assert process.returncode == 128 + number, errors
+    assert output.splitlines()[0].startswith("created runtime ")
+    assert output.splitlines()[-1] == "deleted"
+    assert "resized" not in output
+    assert site.sandbox.store.documents() == []
+
+
+def test_the_example_configuration_matches_the_sandbox() -> None:
     found = config.load(EXAMPLES / "engine.conf")
     assert (found.host, found.port) == ("127.0.0.1", 1337)
     assert found.one_xmlrpc == "http://127.0.0.1:2633/RPC2"

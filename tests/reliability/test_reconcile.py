@@ -12,11 +12,11 @@ import pytest
 import yaml
 from flask.testing import FlaskClient
 
-from provision_engine import cli
+from provision_engine import cli, one_auth
 from provision_engine.app import create_app
+from provision_engine.cli import options
 from provision_engine.cloud import template
 from provision_engine.cloud.client import Backends, CloudClient, Credentials
-from provision_engine.commands import reconcile as command
 from provision_engine.deadline import Deadline
 from provision_engine.engine import kept
 from provision_engine.engine.document import Phase, Runtime
@@ -338,7 +338,7 @@ def test_a_time_that_is_none_is_a_wrong_command_line(
     ("text", "seconds"), [("600", 600), ("45s", 45), ("10m", 600), ("2h", 7200), ("1.5d", 129_600)]
 )
 def test_times(text: str, seconds: float) -> None:
-    assert command.duration_seconds(text) == seconds
+    assert options.duration_seconds(text) == seconds
 
 
 @pytest.mark.parametrize(
@@ -358,8 +358,7 @@ def test_credentials_that_cannot_be_read_are_told(
     assert f"provision-engine: {one_auth}: " in capsys.readouterr().err
 
 
-def test_a_password_may_hold_colons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    one_auth = tmp_path / "one_auth"
-    one_auth.write_text("user:pass:word\n")
-    monkeypatch.setenv("ONE_AUTH", str(one_auth))
-    assert command.read_credentials() == Credentials("user", "pass:word")
+def test_a_password_may_hold_colons(tmp_path: Path) -> None:
+    file = tmp_path / "one_auth"
+    file.write_text("user:pass:word\n")
+    assert one_auth.read({"ONE_AUTH": str(file)}) == ("user", "pass:word")

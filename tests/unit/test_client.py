@@ -15,7 +15,8 @@ import responses
 from responses import matchers
 
 from provision_engine import client as module
-from provision_engine.client import Client, Function, Runtime, specification
+from provision_engine.client import Client, Function, Runtime, specification, transport
+from provision_engine.client import client as operations
 
 URL = "http://engine.test:1337"
 RUNTIMES = f"{URL}/serverless-runtimes"
@@ -36,7 +37,7 @@ LOST = requests.exceptions.ConnectionError("Connection reset by peer")
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The pauses that the client makes, none of which is waited for."""
     made: list[float] = []
-    monkeypatch.setattr(module.time, "sleep", made.append)
+    monkeypatch.setattr("time.sleep", made.append)
     return made
 
 
@@ -63,8 +64,8 @@ def error(title: str = "Not found", message: Any = "there is none") -> dict[str,
     return {"error": title, "message": message}
 
 
-def test_a_runtime_is_read_with_all_that_is_told() -> None:
-    runtime = Runtime.of(BODY, '"tag"')
+def test_all_members_of_a_runtime_are_read() -> None:
+    runtime = Runtime.from_json(BODY, '"tag"')
     assert (runtime.id, runtime.name, runtime.service_id) == (851, "lamp", 850)
     assert runtime.faas == Function(
         "nature", 2, 512, 1025, 7, "RUNNING", "10.0.0.7", "", datetime(2026, 11, 24, 3, tzinfo=UTC)
@@ -87,10 +88,10 @@ def test_the_state_of_a_runtime_is_the_worst_of_its_functions(
     faas: str, daas: str, whole: str
 ) -> None:
     body = {"ID": 1, "FAAS": {**FAAS, "STATE": faas}, "DAAS": {**FAAS, "STATE": daas}}
-    assert Runtime.of(body).state == whole
+    assert Runtime.from_json(body).state == whole
 
 
-def test_only_what_is_given_is_asked_for() -> None:
+def test_only_given_members_are_sent() -> None:
     assert specification(faas=Function("nature")) == {
         "SERVERLESS_RUNTIME": {"FAAS": {"FLAVOUR": "nature"}}
     }
@@ -113,14 +114,14 @@ def test_only_what_is_given_is_asked_for() -> None:
     }
 
 
-def test_user_and_password_go_as_utf_8(client: Client, api: responses.RequestsMock) -> None:
+def test_user_and_password_are_sent_as_utf_8(client: Client, api: responses.RequestsMock) -> None:
     api.get(f"{RUNTIMES}/851", json=answer(), headers={"ETag": '"tag"'})
     assert client.get_runtime(851).etag == '"tag"'
     expected = requests.auth._basic_auth_str(b"devuser", "pass:wörd".encode())
     assert api.calls[0].request.headers["Authorization"] == expected
 
 
-def test_waiting_is_asked_for_and_has_its_time(client: Client, api: responses.RequestsMock) -> None:
+def test_a_wait_extends_the_timeout(client: Client, api: responses.RequestsMock) -> None:
     waits = matchers.query_param_matcher({"wait": "30"})
     api.get(f"{RUNTIMES}/851", json=answer(), match=[waits])
     assert client.get_runtime(851, wait_seconds=30).id == 851
@@ -166,26 +167,26 @@ def test_each_create_has_a_key_of_its_own_unless_one_is_given(
     assert "mine" in keys(api)
 
 
-def test_it_gives_up_after_so_many_tries(
+def test_the_number_of_attempts_is_limited(
     client: Client, api: responses.RequestsMock, pauses: list[float]
 ) -> None:
     api.get(f"{RUNTIMES}/851", status=503, json=error("Away", "oned: refused"))
     with pytest.raises(module.Busy) as raised:
         client.get_runtime(851)
     assert (raised.value.status, raised.value.error) == (503, "Away")
-    assert len(api.calls) == module.TRIES
-    assert len(pauses) == module.TRIES - 1
+    assert len(api.calls) == operations.TRIES
+    assert len(pauses) == operations.TRIES - 1
     assert pauses == sorted(pauses)
 
 
-def test_a_connection_that_stays_broken_is_told_with_its_reason(
+def test_a_broken_connection_is_reported_with_its_cause(
     client: Client, api: responses.RequestsMock
 ) -> None:
     api.get(f"{RUNTIMES}/851", body=LOST)
     with pytest.raises(module.Unreachable, match="reset by peer") as raised:
         client.get_runtime(851)
     assert raised.value.status is None
-    assert len(api.calls) == module.TRIES
+    assert len(api.calls) == operations.TRIES
 
 
 def test_a_pause_is_never_longer_than_the_client_s_own_limit(
@@ -194,7 +195,7 @@ def test_a_pause_is_never_longer_than_the_client_s_own_limit(
     api.get(f"{RUNTIMES}/851", status=429, json=error(), headers={"Retry-After": "86400"})
     api.get(f"{RUNTIMES}/851", json=answer())
     client.get_runtime(851)
-    assert pauses[0] <= module.LONGEST_PAUSE_SECONDS * 1.2
+    assert pauses[0] <= transport.LONGEST_PAUSE_SECONDS * 1.2
 
 
 def test_retry_after_may_be_a_date(
@@ -225,7 +226,7 @@ def test_nothing_else_is_repeated(client: Client, api: responses.RequestsMock, s
         lambda c: c.delete_runtime(851, if_match='"tag"'),
     ],
 )
-def test_a_lost_answer_to_a_change_of_what_was_seen_is_told_and_not_repeated(
+def test_a_conditional_change_is_not_repeated_after_a_lost_response(
     client: Client, api: responses.RequestsMock, call: Callable[[Client], Any]
 ) -> None:
     for method in ("PUT", "DELETE"):
@@ -237,7 +238,7 @@ def test_a_lost_answer_to_a_change_of_what_was_seen_is_told_and_not_repeated(
     assert api.calls[0].request.headers["If-Match"] == '"tag"'
 
 
-def test_a_delete_whose_answer_was_lost_is_done_when_there_is_nothing_left(
+def test_a_404_after_a_lost_delete_response_is_success(
     client: Client, api: responses.RequestsMock
 ) -> None:
     api.delete(f"{RUNTIMES}/851", body=LOST)
@@ -246,7 +247,9 @@ def test_a_delete_whose_answer_was_lost_is_done_when_there_is_nothing_left(
     assert len(api.calls) == 2
 
 
-def test_a_delete_of_what_never_was_is_told(client: Client, api: responses.RequestsMock) -> None:
+def test_a_404_without_a_lost_response_is_an_error(
+    client: Client, api: responses.RequestsMock
+) -> None:
     api.delete(f"{RUNTIMES}/851", status=404, json=error())
     with pytest.raises(module.NotFound):
         client.delete_runtime(851)
@@ -269,7 +272,7 @@ def test_a_delete_of_what_never_was_is_told(client: Client, api: responses.Reque
         (500, module.ClientError),
     ],
 )
-def test_an_error_has_a_class_and_carries_all_that_is_told(
+def test_an_error_has_a_class_and_all_its_details(
     client: Client,
     api: responses.RequestsMock,
     status: int,
@@ -289,7 +292,7 @@ def test_an_error_has_a_class_and_carries_all_that_is_told(
 
 
 @pytest.mark.parametrize("body", ["<html>Bad gateway</html>", "", "[]", '{"error": 1}', "null"])
-def test_an_answer_of_something_else_in_between_is_an_error_too(
+def test_a_response_of_a_proxy_is_an_error(
     client: Client, api: responses.RequestsMock, body: str
 ) -> None:
     api.get(f"{RUNTIMES}/851", status=502, body=body)
@@ -298,7 +301,7 @@ def test_an_answer_of_something_else_in_between_is_an_error_too(
 
 
 @pytest.mark.parametrize("body", ["<html>Hello</html>", "[]", "{}", '{"SERVERLESS_RUNTIME": 1}'])
-def test_an_answer_of_no_engine_is_told(
+def test_a_response_of_another_server_is_recognised(
     client: Client, api: responses.RequestsMock, body: str
 ) -> None:
     api.get(f"{RUNTIMES}/851", body=body)
@@ -336,7 +339,9 @@ def test_a_page_elsewhere_is_not_followed_with_the_password(
     assert all(str(call.request.url).startswith(URL) for call in api.calls)
 
 
-def test_it_waits_until_all_of_it_runs(client: Client, api: responses.RequestsMock) -> None:
+def test_it_waits_until_all_functions_are_running(
+    client: Client, api: responses.RequestsMock
+) -> None:
     for state in ("PENDING", "UPDATING", "RUNNING"):
         api.get(f"{RUNTIMES}/851", json=answer(STATE=state))
     seen: list[str] = []
@@ -344,7 +349,7 @@ def test_it_waits_until_all_of_it_runs(client: Client, api: responses.RequestsMo
     assert runtime.state == "RUNNING"
     assert seen == ["PENDING", "UPDATING", "RUNNING"]
     waits = [call.request.params["wait"] for call in api.calls]
-    assert all(0 < float(wait) <= module.LONGEST_WAIT_SECONDS for wait in waits)
+    assert all(0 < float(wait) <= operations.LONGEST_WAIT_SECONDS for wait in waits)
 
 
 def test_a_runtime_that_fails_ends_the_wait(client: Client, api: responses.RequestsMock) -> None:
@@ -354,14 +359,14 @@ def test_a_runtime_that_fails_ends_the_wait(client: Client, api: responses.Reque
     assert raised.value.runtime.id == 851
 
 
-def test_a_wait_without_time_is_one_look(client: Client, api: responses.RequestsMock) -> None:
+def test_a_wait_without_time_is_one_read(client: Client, api: responses.RequestsMock) -> None:
     api.get(f"{RUNTIMES}/851", json=answer(STATE="PENDING", REASON="VM waits for a host"))
     with pytest.raises(module.StillWaiting, match="waits for a host"):
         client.wait_until_running(851, 0)
     assert len(api.calls) == 1
 
 
-def test_an_engine_that_holds_no_answer_is_not_asked_without_a_pause(
+def test_polling_pauses_if_the_engine_does_not_hold_its_response(
     client: Client, api: responses.RequestsMock, pauses: list[float]
 ) -> None:
     for state in ("PENDING", "PENDING", "RUNNING"):
@@ -372,12 +377,109 @@ def test_an_engine_that_holds_no_answer_is_not_asked_without_a_pause(
 
 
 def test_it_imports_nothing_of_the_engine_but_the_version() -> None:
-    tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
     imported = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            imported |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            imported |= {f"{node.module}.{alias.name}" for alias in node.names}
+    for path in Path(module.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                imported |= {f"{node.module}.{alias.name}" for alias in node.names}
     ours = {name for name in imported if name.startswith("provision_engine")}
-    assert ours == {"provision_engine.__version__"}
+    assert {name for name in ours if not name.startswith("provision_engine.client")} == {
+        "provision_engine.__version__"
+    }
+
+
+# ---- suspend, resume, recover; flavours, timelines, warnings ---------------------------------
+
+
+@pytest.mark.parametrize("action", ["suspend", "resume", "recover"])
+def test_an_action_is_a_post_that_can_wait(
+    client: Client, api: responses.RequestsMock, action: str
+) -> None:
+    waits = matchers.query_param_matcher({"wait": "9"})
+    api.post(f"{RUNTIMES}/851/{action}", json=answer(STATE="SUSPENDED"), match=[waits])
+    runtime = getattr(client, f"{action}_runtime")(851, wait_seconds=9)
+    assert (runtime.id, runtime.state) == (851, "SUSPENDED")
+
+
+@pytest.mark.parametrize(("replace", "query"), [(False, {}), (True, {"replace": "true"})])
+def test_a_replacement_is_requested_only_when_it_is_allowed(
+    client: Client, api: responses.RequestsMock, replace: bool, query: dict[str, str]
+) -> None:
+    matching = [matchers.query_param_matcher(query)]
+    api.post(f"{RUNTIMES}/851/recover", json=answer(), match=matching)
+    assert client.recover_runtime(851, replace=replace).id == 851
+
+
+def test_it_waits_for_a_suspension(client: Client, api: responses.RequestsMock) -> None:
+    for state in ("RUNNING", "UPDATING", "SUSPENDED"):
+        api.get(f"{RUNTIMES}/851", json=answer(STATE=state))
+    assert client.wait_for_state(851, "SUSPENDED").state == "SUSPENDED"
+    assert len(api.calls) == 3
+
+
+def test_flavours_are_read_with_their_findings(client: Client, api: responses.RequestsMock) -> None:
+    good = {"FLAVOURS": "nature", "FLOW_TEMPLATE": 10, "DEPLOYABLE": True, "FAAS": {"CPU": 1}}
+    finding = {"TEXT": "no VM template 999", "HINT": "name another", "FATAL": True}
+    bad = {"FLAVOURS": "x", "FLOW_TEMPLATE": 11, "DEPLOYABLE": False, "FINDINGS": [finding]}
+    api.get(f"{URL}/flavours", json=[good, bad])
+    nature, other = client.flavours()
+    assert (nature.name, nature.is_deployable, nature.functions["FAAS"].cpu) == ("nature", True, 1)
+    assert (other.is_deployable, other.findings) == (False, ("no VM template 999",))
+
+
+def test_a_timeline_is_read(client: Client, api: responses.RequestsMock) -> None:
+    steps = [{"STEP": "VM", "FUNCTION": "FAAS", "AT": "2026-11-24T03:00:00Z"}]
+    api.get(f"{RUNTIMES}/851/timeline", json={"STEPS": steps})
+    (step,) = client.timeline(851)
+    assert (step.name, step.role, step.at) == ("VM", "FAAS", datetime(2026, 11, 24, 3, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    ("header", "texts"),
+    [
+        (None, ()),
+        ('299 - "FAAS.MEM is ignored"', ("FAAS.MEM is ignored",)),
+        ('299 - "a", 299 - "b \\"c\\""', ("a", 'b "c"')),
+        ("no quotes", ("no quotes",)),
+    ],
+)
+def test_warnings_of_a_create_are_read(
+    client: Client, api: responses.RequestsMock, header: str | None, texts: tuple[str, ...]
+) -> None:
+    headers = {} if header is None else {"Warning": header}
+    api.post(RUNTIMES, status=201, json=answer(), headers=headers)
+    assert client.create_runtime(Function("nature")).warnings == texts
+
+
+def test_newest_first_is_sent_only_on_request(client: Client, api: responses.RequestsMock) -> None:
+    for query in ({"limit": "100"}, {"limit": "100", "order": "desc"}):
+        api.get(RUNTIMES, json=[], match=[matchers.query_param_matcher(query)])
+    assert list(client.list_runtimes()) == []
+    assert list(client.list_runtimes(newest_first=True)) == []
+
+
+def test_newer_members_are_read_if_present() -> None:
+    function = {**FAAS, "STATE": "PENDING", "REASON": "waits", "REASON_CODE": "WAITING"}
+    runtime = Runtime.from_json({"ID": 1, "FAAS": function, "CREATED": "2026-11-24T03:00:00Z"})
+    assert runtime.faas.reason_code == "WAITING"
+    assert runtime.created == datetime(2026, 11, 24, 3, tzinfo=UTC)
+
+
+def test_a_certificate_that_is_not_trusted_is_not_tried_again(
+    client: Client, api: responses.RequestsMock
+) -> None:
+    untrusted = requests.exceptions.SSLError("certificate verify failed")
+    api.get(f"{RUNTIMES}/851", body=untrusted)
+    with pytest.raises(module.Unusable, match="certificate verify failed"):
+        client.get_runtime(851)
+    assert len(api.calls) == 1
+
+
+def test_a_404_of_another_server_is_not_a_missing_runtime(
+    client: Client, api: responses.RequestsMock
+) -> None:
+    api.get(f"{RUNTIMES}/851", status=404, body="<html>nothing here</html>")
+    with pytest.raises(module.NotAnEngine):
+        client.get_runtime(851)

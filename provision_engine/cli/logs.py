@@ -1,19 +1,16 @@
-"""``provision-engine logs``: what the three log files hold, put together in time order.
+"""``provision-engine logs``: shows the three log files as one, in time order.
 
-Text logs know the time to the second: within one, the lines of engine.log come first, then those
-of CloudClient.log and api.log. With log.format: json the order is exact. Lines of api.log name
-their request with log.format: extended or json.
+Text logs have times in seconds: within a second, the lines of engine.log come first, then those of
+CloudClient.log and api.log. With log.format: json the order is exact. Lines of api.log name their
+request with log.format: extended or json.
 """
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import heapq
 import json
-import os
 import re
-import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -21,11 +18,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from provision_engine import config
-from provision_engine.failures import OperatorError
+from provision_engine.cli.options import Parser, add_config, configuration, parse
+from provision_engine.errors import OperatorError
 
 COMPONENTS = ("engine", "CloudClient", "api")
-LOOK_AGAIN_SECONDS = 0.2
+POLL_SECONDS = 0.2
 
 _EVENT = re.compile(
     r"[A-Z], \[(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)(?:\.\d+)? #\d+\] +[A-Z]+ -- (\S*): "
@@ -46,45 +43,45 @@ class Entry(NamedTuple):
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Return 0, or 1 where --request finds nothing; a wrong command line is SystemExit(2)."""
-    options = _parser().parse_args(arguments)
-    configuration = config.load(options.config.absolute() if options.config else None)
-    directory = configuration.log.directory
-    if configuration.log.system == "syslog":
-        raise OperatorError("log.system is syslog: journalctl SYSLOG_IDENTIFIER=engine, say")
+    """Return 0, or 1 if --request finds nothing."""
+    options = parse(parser(), arguments)
+    settings = configuration(options).log
+    directory = settings.directory
+    if settings.system == "syslog":
+        raise OperatorError("log.system is syslog: try journalctl SYSLOG_IDENTIFIER=engine")
     if not directory.is_dir():
-        raise OperatorError(f"{directory}: there is no such directory; did the engine ever run?")
+        raise OperatorError(
+            f"{directory}: there is no such directory; was the engine ever started?"
+        )
     shown = 0
     try:
-        # Before the reading, so that nothing is lost between that and the following.
+        # Before the files are read, so that nothing written meanwhile is lost.
         tails = _tails(directory)
         shown = _show(merged(directory, options.rotated), options.request)
         if options.follow:
             _show(followed(tails), options.request)
     except BrokenPipeError:
-        # Whoever read had enough, as head does.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        raise  # an OSError too, but no file is to blame
     except OSError as error:
         raise OperatorError(f"{error.filename}: cannot be read: {error.strerror}") from error
     return int(shown == 0 and options.request is not None)
 
 
 def merged(directory: Path, with_rotated: bool = False) -> Iterator[Entry]:
-    """All entries of the three files in time order, read as they are needed."""
+    """All entries of the three files in time order, read lazily."""
     return heapq.merge(*(_entries(c, _lines(directory, c, with_rotated)) for c in COMPONENTS))
 
 
 def followed(tails: Mapping[str, _Tail]) -> Iterator[Entry]:
-    """What is written from now on, for ever, over rotations."""
+    """What is written from now on, without end, across rotations."""
     while True:
         news = (_entries(component, tail.news()) for component, tail in tails.items())
         yield from heapq.merge(*news)
-        time.sleep(LOOK_AGAIN_SECONDS)
+        time.sleep(POLL_SECONDS)
 
 
-def parse(component: str, line: str) -> Entry | None:
-    """One line of a file; None where it is no event, as the first line of a file."""
+def parse_line(component: str, line: str) -> Entry | None:
+    """The entry in one line; None if there is none, as in the first line of a file."""
     line = line.rstrip("\n")
     order = COMPONENTS.index(component)
     with suppress(ValueError, KeyError):
@@ -105,13 +102,13 @@ def parse(component: str, line: str) -> Entry | None:
 
 
 def _entries(component: str, lines: Iterable[str]) -> Iterator[Entry]:
-    """The entries of one file. A line of another form belongs to the one before it."""
+    """The entries of one file. A line of any other form belongs to the entry before it."""
     last = Entry(0.0, COMPONENTS.index(component), component, "", "")
     for line in lines:
         if line.startswith(_FIRST_LINE) or not line.strip():
             continue
-        found = parse(component, line)
-        # Processes write at the same time, and the clock may be set back: never go back.
+        found = parse_line(component, line)
+        # Several processes write, and the clock may be set back: times never decrease.
         last = (
             found._replace(at=max(found.at, last.at))
             if found
@@ -135,7 +132,7 @@ def _by_age(paths: Iterable[Path]) -> list[Path]:
 
 
 class _Tail:
-    """The end of a file that grows, and that may be moved away and made again."""
+    """The end of a growing file, which a rotation may move away and recreate."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -180,17 +177,15 @@ def _show(entries: Iterable[Entry], request: str | None) -> int:
     return count
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> Parser:
+    made = Parser(
         "provision-engine logs",
-        description=__doc__,
-        epilog="Exit code: 0; 1 when no line belongs to the request; 2 when the command line is "
-        "wrong. Every answer of the engine tells its request's id as X-Request-ID.",
+        description=__doc__ or "",
+        epilog="Exit code: 0; 1 if no line belongs to the request; 2 if the command line is "
+        "wrong.\nEvery response of the engine carries the id of its request as X-Request-ID.",
     )
-    parser.add_argument(
-        "--config", type=Path, metavar="FILE", help=f"instead of {config.DEFAULT_PATH}"
-    )
-    parser.add_argument("--request", metavar="ID", help="only the lines of this request")
-    parser.add_argument("--follow", "-f", action="store_true", help="go on with what is written")
-    parser.add_argument("--rotated", action="store_true", help="begin with the older files")
-    return parser
+    add_config(made)
+    made.add_argument("--request", metavar="REQUEST", help="only the lines of this request")
+    made.add_argument("--follow", "-f", action="store_true", help="go on with what is written")
+    made.add_argument("--rotated", action="store_true", help="begin with the rotated files")
+    return made

@@ -1,0 +1,43 @@
+"""OpenNebula's user and password: from a file, else from the person at the terminal.
+
+Never from an argument, which other users of the machine could read.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import sys
+
+from provision_engine import one_auth
+from provision_engine.errors import OperatorError
+
+
+def stored() -> tuple[str, str]:
+    """From the file that ONE_AUTH names, or the usual one. Raises OperatorError."""
+    login = one_auth.read(os.environ)
+    if login is None:
+        raise OperatorError(
+            f"no credentials: write USER:PASSWORD into {one_auth.DEFAULT_FILE}, "
+            f"or into the file that {one_auth.VARIABLE} names"
+        )
+    return login
+
+
+def stored_or_typed() -> tuple[str, str]:
+    """The same; without a file, a terminal is asked. Raises OperatorError."""
+    if sys.stdin.isatty() and one_auth.read(os.environ) is None:
+        return typed(_prompt("OpenNebula user: "))
+    return stored()
+
+
+def typed(user: str) -> tuple[str, str]:
+    """The user with the password that is typed, or read from a redirected standard input."""
+    if sys.stdin.isatty():
+        return user, getpass.getpass(f"Password of {user}: ")
+    return user, sys.stdin.readline().rstrip("\n")
+
+
+def _prompt(text: str) -> str:
+    print(text, end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip()

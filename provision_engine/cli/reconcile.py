@@ -1,0 +1,126 @@
+"""``provision-engine reconcile``: finds what was left behind, and removes or repairs it.
+
+It sees what the user in the file that ONE_AUTH names (else ~/.one/one_auth) owns; an administrator
+sees everybody's.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from provision_engine import durations, log
+from provision_engine.cli import credentials, output
+from provision_engine.cli.options import Parser, add_config, configuration, duration_seconds, parse
+from provision_engine.cloud.client import Backends, CloudClient, Credentials
+from provision_engine.config import Configuration
+from provision_engine.deadline import Deadline
+from provision_engine.engine.cache import Cache
+from provision_engine.engine.context import Context, Memory
+from provision_engine.engine.reconcile import Finding, Outcome, Reconciler, Result
+from provision_engine.errors import EngineError, OperatorError
+from provision_engine.text import one_line
+
+DEFAULT_OLDER_THAN = "10m"
+COLUMNS = ("KIND", "DOCUMENT", "SERVICE", "OWNER", "AGE", "REMEDY", "RESULT", "NAME")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Return 0 if nothing is wrong or all is done, 1 if something could not be done."""
+    options = parse(parser(), arguments)
+    reconciler = _reconciler(configuration(options), options.older_than)
+    try:
+        findings = reconciler.find()
+    except EngineError as error:
+        raise OperatorError(one_line(str(error))) from error
+    outcomes = [
+        reconciler.apply(finding) if options.apply else Outcome(finding, Result.FOUND)
+        for finding in findings
+    ]
+    print(_as_json(outcomes) if options.json else _as_table(outcomes, options.apply))
+    return int(any(outcome.result is Result.FAILED for outcome in outcomes))
+
+
+def parser() -> Parser:
+    made = Parser(
+        "provision-engine reconcile",
+        description=__doc__ or "",
+        epilog="Exit code: 0 nothing is wrong, or all of it is done, or --apply was not given;\n"
+        "1 something could not be done; 2 the command line is wrong.",
+    )
+    add_config(made)
+    made.add_argument("--apply", action="store_true", help="do it; else nothing is changed")
+    made.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    made.add_argument(
+        "--older-than",
+        type=duration_seconds,
+        default=DEFAULT_OLDER_THAN,
+        metavar="TIME",
+        help="only what is older: seconds, or 10m, 2h, 1d (default %(default)s); what is younger "
+        "than lock.stale_seconds of engine.conf is never touched",
+    )
+    return made
+
+
+def _reconciler(settings: Configuration, older_than_seconds: float) -> Reconciler:
+    caller = Credentials(*credentials.stored())
+    log.secret(caller.password, caller.token)
+    cloud = CloudClient(Backends(settings), caller, Deadline(settings.timeout_seconds))
+    memory = Memory.empty(Cache(settings.cache.seconds))
+    return Reconciler(Context(cloud, settings, memory), older_than_seconds)
+
+
+# ---- output --------------------------------------------------------------------------------
+
+
+def _as_json(outcomes: Sequence[Outcome]) -> str:
+    return json.dumps([_members(outcome) for outcome in outcomes], indent=2)
+
+
+def _members(outcome: Outcome) -> dict[str, Any]:
+    finding = outcome.finding
+    age = None if math.isinf(finding.age_seconds) else round(finding.age_seconds)
+    return {
+        "kind": finding.kind,
+        "document": finding.document_id,
+        "service": finding.service_id,
+        "owner": finding.owner_id,
+        "name": finding.name,
+        "age_seconds": age,
+        "detail": finding.detail,
+        "remedy": finding.remedy,
+        "result": outcome.result,
+        "reason": outcome.reason,
+    }
+
+
+def _as_table(outcomes: Sequence[Outcome], is_applied: bool) -> str:
+    if not outcomes:
+        return "Nothing is wrong."
+    shown = output.table(COLUMNS, [_row(outcome) for outcome in outcomes])
+    reasons = [f"  {_shown_id(o.finding)}: {one_line(o.reason)}" for o in outcomes if o.reason]
+    return "\n".join([shown, *reasons, _sum(outcomes, is_applied)])
+
+
+def _row(outcome: Outcome) -> tuple[str, ...]:
+    finding = outcome.finding
+    kind = f"{finding.kind} ({finding.detail})" if finding.detail else str(finding.kind)
+    ids = ["-" if n is None else str(n) for n in (finding.document_id, finding.service_id)]
+    is_known, owner = math.isfinite(finding.age_seconds), str(finding.owner_id)
+    age = durations.shown(finding.age_seconds) if is_known else "-"
+    return (kind, *ids, owner, age, finding.remedy, str(outcome.result), finding.name)
+
+
+def _shown_id(finding: Finding) -> str:
+    if finding.document_id is not None:
+        return f"document {finding.document_id}"
+    return f"service {finding.service_id}"
+
+
+def _sum(outcomes: Sequence[Outcome], is_applied: bool) -> str:
+    if not is_applied:
+        return f"{len(outcomes)} found. Nothing was changed: --apply does it."
+    counts = {result: sum(o.result is result for o in outcomes) for result in Result}
+    return ", ".join(f"{count} {result}" for result, count in counts.items() if count) + "."

@@ -1,0 +1,48 @@
+"""The exit codes of `provision-engine runtime`, and what they mean to a script."""
+
+from __future__ import annotations
+
+from provision_engine import client
+from provision_engine.client import ClientError
+
+DONE, FAILED, USAGE, NOT_FOUND = 0, 1, 2, 3
+RUNTIME_FAILED, STILL_WAITING, REFUSED, UNFULFILLABLE, LATER = 4, 5, 6, 7, 8
+
+MEANINGS = {
+    DONE: "done",
+    FAILED: "the engine or OpenNebula failed, or the request is invalid",
+    USAGE: "the command line is wrong",
+    NOT_FOUND: "there is no such runtime",
+    RUNTIME_FAILED: "the runtime failed while it was waited for: a function is in ERROR",
+    STILL_WAITING: "the time to wait ran out before the runtime was ready",
+    REFUSED: "the user is unknown, or is not allowed to do this",
+    UNFULFILLABLE: "impossible as requested: flavour, capacity, quota, a key that was used with "
+    "another\n       request, or a runtime that has changed since it was read",
+    LATER: "not now: the runtime is changing, the engine is busy, or it does not respond",
+    130: "interrupted (Ctrl-C)",
+    141: "whoever read the output closed it, as head does",
+}
+
+_BY_ERROR: tuple[tuple[type[ClientError], int], ...] = (
+    (client.NotFound, NOT_FOUND),
+    (client.RuntimeFailed, RUNTIME_FAILED),
+    (client.StillWaiting, STILL_WAITING),
+    (client.Unauthorized, REFUSED),
+    (client.Forbidden, REFUSED),
+    (client.Conflict, UNFULFILLABLE),
+    (client.Changed, UNFULFILLABLE),
+    (client.Unprocessable, UNFULFILLABLE),
+    (client.Locked, LATER),
+    (client.Busy, LATER),
+    (client.Unreachable, LATER),
+)
+
+
+def of(error: ClientError) -> int:
+    return next((code for kind, code in _BY_ERROR if isinstance(error, kind)), FAILED)
+
+
+def explained() -> str:
+    """The table for the help text."""
+    lines = [f"  {code:<3}  {meaning}" for code, meaning in MEANINGS.items()]
+    return "\n".join(["exit codes:", *lines])

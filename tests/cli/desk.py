@@ -1,0 +1,131 @@
+"""Somebody at a command line, with a real engine on a sandbox."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+from unittest import mock
+
+from provision_engine import cli
+from provision_engine.sandbox import Sandbox
+from tests.support.waiting import WAIT_SECONDS
+
+from .cli_engine import Engine
+
+NO_HOST = "FREE_CPU > 1000000"
+USER, PASSWORD = "devuser", "devpass"
+
+
+class RealEngine(Engine):
+    """The engine itself instead of a small application."""
+
+    def command(self, *arguments: str) -> list[str]:
+        return [
+            sys.executable,
+            "-m",
+            "provision_engine.cli",
+            "--config",
+            str(self.file),
+            *arguments,
+        ]
+
+
+class Ran(NamedTuple):
+    """How a command ended, and what it wrote."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@dataclass
+class Desk:
+    """Somebody at a command line, with an engine and a sandbox to look into."""
+
+    url: str
+    home: Path
+    sandbox: Sandbox
+
+    def environment(self, **further: str) -> dict[str, str]:
+        kept = {n: v for n, v in os.environ.items() if n not in ("ONE_AUTH", "HOME")}
+        return {**kept, "HOME": str(self.home), "PROVISION_ENGINE_URL": self.url, **further}
+
+    def run(self, *arguments: str, **environment: str) -> Ran:
+        """The command in this process, which is quicker than one of its own."""
+        stdout, stderr = io.StringIO(), io.StringIO()
+        with (
+            mock.patch.dict(os.environ, self.environment(**environment), clear=True),
+            mock.patch("sys.stdin", io.StringIO()),
+            redirect_stdout(stdout),
+            redirect_stderr(stderr),
+        ):
+            try:
+                code = cli.main(["runtime", *arguments])
+            except SystemExit as end:
+                code = int(end.code or 0)
+        return Ran(code, stdout.getvalue(), stderr.getvalue())
+
+    def line(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "provision_engine.cli", "runtime", *arguments]
+
+    def done(self, *arguments: str) -> str:
+        """What it prints when all goes well, beside the id of a runtime that it waits for."""
+        ran = self.run(*arguments)
+        assert ran.returncode == 0, ran.stderr
+        assert re.fullmatch(r'(created runtime \d+ .*|\{"created": \d+\})?\n?', ran.stderr)
+        return ran.stdout
+
+    def json(self, *arguments: str) -> Any:
+        return json.loads(self.done(*arguments, "--json"))
+
+    def made(self, *arguments: str) -> dict[str, Any]:
+        """A runtime of the flavour nature."""
+        found: dict[str, Any] = self.json("create", "nature", *arguments)["SERVERLESS_RUNTIME"]
+        return found
+
+    def on_terminal(
+        self, *arguments: str, typed: Sequence[tuple[str, str]] = (), **environment: str
+    ) -> tuple[int, str]:
+        """Exit code, and all that a terminal shows, while somebody answers its questions."""
+        ours, theirs = pty.openpty()
+        process = subprocess.Popen(
+            self.line(*arguments),
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env=self.environment(**environment),
+            start_new_session=True,
+        )
+        os.close(theirs)
+        shown = ""
+        for question, answer in (*typed, ("", "")):
+            # A terminal forgets what is typed before it is asked for.
+            while question not in shown.rpartition("\n")[2] or not question:
+                if not (chunk := _read(ours)):
+                    break
+                shown += chunk
+            else:
+                os.write(ours, f"{answer}\n".encode())
+        os.close(ours)
+        return process.wait(60), shown
+
+
+def _read(terminal: int) -> str:
+    """What comes next, nothing at the end. Fails where nothing comes at all."""
+    ready, _, _ = select.select([terminal], [], [], WAIT_SECONDS)
+    assert ready, "the terminal shows nothing"
+    try:
+        return os.read(terminal, 65_536).decode()
+    except OSError:  # the other end is closed
+        return ""

@@ -1,0 +1,197 @@
+"""Completion: what is offered, and that each shell takes its script."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from provision_engine import cli
+from provision_engine.cli import completion, runtime
+from provision_engine.cli.completion import FILES, candidates
+from provision_engine.client import Client, Flavour, Function, Runtime
+
+SHELLS = ("bash", "zsh", "fish")
+
+
+class Engine:
+    """Stands for a client with an engine behind it."""
+
+    calls: tuple[str, ...] = ()
+
+    def __init__(self, url: str, *_credentials: str, **_settings: object) -> None:
+        type(self).calls += (url,)
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *_error: object) -> None: ...
+
+    def list_runtimes(self) -> list[Runtime]:
+        return [Runtime(number, "", Function()) for number in (12, 17, 170)]
+
+    def flavours(self) -> list[Flavour]:
+        return [Flavour(name, 1, name != "broken", {}) for name in ("nature", "s3", "broken")]
+
+
+@pytest.fixture(autouse=True)
+def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[Engine]:
+    auth = tmp_path / "one_auth"
+    auth.write_text("devuser:devpass")
+    monkeypatch.setenv("ONE_AUTH", str(auth))
+    monkeypatch.setenv("PROVISION_ENGINE_URL", "http://engine.test")
+    monkeypatch.setattr("provision_engine.cli.completion.Client", Engine)
+    monkeypatch.setattr(Engine, "calls", ())
+    return Engine
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("st", {"start", "stop", "status"}),
+        ("start --f", {"--foreground"}),
+        ("--config x sta", {"start", "status"}),
+        ("--config ", {FILES}),
+        ("status --config ", {FILES}),
+        ("check --color ", {"auto", "always", "never"}),
+        ("logs --r", {"--request", "--rotated"}),
+        ("reconcile --o", {"--older-than"}),
+        ("sandbox --rel", {"--release"}),
+        ("runtime re", {"recover", "resume"}),
+        ("--config x runtime de", {"delete"}),
+        ("runtime --url http://x de", {"delete"}),
+        ("runtime create x --data-", {"--data-cpu", "--data-memory", "--data-disk"}),
+        ("runtime list --state RUN", {"RUNNING"}),
+        ("runtime wait --ti", {"--timeout"}),
+        ("runtime recover 12 --rep", {"--replace"}),
+        ("runtime ls --n", {"--name", "--newest"}),
+        ("completion ", {"bash", "zsh", "fish"}),
+        ("runtime sing ", set()),
+        ("sing ", set()),
+        # What the engine knows.
+        ("runtime show 1", {"12", "17", "170"}),
+        ("runtime rm 12 17", {"17", "170"}),
+        ("runtime update --name x ", {"12", "17", "170"}),
+        ("runtime create ", {"nature", "s3"}),
+        ("runtime create nature --data ", {"nature", "s3"}),
+        ("runtime create nature --data s", {"s3"}),
+        ("runtime create nature --name na", set()),
+        ("runtime list --flavour n", {"nature"}),
+        ("runtime show 12 ", {"--help", "--config", "--url", "--json", "--ca-file"}),
+    ],
+)  # fmt: skip
+def test_what_is_offered(words: str, offered: set[str]) -> None:
+    *before, current = words.split(" ")
+    assert set(candidates(before, current)) == offered
+
+
+def test_each_option_of_each_action_is_offered() -> None:
+    for name in runtime.ACTIONS:
+        known = {o for a in runtime.action_parser(name).described for o in a.option_strings}
+        offered = set(candidates(["runtime", name], "--"))
+        assert offered == {option for option in known if option.startswith("--")}
+        assert {"--help", "--url", "--config"} < offered
+
+
+def test_the_named_engine_is_asked(engine: type[Engine]) -> None:
+    candidates(["runtime", "show"], "")
+    candidates(["runtime", "--url", "http://other.test", "show"], "")
+    assert engine.calls == ("http://engine.test", "http://other.test")
+
+
+def test_without_a_login_nothing_is_offered(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ONE_AUTH", str(tmp_path / "missing"))
+    assert candidates(["runtime", "show"], "") == []
+
+
+def test_an_unreachable_engine_offers_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("provision_engine.cli.completion.Client", Client)
+    monkeypatch.setenv("PROVISION_ENGINE_URL", "http://127.0.0.1:1")
+    assert candidates(["runtime", "show"], "") == []
+
+
+def test_the_hidden_command_prints_candidates(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["complete", "--", "runtime", "sus"]) == 0
+    assert capsys.readouterr().out == "suspend\n"
+    assert cli.main(["complete", "--", "nonsense", ""]) == 0
+    assert capsys.readouterr().out == ""
+
+
+ASKED = {
+    "bash": """{script}
+COMP_WORDS=(provision-engine {words})
+COMP_CWORD={last}
+_provision_engine
+printf '%s\\n' "${{COMPREPLY[@]}}"
+""",
+    "zsh": """compdef() {{ : }}
+compadd() {{ print -rl -- $found }}
+_files() {{ print -r -- files }}
+{script}
+words=(provision-engine {words})
+CURRENT={position}
+_provision_engine
+""",
+    "fish": """{script}
+complete -C 'provision-engine {line}'
+""",
+}
+
+
+def shell(name: str, *words: str, directory: Path) -> list[str]:
+    """What a real shell offers after these words, the last of which has been begun."""
+    program = directory / "provision-engine"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -P -m provision_engine.cli "$@"\n')
+    program.chmod(0o755)
+    text = ASKED[name].format(
+        script=completion.SCRIPTS[name],
+        words=" ".join(f"'{word}'" for word in words),
+        line=" ".join(words),
+        last=len(words),
+        position=len(words) + 1,
+    )
+    options = {"bash": ["--norc"], "zsh": ["-f"], "fish": ["--no-config"]}[name]
+    ran = subprocess.run(
+        [name, *options, "-c", text],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=directory,
+        env={
+            **os.environ,
+            "PATH": f"{directory}:{os.environ['PATH']}",
+            "HOME": str(directory),
+            "PYTHONPATH": str(Path(cli.__file__).parents[2]),
+        },
+        timeout=60,
+    )
+    assert ran.stderr == "", shlex.quote(text)
+    return ran.stdout.split()
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_a_shell_takes_its_script(name: str, tmp_path: Path) -> None:
+    assert shell(name, "runtime", "sus", directory=tmp_path) == ["suspend"]
+    assert shell(name, "runtime", "create", "x", "--data-m", directory=tmp_path) == [
+        "--data-memory"
+    ]
+
+
+def test_files_are_completed_by_the_shell(tmp_path: Path) -> None:
+    (tmp_path / "engine.conf").write_text("")
+    assert shell("bash", "--config", "eng", directory=tmp_path) == ["engine.conf"]
+    assert shell("zsh", "--config", "eng", directory=tmp_path) == ["files"]
+    assert shell("fish", "--config", "eng", directory=tmp_path) == ["engine.conf"]
+
+
+def test_an_unknown_shell_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["completion", "cmd.exe"])
+    assert ended.value.code == 2
+    assert "fish" in capsys.readouterr().err
