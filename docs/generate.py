@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Writes what the documentation takes from the sources: `python docs/generate.py`.
 
-configuration.md comes from schemas/config.json, and the table of modules in README.md from the
-first line of each module. A test tells when this has to be run again.
+configuration.md comes from schemas/config.json, and the table of modules in architecture.md from
+the first line of each module. A test tells when this has to be run again.
 """
 
 from __future__ import annotations
@@ -144,7 +144,8 @@ def _text(value: object) -> str:
 def modules() -> str:
     """The table file → responsibility, from the first line of each module."""
     rows = ["| file | responsibility |", "| --- | --- |"]
-    for path in sorted(PACKAGE.rglob("*.py"), key=lambda p: (len(p.parts), p)):
+    # The modules of the package itself first, then one package after the other.
+    for path in sorted(PACKAGE.rglob("*.py"), key=lambda p: (p.parent != PACKAGE, p)):
         if path.name != "__init__.py":
             rows.append(f"| `{path.relative_to(PACKAGE)}` | {responsibility(path)} |")
     return "\n".join(rows)
@@ -158,19 +159,19 @@ def responsibility(path: Path) -> str:
     return described.splitlines()[0].replace("``", "`").replace("|", "\\|")
 
 
-def readme(text: str) -> str:
-    """The README with the table of modules as it is now."""
+def architecture(text: str) -> str:
+    """architecture.md with the table of modules as it is now."""
     table = f"<!-- modules -->\n{modules()}\n<!-- end of modules -->"
     pattern = re.compile(r"<!-- modules -->.*<!-- end of modules -->", re.DOTALL)
     if len(pattern.findall(text)) != 1:
-        raise ValueError("README.md has no place for the table of modules")
+        raise ValueError("docs/architecture.md has no markers for the table of modules")
     return pattern.sub(lambda _: table, text)
 
 
 def main() -> int:
     (ROOT / "docs/configuration.md").write_text(configuration(), encoding="utf-8")
-    page = ROOT / "README.md"
-    page.write_text(readme(page.read_text(encoding="utf-8")), encoding="utf-8")
+    page = ROOT / "docs/architecture.md"
+    page.write_text(architecture(page.read_text(encoding="utf-8")), encoding="utf-8")
     return 0
 
 

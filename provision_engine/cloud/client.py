@@ -57,6 +57,7 @@ class Backends:
         )
         self._lock = threading.Lock()
         self._threads: ThreadPoolExecutor | None = None
+        self._background: ThreadPoolExecutor | None = None
         self._max_threads = limits.oned_requests
 
     @property
@@ -66,6 +67,14 @@ class Backends:
             if self._threads is None:
                 self._threads = ThreadPoolExecutor(self._max_threads, "beside")
             return self._threads
+
+    @property
+    def background(self) -> ThreadPoolExecutor:
+        """One thread for what no request waits for; it may itself make calls side by side."""
+        with self._lock:
+            if self._background is None:
+                self._background = ThreadPoolExecutor(1, "background")
+            return self._background
 
 
 class CloudClient:
@@ -90,6 +99,11 @@ class CloudClient:
         """Make a call in another thread, with a client of its own, while the caller goes on."""
         context = contextvars.copy_context()
         return self._backends.threads.submit(context.run, call, self.until(self.deadline))
+
+    def afterwards(self, call: Callable[[CloudClient], object], deadline: Deadline) -> None:
+        """Make a call when there is time for it, with a deadline of its own."""
+        context = contextvars.copy_context()
+        self._backends.background.submit(context.run, call, self.until(deadline))
 
 
 class _Logged:

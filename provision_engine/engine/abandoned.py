@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from provision_engine import log
+from provision_engine.cloud.oned import USABLE_BY_ME
 from provision_engine.engine import ending, process, services, states
 from provision_engine.engine.context import Context
 from provision_engine.engine.locks import locked
@@ -42,12 +43,17 @@ def is_abandoned(runtime: Runtime, stale_seconds: float) -> bool:
 def partition(
     runtimes: Iterable[Runtime], stale_seconds: float
 ) -> tuple[list[Runtime], list[Runtime]]:
-    """Those that a dead engine left unfinished, and those that live."""
+    """Those that a dead engine left unfinished, and those that their users can see.
+
+    A runtime whose replacement was left is both.
+    """
     left, living = [], []
     for runtime in runtimes:
-        if is_abandoned(runtime, stale_seconds):
+        abandoned = is_abandoned(runtime, stale_seconds)
+        if abandoned:
             left.append(runtime)
-        elif runtime.phase not in (Phase.DELETING, Phase.TAKEN):
+        is_its_users = runtime.phase is Phase.REPLACING or not abandoned
+        if is_its_users and runtime.phase not in (Phase.DELETING, Phase.TAKEN):
             living.append(runtime)
     return left, living
 
@@ -122,7 +128,7 @@ def _finish(context: Context, runtime: Runtime) -> Runtime | None:
 
 def _is_handed_over(context: Context, runtime: Runtime) -> bool:
     """Whether a later document holds the service that this standby was about to give away."""
-    later = context.runtimes.range(runtime.id + 1)
+    later = context.runtimes.range(runtime.id + 1, whose=USABLE_BY_ME)
     return any(known.service_id == runtime.service_id for known in later)
 
 

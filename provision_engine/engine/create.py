@@ -22,31 +22,20 @@ from provision_engine.engine import (
     standby,
 )
 from provision_engine.engine.context import Context
+from provision_engine.engine.intent import write
 from provision_engine.engine.model import Phase, Runtime
 from provision_engine.engine.plan import Plan, plan
 from provision_engine.engine.snapshot import Snapshot
 from provision_engine.engine.specification import Specification
-from provision_engine.errors import (
-    BackendDown,
-    BackendTimeout,
-    BackendUnreachable,
-    BadGateway,
-    EngineError,
-)
+from provision_engine.errors import EngineError
 
 UNDO_SHARE = 0.25
 UNDO_SECONDS = 6.0
 """Of a request's time, kept for undoing what fails; oneflow takes 0.2 s for each call."""
 UNDO_LEAST_SECONDS = 0.7
 """What undoing may take when the request's own time is over."""
-APPEARING_SECONDS = 2.0
-"""How long a service may take to appear whose start was never answered."""
-RECENT = 100
-"""So many of the user's newest documents are searched for an intent whose answer was lost."""
 GONE_SECONDS = 2.0
 """How long the end of a service that failed is waited for; it comes in any case."""
-UNSURE = (BackendTimeout, BackendUnreachable, BadGateway)
-"""After these nobody knows whether the call had an effect."""
 
 
 def create_runtime(
@@ -64,7 +53,7 @@ def create_runtime(
     intent = _intent(specification, planned, key)
     if taken := standby.take(context, specification, planned, intent):
         return taken
-    runtime = _write(context, intent)
+    runtime = write(context, intent)
     creation = _Creation(context, runtime, planned)
     try:
         if key and (winner := idempotency.find(context, key, runtime.digest, before=runtime.id)):
@@ -79,19 +68,21 @@ def create_runtime(
 def replenish_later(context: Context, flavours: str) -> None:
     """Create the missing standbys beside other work, with as much time as a request has."""
     if standby.is_kept(context, flavours):
-        deadline = Deadline(context.configuration.timeout_seconds)
-        context.cloud.until(deadline).beside(
-            lambda cloud: replenish(dataclasses.replace(context, cloud=cloud), flavours)
+        context.cloud.afterwards(
+            lambda cloud: replenish(dataclasses.replace(context, cloud=cloud), flavours),
+            Deadline(context.configuration.timeout_seconds),
         )
 
 
 def replenish(context: Context, flavours: str) -> None:
-    """Create the standbys of a flavour tuple that the caller lacks. Raises nothing."""
+    """Create the standbys of a flavour tuple that the caller lacks. Raises no Exception."""
     try:
         for _ in range(standby.missing(context, flavours)):
             _create_standby(context, flavours)
     except EngineError as error:
         log.engine.warning("No standby of %s is created: %s", flavours, error)
+    except Exception:  # nobody waits for it who could tell
+        log.engine.exception("No standby of %s is created", flavours)
 
 
 def _create_standby(context: Context, flavours: str) -> None:
@@ -101,7 +92,7 @@ def _create_standby(context: Context, flavours: str) -> None:
     planned = plan(context, specification)
     quota.check_new(context.cloud, list(planned.functions.values()))
     service_name = services.new_name(flavours)
-    runtime = _write(context, standby.intent(context, planned, flavours, service_name))
+    runtime = write(context, standby.intent(context, planned, flavours, service_name))
     if standby.is_surplus(context, runtime):
         context.runtimes.remove(runtime.id)
         return
@@ -156,27 +147,6 @@ def _intent(specification: Specification, planned: Plan, key: str) -> Runtime:
     )
 
 
-def _write(context: Context, intent: Runtime) -> Runtime:
-    """The document comes first: what is started afterwards can always be found from it."""
-    try:
-        return context.runtimes.add(intent)
-    except UNSURE as error:
-        if _is_unsure(error):
-            _withdraw_intent(context, intent.service_name)
-        raise
-
-
-def _withdraw_intent(context: Context, service_name: str) -> None:
-    """Delete a document of which nobody knows whether it was written, if that is possible."""
-    runtimes = context.until(context.cloud.deadline.at_least(UNDO_LEAST_SECONDS)).runtimes
-    try:
-        for runtime in runtimes.newest(RECENT):
-            if runtime.service_name == service_name:
-                runtimes.remove(runtime.id)
-    except EngineError as error:
-        log.engine.error("The intent %s may have been written: %s", service_name, error)
-
-
 class _Creation:
     """One service that is being started for one document."""
 
@@ -203,16 +173,23 @@ class _Creation:
         self._context.flavours.forget()
         context = self._context.until(self._context.cloud.deadline.at_least(UNDO_LEAST_SECONDS))
         try:
-            found = self._started(context, is_unsure=_is_unsure(error))
+            found = self._started(context, error)
             if found is None:
                 context.runtimes.mark(self._runtime, Phase.DELETING)
                 return
-            ending.end(context.cloud, found)
+            ending.end(context.cloud, [service.id for service in found])
             context.runtimes.remove(self._runtime.id)
             self._wait_until_gone(context)
         except EngineError as failure:
             log.engine.error("Runtime %s is not undone yet: %s", self._runtime.id, failure)
             abandoned.mark_for_removal(context, self._runtime)
+
+    def _started(self, context: Context, error: BaseException) -> list[Document] | None:
+        """The services that were started; None where one may still appear."""
+        if not self._may_have_started:
+            return []
+        is_unsure = services.is_unsure(error)
+        return services.find_started(context.cloud, self._runtime, is_unsure=is_unsure)
 
     def _wait_until_gone(self, context: Context) -> None:
         """oneflow removes its service a moment after the VMs; the response may wait for that."""
@@ -224,23 +201,6 @@ class _Creation:
     def _find(self, context: Context) -> list[Document]:
         name, newer_than = self._runtime.service_name, self._runtime.id
         return services.find(context.cloud, name, newer_than=newer_than)
-
-    def _started(self, context: Context, *, is_unsure: bool) -> list[int] | None:
-        """The services that were started; None where one may still appear."""
-        if not self._may_have_started:
-            return []
-        # Half of the time is left to write down that it has not appeared.
-        deadline = context.cloud.deadline
-        patience_seconds = min(APPEARING_SECONDS, deadline.remaining_seconds / 2)
-        for _ in deadline.at_most(patience_seconds).polls():
-            found = self._find(context)
-            if found or not is_unsure:
-                return [service.id for service in found]
-        return None
-
-
-def _is_unsure(error: BaseException) -> bool:
-    return isinstance(error, UNSURE) and not isinstance(error, BackendDown)
 
 
 def _without_secrets(attributes: Attributes) -> Attributes:

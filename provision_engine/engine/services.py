@@ -11,12 +11,23 @@ from provision_engine.cloud.client import CloudClient
 from provision_engine.cloud.enums import DocumentType
 from provision_engine.cloud.errors import of_text
 from provision_engine.cloud.objects import Document
-from provision_engine.cloud.oned import MINE
+from provision_engine.cloud.oned import USABLE_BY_ME
 from provision_engine.engine import states
 from provision_engine.engine.assignment import assign_roles
 from provision_engine.engine.model import Runtime
-from provision_engine.errors import BackendTimeout, CapacityRefused, DeployFailed
+from provision_engine.errors import (
+    BackendDown,
+    BackendTimeout,
+    BackendUnreachable,
+    BadGateway,
+    CapacityRefused,
+    DeployFailed,
+)
 
+UNSURE = (BackendTimeout, BackendUnreachable, BadGateway)
+"""After these nobody knows whether the call had an effect."""
+APPEARING_SECONDS = 2.0
+"""How long a service may take to appear whose start was never answered."""
 OURS = re.compile(r".+_[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 """The name of a service that an engine started: its flavour tuple and a random UUID."""
 
@@ -57,15 +68,35 @@ def deploy_error(service: Mapping[str, Any]) -> DeployFailed | CapacityRefused:
 
 
 def find(cloud: CloudClient, name: str, *, newer_than: int) -> list[Document]:
-    """The caller's services of this name, which is unique unless a start was repeated.
+    """The services of this name, which is unique unless a start was repeated.
 
     A service is started after its runtime's document was written, and ids only grow: only
     documents ``newer_than`` that one are read.
     """
     if not name:
         return []
-    newer = cloud.oned.documents(DocumentType.SERVICE, MINE, first_id=newer_than + 1)
+    # An administrator ends what others left.
+    newer = cloud.oned.documents(DocumentType.SERVICE, USABLE_BY_ME, first_id=newer_than + 1)
     return [document for document in newer if document.name == name]
+
+
+def find_started(cloud: CloudClient, runtime: Runtime, *, is_unsure: bool) -> list[Document] | None:
+    """The services that were started for a runtime; None where one may still appear.
+
+    ``is_unsure`` says that the response to the start was lost.
+    """
+    # Half of the time is left to write down that it has not appeared.
+    patience_seconds = min(APPEARING_SECONDS, cloud.deadline.remaining_seconds / 2)
+    for _ in cloud.deadline.at_most(patience_seconds).polls():
+        found = find(cloud, runtime.service_name, newer_than=runtime.id)
+        if found or not is_unsure:
+            return found
+    return None
+
+
+def is_unsure(error: BaseException) -> bool:
+    """Whether nobody knows if the call that failed had an effect."""
+    return isinstance(error, UNSURE) and not isinstance(error, BackendDown)
 
 
 def assigned(runtime: Runtime, vm_ids: Mapping[str, int | None]) -> dict[str, int | None]:

@@ -1,4 +1,4 @@
-"""Every text with which the engine can refuse something, read from its sources."""
+"""Every text with which the program can refuse something, read from its sources."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ from tests.docs.pages import ROOT
 PACKAGE = ROOT / "provision_engine"
 ELSEWHERE = ("sandbox", "demo")
 """Programs of their own: their texts explain themselves."""
-BASES = {"EngineError", "OperatorError"}
+BASES = {
+    "EngineError",
+    "OperatorError",
+    "ClientError",
+    "UsageError",
+    "ArgumentTypeError",
+    "InvalidExpression",
+}
 LEAST_LETTERS = 8
 """A shorter text is only the frame around another one."""
 
@@ -28,6 +35,18 @@ def messages() -> dict[str, str]:
                 if sum(letter.isalpha() for letter in text) >= LEAST_LETTERS:
                     found[text] = str(path.relative_to(ROOT))
     return found
+
+
+def conditions() -> set[str]:
+    """The texts of REASON that the engine has of its own, with … for what is filled in."""
+    found = set()
+    for path in sorted((PACKAGE / "engine").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and _name(node.func) in ("Condition", "replace"):
+                texts = [k.value for k in node.keywords if k.arg == "text"]
+                texts += node.args[1:2] if _name(node.func) == "Condition" else []
+                found |= {_text(text) for text in texts}
+    return {text for text in found if text.strip("…: ")}
 
 
 def titles() -> dict[str, str]:
@@ -61,7 +80,7 @@ def _sources() -> Iterator[Path]:
 
 
 def _families(trees: object) -> set[str]:
-    """The names of all classes that descend from the two bases of errors."""
+    """The names of all classes that descend from the bases of errors."""
     children: dict[str, set[str]] = {}
     for tree in trees:  # type: ignore[attr-defined]
         for node in ast.walk(tree):

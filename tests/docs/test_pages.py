@@ -1,4 +1,4 @@
-"""The documentation says what is so: commands run, answers are real, nothing is left out."""
+"""The documentation is true: commands run, responses are real, nothing is left out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from typing import Any
 
 import pytest
 
-from provision_engine.engine import states
+from provision_engine import errors
+from provision_engine.cloud.enums import ServiceState, VmState
+from provision_engine.cloud.errors import MESSAGES
+from provision_engine.engine import scheduling, states
+from provision_engine.engine.states import Condition, Reason
 from provision_engine.server.refusals import REFUSALS
 
 from . import messages
@@ -61,12 +65,12 @@ def test_links_lead_somewhere(path: Path) -> None:
             assert (path.parent / target).exists(), f"{name(path)} links to {target}"
 
 
-def test_what_is_generated_is_up_to_date() -> None:
+def test_generated_parts_are_up_to_date() -> None:
     generate = generator()
     configuration = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    architecture = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
     assert configuration == generate.configuration(), "run: python docs/generate.py"
-    assert readme == generate.readme(readme), "run: python docs/generate.py"
+    assert architecture == generate.architecture(architecture), "run: python docs/generate.py"
 
 
 def test_each_key_of_the_configuration_is_explained() -> None:
@@ -79,43 +83,81 @@ def test_each_key_of_the_configuration_is_explained() -> None:
         assert f"| `{key}` |" in page
 
 
-def test_each_module_has_its_responsibility_in_the_readme() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    listed = set(re.findall(r"^\| `([\w/]+\.py)` \| \S", readme, re.MULTILINE))
+def test_each_module_has_its_responsibility_in_the_architecture() -> None:
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    table = page.partition("<!-- modules -->")[2].partition("<!-- end of modules -->")[0]
+    listed = re.findall(r"^\| `([\w/]+\.py)` \| \S", table, re.MULTILINE)
     package = ROOT / "provision_engine"
     modules = {str(p.relative_to(package)) for p in package.rglob("*.py")}
-    assert listed == {path for path in modules if not path.endswith("__init__.py")}
+    assert sorted(listed) == sorted(p for p in modules if not p.endswith("__init__.py"))
 
 
-@pytest.mark.parametrize("title", messages.titles())
-def test_each_error_title_has_its_chapter(title: str) -> None:
-    page = (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")
-    assert re.search(rf"^### \d\d\d `{re.escape(title)}`$", page, re.MULTILINE)
+def troubleshooting() -> str:
+    return (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")
 
 
-def explained() -> list[str]:
-    """The texts between backquotes of the page for troubleshooting."""
-    return re.findall(r"`([^`\n]+)`", (ROOT / "docs/troubleshooting.md").read_text("utf-8"))
+def pattern(text: str) -> re.Pattern[str]:
+    """Matches a text in which … stands for what is filled in."""
+    return re.compile(".+".join(map(re.escape, text.split("…"))))
+
+
+def quoted(text: str) -> list[str]:
+    """What stands between backquotes."""
+    return re.findall(r"`([^`\n]+)`", text)
+
+
+def test_the_chapters_are_the_titles_of_the_errors() -> None:
+    classes = [c for c in vars(errors).values() if isinstance(c, type)]
+    known = {
+        (str(c.status), c.error)
+        for c in classes
+        if issubclass(c, errors.EngineError) and c is not errors.BackendDown
+    }
+    assert {title for _, title in known} == set(messages.titles())
+    page = troubleshooting()
+    chapters = re.findall(r"^### (\d\d\d) `([^`]+)`$", page, re.MULTILINE)
+    assert sorted(chapters) == sorted(known)
 
 
 @pytest.mark.parametrize(("message", "source"), messages.messages().items())
 def test_each_message_is_explained(message: str, source: str) -> None:
-    pattern = re.compile(".+".join(map(re.escape, message.split("…"))))
-    assert any(pattern.fullmatch(text) for text in explained()), (
+    assert any(pattern(message).fullmatch(text) for text in quoted(troubleshooting())), (
         f"docs/troubleshooting.md says nothing of {message!r} in {source}"
     )
 
 
 def test_each_refusal_outside_of_the_api_is_explained() -> None:
-    page = (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")
-    patterns = [re.compile(".+".join(map(re.escape, text.split("…")))) for text in explained()]
+    page = troubleshooting()
     assert len(REFUSALS) > 10
     for status, text in REFUSALS.values():
         assert f"`{status.phrase}`" in page
-        assert any(pattern.fullmatch(text) for pattern in patterns), text
+        assert any(pattern(known).fullmatch(text) for known in quoted(page)), text
 
 
-def reason(state: int, lcm_state: int) -> str:
+@pytest.mark.parametrize(
+    "text", ["a,b", '"a', "1a", "a b", '"/"', "(" * 60 + "a", "a +", "a & b > 1", "a !> 1"]
+)
+def test_what_is_wrong_with_an_expression_is_explained(text: str) -> None:
+    for check in (scheduling.check_rank, scheduling.check_requirements):
+        with pytest.raises(scheduling.InvalidExpression) as raised:
+            check(text)
+        known = quoted(troubleshooting())
+        assert any(pattern(one).fullmatch(raised.value.reason) for one in known)
+
+
+# ---- REASON and REASON_CODE -------------------------------------------------------------------
+
+
+def codes() -> dict[str, tuple[str, list[str]]]:
+    """The table of codes: STATE and texts by code."""
+    rows = re.findall(
+        r"^\| `([A-Z_]+)` \| ([A-Z, ]+) \| ([^|]*) \| [^|]+ \|$", troubleshooting(), re.MULTILINE
+    )
+    assert len(rows) == len({code for code, _, _ in rows})
+    return {code: (state, quoted(texts)) for code, state, texts in rows}
+
+
+def of_vm(state: int, lcm_state: int) -> Condition:
     vm: Any = SimpleNamespace(
         state=state,
         lcm_state=lcm_state,
@@ -124,15 +166,39 @@ def reason(state: int, lcm_state: int) -> str:
         must_report_ready=True,
         is_ready=False,
     )
-    return states.of_vm(vm).reason
+    return states.of_vm(vm)
+
+
+def every_condition() -> list[Condition]:
+    """Of VMs in each state, and of functions without one."""
+    found = [of_vm(state, 0) for state in range(12)]
+    found += [of_vm(VmState.ACTIVE, lcm_state) for lcm_state in range(80)]
+    services = [None, {}, *({"state": state} for state in ServiceState)]
+    found += [states.of_missing_vm(service) for service in services]
+    return [*found, states.of_missing_vm({}, had_vm=True)]
+
+
+def test_the_table_has_each_reason_code() -> None:
+    assert sorted(codes()) == sorted(Reason)
+
+
+@pytest.mark.parametrize("condition", every_condition(), ids=str)
+def test_each_condition_stands_in_the_row_of_its_code(condition: Condition) -> None:
+    if condition.reason is None:
+        assert condition == Condition(states.State.RUNNING)
+        return
+    state, texts = codes()[condition.reason]
+    assert str(condition.state) in state.split(", ")
+    assert not condition.text or any(pattern(text).fullmatch(condition.text) for text in texts)
 
 
 def test_each_reason_is_explained() -> None:
-    reasons = {reason(state, 0) for state in range(12)}
-    reasons |= {reason(states.ACTIVE, lcm_state) for lcm_state in range(80)}
-    patterns = [re.compile(".+".join(map(re.escape, text.split("…")))) for text in explained()]
-    missing = [r for r in reasons if r and not any(p.fullmatch(r) for p in patterns)]
-    assert len(reasons) > 30
+    own = messages.conditions()
+    told = {re.sub(r"{\w+}", "…", words) for _, words, _ in MESSAGES}
+    known = quoted(troubleshooting())
+    missing = [text for text in own | told if not any(pattern(text).fullmatch(k) for k in known)]
+    assert len(own) > 10
+    assert len(told) > 5
     assert missing == []
 
 
