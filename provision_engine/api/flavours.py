@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, jsonify
+from flask import Blueprint, Response, jsonify, request
 
 from provision_engine import log
-from provision_engine.api import context, representation
+from provision_engine.api import context, query, representation
 from provision_engine.engine.preflight import Inspector
 
 routes = Blueprint("flavours", __name__)
@@ -15,6 +15,7 @@ routes = Blueprint("flavours", __name__)
 def list_flavours() -> Response:
     log.engine.info("Received request to List flavours")
     caller = context.of_request()
+    query.check_known(request.args)
     found = caller.memory.cache.get(
         caller.cloud.credentials,
         "preflight",

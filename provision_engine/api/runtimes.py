@@ -136,6 +136,7 @@ def resume_runtime(runtime_id: str) -> Response:
 def get_timeline(runtime_id: str) -> Response:
     caller = _received("Tell the timeline of", runtime_id)
     steps = timeline.get_timeline(caller, _number(caller, runtime_id))
+    query.check_known(request.args)
     return jsonify(representation.timeline(steps))
 
 

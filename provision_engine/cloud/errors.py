@@ -181,6 +181,8 @@ def from_oned(error: Exception) -> EngineError:
     """An answer of oned that says no."""
     ours = next(ours for theirs, ours in ONED if isinstance(error, theirs))
     text = str(error)
+    if ours is errors.Unauthorized:
+        return ours("OpenNebula does not know this user and password")
     return (of_text(text) or ours)(text)
 
 

@@ -46,8 +46,12 @@ def end(
     order to end. Raises Locked where it has to be repeated, and what the calls raise.
     """
     ending = _Ending(cloud, vm_ids)
-    for service_id in service_ids:
-        ending.end_service(service_id)
+    try:
+        for service_id in service_ids:
+            ending.end_service(service_id)
+    except Locked:
+        ending.end_vms()
+        raise
     return ending.end_vms()
 
 

@@ -80,7 +80,7 @@ def is_over(runtime: Runtime, vms: Mapping[int, Vm]) -> bool:
 
     ``vms`` are those of the runtime that OpenNebula still knows.
     """
-    if runtime.lease_seconds is None or runtime.phase.is_unfinished or not runtime.vm_ids:
+    if runtime.lease_seconds is None or runtime.phase.is_unfinished:
         return False
     end = ends_at(runtime, vms.values())
     if end is None or time.time() < end - CLOCKS_DIFFER_SECONDS:

@@ -30,6 +30,8 @@ class Plan:
     """FAAS and DAAS → the flow template's name of that role."""
     attributes: Mapping[str, Attributes]
     """By the flow template's role name."""
+    vm_templates: Mapping[str, Attributes]
+    """By the flow template's role name."""
     sent: Mapping[str, Any]
     """The functions as they were sent, for error messages."""
     version: Future[str]
@@ -68,19 +70,23 @@ class Plan:
                 )
 
 
-def plan(context: Context, specification: Specification) -> Plan:
+def plan(
+    context: Context, specification: Specification, version: Future[str] | None = None
+) -> Plan:
     """Find flow template, roles and sizes; changes nothing.
 
-    Raises NoFlowTemplate, Forbidden, and DeployFailed where a VM template is missing.
+    ``version`` is OpenNebula's where it has just been asked. Raises NoFlowTemplate, Forbidden,
+    and DeployFailed where a VM template is missing.
     """
-    version = context.cloud.beside(lambda cloud: cloud.oned.version())
+    version = version or context.cloud.beside(lambda cloud: cloud.oned.version())
     flavours, configuration = context.flavours, context.configuration
     flow = flavours.flow_template(specification)
     assigned = flow.assign(specification)
     sr_auth = context.cloud.credentials.token if configuration.context.sr_auth else None
-    functions, values = {}, {}
+    functions, values, vm_templates = {}, {}, {}
     for role, requested in specification.functions.items():
         vm_template = flavours.vm_template(assigned[role])
+        vm_templates[assigned[role].name] = vm_template
         functions[role] = sizing.size(requested, vm_template, configuration.capacity)
         values[assigned[role].name] = attributes.role_attributes(
             functions[role],
@@ -91,4 +97,5 @@ def plan(context: Context, specification: Specification) -> Plan:
             sr_auth,
         )
     names = {role: flow_role.name for role, flow_role in assigned.items()}
-    return Plan(flow, functions, names, values, dict(specification.sent), version)
+    sent = dict(specification.sent)
+    return Plan(flow, functions, names, values, vm_templates, sent, version)

@@ -73,7 +73,7 @@ def ready_runtime(context: Context, runtime_id: int) -> Runtime:
     if runtime.phase is Phase.STANDBY:
         raise ActionRefused(f"Serverless runtime {runtime.id} is a standby, which a create takes")
     if runtime.phase is not Phase.READY:
-        raise Locked(f"Serverless runtime {runtime.id} is still being created")
+        raise Locked(f"Serverless runtime {runtime.id} is still being created or replaced")
     return runtime
 
 

@@ -7,6 +7,7 @@ docs/reliability.md.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -69,6 +70,9 @@ DOOMED_STATES = ("FAILED_UNDEPLOYING", "FAILED_UNDEPLOYING_NETS")
 """A service in one of these was to be ended, so that it is not recovered but removed."""
 
 
+VM_ID = re.compile(r'"VM_ID":\s*"?(\d{1,9})')
+
+
 @dataclass(frozen=True)
 class Finding:
     """One thing that is wrong."""
@@ -127,7 +131,7 @@ class Reconciler:
         findings = [*self._of_runtimes(runtimes, found, owners)]
         findings += self._unreadable(documents, runtimes)
         findings += self._orphans(found, documents, runtimes)
-        findings += self._lost_vms(whose, runtimes)
+        findings += self._lost_vms(whose, documents, runtimes)
         return [f for f in findings if f.age_seconds > self._patience_seconds]
 
     def _of_runtimes(
@@ -209,8 +213,10 @@ class Reconciler:
                     states.service_state(service.body),
                 )
 
-    def _lost_vms(self, whose: int, runtimes: Sequence[Runtime]) -> Iterator[Finding]:
-        known = {vm_id for runtime in runtimes for vm_id in runtime.vm_ids}
+    def _lost_vms(
+        self, whose: int, documents: Sequence[Document], runtimes: Sequence[Runtime]
+    ) -> Iterator[Finding]:
+        known = _known_vms(documents, runtimes)
         for vm in self._cloud.oned.vms_of_user(whose):
             if not vm.is_ours or vm.service_id is None or vm.id in known:
                 continue
@@ -286,8 +292,9 @@ class Reconciler:
         """Neither its service nor a document came back: the VM is nobody's."""
         vm_id = _id(finding.vm_id)
         documents = context.cloud.oned.documents(DocumentType.RUNTIME, USABLE_BY_ME)
-        known = {vm for runtime in readable(documents) for vm in runtime.vm_ids}
-        if vm_id in known or not self._is_gone(_id(finding.service_id)):
+        if vm_id in _known_vms(documents, readable(documents)) or not self._is_gone(
+            _id(finding.service_id)
+        ):
             return Result.GONE
         ending.end(context.cloud, [], [vm_id])
         return Result.DONE
@@ -324,6 +331,16 @@ def _known(
         return service.id in ids or service.name in names or is_mentioned
 
     return is_known
+
+
+def _known_vms(documents: Sequence[Document], runtimes: Sequence[Runtime]) -> set[int]:
+    """The VMs that documents know, also those documents that a later engine wrote."""
+    known = {vm_id for runtime in runtimes for vm_id in runtime.vm_ids}
+    read = {runtime.id for runtime in runtimes}
+    for document in documents:
+        if document.id not in read:
+            known |= {int(number) for number in VM_ID.findall(document.body_text)}
+    return known
 
 
 def _last_change(service: Document) -> int:

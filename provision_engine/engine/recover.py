@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 from enum import IntEnum
 
+from provision_engine import log
 from provision_engine.engine import ending, leases, read, services, suspend
 from provision_engine.engine.context import Context
 from provision_engine.engine.locks import locked
@@ -20,7 +21,7 @@ from provision_engine.engine.plan import plan
 from provision_engine.engine.snapshot import Snapshot
 from provision_engine.engine.specification import RequestedFunction, Specification
 from provision_engine.engine.states import Condition, Reason, State
-from provision_engine.errors import ActionRefused, Locked
+from provision_engine.errors import ActionRefused, EngineError, Locked
 
 ENDING_SECONDS = 3.0
 """How long the end of failed VMs is waited for, before others are started in their place."""
@@ -132,14 +133,15 @@ def _replace(context: Context, runtime: Runtime) -> Runtime:
         is_lease_renewed=runtime.lease_seconds is not None,
     )
     started = context.runtimes.mark(started, Phase.REPLACING)
-    _wait_until_gone(context, ending.end_runtime(context.cloud, started))
+    former = [] if runtime.service_id is None else [runtime.service_id]
+    _wait_until_gone(context, ending.end(context.cloud, former, runtime.vm_ids))
     started = started.without_service()
     context.runtimes.save(started)
     try:
         service_id = planned.start(context.cloud, started.service_name)
         vm_ids = planned.wait_for_vms(context.cloud, service_id)
-    except BaseException:
-        _withdraw(context, started)
+    except BaseException as error:
+        _withdraw(context, started, error)
         raise
     return context.runtimes.complete(started, service_id, vm_ids)
 
@@ -151,11 +153,20 @@ def _wait_until_gone(context: Context, vm_ids: frozenset[int]) -> None:
             return
 
 
-def _withdraw(context: Context, started: Runtime) -> None:
-    """End what was started of a replacement that failed; the runtime stays, in ERROR."""
+def _withdraw(context: Context, started: Runtime, error: BaseException) -> None:
+    """End what was started of a replacement that failed; the runtime stays, in ERROR.
+
+    What cannot be ended now, or may still appear, is left to a later request: the document says
+    that the runtime is being replaced.
+    """
     hurried = context.until(context.cloud.deadline.at_least(WITHDRAW_LEAST_SECONDS))
-    ending.end_runtime(hurried.cloud, started)
-    hurried.runtimes.ready(started)
+    try:
+        found = services.find_started(hurried.cloud, started, is_unsure=services.is_unsure(error))
+        if found is not None:
+            ending.end(hurried.cloud, [service.id for service in found])
+            hurried.runtimes.ready(started)
+    except EngineError as failure:
+        log.engine.error("The replacement of runtime %s is left: %s", started.id, failure)
 
 
 def _specification(runtime: Runtime) -> Specification:

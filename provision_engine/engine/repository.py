@@ -15,7 +15,7 @@ from provision_engine.cloud.oned import ALL, MINE
 from provision_engine.engine import document as stored
 from provision_engine.engine import process
 from provision_engine.engine.model import Phase, Runtime
-from provision_engine.errors import EngineError
+from provision_engine.errors import EngineError, Forbidden, NotFound
 
 
 class Repository:
@@ -26,7 +26,13 @@ class Repository:
 
     def get(self, runtime_id: int) -> Runtime:
         """Raises NotFound, also where the document is of another type; Forbidden."""
-        return stored.to_runtime(self._oned.document(runtime_id))
+        try:
+            return stored.to_runtime(self._oned.document(runtime_id))
+        except NotFound as error:
+            raise NotFound(f"There is no serverless runtime {runtime_id}") from error
+        except Forbidden as error:
+            message = f"This user may not use serverless runtime {runtime_id}"
+            raise Forbidden(message) from error
 
     def range(self, first_id: int = ALL, last_id: int = ALL, whose: int = MINE) -> list[Runtime]:
         """The caller's runtimes, or those in a range of ids (both ends included), unsorted."""

@@ -24,6 +24,7 @@ from provision_engine.engine import (
     preflight,
     resize,
 )
+from provision_engine.engine import intent as intents
 from provision_engine.engine.context import Context
 from provision_engine.engine.locks import locked
 from provision_engine.engine.model import Phase, Runtime
@@ -34,6 +35,8 @@ from provision_engine.engine.specification import REQUIREMENTS, Specification
 from provision_engine.engine.states import State
 from provision_engine.errors import EngineError, Locked, NotFound
 
+SHARE = 0.5
+"""Of a request's time, for taking a standby."""
 KEY = "standby:"
 """In the place of an idempotency key, which is a hexadecimal digest: so the index finds them."""
 
@@ -58,8 +61,9 @@ def _forget(context: Context, flavours: str, runtime_id: int) -> None:
 
 def _blueprint(context: Context, planned: Plan, flavours: str) -> str:
     """A digest of everything that a standby is made of: templates, sizes, password."""
-    default = plan(context, preflight.specified(flavours, planned.flow.roles))
-    made_of = [default.flow.id, default.flow.digest, default.attributes]
+    specification = preflight.specified(flavours, planned.flow.roles)
+    default = plan(context, specification, version=planned.version)
+    made_of = [default.flow.id, default.flow.digest, default.attributes, default.vm_templates]
     text = json.dumps(made_of, sort_keys=True).encode()
     return hashlib.blake2b(text, digest_size=16).hexdigest()
 
@@ -79,6 +83,9 @@ def take(
     if not is_kept(context, flavours) or specification.scheduling.get(REQUIREMENTS):
         return None
     expected = _blueprint(context, planned, flavours)
+    # Where a standby takes too long, there has to be time left for a create without it.
+    deadline = context.cloud.deadline
+    context = context.until(deadline.at_most(deadline.remaining_seconds * SHARE))
     for runtime_id in _candidates(context, flavours):
         try:
             with locked(context.cloud, runtime_id, context.stale_seconds):
@@ -112,16 +119,15 @@ def _take(
     if any(r.exceeds_maximum() or r.shrinks_disk for r in resizes):
         return None
     standby = context.runtimes.mark(standby, Phase.TAKEN)
-    heir = _heir(context, standby, intent)
-    if heir.key and (winner := idempotency.find(context, heir.key, heir.digest, before=heir.id)):
-        context.runtimes.remove(heir.id)
-        context.runtimes.put_back(standby)
+    heir, winner = _heir(context, standby, intent)
+    if winner:
         return Snapshot.unseen(winner), False
     try:
         heir = _adapt(context, heir, vms, resizes)
     except BaseException:
         _discard(context, heir)
         context.runtimes.remove(standby.id)
+        _forget(context, standby.flavour_tuple, standby.id)
         raise
     context.runtimes.remove(standby.id)
     _forget(context, standby.flavour_tuple, standby.id)
@@ -137,16 +143,41 @@ def _resizes(standby: Runtime, vms: dict[int, Vm], planned: Plan) -> list[Resize
     ]
 
 
-def _heir(context: Context, standby: Runtime, intent: Runtime) -> Runtime:
-    """The document of the create, which owns the standby's service from now on."""
+def _heir(context: Context, standby: Runtime, intended: Runtime) -> tuple[Runtime, Runtime | None]:
+    """The document of the create, which owns the standby's service from now on.
+
+    Where another create with the same key was first, its runtime, and the standby waits again;
+    likewise where this raises.
+    """
     vm_ids = {role: function.vm_id for role, function in standby.functions.items()}
     heir = dataclasses.replace(
-        intent.with_vms(vm_ids),
+        intended.with_vms(vm_ids),
         service_id=standby.service_id,
         service_name=standby.service_name,
-        is_lease_renewed=intent.lease_seconds is not None,
+        is_lease_renewed=intended.lease_seconds is not None,
     )
-    return context.runtimes.add(heir)
+    winner: Runtime | None = None
+    is_first = False
+    try:
+        heir = intents.write(context, heir)
+        if heir.key:
+            winner = idempotency.find(context, heir.key, heir.digest, before=heir.id)
+        is_first = winner is None
+    finally:
+        if not is_first:
+            _give_back(context, standby, heir)
+    return heir, winner
+
+
+def _give_back(context: Context, standby: Runtime, heir: Runtime) -> None:
+    """Let a standby wait for its create again; the heir's document goes first."""
+    hurried = context.until(context.cloud.deadline.at_least(intents.WITHDRAW_LEAST_SECONDS))
+    try:
+        if heir.id >= 0:
+            hurried.runtimes.remove(heir.id)
+        hurried.runtimes.put_back(standby)
+    except EngineError as error:
+        log.engine.warning("Standby %s is not given back: %s", standby.id, error)
 
 
 def _adapt(context: Context, heir: Runtime, vms: dict[int, Vm], resizes: list[Resize]) -> Runtime:
@@ -220,12 +251,16 @@ def _living(context: Context, flavours: str, before: int | None = None) -> list[
         except NotFound:
             _forget(context, flavours, runtime_id)
             continue
-        if runtime.phase in (Phase.STANDBY, Phase.CREATING):
+        if abandoned.is_abandoned(runtime, context.stale_seconds):
+            abandoned.resolve_all(context, [runtime])
+        elif runtime.phase in (Phase.STANDBY, Phase.CREATING):
             found.append(runtime)
     return found
 
 
 def _share(context: Context) -> int:
-    """Of the maximum for all users, the part of one process: no process knows of another."""
+    """Of the maximum for all users, the part of one process, and one at least: no process knows
+    of another.
+    """
     configuration = context.configuration
     return max(1, configuration.standby.max_runtimes // configuration.server.workers)
