@@ -24,7 +24,7 @@ SPARSE = 16
 """A window grows where fewer than one of so many ids is a runtime of the caller."""
 CHUNK = 200
 """So many runtimes are looked at together where their states decide which are shown."""
-MAX_READ = 2000
+MAX_READ = 2048
 """So many runtimes are read for one page at most: where few of them match, it stays short."""
 
 

@@ -63,11 +63,17 @@ class OpenNebula:
         return [self.document(i) for i in self.services if i >= first_id]
 
     def vms(self, vm_ids: list[int]) -> dict[int, Vm]:
-        """Of several VMs a pool does not show what they will do."""
+        """Of several VMs a pool shows only that something is ordered."""
         seen = {i: self.vms_by_id[i] for i in vm_ids if i in self.vms_by_id}
         if len(vm_ids) == 1:
             return seen
-        return {i: dataclasses.replace(v, scheduled_actions=None) for i, v in seen.items()}
+        return {
+            i: dataclasses.replace(v, scheduled_actions=None) if v.scheduled_actions else v
+            for i, v in seen.items()
+        }
+
+    def vm(self, vm_id: int) -> Vm:
+        return self.vms_by_id[vm_id]
 
     def act_on_vm(self, vm_id: int, action: str) -> None:
         if vm_id in self.refuses:
