@@ -73,6 +73,7 @@ def check(options: argparse.Namespace) -> Iterator[Line]:
         Mark.OK, f"log in: {inspector.user}, OpenNebula {inspector.version}, dialect of {dialect}"
     )
     yield from _flavours(inspector, options.flavours)
+    yield from _standbys(inspector, settings)
 
 
 # ---- steps -----------------------------------------------------------------------------
@@ -125,6 +126,21 @@ def _flavours(inspector: Inspector, wanted: Sequence[str]) -> Iterator[Line]:
     for survey in surveys:
         if not wanted or survey.flavours in wanted:
             yield from _of_survey(survey)
+
+
+def _standbys(inspector: Inspector, settings: Configuration) -> Iterator[Line]:
+    """Whether the flavours of which standbys are kept can be deployed at all."""
+    kept = settings.standby.flavours
+    if not kept:
+        return
+    deployable = {found.flavours for found in inspector.inspect() if found.is_deployable}
+    for flavours, count in kept.items():
+        if flavours in deployable:
+            lives = f"unused ones end after {settings.standby.seconds} s"
+            yield Line(Mark.OK, f"standby {flavours}: {count} for each user; {lives}")
+        else:
+            hint = "correct standby.flavours in engine.conf, or the flavour above"
+            yield Line(Mark.FAILED, f"standby {flavours}: it cannot be deployed", hint)
 
 
 def _of_survey(survey: Preflight) -> Iterator[Line]:

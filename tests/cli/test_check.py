@@ -216,3 +216,14 @@ def test_a_flavour_tuple_is_split_by_its_roles(
     flavours: str, roles: list[str], parts: list[str]
 ) -> None:
     assert split(flavours, roles) == parts
+
+
+def test_standbys_are_checked_where_they_are_kept(
+    configuration: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = configuration.read_text()
+    configuration.write_text(f"{text}standby: {{flavours: {{nature: 2, FAILED_DEPLOY: 1}}}}\n")
+    code, lines = run(capsys, configuration, "nature")
+    assert code == 1
+    assert line(lines, "standby nature:").startswith("ok")
+    assert line(lines, "standby FAILED_DEPLOY:").startswith("FAILED")

@@ -140,6 +140,6 @@ def check_runtime(runtime: Json) -> None:
         for name in ("CPU", "MEMORY", "DISK_SIZE"):
             assert type(function[name]) is int, name
         assert type(function.get("VM_ID", 0)) is int
-        assert function["STATE"] in ("PENDING", "RUNNING", "UPDATING", "ERROR")
+        assert function["STATE"] in ("PENDING", "RUNNING", "UPDATING", "SUSPENDED", "ERROR")
         assert ("ERROR" in function) is (function["STATE"] == "ERROR")
         assert isinstance(function["ENDPOINT"], str)
