@@ -27,6 +27,11 @@ export function precise(ms) {
   return ms < 60_000 ? `${(ms / 1000).toFixed(1)}s` : duration(ms / 1000);
 }
 
+/** Milliseconds that are known to the second only: `<1s`, `4s`. */
+export function coarse(ms) {
+  return ms < 1000 ? "<1s" : duration(ms / 1000);
+}
+
 /** `128 MB`, `1 GB`, `1.5 GB`, `2 TB`. */
 export function megabytes(mb) {
   if (mb < 1024) return `${mb} MB`;

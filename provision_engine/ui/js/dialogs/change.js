@@ -27,7 +27,7 @@ export function ResizeDialog({ runtime }) {
   }
   return html`<${Dialog} title="Resize ${shortName(runtime.NAME)}" act=${act} submit="Resize" busyText="Resizing…" isBlocked=${!changed.length}>
     <p class="quiet">The VMs go on running. Disks can only grow.</p>
-    ${roles(runtime).map((role) => html`<${SizeFields} role=${role} legend=${`${ROLE_NAMES[role]}: ${runtime[role].FLAVOUR}`} values=${sizes[role]}
+    ${roles(runtime).map((role) => html`<${SizeFields} role=${role} legend=${runtime.DAAS ? `${ROLE_NAMES[role]} · ${runtime[role].FLAVOUR}` : "Size"} values=${sizes[role]}
       minimum=${{ DISK_SIZE: runtime[role].DISK_SIZE }}
       onInput=${(member, text) => setSizes({ ...sizes, [role]: { ...sizes[role], [member]: text } })} />`)}
   <//>`;

@@ -74,7 +74,7 @@ function Sizes({ role, flavour, form, set, errorOf }) {
   const hints = Object.fromEntries(SIZES.map(({ member, format }) => [member, hintOf(member, format, values, defaults, used, capacity)]));
   const errors = Object.fromEntries(SIZES.map(({ member }) => [member, errorOf(`${role}.${member}`)]));
   const onInput = (member, text) => set({ sizes: { ...form.sizes, [role]: { ...values, [member]: text } } });
-  return html`<${SizeFields} role=${role} legend=${`${ROLE_NAMES[role]}: ${defaults.FLAVOUR}`} values=${values} placeholders=${defaults}
+  return html`<${SizeFields} role=${role} legend=${flavour.DAAS ? `${ROLE_NAMES[role]} · ${defaults.FLAVOUR}` : "Size"} values=${values} placeholders=${defaults}
     hints=${hints} errors=${errors} onInput=${onInput} />`;
 }
 

@@ -52,7 +52,7 @@ export function Meter({ label, used, limit, format = String }) {
   const tone = share === null || share < 0.8 ? "" : share < 1 ? "near" : "full";
   return html`<div class="meter ${tone}">
     <span class="meter-label">${label}</span>
-    <span class="meter-value">${format(used)}${limit === null ? "" : ` of ${format(limit)}`}</span>
+    <span class="meter-value">${format(used)}${limit !== null && html`<span class="limit"> of ${format(limit)}</span>`}</span>
     ${share !== null && html`<span class="track"><span class="fill" style=${{ width: `${share * 100}%` }}></span></span>`}
   </div>`;
 }

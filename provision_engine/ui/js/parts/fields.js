@@ -29,7 +29,7 @@ export function SelectField({ value, onChange, options, label, hint, error, ...r
 }
 
 export const SIZES = [
-  { member: "CPU", label: "CPU", unit: "cores", format: String },
+  { member: "CPU", label: "CPU", unit: "", format: String },
   { member: "MEMORY", label: "Memory", unit: "MB", format: megabytes },
   { member: "DISK_SIZE", label: "Disk", unit: "MB", format: megabytes },
 ];
@@ -37,11 +37,11 @@ export const SIZES = [
 /** The three sizes of one function. `hints` and `errors` by member; `minimum` likewise. */
 export function SizeFields({ role, legend, values, placeholders = {}, hints = {}, errors = {}, minimum = {}, onInput }) {
   return html`<fieldset class="sizes"><legend>${legend}</legend>
-    ${SIZES.map(({ member, label, unit }) => html`<${Field} label=${label} hint=${hints[member]} error=${errors[member]}
-      control=${(tied) => html`<span class="with-unit"><input type="number" inputmode="numeric" step="1"
+    ${SIZES.map(({ member, label, unit }) => html`<${Field} label=${unit ? `${label}, ${unit}` : label} hint=${hints[member]} error=${errors[member]}
+      control=${(tied) => html`<input type="number" inputmode="numeric" step="1"
         name="${role}.${member}" min=${minimum[member] || 1} value=${values[member] ?? ""}
         placeholder=${placeholders[member] ?? ""} ...${tied}
-        onInput=${(event) => onInput(member, event.target.value)} /><span class="unit">${unit}</span></span>`} />`)}
+        onInput=${(event) => onInput(member, event.target.value)} />`} />`)}
   </fieldset>`;
 }
 

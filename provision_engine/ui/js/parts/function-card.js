@@ -2,11 +2,13 @@
 import { html } from "../html.js";
 import { useNow } from "../clock.js";
 import { duration, megabytes, moment, secondsSince } from "../format.js";
-import { detailOf, reasonOf, ROLE_NAMES } from "../states.js";
+import { canNeverStart, detailOf, reasonOf, ROLE_NAMES } from "../states.js";
 import { CopyButton, Status } from "./basics.js";
 
 export function FunctionCard({ role, runtime }) {
-  const now = useNow(), it = runtime[role], reason = reasonOf(it), detail = detailOf(it);
+  const now = useNow(), it = runtime[role], detail = detailOf(it);
+  // What needs somebody to act stands at the top of the page already.
+  const reason = it.STATE === "ERROR" || canNeverStart(it) ? "" : reasonOf(it);
   const since = secondsSince(it.SINCE, now);
   return html`<section class="card function" aria-labelledby="title-${role}">
     <header><h2 id="title-${role}">${ROLE_NAMES[role]} <span class="quiet">${it.FLAVOUR}</span></h2>

@@ -13,7 +13,7 @@ export function Header({ version }) {
   const { view } = useStore(route);
   const current = view === "runtime" ? "list" : view;
   return html`<header class="top">
-    <a class="brand" href="#/" aria-label="Provisioning Engine, runtimes"><img src="/ui/icon.svg" alt="" width="28" height="28" />
+    <a class="brand" href="#/"><img src="/ui/icon.svg" alt="" width="28" height="28" />
       <span class="brand-name">Provisioning Engine</span> <span class="version">${version}</span></a>
     ${user && html`<nav aria-label="Views">${VIEWS.map(([name, href, text]) => html`
       <a href=${href} aria-current=${name === current ? "page" : undefined}>${text}</a>`)}</nav>`}

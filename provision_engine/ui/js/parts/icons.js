@@ -26,6 +26,6 @@ const PATHS = {
 };
 
 export function Icon({ name }) {
-  return html`<svg class="icon" viewBox="0 0 16 16" width="16" height="16" aria-hidden="true"
+  return html`<svg class="icon ${name}" viewBox="0 0 16 16" width="16" height="16" aria-hidden="true"
     focusable="false"><path d=${PATHS[name]} /></svg>`;
 }

@@ -5,8 +5,8 @@ import { STATES, stateOf } from "../states.js";
 
 /** `places`: [{latitude, longitude, runtimes}]. */
 export function WorldMap({ places }) {
-  return html`<div class="map"><img src="/ui/land.svg" alt="" width="720" height="360" />
-    ${places.map((place) => html`<${Pin} place=${place} />`)}</div>`;
+  return html`<div class="map"><div class="world"><img src="/ui/land.svg" alt="" width="720" height="360" />
+    ${places.map((place) => html`<${Pin} place=${place} />`)}</div></div>`;
 }
 
 function Pin({ place: { latitude, longitude, runtimes } }) {

@@ -17,10 +17,12 @@ export function Flavours() {
   return html`<main><div class="title-row"><${Title} text="Flavours" /></div>
     <p class="quiet lead">The kinds of runtimes that your user can deploy, with the sizes that one gets without asking for others.</p>
     ${failure && html`<p class="error" role="alert">${failure.message}</p>`}
-    ${flavours.length ? html`<ul class="flavours">${flavours.map((flavour) => html`<${Flavour} flavour=${flavour} />`)}</ul>`
+    ${flavours.length ? html`<ul class="flavours">${sorted(flavours).map((flavour) => html`<${Flavour} flavour=${flavour} />`)}</ul>`
       : html`<${Empty} icon="box" title="No flavours"><p>No flow template is shared with your user. Ask the operator of this cloud.</p><//>`}
   </main>`;
 }
+
+const sorted = (flavours) => [...flavours].sort((one, other) => other.DEPLOYABLE - one.DEPLOYABLE);
 
 function Flavour({ flavour }) {
   const { FLAVOURS, FLOW_TEMPLATE, DEPLOYABLE, FINDINGS } = flavour;

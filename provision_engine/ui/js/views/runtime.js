@@ -60,7 +60,7 @@ function Back() {
 function Heading({ runtime }) {
   const now = useNow();
   const items = itemsFor(runtime, true), can = Object.fromEntries(items.map((item) => [item.label, item]));
-  const shown = ["Recover…", "Resume", "Resize…", "Suspend"].filter((label) => can[label] && !can[label].whyNot).slice(0, 2);
+  const shown = ["Resume", "Resize…", "Suspend"].filter((label) => can[label] && !can[label].whyNot).slice(0, 2);
   return html`<div class="heading">
     <div class="heading-text">
       <div class="heading-name"><${Title} text=${runtime.NAME}>${shortName(runtime.NAME)}<//><${Status} state=${stateOf(runtime)} /></div>
