@@ -85,6 +85,7 @@ def chromium(directory: Path) -> Iterator[Any]:
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options=options, service=Service(_program("chromedriver")))
+    driver.set_script_timeout(WAIT_SECONDS)
     try:
         yield driver
     finally:
@@ -101,7 +102,8 @@ def _program(name: str) -> str:
 def axe_script() -> str:
     """The source of axe-core, as the package axe-playwright-python ships it."""
     package = importlib.util.find_spec("axe_playwright_python")
-    assert package is not None and package.submodule_search_locations
+    assert package is not None
+    assert package.submodule_search_locations
     directory = Path(package.submodule_search_locations[0])
     return (directory / "axe.min.js").read_text(encoding="utf-8")
 
@@ -260,21 +262,20 @@ class Page:
     def module(self, name: str, expression: str) -> Any:
         """An expression over the exports `m` of one of the page's modules."""
         script = (
-            "const [name, expression, done] = arguments;"
-            "import(`/ui/js/${name}.js`).then((m) => done(eval(expression)), (e) => done(String(e)))"
+            "const done = arguments[arguments.length - 1];"
+            f"import('/ui/js/{name}.js').then((m) => done({expression}), (e) => done(String(e)))"
         )
-        return self.driver.execute_async_script(script, name, expression)
+        return self.driver.execute_async_script(script)
 
     def violations(self, context: str = "document") -> list[str]:
         """What axe-core says about the page as it is: rule and elements."""
         # Through the debugger, since the page's own policy allows no foreign script.
         self.driver.execute_cdp_cmd("Runtime.evaluate", {"expression": axe_script()})
-        self.driver.set_script_timeout(WAIT_SECONDS)
-        script = (
-            "const done = arguments[arguments.length - 1];"
-            f"axe.run({context}, {{resultTypes: ['violations']}}).then((found) => done("
-            "found.violations.map((it) => `${it.id}: ${it.nodes.map((n) => n.target).join(', ')}`)))"
-        )
+        script = f"""
+            const done = arguments[arguments.length - 1];
+            axe.run({context}, {{resultTypes: ["violations"]}}).then(({{violations}}) =>
+              done(violations.map((it) => it.id + ": " + it.nodes.map((n) => n.target).join(" "))));
+        """
         found: list[str] = self.driver.execute_async_script(script)
         return found
 

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from browser import Page
+
+
+def js(value: object) -> str:
+    """A literal of JavaScript."""
+    return json.dumps(value)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +54,7 @@ def test_numbers_and_times(page: Page, expression: str, expected: str) -> None:
     ],
 )
 def test_coordinates(page: Page, text: str, expected: list[float] | None) -> None:
-    found = page.module("places", f"m.coordinates({text!r})")
+    found = page.module("places", f"m.coordinates({js(text)})")
     assert found == (expected and {"latitude": expected[0], "longitude": expected[1]})
 
 
@@ -74,7 +81,7 @@ def test_coordinates(page: Page, text: str, expected: list[float] | None) -> Non
     ],
 )
 def test_reasons(page: Page, function: dict[str, str], expected: list[object]) -> None:
-    expression = f"((it) => [m.reasonOf(it), m.stepOf(it), m.canNeverStart(it)])({function!r})"
+    expression = f"((it) => [m.reasonOf(it), m.stepOf(it), m.canNeverStart(it)])({js(function)})"
     assert page.module("states", expression) == expected
 
 
@@ -92,8 +99,8 @@ def test_the_state_of_a_runtime_decides_what_can_be_done(
     page: Page, states: list[str], state: str, possible: set[str]
 ) -> None:
     runtime = {role: {"STATE": it} for role, it in zip(("FAAS", "DAAS"), states, strict=False)}
-    assert page.module("states", f"m.stateOf({runtime!r})") == state
-    abilities = page.module("states", f"m.abilities({runtime!r})")
+    assert page.module("states", f"m.stateOf({js(runtime)})") == state
+    abilities = page.module("states", f"m.abilities({js(runtime)})")
     assert {name for name, why_not in abilities.items() if not why_not} == possible
 
 
@@ -106,7 +113,7 @@ def test_the_steps_of_a_create_become_bars(page: Page) -> None:
         {"STEP": "SCHEDULED", "FUNCTION": "FAAS", "AT": "2026-01-01T00:00:04Z"},
         {"STEP": "COPIED", "FUNCTION": "FAAS", "AT": "2026-01-01T00:00:09Z"},
     ]
-    bars = page.module("spans", f"m.known({steps!r}, ['FAAS', 'DAAS'])")
+    bars = page.module("spans", f"m.known({js(steps)}, ['FAAS', 'DAAS'])")
     spans = [[(s["step"], s["startMs"], s["endMs"]) for s in bar["spans"]] for bar in bars]
     assert spans == [
         [("ORDER", 0, 1000), ("SCHEDULE", 1000, 4000), ("COPY", 4000, 9000)],
@@ -135,7 +142,7 @@ def test_a_create_that_goes_on_ends_now(page: Page) -> None:
     ],
 )
 def test_an_error_leads_to_its_field(page: Page, detail: str, expected: str | None) -> None:
-    expression = f"m.fieldOf({{detail: {detail!r}}}, ['FAAS.CPU', 'LEASE.TTL'])"
+    expression = f"m.fieldOf({{detail: {js(detail)}}}, ['FAAS.CPU', 'LEASE.TTL'])"
     assert page.module("errors", expression) == expected
 
 
@@ -158,4 +165,4 @@ def test_an_error_message_may_be_a_text_an_object_or_a_log(page: Page) -> None:
     ],
 )
 def test_the_next_page_is_read_from_the_link(page: Page, link: str, expected: str | None) -> None:
-    assert page.module("api", f"m.nextLink(new Headers({{Link: {link!r}}}))") == expected
+    assert page.module("api", f"m.nextLink(new Headers({{Link: {js(link)}}}))") == expected

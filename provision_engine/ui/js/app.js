@@ -8,6 +8,7 @@ import { CreateDialog } from "./dialogs/create.js";
 import { EditDialog, LeaseDialog, LiftDialog, ResizeDialog } from "./dialogs/change.js";
 import { DeleteDialog } from "./dialogs/delete.js";
 import { RecoverDialog } from "./dialogs/recover.js";
+import { toasts } from "./messages.js";
 import { Banner } from "./parts/banner.js";
 import { Header } from "./parts/header.js";
 import { Toasts } from "./parts/toasts.js";
@@ -35,6 +36,7 @@ session.subscribe(({ client }) => {
   forgetAll();
   forget();
   quota.set(null);
+  toasts.set([]);
   creations.set(new Map());
 });
 
