@@ -215,6 +215,7 @@ def _use(call: Watched, one: str) -> None:
     status, body = call("get", "/flavours")
     assert status == 200
     assert {f["FLAVOURS"] for f in body if f["DEPLOYABLE"]} >= {"nature", "nature-s3"}
+    assert call("get", "/quota")[0] == 200
     gone = f"{RUNTIMES}/{created(call)}"
     assert call("delete", gone)[0] == 204
 
@@ -249,7 +250,7 @@ def _operations(one: str) -> list[tuple[str, str]]:
 
 
 def _on_all() -> list[tuple[str, str]]:
-    return [("get", RUNTIMES), ("post", RUNTIMES), ("get", "/flavours")]
+    return [("get", RUNTIMES), ("post", RUNTIMES), ("get", "/flavours"), ("get", "/quota")]
 
 
 def _fail_behind(call: Watched, one: str, monkeypatch: pytest.MonkeyPatch) -> None:
