@@ -30,6 +30,7 @@ def page(driver: Any, sandbox: Sandbox) -> Iterator[Page]:
     with engine(sandbox) as address:
         page = Page(driver, address)
         page.show_on(DESKTOP)
+        page.complaints(), page.requests()  # of a test before that failed
         page.open()
         yield page
         complaints, hosts = page.complaints(), {urlsplit(url).netloc for _, url in page.requests()}

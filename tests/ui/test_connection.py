@@ -77,5 +77,5 @@ def test_an_action_that_fails_leaves_a_message_until_somebody_closes_it(
     )
     page.act("victim", "Suspend")
     page.until_text(".toast.bad", "victim", "Broken: why")
-    page.click('.toast [aria-label="Dismiss"]')
+    page.click('.toast.bad [aria-label="Dismiss"]')
     page.until(lambda: not page.all(".toast.bad"))

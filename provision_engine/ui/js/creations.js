@@ -3,7 +3,7 @@
 import { RUNTIME, RUNTIMES } from "./api.js";
 import { put } from "./runtimes.js";
 import { session } from "./session.js";
-import { isMoving, roles, stepOf } from "./states.js";
+import { functions, isMoving, roles, stepOf } from "./states.js";
 import { createStore } from "./store.js";
 
 const PAUSE_MS = 300;
@@ -15,7 +15,7 @@ export const creations = createStore(new Map());
 /** Follow a new runtime until no function is moving. */
 export async function follow(runtime, askedAt) {
   const { client } = session.get();
-  note(runtime, askedAt);
+  if (isTold(runtime)) note(runtime, askedAt);
   while (isMoving(runtime) && session.get().client === client) {
     await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
     try {
@@ -25,9 +25,14 @@ export async function follow(runtime, askedAt) {
       await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
       continue;
     }
-    note(runtime, askedAt);
+    if (isTold(runtime)) note(runtime, askedAt);
     if (session.get().client === client) put(runtime);
   }
+}
+
+/** Whether the engine says in which step each function is. */
+function isTold(runtime) {
+  return functions(runtime).every((it) => stepOf(it) !== null) && (creations.get().has(runtime.ID) || isMoving(runtime));
 }
 
 function note(runtime, askedAt) {
@@ -36,7 +41,7 @@ function note(runtime, askedAt) {
   const steps = {};
   for (const role of roles(runtime)) {
     const before = known.steps[role] || [];
-    const step = stepOf(runtime[role]) || "ORDER";
+    const step = stepOf(runtime[role]);
     const isNew = !before.length || before[before.length - 1].step !== step;
     steps[role] = isNew ? [...before, { step, at: before.length ? now : askedAt }] : before;
   }

@@ -6,7 +6,7 @@ import { createStore } from "./store.js";
 export const quota = createStore(null);
 export const configuration = createStore({});
 
-/** Read the quota again; without one that can be read nothing is shown. */
+/** Read the quota again. */
 export async function refreshQuota() {
   const { client } = session.get();
   if (!client) return;
@@ -14,7 +14,7 @@ export async function refreshQuota() {
     const read = await client.get("/quota");
     if (session.get().client === client) quota.set(read);
   } catch {
-    quota.set(null);
+    // What was read last stays visible, as the list does.
   }
 }
 

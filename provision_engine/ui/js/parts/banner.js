@@ -16,10 +16,10 @@ export function Banner() {
   const old = freshAt ? ` What is shown is ${duration((now - freshAt) / 1000)} old.` : "";
   const waited = isSlow ? `No response for ${duration((now - askedAt) / 1000)}` : "";
   const title = failure ? failure.title : waited;
-  return html`<div class="banner ${failure ? "bad" : "busy"}" id="banner">
+  return html`<section class="banner ${failure ? "bad" : "busy"}" id="banner" aria-label="Connection">
     <${Icon} name="warn" />
     <p><strong role="alert">${title}.</strong> <span>${failure && failure.detail ? `${end(failure.detail)} ` : ""}${old} ${failure ? "Trying again." : "Still waiting."}</span></p>
-  </div>`;
+  </section>`;
 }
 
 const end = (text) => (/[.!?]\s*$/.test(text) ? text : `${text}.`);
