@@ -49,9 +49,9 @@ def fill(page: Page, sandbox: Sandbox) -> None:
     for device in DEVICES:
         order(page.address, *device)
     sandbox.store.put_vm(sandbox.store.live_vms()[-1].id, "POWEROFF")
-    page.until_text("#runtimes", "harbour-camera", "powered off")
+    page.until_text("#runtimes", "harbour-camera", "owered off")
     page.create(name="mobile-unit", requirements="FREE_CPU > 100000")
-    page.until_text("#runtimes", "no host")
+    page.until_text("#runtimes", "o host")
 
 
 class Album:

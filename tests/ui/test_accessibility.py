@@ -40,9 +40,9 @@ def fill(page: Page, sandbox: Sandbox) -> None:
     page.create(name="ferry", location="-33.8568, 151.2153")
     page.until(lambda: len(page.all("#runtimes .status.good")) == 2)
     sandbox.store.put_vm(sandbox.store.live_vms()[-1].id, "POWEROFF")
-    page.until_text("#runtimes", "powered off")
+    page.until_text("#runtimes", "owered off")
     page.create(name="picky", requirements="FREE_CPU > 100000")
-    page.until_text("#runtimes", "no host")
+    page.until_text("#runtimes", "o host")
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -17,6 +17,7 @@ const WORST_FIRST = ["ERROR", "PENDING", "UPDATING", "SUSPENDED", "RUNNING"];
 const REASONS = {
   ORDERED: "Ordered",
   DEPLOYING: "Being deployed",
+  REPLACING: "A new VM takes its place",
   WAITING: "Waiting for its turn",
   NO_MATCHING_HOST: "No host satisfies its requirements",
   NO_CAPACITY: "Waiting for free capacity",
@@ -26,6 +27,7 @@ const REASONS = {
   BOOT: "Booting",
   NOT_READY: "Booted, not ready yet",
   RESIZING: "Being resized",
+  CHANGING: "Being changed",
   SUSPENDED: "Suspended",
   STOPPED: "Stopped outside the engine",
   POWERED_OFF: "Powered off outside the engine",
@@ -34,6 +36,7 @@ const REASONS = {
   TRANSFER_FAILED: "Disks could not be copied",
   UNREACHABLE: "Host unreachable, or the VM crashed",
   FAILED: "Failed",
+  QUOTA: "The quota is used up",
   DEPLOY_FAILED: "Deployment failed",
   SERVICE_GONE: "Its service no longer exists",
   GONE: "Its VM no longer exists",
@@ -42,7 +45,7 @@ const REASONS = {
 
 // The step of a create in which a function with this reason is.
 const STEPS_OF_REASONS = {
-  ORDERED: "ORDER", DEPLOYING: "ORDER", WAITING: "SCHEDULE", NO_MATCHING_HOST: "SCHEDULE",
+  ORDERED: "ORDER", DEPLOYING: "ORDER", REPLACING: "ORDER", WAITING: "SCHEDULE", NO_MATCHING_HOST: "SCHEDULE",
   NO_CAPACITY: "SCHEDULE", HELD: "SCHEDULE", CLONING: "SCHEDULE", TRANSFER: "COPY",
   BOOT: "BOOT", NOT_READY: "READY",
 };
@@ -71,6 +74,7 @@ export function flavourOf(runtime) {
 /** Why a function is not running, in a few words; empty while it runs. */
 export function reasonOf(it) {
   if (it.STATE === "RUNNING") return "";
+  if (it.STATE === "ERROR" && it.REASON_CODE === "SUSPENDED") return "Suspended outside the engine";
   return REASONS[it.REASON_CODE] || detailOf(it);
 }
 
