@@ -61,6 +61,9 @@ class Album:
         self.page, self.sandbox, self.directory = page, sandbox, directory
 
     def take(self, name: str) -> None:
+        self.page.until(
+            lambda: self.page.run("return [...document.images].every((it) => it.complete)")
+        )
         self.page.driver.save_screenshot(str(self.directory / f"ui-{name}.png"))
 
     def take_all(self) -> None:

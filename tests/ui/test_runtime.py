@@ -115,7 +115,7 @@ def test_a_failure_is_explained_and_recovered(page: Page, sandbox: Sandbox) -> N
 def test_the_timeline_shows_how_long_each_step_took(page: Page) -> None:
     page.enter()
     open_new(page, "nature-s3", name="both")
-    page.until_text(".timeline", "Function", "Data", "Waiting for a host", "Copying disks")
+    page.until_text(".timeline", "Function", "Data", "Ordering the VM")
     assert len(page.all(".timeline .bar")) == 2
     page.until_text(".events", "Function: VM created", "Data: VM created")
     # Another visitor sees what OpenNebula remembers.
