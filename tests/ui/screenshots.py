@@ -161,7 +161,7 @@ class Album:
         self.page.go("#/")
         self.page.until(lambda: self.page.all("#runtimes"))
         self.sandbox.faults.set("oned", "refuse")
-        self.page.until_text("#banner", "cannot be reached")
+        self.page.until_text("#banner", "reach")
         self.take("backend-down")
 
 

@@ -87,7 +87,7 @@ def test_no_view_has_a_violation(page: Page, sandbox: Sandbox, device: str) -> N
         check(page, view, size)
     sandbox.faults.set("oned", "refuse")
     page.go("#/")
-    page.until_text("#banner", "cannot be reached")
+    page.until_text("#banner", "reach")
     check(page, "backend down", size)
 
 
