@@ -28,17 +28,15 @@ def vm_xml(
     vm_id: int = 7,
     template: str = "<CPU>2</CPU><MEMORY>512</MEMORY>",
     user_template: str = "",
-    started_at: int = 0,
 ) -> str:
     return (
         f"<VM><ID>{vm_id}</ID><STATE>{state}</STATE><LCM_STATE>{lcm_state}</LCM_STATE>"
-        f"<STIME>{started_at}</STIME>"
         f"<TEMPLATE>{template}</TEMPLATE><USER_TEMPLATE>{user_template}</USER_TEMPLATE></VM>"
     )
 
 
 def vm(state: int = 3, lcm_state: int = 3, **parts: Any) -> Vm:
-    return Vm.from_xml(parse(vm_xml(state, lcm_state, **parts)))
+    return Vm.of(parse(vm_xml(state, lcm_state, **parts)))
 
 
 def document(body: Any, *, type_: int = 1337, name: str = "a name", id_: int = 9) -> Document:

@@ -24,7 +24,7 @@ from provision_engine.app import create_app
 from provision_engine.cloud.client import Credentials
 from provision_engine.cloud.oned import Oned
 from provision_engine.cloud.oneflow import Oneflow
-from provision_engine.engine import recover, suspend
+from provision_engine.engine import recovery
 from provision_engine.sandbox import Sandbox
 from tests.unit.support import configuration
 
@@ -192,7 +192,7 @@ def _create(call: Watched) -> None:
     other = {"SERVERLESS_RUNTIME": {"FAAS": {"FLAVOUR": "nature", "CPU": 3}}}
     assert call("post", RUNTIMES, other, headers=keyed)[0] == 409
     status, body = call("post", f"{RUNTIMES}?dry_run=1", NATURE)
-    assert (status, list(body)) == (200, ["FLOW_TEMPLATE", "ROLES", "WARNINGS"])
+    assert (status, list(body)) == (200, ["FLOW_TEMPLATE", "ROLES"])
     assert call("post", RUNTIMES, b"[]")[0] == 400
     assert call("post", RUNTIMES, b" " * 3000)[0] == 413
     nope = {"SERVERLESS_RUNTIME": {"FAAS": {"FLAVOUR": "nope"}}}
@@ -212,11 +212,10 @@ def _use(call: Watched, one: str) -> None:
     assert (status, body["STEPS"][0]["STEP"]) == (200, "ASKED")
     assert {"ASKED", "SERVICE", "VM", "SCHEDULED"} <= {step["STEP"] for step in body["STEPS"]}
     assert call("post", f"{one}/recover")[0] == 200
-    assert call("post", f"{one}/suspend?wait=20")[0] == 200
-    assert call("post", f"{one}/resume?wait=20")[0] == 200
     status, body = call("get", "/flavours")
     assert status == 200
     assert {f["FLAVOURS"] for f in body if f["DEPLOYABLE"]} >= {"nature", "nature-s3"}
+    assert call("get", "/quota")[0] == 200
     gone = f"{RUNTIMES}/{created(call)}"
     assert call("delete", gone)[0] == 204
 
@@ -229,9 +228,9 @@ def _refuse(call: Watched, one: str) -> None:
     assert call("put", one, b"{")[0] == 400
     assert call("put", one, b" " * 3000)[0] == 413
     assert call("put", one, {"SERVERLESS_RUNTIME": {"FAAS": {"FLAVOUR": "x"}}})[0] == 422
-    for path in ("", "/recover", "/suspend", "/resume"):
-        assert call("post" if path else "get", f"{one}{path}?wait=x")[0] == 400
-    assert call("delete", f"{one}?wait=x")[0] == 400
+    for path in (one, f"{one}/recover"):
+        method = "post" if path.endswith("recover") else "get"
+        assert call(method, f"{path}?wait=x")[0] == 400
     for method, path in _operations("x"):
         assert call(method, path, change)[0] == 404
     for method, path in [*_operations(one), *_on_all()]:
@@ -246,14 +245,12 @@ def _operations(one: str) -> list[tuple[str, str]]:
         ("put", one),
         ("delete", one),
         ("post", f"{one}/recover"),
-        ("post", f"{one}/suspend"),
-        ("post", f"{one}/resume"),
         ("get", f"{one}/timeline"),
     ]
 
 
 def _on_all() -> list[tuple[str, str]]:
-    return [("get", RUNTIMES), ("post", RUNTIMES), ("get", "/flavours")]
+    return [("get", RUNTIMES), ("post", RUNTIMES), ("get", "/flavours"), ("get", "/quota")]
 
 
 def _fail_behind(call: Watched, one: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,7 +265,7 @@ def _fail_behind(call: Watched, one: str, monkeypatch: pytest.MonkeyPatch) -> No
     )
     calls = [*_operations(one), *_on_all()]
     for failure, (method, path) in itertools.product(failures, calls):
-        call.app.extensions["memory"].cache.forget(Credentials("devuser", "devpass"))
+        call.app.extensions["cache"].forget(Credentials("devuser", "devpass"))
         with monkeypatch.context() as patch:
             patch.setattr(Oned, "_call", _raising(failure))
             status, _ = call(method, path, NATURE)
@@ -277,17 +274,11 @@ def _fail_behind(call: Watched, one: str, monkeypatch: pytest.MonkeyPatch) -> No
         with monkeypatch.context() as patch:
             patch.setattr(Oned, "_call", _raising(errors.Locked("no")))
             assert call(method, path, NATURE)[0] == 423
-    refused = _raising(errors.ActionRefused("no"))
     with monkeypatch.context() as patch:
-        patch.setattr(recover, "recover_runtime", refused)
-        patch.setattr(suspend, "suspend_runtime", refused)
-        patch.setattr(suspend, "resume_runtime", refused)
-        for path in ("recover", "suspend", "resume"):
-            assert call("post", f"{one}/{path}")[0] == 422
-    with monkeypatch.context() as patch:
-        # What oneflow refuses again and again has to be repeated later.
-        patch.setattr(Oneflow, "_send", refused)
-        assert call("delete", one)[0] == 423
+        patch.setattr(Oneflow, "_send", _raising(errors.ActionRefused("no")))
+        assert call("delete", one)[0] == 422
+        patch.setattr(recovery, "recover", _raising(errors.ActionRefused("no")))
+        assert call("post", f"{one}/recover")[0] == 422
 
 
 def _raising(failure: Exception) -> Any:

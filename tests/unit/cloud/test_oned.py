@@ -50,23 +50,7 @@ CALLS: list[tuple[Callable[[Oned], object], str, tuple, str | int]] = [
     (lambda o: o.resize_vm(7, "CPU=1"), "one.vm.resize", (7, "CPU=1", True), 7),
     (lambda o: o.resize_disk(7, 0, 2048), "one.vm.diskresize", (7, 0, "2048"), 0),
     (lambda o: o.update_vm(7, "A=1"), "one.vm.update", (7, "A=1", 1), 7),
-    (lambda o: o.act_on_vm(7, "suspend"), "one.vm.action", ("suspend", 7), 7),
-    (lambda o: o.add_scheduled_action(7, "T"), "one.vm.schedadd", (7, "T"), 0),
-    (lambda o: o.update_scheduled_action(7, 2, "T"), "one.vm.schedupdate", (7, 2, "T"), 2),
-    (lambda o: o.delete_scheduled_action(7, 2), "one.vm.scheddelete", (7, 2), 2),
-    (lambda o: o.vms([1]), "one.vm.info", (1, False), vm_xml()),
-    (lambda o: o.documents(1337, -3), "one.documentpool.info", (-3, -1, -1, 1337), "<P/>"),
-    (lambda o: o.documents(1, -3, first_id=5), "one.documentpool.info", (-3, 5, -1, 1), "<P/>"),
-    (lambda o: o.documents(1, -3, last_id=9), "one.documentpool.info", (-3, 0, 9, 1), "<P/>"),
-    (
-        lambda o: o.documents(1, -3, first_id=5, last_id=9),
-        "one.documentpool.info",
-        (-3, 5, 9, 1),
-        "<P/>",
-    ),
-    (lambda o: o.newest_documents(1, 5, -3), "one.documentpool.info", (-3, 0, -5, 1), "<P/>"),
-    # A page of one would be taken for all.
-    (lambda o: o.newest_documents(1, 1, -3), "one.documentpool.info", (-3, 0, -2, 1), "<P/>"),
+    (lambda o: o.reschedule_vm(7), "one.vm.action", ("resched", 7), 7),
     (lambda o: o.quota(), "one.user.info", (-1, False), "<USER/>"),
 ]  # fmt: skip
 

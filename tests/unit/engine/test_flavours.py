@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import threading
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,20 +10,19 @@ import pytest
 
 from provision_engine.cloud.client import Credentials
 from provision_engine.cloud.objects import VmTemplate
-from provision_engine.engine.cache import Cache
-from provision_engine.engine.dialect import FlowRole
-from provision_engine.engine.flavours import Flavours, FlowTemplate
-from provision_engine.engine.specification import RequestedFunction, Specification
+from provision_engine.engine import flavours
+from provision_engine.engine.flavours import Cache, Flavours, FlowTemplate
+from provision_engine.engine.specification import Specification
 from provision_engine.errors import (
+    BackendTimeout,
     BadGateway,
-    DeployFailed,
     Forbidden,
     NoFlowTemplate,
     NotFound,
 )
 from tests.unit.support import document
 
-ME = Credentials("devuser", "devpass")
+ME, OTHER = Credentials("devuser", "devpass"), Credentials("other", "otherpass")
 
 
 def flow(id_: int, name: str, *roles: str, dialect: str = "vm_template") -> Any:
@@ -63,11 +62,8 @@ def of(oned: Oned, mapping: dict[str, int] | None = None, cache: Cache | None = 
 
 
 def wanted(faas: str = "nature", daas: str = "") -> Specification:
-    flavours = {"FAAS": faas} | ({"DAAS": daas} if daas else {})
-    return Specification(
-        functions={role: RequestedFunction(flavour) for role, flavour in flavours.items()},
-        sent={role: {"FLAVOUR": flavour} for role, flavour in flavours.items()},
-    )
+    sent = {"FAAS": {"FLAVOUR": faas}} | ({"DAAS": {"FLAVOUR": daas}} if daas else {})
+    return Specification.of(sent)
 
 
 def test_a_flow_template_is_found_by_the_name_of_the_tuple() -> None:
@@ -88,12 +84,13 @@ def test_of_several_templates_with_one_name_the_oldest_is_taken() -> None:
 
 
 def test_no_template_of_that_name_is_told_with_faas_and_daas_as_they_were_sent() -> None:
-    sent = {"FAAS": {"FLAVOUR": "x", "MORE": 1}, "DAAS": {"FLAVOUR": "y"}}
-    specification = dataclasses.replace(wanted("x", "y"), sent=sent)
+    specification = Specification.of(
+        {"FAAS": {"FLAVOUR": "x", "MORE": 1}, "DAAS": {"FLAVOUR": "y"}}
+    )
     with pytest.raises(NoFlowTemplate) as caught:
         of(Oned(flow(3, "nature", "FAAS"))).flow_template(specification)
     assert caught.value.status == 422
-    assert caught.value.message == sent
+    assert caught.value.message == {"FAAS": {"FLAVOUR": "x", "MORE": 1}, "DAAS": {"FLAVOUR": "y"}}
 
 
 @pytest.mark.parametrize("mapped", [77, 50])
@@ -130,19 +127,19 @@ def test_a_user_who_may_use_no_template_at_all_is_forbidden() -> None:
 def test_roles_are_found_by_name_else_by_flavour_else_by_position(
     roles: list[str], assigned: list[str]
 ) -> None:
-    found = FlowTemplate.from_document(flow(1, "t", *roles)).assign(wanted("nature", "s3"))
+    found = FlowTemplate.of(flow(1, "t", *roles)).assign(wanted("nature", "s3"))
     assert [found[role].name for role in ("FAAS", "DAAS")] == assigned
 
 
 @pytest.mark.parametrize("roles", [[], ["FAAS"], ["only"]])
 def test_too_few_roles_are_no_flow_template_for_the_tuple(roles: list[str]) -> None:
     with pytest.raises(NoFlowTemplate):
-        FlowTemplate.from_document(flow(1, "t", *roles)).assign(wanted("nature", "s3"))
+        FlowTemplate.of(flow(1, "t", *roles)).assign(wanted("nature", "s3"))
 
 
 @pytest.mark.parametrize("dialect", ["vm_template", "template_id"])
 def test_a_role_names_its_vm_template_in_either_dialect(dialect: str) -> None:
-    template = FlowTemplate.from_document(flow(1, "t", "A", "B", dialect=dialect))
+    template = FlowTemplate.of(flow(1, "t", "A", "B", dialect=dialect))
     assert [role.vm_template_id for role in template.roles] == [0, 1]
 
 
@@ -151,15 +148,14 @@ def test_a_role_names_its_vm_template_in_either_dialect(dialect: str) -> None:
 )
 def test_a_role_without_vm_template_is_nonsense_of_opennebula(role: dict) -> None:
     with pytest.raises(BadGateway):
-        FlowTemplate.from_document(document({"roles": [role]}, type_=101))
+        FlowTemplate.of(document({"roles": [role]}, type_=101))
 
 
-def test_a_vm_template_that_does_not_exist_is_told_before_anything_is_started() -> None:
-    """Some releases of oneflow would neither deploy such a service nor give up."""
+def test_a_vm_template_that_does_not_exist_has_no_attributes() -> None:
+    """The service then fails to deploy, and its log tells why."""
     found = of(Oned())
-    assert found.vm_template(FlowRole("A", 5)) == {"CPU": "5"}
-    with pytest.raises(DeployFailed, match="Role A: VM template 999 does not exist"):
-        found.vm_template(FlowRole("A", 999))
+    assert found.vm_template(5) == {"CPU": "5"}
+    assert found.vm_template(999) == {}
 
 
 # ---- what is remembered -----------------------------------------------------------------
@@ -169,5 +165,91 @@ def test_opennebula_is_asked_once_within_the_time() -> None:
     oned, cache = Oned(flow(3, "nature", "FAAS")), Cache(10)
     for _ in range(3):
         of(oned, cache=cache).flow_template(wanted())
-        of(oned, cache=cache).vm_template(FlowRole("A", 0))
+        of(oned, cache=cache).vm_template(0)
     assert oned.asked == ["documents", "VM template 0"]
+
+
+def test_each_user_and_each_password_is_remembered_apart() -> None:
+    cache = Cache(10)
+    loads: list[str] = []
+
+    def get(credentials: Credentials) -> str:
+        def load() -> str:
+            loads.append(credentials.session)
+            return credentials.session
+
+        return cache.get(credentials, "key", load)
+
+    wrong = Credentials("devuser", "wrong")
+    for credentials in (ME, OTHER, wrong, ME, OTHER, wrong):
+        assert get(credentials) == credentials.session
+    assert loads == [ME.session, OTHER.session, wrong.session]
+
+
+def test_what_is_too_old_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(flavours, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    cache, values = Cache(10), iter(range(10))
+    seen = []
+    for at in (0, 9.9, 10.1, 20.0, 20.2):
+        now[0] = 1000 + at
+        seen.append(cache.get(ME, "key", lambda: next(values)))
+    assert seen == [0, 0, 1, 1, 2]
+
+
+def test_nothing_is_remembered_where_the_time_is_zero() -> None:
+    cache, values = Cache(0), iter(range(10))
+    assert [cache.get(ME, "key", lambda: next(values)) for _ in range(3)] == [0, 1, 2]
+
+
+def test_a_failure_is_not_remembered() -> None:
+    cache = Cache(10)
+
+    def fail() -> int:
+        raise BackendTimeout("slow")
+
+    with pytest.raises(BackendTimeout):
+        cache.get(ME, "key", fail)
+    assert cache.get(ME, "key", lambda: 7) == 7
+
+
+def test_what_is_forgotten_is_forgotten_of_that_user_only() -> None:
+    cache = Cache(10)
+    for whose in (ME, OTHER):
+        cache.get(whose, "key", lambda: "old")
+    cache.forget(ME)
+    assert cache.get(ME, "key", lambda: "new") == "new"
+    assert cache.get(OTHER, "key", lambda: "new") == "old"
+
+
+def test_only_so_much_is_remembered() -> None:
+    cache = Cache(10, max_entries=2)
+    for key in ("a", "b", "c"):
+        cache.get(ME, key, lambda: "old")
+    assert cache.get(ME, "c", lambda: "new") == "old"
+    assert cache.get(ME, "a", lambda: "new") == "new"
+
+
+def test_many_threads_may_use_it_at_once() -> None:
+    cache, wrong = Cache(10, max_entries=8), []
+
+    def work(number: int) -> None:
+        for step in range(200):
+            key = str((number + step) % 16)
+            if cache.get(ME, key, lambda key=key: key) != key:
+                wrong.append(key)
+            if step % 50 == 0:
+                cache.forget(ME)
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_no_password_is_kept_in_it() -> None:
+    cache = Cache(10)
+    cache.get(ME, "key", lambda: 1)
+    assert "devpass" not in str(vars(cache))

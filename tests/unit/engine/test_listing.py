@@ -1,324 +1,78 @@
-"""Which runtimes are listed, in which pages, and how much is read for each page."""
+"""Which runtimes are listed, and in which pages."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
-from typing import Any
 
 import pytest
 
-from provision_engine.cloud.objects import Document, Vm
-from provision_engine.cloud.oned import ALL, MINE
-from provision_engine.engine.document import body_of
-from provision_engine.engine.listing import (
-    FIRST_WINDOW,
-    MAX_READ,
-    Cursor,
-    Filter,
-    Page,
-    list_runtimes,
-)
-from provision_engine.engine.model import Function, Runtime
-from provision_engine.engine.snapshot import Observation, Snapshot
-from provision_engine.engine.states import Condition, State
-from tests.unit.engine.samples import Cloud, context
-from tests.unit.support import document, vm
+from provision_engine.engine.document import Runtime, StoredFunction
+from provision_engine.engine.listing import Wanted
 
-FAAS, DAAS = Function("nature", 1, 1, 1), Function("s3", 1, 1, 1)
-RUNNING, FAILED = (3, 3), (3, 36)
-VM_IDS_BEGIN_AT = 10**7
+FAAS, DAAS = StoredFunction("nature", 1, 1, 1), StoredFunction("s3", 1, 1, 1)
 
 
-class Oned:
-    """A pool of runtimes, each with one VM; it counts what is read of it."""
-
-    def __init__(self, ids: Iterable[int]) -> None:
-        self.pool: dict[int, Document] = {}
-        self.states: dict[int, tuple[int, int]] = {}
-        self.gone_vms: set[int] = set()
-        self.windows: list[int] = []
-        """How many documents each call has returned."""
-        self.vms_read: list[int] = []
-        for runtime_id in ids:
-            self.add(runtime_id)
-
-    def add(self, runtime_id: int, name: str = "lamp") -> None:
-        function = Function("nature", 1, 1, 1, vm_id=runtime_id + VM_IDS_BEGIN_AT)
-        runtime = Runtime(runtime_id, name, {"FAAS": function}, service_id=1)
-        self.pool[runtime_id] = document(body_of(runtime), id_=runtime_id, name=name)
-
-    def documents(
-        self, document_type: int, whose: int, *, first_id: int = ALL, last_id: int = ALL
-    ) -> list[Document]:
-        if document_type != 1337:
-            return []
-        assert whose == MINE
-        last = max(self.pool, default=0) if last_id == ALL else last_id
-        found = [d for i, d in self.pool.items() if max(first_id, 0) <= i <= last]
-        self.windows.append(len(found))
-        return found
-
-    def newest_documents(self, document_type: int, count: int, whose: int) -> list[Document]:
-        assert (document_type, whose) == (1337, MINE)
-        newest = sorted(self.pool, reverse=True)[:count]
-        self.windows.append(len(newest))
-        return [self.pool[i] for i in newest]
-
-    def vms(self, vm_ids: list[int]) -> dict[int, Vm]:
-        self.vms_read.append(len(vm_ids))
-        return {
-            i: vm(*self.states.get(i - VM_IDS_BEGIN_AT, RUNNING), vm_id=i)
-            for i in vm_ids
-            if i - VM_IDS_BEGIN_AT not in self.gone_vms
-        }
+def runtime(number: int, name: str = "lamp", has_data: bool = False) -> Runtime:
+    functions = {"FAAS": FAAS} | ({"DAAS": DAAS} if has_data else {})
+    return Runtime(id=number, name=name, functions=functions)
 
 
-def page(oned: Oned, cursor: Cursor | None = None, wanted: Filter | None = None) -> Page:
-    return list_runtimes(context(Cloud(oned)), wanted or Filter(), cursor or Cursor())
+def body(number: int, faas: str = "RUNNING", daas: str = "") -> dict:
+    told = {"ID": number, "FAAS": {"STATE": faas}}
+    return told | ({"DAAS": {"STATE": daas}} if daas else {})
 
 
-def ids(of: Page) -> list[int]:
-    return [snapshot.id for snapshot in of.snapshots]
-
-
-def walk(
-    oned: Oned,
-    limit: int,
-    is_newest_first: bool,
-    wanted: Filter | None = None,
-    between: Callable[[], None] = lambda: None,
-) -> list[list[int]]:
-    """The ids of all pages; ``between`` happens after each of them."""
-    pages, edge = [], None
-    while not pages or edge is not None:
-        if edge is None:
-            cursor = Cursor(limit=limit, is_newest_first=is_newest_first)
-        elif is_newest_first:
-            cursor = Cursor(limit=limit, is_newest_first=True, before=edge)
-        else:
-            cursor = Cursor(limit=limit, after=edge)
-        found = page(oned, cursor, wanted)
-        pages.append(ids(found))
-        edge = found.next_id
-        between()
+def walked(wanted: Wanted, kept: list[Runtime], gone: set[int]) -> list[list[int]]:
+    """The ids of all pages, where some runtimes are gone when they are looked at."""
+    pages = []
+    after: int | None = -1
+    while after is not None:
+        step = Wanted(state=wanted.state, limit=wanted.limit, after=after)
+        found, last = step.candidates(kept)
+        page, after = step.page([body(r.id) for r in found if r.id not in gone], last)
+        pages.append([told["ID"] for told in page])
     return pages
 
 
-def flat(pages: list[list[int]]) -> list[int]:
-    return [number for of_page in pages for number in of_page]
+def test_without_a_limit_there_is_one_page_in_the_order_of_ids() -> None:
+    found, last = Wanted().candidates([runtime(3), runtime(1), runtime(2)])
+    assert [r.id for r in found] == [1, 2, 3]
+    assert Wanted().page([body(1), body(2)], last) == ([body(1), body(2)], None)
 
 
-POOLS = {
-    "empty": [],
-    "one": [0],
-    "dense": list(range(400)),
-    "a gap in front": list(range(50_000, 50_020)),
-    "gaps of thousands": list(range(7, 200_000, 3711)),
-    "clusters far apart": [*range(10), *range(90_000, 90_300), *range(2_000_000, 2_000_003)],
-}
-DIRECTIONS = pytest.mark.parametrize("is_newest_first", [False, True], ids=["asc", "desc"])
-EACH_POOL = pytest.mark.parametrize("pool", POOLS.values(), ids=POOLS)
-
-
-# ---- what the pages hold ------------------------------------------------------------------------
-
-
-@DIRECTIONS
-@EACH_POOL
-def test_without_a_limit_there_is_one_page_in_the_order_asked_for(
-    pool: list[int], is_newest_first: bool
-) -> None:
-    shuffled = random.Random(7).sample(pool, len(pool))
-    found = page(Oned(shuffled), Cursor(is_newest_first=is_newest_first))
-    assert ids(found) == sorted(pool, reverse=is_newest_first)
-    assert found.next_id is None
-
-
-@DIRECTIONS
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 5])
 @pytest.mark.parametrize("limit", [1, 2, 3])
-def test_pages_are_full_but_for_the_last(count: int, limit: int, is_newest_first: bool) -> None:
-    pages = walk(Oned(range(count)), limit, is_newest_first)
-    assert flat(pages) == sorted(range(count), reverse=is_newest_first)
-    assert all(len(of_page) == limit for of_page in pages[:-1])
+def test_pages_hold_everything_once(count: int, limit: int) -> None:
+    pages = walked(Wanted(limit=limit), [runtime(n) for n in range(count)], set())
+    assert [n for page in pages for n in page] == list(range(count))
+    assert all(len(page) <= limit for page in pages)
     assert len(pages) == max(1, -(-count // limit))
 
 
-@DIRECTIONS
-@EACH_POOL
-@pytest.mark.parametrize("limit", [7, 300])
-def test_pages_hold_everything_once(pool: list[int], limit: int, is_newest_first: bool) -> None:
-    pages = walk(Oned(pool), limit, is_newest_first)
-    assert flat(pages) == sorted(pool, reverse=is_newest_first)
-    assert all(len(of_page) <= limit for of_page in pages)
-
-
-@DIRECTIONS
+@pytest.mark.parametrize("state", ["", "RUNNING"])
 @pytest.mark.parametrize("seed", range(20))
-def test_pages_hold_once_what_is_there_while_others_come_and_go(
-    seed: int, is_newest_first: bool
-) -> None:
+def test_a_page_does_not_end_early_because_some_of_it_are_gone(state: str, seed: int) -> None:
     chance = random.Random(seed)
-    pool = chance.sample(range(100_000), 120)
-    staying = set(chance.sample(pool, 60))
-    oned = Oned(pool)
-
-    def change() -> None:
-        for leaving in chance.sample(sorted(oned.pool.keys() - staying), 2):
-            del oned.pool[leaving]
-        oned.add(max(oned.pool) + chance.randrange(1, 3000))
-
-    shown = flat(walk(oned, 5, is_newest_first, between=change))
-    assert shown == sorted(set(shown), reverse=is_newest_first)
-    assert staying <= set(shown)
+    kept = [runtime(n) for n in range(12)]
+    gone = {n for n in range(12) if chance.random() < 0.5}
+    pages = walked(Wanted(state=state, limit=3), kept, gone)
+    assert [n for page in pages for n in page] == [n for n in range(12) if n not in gone]
 
 
-@DIRECTIONS
-@EACH_POOL
-@pytest.mark.parametrize("limit", [3, 50])
-def test_pages_hold_once_what_a_filter_shows(
-    pool: list[int], limit: int, is_newest_first: bool
-) -> None:
-    failed = [number for number in pool if number % 5 == 2]
-    oned = Oned(pool)
-    oned.states = dict.fromkeys(failed, FAILED)
-    pages = walk(oned, limit, is_newest_first, Filter(state=State.ERROR))
-    assert flat(pages) == sorted(failed, reverse=is_newest_first)
-    assert all(len(of_page) <= limit for of_page in pages)
+def test_only_one_page_is_looked_at_unless_the_state_decides() -> None:
+    kept = [runtime(n) for n in range(100)]
+    assert len(Wanted(limit=5).candidates(kept)[0]) == 5
+    assert len(Wanted(limit=5, state="ERROR").candidates(kept)[0]) == 100
 
 
-@DIRECTIONS
-def test_where_few_match_the_pages_are_short_and_still_hold_all(is_newest_first: bool) -> None:
-    oned = Oned(range(10_000))
-    matching = [3, 2500, 2501, 9990]
-    for number in matching:
-        oned.add(number, "rare")
-    pages = walk(oned, 3, is_newest_first, Filter(name="rare"))
-    assert flat(pages) == sorted(matching, reverse=is_newest_first)
-
-
-@pytest.mark.parametrize(
-    ("cursor", "expected"),
-    [
-        (Cursor(after=3), [4, 5, 6, 7, 8, 9]),
-        (Cursor(before=3), [0, 1, 2]),
-        (Cursor(after=3, before=6), [4, 5]),
-        (Cursor(after=3, before=6, is_newest_first=True), [5, 4]),
-        (Cursor(after=3, before=6, limit=1), [4]),
-        (Cursor(after=3, before=6, limit=1, is_newest_first=True), [5]),
-        (Cursor(after=9), []),
-        (Cursor(before=1), [0]),
-        (Cursor(before=1, limit=5), [0]),
-        (Cursor(after=5, before=5, limit=5), []),
-        (Cursor(after=2**31 - 1, limit=5), []),
-        (Cursor(before=2**31 - 1, limit=2, is_newest_first=True), [9, 8]),
-    ],
-)
-def test_a_cursor_says_where_a_page_begins_and_ends(cursor: Cursor, expected: list[int]) -> None:
-    assert ids(page(Oned(range(10)), cursor)) == expected
-
-
-@pytest.mark.parametrize("limit", [None, 3])
-@pytest.mark.parametrize("unreadable", [0, 4, 9])
-def test_a_document_that_nobody_can_read_hides_no_other(unreadable: int, limit: int | None) -> None:
-    oned = Oned(range(10))
-    oned.pool[unreadable] = document("no json", id_=unreadable)
-    pages = [ids(page(oned))] if limit is None else walk(oned, limit, is_newest_first=False)
-    assert flat(pages) == [number for number in range(10) if number != unreadable]
-
-
-def test_a_runtime_whose_service_has_gone_is_shown_with_its_error() -> None:
-    oned = Oned(range(3))
-    oned.gone_vms = {1}
-    assert [seen.states for seen in page(oned).snapshots] == [
-        {State.RUNNING},
-        {State.ERROR},
-        {State.RUNNING},
-    ]
-
-
-# ---- how much is read ---------------------------------------------------------------------------
-
-
-@DIRECTIONS
-@pytest.mark.parametrize("limit", [1, 5, 50])
-def test_a_small_page_of_a_large_pool_reads_no_more_than_a_window(
-    limit: int, is_newest_first: bool
-) -> None:
-    oned = Oned(range(5000))
-    assert len(ids(page(oned, Cursor(limit=limit, is_newest_first=is_newest_first)))) == limit
-    assert sum(oned.windows) <= FIRST_WINDOW + 1
-    assert oned.vms_read == [limit]
-
-
-@DIRECTIONS
-@EACH_POOL
-def test_the_calls_of_a_page_are_few_however_far_apart_the_ids_are(
-    pool: list[int], is_newest_first: bool
-) -> None:
-    oned, calls = Oned(pool), []
-    walk(oned, 5, is_newest_first, between=lambda: calls.append(len(oned.windows)))
-    per_page = [after - before for before, after in zip([0, *calls], calls, strict=False)]
-    # The newest id, and windows that grow fourfold: eight of them span over five million ids.
-    assert max(per_page) <= 9
-
-
-def test_only_one_page_of_vms_is_looked_at_unless_the_state_decides() -> None:
-    oned = Oned(range(100))
-    page(oned, Cursor(limit=5))
-    assert sum(oned.vms_read) == 5
-    page(oned, Cursor(limit=5), Filter(state=State.ERROR))
-    assert sum(oned.vms_read) == 105
-
-
-@DIRECTIONS
-def test_a_page_on_which_nothing_matches_reads_so_much_and_tells_where_to_go_on(
-    is_newest_first: bool,
-) -> None:
-    oned = Oned(range(10_000))
-    cursor = Cursor(limit=5, is_newest_first=is_newest_first)
-    found = page(oned, cursor, Filter(name="nobody"))
-    assert ids(found) == []
-    assert found.next_id is not None
-    assert sum(oned.windows) - 1 <= MAX_READ
-
-
-# ---- filters ------------------------------------------------------------------------------------
-
-
-def runtime(name: str, has_data: bool = False) -> Runtime:
-    return Runtime(1, name, {"FAAS": FAAS} | ({"DAAS": DAAS} if has_data else {}))
-
-
-@pytest.mark.parametrize(
-    ("wanted", "shown"),
-    [
-        (Filter(), {"one", "both"}),
-        (Filter(name="one"), {"one"}),
-        (Filter(name="on"), set()),
-        (Filter(flavour="nature"), {"one", "both"}),
-        (Filter(flavour="nature-s3"), {"both"}),
-        (Filter(flavour="s3"), {"both"}),
-        (Filter(flavour="s"), set()),
-        (Filter(name="one", flavour="s3"), set()),
-    ],
-)
-def test_the_filters_of_name_and_flavour(wanted: Filter, shown: set[str]) -> None:
-    known = [runtime("one"), runtime("both", has_data=True)]
-    assert {r.name for r in known if wanted.matches(r)} == shown
-
-
-@pytest.mark.parametrize(
-    ("state", "is_shown"),
-    [(None, True), (State.ERROR, True), (State.RUNNING, True), (State.PENDING, False)],
-)
-def test_the_filter_of_state_is_about_any_function(state: State | None, is_shown: bool) -> None:
-    def observed(of: State) -> Any:
-        return Observation(Condition(of))
-
-    seen = Snapshot(
-        runtime("both", has_data=True),
-        {"FAAS": observed(State.RUNNING), "DAAS": observed(State.ERROR)},
-    )
-    assert Filter(state=state).shows(seen) is is_shown
+def test_the_filters() -> None:
+    one, both = runtime(1, "one"), runtime(2, "both", has_data=True)
+    kept = [one, both]
+    assert Wanted(name="one").candidates(kept)[0] == [one]
+    assert Wanted(flavour="nature").candidates(kept)[0] == kept
+    assert Wanted(flavour="nature-s3").candidates(kept)[0] == [both]
+    assert Wanted(flavour="s3").candidates(kept)[0] == [both]
+    assert Wanted(flavour="s").candidates(kept)[0] == []
+    assert Wanted(after=1).candidates(kept)[0] == [both]
+    assert Wanted(state="ERROR").shows(body(1, "RUNNING", "ERROR"))
+    assert not Wanted(state="ERROR").shows(body(1, "RUNNING", "PENDING"))

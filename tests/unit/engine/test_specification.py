@@ -1,33 +1,93 @@
-"""What a caller asks for. How it is read from JSON is tested in ``api/test_validation.py``."""
+"""What a caller asks for, with everything empty left out."""
 
 from __future__ import annotations
 
 import pytest
 
-from provision_engine.engine.specification import RequestedFunction, Specification
+from provision_engine.engine.specification import Function, Specification
+
+
+def test_only_faas_and_its_flavour_are_needed() -> None:
+    made = Specification.of({"FAAS": {"FLAVOUR": "nature"}})
+    assert made.functions == {"FAAS": Function("nature")}
+    assert (made.name, dict(made.scheduling), dict(made.device_info)) == ("", {}, {})
 
 
 @pytest.mark.parametrize(
-    ("flavours", "flavour_tuple"),
+    ("functions", "flavour_tuple"),
     [
-        (["nature"], "nature"),
-        (["nature", "s3"], "nature-s3"),
-        (["nature", ""], "nature"),
-        (["a-b", "c"], "a-b-c"),
-        ([], ""),
+        ({"FAAS": {"FLAVOUR": "nature"}}, "nature"),
+        ({"FAAS": {"FLAVOUR": "nature"}, "DAAS": {"FLAVOUR": "s3"}}, "nature-s3"),
+        ({"DAAS": {"FLAVOUR": "s3"}, "FAAS": {"FLAVOUR": "nature"}}, "nature-s3"),
+        ({"FAAS": {"FLAVOUR": "nature"}, "DAAS": {"FLAVOUR": ""}}, "nature"),
+        ({"FAAS": {"FLAVOUR": "a-b"}, "DAAS": {"FLAVOUR": "c"}}, "a-b-c"),
     ],
 )
-def test_the_flavour_tuple_is_faas_dash_daas(flavours: list[str], flavour_tuple: str) -> None:
-    functions = dict(zip(("FAAS", "DAAS"), map(RequestedFunction, flavours), strict=False))
-    assert Specification(functions=functions).flavour_tuple == flavour_tuple
+def test_the_flavour_tuple_is_faas_dash_daas(functions: dict, flavour_tuple: str) -> None:
+    assert Specification.of(functions).flavour_tuple == flavour_tuple
 
 
-def test_every_text_that_goes_to_opennebula_is_told_with_its_path() -> None:
-    made = Specification(
-        name="n",
-        functions={"FAAS": RequestedFunction("f"), "DAAS": RequestedFunction("d")},
-        scheduling={"POLICY": "p", "REQUIREMENTS": "r"},
-        device_info={"LATENCY_TO_PE": 1.5, "GEOGRAPHIC_LOCATION": "g", "X": "x"},
+def test_faas_comes_first_whatever_order_was_sent() -> None:
+    sent = {"DAAS": {"FLAVOUR": "b"}, "FAAS": {"FLAVOUR": "a"}}
+    assert list(Specification.of(sent).functions) == ["FAAS", "DAAS"]
+
+
+def test_empty_strings_mean_absent() -> None:
+    made = Specification.of(
+        {
+            "NAME": "",
+            "FAAS": {"FLAVOUR": "f"},
+            "SCHEDULING": {"POLICY": "", "REQUIREMENTS": ""},
+            "DEVICE_INFO": {"GEOGRAPHIC_LOCATION": "", "FURTHER": ""},
+        }
+    )
+    assert (made.name, dict(made.scheduling), dict(made.device_info)) == ("", {}, {})
+
+
+def test_zero_seconds_of_latency_are_not_absent() -> None:
+    assert Specification.of({"DEVICE_INFO": {"LATENCY_TO_PE": 0}}).device_info == {
+        "LATENCY_TO_PE": 0
+    }
+
+
+@pytest.mark.parametrize("name", ["A", "A1", "A_B", "BATTERY_LEVEL"])
+@pytest.mark.parametrize("value", ["text", 3, 0.5, -1])
+def test_further_members_of_device_info_are_carried(name: str, value: object) -> None:
+    assert Specification.of({"DEVICE_INFO": {name: value}}).device_info == {name: value}
+
+
+@pytest.mark.parametrize("name", ["a", "1A", "_A", "A-B", "A B", "É", "A\n", "", 'A="1"] X=["'])
+def test_members_of_device_info_with_another_name_are_not(name: str) -> None:
+    assert Specification.of({"DEVICE_INFO": {name: "x"}}).device_info == {}
+
+
+@pytest.mark.parametrize("value", [True, False, None, [], {}, ["x"]])
+def test_members_of_device_info_that_are_no_text_or_number_are_not(value: object) -> None:
+    assert Specification.of({"DEVICE_INFO": {"A": value}}).device_info == {}
+
+
+def test_what_only_the_engine_knows_is_ignored_in_any_type() -> None:
+    echoed = {"VM_ID": "592", "STATE": 7, "ENDPOINT": None, "ERROR": [], "FLAVOUR": "f"}
+    made = Specification.of({"ID": "851", "SERVICE_ID": {}, "FAAS": echoed})
+    assert made.functions == {"FAAS": Function("f")}
+
+
+def test_a_size_written_as_a_float_of_whole_units_is_an_integer() -> None:
+    function = Function.of({"FLAVOUR": "f", "CPU": 2.0, "MEMORY": 512.0, "DISK_SIZE": 1025.0})
+    sizes = (function.cpu, function.memory_mb, function.disk_size_mb)
+    assert sizes == (2, 512, 1025)
+    assert all(type(size) is int for size in sizes)
+
+
+def test_every_text_that_goes_to_opennebula_is_told_with_its_place() -> None:
+    made = Specification.of(
+        {
+            "NAME": "n",
+            "FAAS": {"FLAVOUR": "f"},
+            "DAAS": {"FLAVOUR": "d"},
+            "SCHEDULING": {"POLICY": "p", "REQUIREMENTS": "r"},
+            "DEVICE_INFO": {"LATENCY_TO_PE": 1.5, "GEOGRAPHIC_LOCATION": "g", "X": "x"},
+        }
     )
     assert dict(made.texts()) == {
         "NAME": "n",
@@ -38,25 +98,3 @@ def test_every_text_that_goes_to_opennebula_is_told_with_its_path() -> None:
         "DEVICE_INFO.GEOGRAPHIC_LOCATION": "g",
         "DEVICE_INFO.X": "x",
     }
-
-
-WHERE = {"REQUIREMENTS": "A > 1"}
-
-
-@pytest.mark.parametrize(
-    ("specification", "expected"),
-    [
-        (Specification(scheduling=WHERE), True),
-        (Specification(scheduling=WHERE, functions={"FAAS": RequestedFunction("f")}), True),
-        (Specification(scheduling=WHERE, name="n", device_info={"A": 1}), True),
-        (Specification(), False),
-        (Specification(name="n"), False),
-        (Specification(scheduling=WHERE, functions={"FAAS": RequestedFunction(cpu=1)}), False),
-        (Specification(scheduling=WHERE, lease_seconds=60), False),
-        (Specification(scheduling=WHERE, lifts_lease=True), False),
-    ],
-)
-def test_an_update_of_where_vms_may_run_needs_none_that_runs(
-    specification: Specification, expected: bool
-) -> None:
-    assert specification.is_about_scheduling is expected
