@@ -13,7 +13,7 @@ from flask.json.provider import DefaultJSONProvider
 from werkzeug.exceptions import HTTPException
 
 from provision_engine import errors, log, metrics
-from provision_engine.api import flavours, health, openapi, runtimes, server, ui
+from provision_engine.api import flavours, health, openapi, quota, runtimes, server, ui
 from provision_engine.cloud.client import Backends
 from provision_engine.cloud.probe import Probe
 from provision_engine.config import Configuration
@@ -57,7 +57,7 @@ def create_app(configuration: Configuration) -> Flask:
     app.extensions["probe"] = Probe(app.extensions["backends"])
     app.extensions["changes"] = threading.BoundedSemaphore(configuration.limits.oneflow_requests)
     app.extensions["waiting"] = Waiting(configuration.wait.max_requests)
-    for module in (server, runtimes, flavours, health, openapi, ui):
+    for module in (server, runtimes, flavours, quota, health, openapi, ui):
         app.register_blueprint(module.routes)
     app.before_request(_begin)
     app.after_request(_end)

@@ -14,6 +14,7 @@ from typing import Any
 from flask import Blueprint, Response, jsonify
 
 from provision_engine import __version__, config
+from provision_engine.api.quota import METRICS
 from provision_engine.api.representation import RUNTIME
 from provision_engine.api.validation import RUNTIME_SCHEMA, UPDATE_SCHEMA, load_schema
 from provision_engine.engine.states import Reason, State
@@ -196,6 +197,10 @@ OPERATIONS: tuple[Operation, ...] = (
         {200: _answer("All that the caller may see", {"type": "array", "items": _ref("Flavour")})},
     ),
     Operation(
+        "get", "/quota", "get_quota", "runtimes", "Read the caller's own quota",
+        {200: _answer("Limits and what is used of them", _ref("Quota"))},
+    ),
+    Operation(
         "get", "/serverless-runtimes/schema", "get_schema", "server",
         "The JSON schema of a runtime (draft 4 to 6)",
         {200: _answer("The schema", {"type": "object"})}, needs_login=False,
@@ -370,6 +375,7 @@ def _schemas() -> Json:
         **_parts("DryRun", _DRY_RUN),
         **_parts("Flavour", _flavour()),
         **_parts("Timeline", _TIMELINE),
+        **_parts("Quota", _QUOTA),
         **_parts("Status", _members(status={"type": "string"})),
         **_parts("Program", _members(name={"type": "string"}, version={"type": "string"})),
     }
@@ -479,6 +485,17 @@ _TIMELINE = _members(
         ),
     }
 )
+
+_QUOTA = _members(
+    **{
+        name: _members(
+            LIMIT={"type": ["number", "null"], "description": "null: unlimited."},
+            USED={"type": "number"},
+        )
+        for name in METRICS
+    }
+)
+"""MEMORY and SYSTEM_DISK_SIZE are MB."""
 
 
 def _flavour() -> Json:

@@ -1,13 +1,14 @@
 """The two pages for people, /ui and /docs, and the files that they are made of.
 
-All files come with the program and from this host; the policy in front of each page lets the
-browser load and run nothing else.
+All files come with the program and from this host; the Content-Security-Policy of each response
+allows the browser to load and run nothing else.
 """
 
 from __future__ import annotations
 
 import gzip
 import hashlib
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +24,7 @@ POLICY = "; ".join(
         "default-src 'none'",
         "script-src 'self'",
         "style-src 'self'",
+        "font-src 'self'",
         "img-src 'self' data:",
         "connect-src 'self'",
         "base-uri 'none'",
@@ -40,25 +42,32 @@ HEADERS = {
 }
 
 HTML, SCRIPT, STYLE = "text/html; charset=utf-8", "text/javascript; charset=utf-8", "text/css"
-WORTH_PACKING_BYTES = 1400
+TYPES = {".js": SCRIPT, ".css": STYLE, ".svg": "image/svg+xml", ".woff2": "font/woff2"}
+COMPRESSED_ALREADY = (".woff2",)
+MIN_COMPRESSED_BYTES = 1400
 
 
 class Asset(NamedTuple):
     """A file of the program, ready to be sent."""
 
     content: bytes
-    packed: bytes
+    compressed: bytes
+    """With gzip; empty where that is not worth it."""
     etag: str
 
 
-# Path → file and type. What is not here cannot be asked for.
+def _files_of_page() -> Iterator[tuple[str, tuple[str, str]]]:
+    """What /ui is made of: every script, style, image and font below FILES but Swagger's."""
+    for file in sorted(FILES.rglob("*")):
+        name = file.relative_to(FILES).as_posix()
+        if file.suffix in TYPES and not name.startswith("swagger/"):
+            yield f"/ui/{name}", (name, TYPES[file.suffix])
+
+
+# Path → file and type. Nothing else is served.
 PAGES = {"/ui": ("ui.html", HTML), "/docs": ("docs.html", HTML)}
 ASSETS = {
-    "/ui/app.js": ("app.js", SCRIPT),
-    "/ui/app.css": ("app.css", STYLE),
-    "/ui/icon.svg": ("icon.svg", "image/svg+xml"),
-    "/ui/land.svg": ("land.svg", "image/svg+xml"),
-    "/docs/docs.js": ("docs.js", SCRIPT),
+    **dict(_files_of_page()),
     "/docs/swagger-ui-bundle.js": ("swagger/swagger-ui-bundle.js.gz", SCRIPT),
     "/docs/swagger-ui.css": ("swagger/swagger-ui.css.gz", STYLE),
 }
@@ -68,33 +77,35 @@ routes = Blueprint("ui", __name__)
 
 @routes.get("/ui")
 def get_ui() -> Response:
-    return _sent(*PAGES["/ui"])
+    return _response(*PAGES["/ui"])
 
 
 @routes.get("/docs")
 def get_docs() -> Response:
-    return _sent(*PAGES["/docs"])
+    return _response(*PAGES["/docs"])
 
 
-@routes.get("/ui/<name>")
-@routes.get("/docs/<name>")
+@routes.get("/ui/<path:name>")
+@routes.get("/docs/<path:name>")
 def get_asset(name: str) -> Response:
     found = ASSETS.get(request.path)
     if found is None:
         raise NotFound(f"There is no file {name[:80]}")
-    return _sent(*found)
+    return _response(*found)
 
 
-def _sent(name: str, content_type: str) -> Response:
+def _response(name: str, content_type: str) -> Response:
     asset = _asset(name)
-    is_packed = bool(asset.packed) and request.accept_encodings["gzip"] > 0
-    response = Response(asset.packed if is_packed else asset.content, content_type=content_type)
+    is_compressed = bool(asset.compressed) and request.accept_encodings["gzip"] > 0
+    response = Response(
+        asset.compressed if is_compressed else asset.content, content_type=content_type
+    )
     response.headers.update(HEADERS)
-    if is_packed:
+    if is_compressed:
         response.headers["Content-Encoding"] = "gzip"
     response.headers["Vary"] = "Accept-Encoding"
-    # The packed form is another representation, and so has another tag.
-    response.set_etag(asset.etag + ("-gzip" if is_packed else ""))
+    # The compressed form is another representation, and so has another tag.
+    response.set_etag(asset.etag + ("-gzip" if is_compressed else ""))
     response.make_conditional(request)
     return response
 
@@ -103,7 +114,9 @@ def _sent(name: str, content_type: str) -> Response:
 def _asset(name: str) -> Asset:
     content = (FILES / name).read_bytes()
     if name.endswith(".gz"):
-        content, packed = gzip.decompress(content), content
+        content, compressed = gzip.decompress(content), content
+    elif len(content) < MIN_COMPRESSED_BYTES or name.endswith(COMPRESSED_ALREADY):
+        compressed = b""
     else:
-        packed = gzip.compress(content, mtime=0) if len(content) > WORTH_PACKING_BYTES else b""
-    return Asset(content, packed, hashlib.sha256(content).hexdigest()[:32])
+        compressed = gzip.compress(content, mtime=0)
+    return Asset(content, compressed, hashlib.sha256(content).hexdigest()[:32])

@@ -83,15 +83,14 @@ class _Ending:
 
         What oneflow answers does not tell whether it goes on by itself: that is read each time.
         """
-        for attempt in range(ATTEMPTS + 1):
+        for _ in range(ATTEMPTS):
             try:
                 service = self._cloud.oned.document(service_id).body
                 self._order_busy_vms(states.all_vm_ids(service))
                 if states.service_ends_by_itself(service):
                     self._shutting_down |= set(states.all_vm_ids(service))
                     return
-                if attempt < ATTEMPTS:
-                    self._remove(service_id, service)
+                self._remove(service_id, service)
             except ActionRefused as refusal:
                 log.engine.info("Service %s is not removed yet: %s", service_id, refusal)
             except NotFound:
@@ -133,8 +132,6 @@ class _Ending:
     def _order(self, vm: Vm, in_seconds: int) -> None:
         """Have OpenNebula itself end a VM from then on, as soon as its state allows."""
         at = int(time.time()) + in_seconds
-        if vm.scheduled_actions is None and vm.id not in self._ordered:
-            vm = self._cloud.oned.vm(vm.id)  # only this call tells what is ordered already
         if vm.id in self._ordered or leases.is_ending_by(vm, at):
             return
         order = template.render({"SCHED_ACTION": leases.action(str(at))})

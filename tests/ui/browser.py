@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 import time
@@ -11,9 +12,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import yaml
 from selenium import webdriver
-from selenium.common.exceptions import StaleElementReferenceException
+from selenium.common.exceptions import (
+    ElementClickInterceptedException,
+    ElementNotInteractableException,
+    StaleElementReferenceException,
+)
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
@@ -22,8 +26,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from provision_engine.sandbox import Sandbox
 from tests.support.engine import engine_in_process, settings_for
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-WAIT_SECONDS = 20.0
+WAIT_SECONDS = 60.0
 FLAGS = (
     "--headless=new",
     "--no-sandbox",
@@ -36,30 +39,53 @@ FLAGS = (
     "--disable-default-apps",
     "--disable-dev-shm-usage",
     "--force-color-profile=srgb",
+    "--lang=en-US",
 )
+DESKTOP, TABLET, PHONE = (1280, 800), (1024, 768), (390, 844)
+RUNTIMES = "/serverless-runtimes"
+PASSING = (
+    ElementClickInterceptedException,
+    ElementNotInteractableException,
+    StaleElementReferenceException,
+)
+"""What a click meets while the page is rendered anew."""
 
 
-def engine(sandbox: Sandbox, text: str = "") -> AbstractContextManager[str]:
-    """The engine in this process, with further lines of engine.conf; its address."""
-    further = yaml.safe_load(text) or {}
-    return engine_in_process(settings_for(sandbox, timeout=10, cache={"seconds": 0}) | further)
+def engine(sandbox: Sandbox) -> AbstractContextManager[str]:
+    """The engine in this process; its address."""
+    return engine_in_process(settings_for(sandbox, timeout=10, cache={"seconds": 0}))
 
 
 @contextmanager
-def chromium(directory: Path, *, dark: bool = False, size: str = "1280,800") -> Iterator[Any]:
+def chromium(directory: Path) -> Iterator[Any]:
     """A browser that knows nothing, and calls nobody by itself."""
     options = Options()
-    options.binary_location = CHROMIUM or ""
-    for flag in (*FLAGS, f"--window-size={size}", f"--user-data-dir={directory}"):
+    options.binary_location = _program("chromium")
+    for flag in (*FLAGS, f"--user-data-dir={directory}"):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    driver = webdriver.Chrome(options=options, service=Service(_program("chromedriver")))
+    driver.set_script_timeout(WAIT_SECONDS)
     try:
-        scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
-        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme})
         yield driver
     finally:
         driver.quit()
+
+
+def _program(name: str) -> str:
+    found = shutil.which(name)
+    if found is None:
+        raise RuntimeError(f"{name} is missing: apt-get install chromium chromium-driver")
+    return found
+
+
+def axe_script() -> str:
+    """The source of axe-core, as the package axe-playwright-python ships it."""
+    package = importlib.util.find_spec("axe_playwright_python")
+    assert package is not None
+    assert package.submodule_search_locations
+    directory = Path(package.submodule_search_locations[0])
+    return (directory / "axe.min.js").read_text(encoding="utf-8")
 
 
 class Page:
@@ -68,90 +94,183 @@ class Page:
     def __init__(self, driver: Any, address: str) -> None:
         self.driver, self.address = driver, address
 
-    def open(self) -> None:
-        self.driver.get(f"{self.address}/ui")
+    # ---- the device in front of the person --------------------------------------------
 
-    def login(self, user: str = "devuser", password: str = "devpass") -> None:
-        self.write("#login-user", user)
-        self.write("#login-password", password)
-        self.click("#login-form button")
+    def show_on(self, size: tuple[int, int], *, is_dark: bool = False) -> None:
+        width, height = size
+        is_phone = size == PHONE
+        self.driver.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": is_phone},
+        )
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if is_dark else "light"}
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+
+    # ---- what a person does -----------------------------------------------------------
+
+    def open(self, view: str = "") -> None:
+        self.driver.get(f"{self.address}/ui{view}")
+        self.until(lambda: self.all("#login, .top nav"))
+
+    def go(self, view: str) -> None:
+        """Another address within the page, without loading it again."""
+        self.driver.execute_script("location.hash = arguments[0]", view)
+
+    def log_in(
+        self, user: str = "devuser", password: str = "devpass", *, stays: bool = False
+    ) -> None:
+        self.write("[name=username]", user)
+        self.write("[name=password]", password)
+        if stays:
+            self.click("[name=remember]")
+        self.click("#login button")
+
+    def enter(self, *, stays: bool = False) -> None:
+        """Log in, and wait for the list."""
+        self.log_in(stays=stays)
+        self.until(lambda: self.all("#runtimes, .empty"))
 
     def create(self, flavour: str = "nature", **fields: str) -> None:
-        """Fill in the form; fields by the end of their id, or by name such as ``FAAS.CPU``."""
+        """Fill in the dialog, by the names of its fields, and create."""
+        self.fill_in(flavour, **fields)
+        self.submit()
+        self.until(lambda: not self.all("dialog[open]"))
+
+    def fill_in(self, flavour: str = "nature", **fields: str) -> None:
         self.click("#new")
-        self.until(lambda: self.find("#create").get_attribute("open"))
-        self.choose("#create-flavour", flavour)
+        self.until(lambda: self.all("dialog[open] [name=flavour]"))
+        self.choose("[name=flavour]", flavour)
         for name, value in fields.items():
-            place = f'[name="{name}"]' if "." in name else f"#create-{name}"
-            if not self.find(place).is_displayed():
-                self.click("#create details summary")
-            (self.choose if name == "lease" else self.write)(place, value)
-        self.click("#create [type=submit]")
+            field = f'dialog [name="{name}"]'
+            if not self.find(field).is_displayed():
+                self.click("dialog details summary")
+            (self.choose if name == "lease" else self.write)(field, value)
 
-    def find(self, place: str) -> WebElement:
-        found: WebElement = self.driver.find_element(By.CSS_SELECTOR, place)
-        return found
+    def submit(self) -> None:
+        self.click("dialog[open] [type=submit]")
 
-    def all(self, place: str) -> list[WebElement]:
-        found: list[WebElement] = self.driver.find_elements(By.CSS_SELECTOR, place)
-        return found
+    def act(self, name: str, action: str) -> None:
+        """Choose from the menu of a row."""
+        self.click(f'[aria-label="Actions for {name}"]')
+        self.press(action, '[role="menuitem"]')
 
-    def text(self, place: str) -> str:
-        return " ".join(element.text for element in self.all(place))
+    def click(self, selector: str) -> None:
+        def clicked() -> bool:
+            for element in self.all(selector):
+                if element.is_displayed() and element.is_enabled():
+                    element.click()
+                    return True
+            return False
 
-    def click(self, place: str) -> None:
-        element = self.until(lambda: next((e for e in self.all(place) if e.is_displayed()), None))
-        element.click()
+        self.until(clicked)
 
-    def press(self, text: str, within: str = "#runtimes") -> None:
+    def press(self, text: str, selector: str = "button") -> None:
         """Click the button with this text."""
 
-        def button() -> WebElement | None:
-            buttons = self.all(f"{within} button")
-            return next((b for b in buttons if b.text == text and b.is_enabled()), None)
+        def clicked() -> bool:
+            for element in self.all(selector):
+                if element.text.strip() == text and element.is_enabled():
+                    element.click()
+                    return True
+            return False
 
-        self.until(button).click()
+        self.until(clicked)
 
-    def write(self, place: str, text: str) -> None:
-        field = self.until(lambda: next((e for e in self.all(place) if e.is_displayed()), None))
-        field.clear()
-        field.send_keys(text)
+    def write(self, selector: str, text: str) -> None:
+        def written() -> bool:
+            for element in self.all(selector):
+                if element.is_displayed():
+                    element.clear()
+                    element.send_keys(text)
+                    return True
+            return False
 
-    def choose(self, place: str, value: str) -> None:
+        self.until(written)
+
+    def choose(self, selector: str, value: str) -> None:
         script = (
             "arguments[0].value = arguments[1];"
             "arguments[0].dispatchEvent(new Event('change', {bubbles: true}))"
         )
-        self.driver.execute_script(script, self.find(place), value)
-        assert self.find(place).get_attribute("value") == value
+        self.driver.execute_script(script, self.find(selector), value)
+        self.until(lambda: self.find(selector).get_attribute("value") == value)
 
-    def until(self, condition: Callable[[], Any], seconds: float = WAIT_SECONDS) -> Any:
+    def type_keys(self, *keys: str) -> None:
+        for key in keys:
+            self.driver.switch_to.active_element.send_keys(key)
+
+    # ---- what a person sees -----------------------------------------------------------
+
+    def find(self, selector: str) -> WebElement:
+        found: WebElement = self.driver.find_element(By.CSS_SELECTOR, selector)
+        return found
+
+    def all(self, selector: str) -> list[WebElement]:
+        found: list[WebElement] = self.driver.find_elements(By.CSS_SELECTOR, selector)
+        return found
+
+    def text(self, selector: str) -> str:
+        return " ".join(element.text for element in self.all(selector))
+
+    @property
+    def focused(self) -> WebElement:
+        found: WebElement = self.driver.switch_to.active_element
+        return found
+
+    def until(self, condition: Callable[[], Any]) -> Any:
         """The first true value of a condition; fails when there is none in time."""
-        end = time.monotonic() + seconds
+        end = time.monotonic() + WAIT_SECONDS
         while time.monotonic() < end:
             try:
                 if value := condition():
                     return value
-            except StaleElementReferenceException:
+            except PASSING:
                 pass
             time.sleep(0.05)
         shown = self.text("body")
-        raise AssertionError(f"nothing came of it within {seconds} seconds; the page:\n{shown}")
+        raise AssertionError(f"not within {WAIT_SECONDS} seconds; the page:\n{shown}")
 
-    def until_text(self, place: str, *texts: str) -> str:
+    def until_text(self, selector: str, *texts: str) -> str:
         found: str = self.until(
-            lambda: (seen := self.text(place)) and all(t in seen for t in texts) and seen
+            lambda: (seen := self.text(selector)) and all(t in seen for t in texts) and seen
         )
         return found
 
+    def run(self, script: str, *arguments: Any) -> Any:
+        return self.driver.execute_script(script, *arguments)
+
+    def module(self, name: str, expression: str) -> Any:
+        """An expression over the exports `m` of one of the page's modules."""
+        script = (
+            "const done = arguments[arguments.length - 1];"
+            f"import('/ui/js/{name}.js').then((m) => done({expression}), (e) => done(String(e)))"
+        )
+        return self.driver.execute_async_script(script)
+
+    def violations(self, context: str = "document") -> list[str]:
+        """What axe-core says about the page as it is: rule and elements."""
+        # Through the debugger, since the page's own policy allows no foreign script.
+        self.driver.execute_cdp_cmd("Runtime.evaluate", {"expression": axe_script()})
+        script = f"""
+            const done = arguments[arguments.length - 1];
+            axe.run({context}, {{resultTypes: ["violations"]}}).then(({{violations}}) =>
+              done(violations.map((it) => it.id + ": " + it.nodes.map((n) => n.target).join(" "))));
+        """
+        found: list[str] = self.driver.execute_async_script(script)
+        return found
+
+    # ---- what the browser noted -------------------------------------------------------
+
     def complaints(self) -> list[str]:
-        """What the browser's console holds since the last call, but for answers like 401."""
+        """What the browser's console holds since the last call, but for responses like 401."""
         entries = self.driver.get_log("browser")
         return [e["message"] for e in entries if "Failed to load resource" not in e["message"]]
 
-    def hosts(self) -> set[str]:
-        """Whom the page has sent requests to since the last call."""
+    def requests(self) -> list[tuple[str, str]]:
+        """Method and URL of what the page has sent since the last call."""
         events = [json.loads(e["message"])["message"] for e in self.driver.get_log("performance")]
-        sent = [e["params"] for e in events if e["method"] == "Network.requestWillBeSent"]
-        urls = [urlsplit(event["request"]["url"]) for event in sent]
-        return {url.netloc for url in urls if url.scheme not in ("data", "blob", "chrome")}
+        sent = [
+            e["params"]["request"] for e in events if e["method"] == "Network.requestWillBeSent"
+        ]
+        urls = [(request["method"], request["url"]) for request in sent]
+        return [(m, url) for m, url in urls if urlsplit(url).scheme in ("http", "https")]

@@ -1,0 +1,39 @@
+"""The caller's own quota of VMs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, Response, jsonify
+
+from provision_engine import log
+from provision_engine.api import context
+from provision_engine.cloud.objects import Quota
+
+METRICS = ("VMS", "CPU", "MEMORY", "SYSTEM_DISK_SIZE")
+"""Of what there is a quota; MEMORY and SYSTEM_DISK_SIZE in MB."""
+
+routes = Blueprint("quota", __name__)
+
+
+@routes.get("/quota")
+def get_quota() -> Response:
+    log.engine.info("Received request to Read the quota")
+    return jsonify(as_json(context.of_request().cloud.oned.quota()))
+
+
+def as_json(quota: Quota) -> dict[str, Any]:
+    """By metric: what is used, and the limit or None where there is none."""
+    return {
+        name: {"LIMIT": _limit(quota.limits[name]), "USED": _number(quota.used[name])}
+        for name in METRICS
+    }
+
+
+def _limit(limit: float) -> float | None:
+    return None if limit < 0 else _number(limit)
+
+
+def _number(value: float) -> float:
+    """As an integer where it is one."""
+    return int(value) if value.is_integer() else value

@@ -1,0 +1,84 @@
+// What a person can do with a runtime. Each raises ApiError.
+import { RUNTIME, RUNTIMES } from "./api.js";
+import { pollNow } from "./poll.js";
+import { put, remove } from "./runtimes.js";
+import { session } from "./session.js";
+
+const AT_ONCE = 4;
+const MAX_ATTEMPTS = 4;
+
+const pause = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+
+async function change(method, path, options) {
+  const { data } = await session.get().client.call(method, path, options);
+  const runtime = data[RUNTIME];
+  put(runtime);
+  pollNow();
+  return runtime;
+}
+
+export function create(body, key) {
+  return change("POST", RUNTIMES, { body, headers: { "Idempotency-Key": key } });
+}
+
+/** What a create with this body would do; nothing is created. */
+export async function dryRun(body) {
+  const { data } = await session.get().client.call("POST", `${RUNTIMES}?dry_run=true`, { body });
+  return data;
+}
+
+/** A key that makes repeated creates one. */
+export function newKey() {
+  return `ui-${crypto.getRandomValues(new Uint32Array(4)).join("-")}`;
+}
+
+export function update(id, members) {
+  return change("PUT", `${RUNTIMES}/${id}`, { body: { [RUNTIME]: members } });
+}
+
+export function suspend(id) {
+  return change("POST", `${RUNTIMES}/${id}/suspend`);
+}
+
+export function resume(id) {
+  return change("POST", `${RUNTIMES}/${id}/resume`);
+}
+
+/** `mustReplace`: also where the disk of the data VM is lost. */
+export function recover(id, mustReplace = false) {
+  return change("POST", `${RUNTIMES}/${id}/recover${mustReplace ? "?replace=true" : ""}`);
+}
+
+/** Delete; one that is already gone is no error. Repeats while the engine asks for it (423). */
+export async function destroy(id) {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      await session.get().client.call("DELETE", `${RUNTIMES}/${id}`);
+      break;
+    } catch (error) {
+      if (error.status === 404) break;
+      if (![423, 429].includes(error.status) || attempt === MAX_ATTEMPTS) throw error;
+      await pause(error.retryAfterSeconds || 1);
+    }
+  }
+  remove(id);
+  pollNow();
+}
+
+/** Delete several, a few at once, and go on after failures: [{runtime, error}] of those. */
+export async function destroyAll(list, onProgress) {
+  const waiting = [...list], failures = [];
+  let done = 0;
+  async function work() {
+    for (let runtime = waiting.shift(); runtime; runtime = waiting.shift()) {
+      try {
+        await destroy(runtime.ID);
+      } catch (error) {
+        failures.push({ runtime, error });
+      }
+      onProgress(++done);
+    }
+  }
+  await Promise.all(Array.from({ length: AT_ONCE }, work));
+  return failures;
+}

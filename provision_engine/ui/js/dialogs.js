@@ -1,0 +1,12 @@
+// Which dialog is open: {kind, …what it is about}, or null.
+import { createStore } from "./store.js";
+
+export const dialog = createStore(null);
+
+export function openDialog(kind, members = {}) {
+  dialog.set({ kind, ...members });
+}
+
+export function closeDialog() {
+  dialog.set(null);
+}

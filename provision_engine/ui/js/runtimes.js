@@ -1,0 +1,77 @@
+// The caller's runtimes, newest first, kept fresh while the list is shown.
+import { nextLink, RUNTIME, RUNTIMES } from "./api.js";
+import { observed } from "./connection.js";
+import { poll, pollNow } from "./poll.js";
+import { logOut, session } from "./session.js";
+import { createStore } from "./store.js";
+
+const PAUSE_MS = 2000;
+const PAGE_SIZE = 500;
+const MAX_LOADED = 2000;
+
+/** `all` is null until the first response. `isCut`: there are more than were read. */
+export const runtimes = createStore({ all: null, isCut: false, showsStandby: false });
+
+/** The runtime that a response has described last, for those who show a single one. */
+export const lastSeen = createStore(null);
+
+let generation = 0;   // responses to reads that began before a change are dropped
+
+/** Read the list until the returned function is called. */
+export function watchList() {
+  return poll(refresh);
+}
+
+export function showStandby(showsStandby) {
+  runtimes.patch({ showsStandby });
+  generation += 1;
+  pollNow();
+}
+
+/** Show a runtime as a response has just described it. */
+export function put(runtime) {
+  const { all } = runtimes.get();
+  generation += 1;
+  lastSeen.set(runtime);
+  if (all === null) return;
+  const others = all.filter((it) => it.ID !== runtime.ID);
+  runtimes.patch({ all: sorted([...others, runtime]) });
+}
+
+export function remove(id) {
+  const { all } = runtimes.get();
+  generation += 1;
+  if (all !== null) runtimes.patch({ all: all.filter((it) => it.ID !== id) });
+}
+
+export function forgetAll() {
+  generation += 1;
+  runtimes.set({ all: null, isCut: false, showsStandby: false });
+}
+
+async function refresh() {
+  const { client } = session.get();
+  if (!client) return PAUSE_MS;
+  const began = generation;
+  try {
+    const { all, isCut } = await observed(() => readAll(client));
+    if (began === generation && session.get().client === client) runtimes.patch({ all, isCut });
+  } catch (error) {
+    if (error.status === 401) logOut("OpenNebula no longer accepts this password.");
+  }
+  return PAUSE_MS;
+}
+
+async function readAll(client) {
+  const standby = runtimes.get().showsStandby ? "&standby=true" : "";
+  let path = `${RUNTIMES}?order=desc&limit=${PAGE_SIZE}${standby}`;
+  const all = [];
+  while (path && all.length < MAX_LOADED) {
+    const { data, headers } = await client.call("GET", path);
+    all.push(...data.map((entry) => entry[RUNTIME]));
+    path = nextLink(headers);
+  }
+  return { all: sorted(all), isCut: Boolean(path) };
+}
+
+const sorted = (list) => list.sort((one, other) => other.ID - one.ID);

@@ -1,0 +1,48 @@
+// Who is logged in. The password stays in memory, or, if the person asks for it, in this tab's
+// sessionStorage until the tab closes.
+import { basicAuthorization, createClient } from "./api.js";
+import { createStore } from "./store.js";
+
+const KEY = "provision-engine.session";
+const LOGGED_OUT = { user: null, client: null, flavours: [], message: "" };
+
+export const session = createStore(LOGGED_OUT);
+
+/** Raises ApiError when OpenNebula refuses the user or cannot be asked. */
+export async function logIn(user, password, mustRemember) {
+  const authorization = basicAuthorization(user, password);
+  await start(user, authorization);
+  if (mustRemember) sessionStorage.setItem(KEY, JSON.stringify({ user, authorization }));
+}
+
+/** Continue the session that this tab remembers. False without one. Raises ApiError. */
+export async function resume() {
+  const remembered = JSON.parse(sessionStorage.getItem(KEY) || "null");
+  if (!remembered) return false;
+  try {
+    await start(remembered.user, remembered.authorization);
+  } catch (error) {
+    if (error.status === 401) sessionStorage.removeItem(KEY);
+    throw error;
+  }
+  return true;
+}
+
+export function logOut(message = "") {
+  sessionStorage.removeItem(KEY);
+  session.set({ ...LOGGED_OUT, message });
+}
+
+/** Read again what can be deployed. Raises ApiError. */
+export async function refreshFlavours() {
+  const { client } = session.get();
+  const flavours = await client.get("/flavours");
+  if (session.get().client === client) session.patch({ flavours });
+  return flavours;
+}
+
+async function start(user, authorization) {
+  const client = createClient(authorization);
+  const flavours = await client.get("/flavours");
+  session.set({ user, client, flavours, message: "" });
+}

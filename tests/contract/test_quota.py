@@ -1,0 +1,28 @@
+"""GET /quota: what the caller may have, and has."""
+
+from __future__ import annotations
+
+from provision_engine.sandbox import Sandbox
+
+from .device import Device, small
+from .settings import USER
+
+
+def test_what_a_runtime_takes_is_used(device: Device) -> None:
+    before = device.request("GET", "/quota").json()
+    device.create(FAAS=small(CPU=2))
+    after = device.request("GET", "/quota").json()
+    assert after["VMS"]["USED"] - before["VMS"]["USED"] == 1
+    assert after["CPU"]["USED"] - before["CPU"]["USED"] == 2
+    assert after["MEMORY"]["USED"] - before["MEMORY"]["USED"] == small()["MEMORY"]
+
+
+def test_a_limit_is_a_number_and_none_is_null(device: Device, sandbox: Sandbox) -> None:
+    sandbox.store.set_quota(USER.name, VMS=4)
+    told = device.request("GET", "/quota").json()
+    assert told["VMS"]["LIMIT"] == 4
+    assert told["MEMORY"]["LIMIT"] is None
+
+
+def test_without_a_login_it_is_refused(device: Device) -> None:
+    assert device.request("GET", "/quota", auth=lambda request: request).status_code == 401

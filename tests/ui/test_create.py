@@ -1,0 +1,153 @@
+"""The dialog that creates a runtime."""
+
+from __future__ import annotations
+
+from provision_engine.sandbox import Sandbox
+
+from .browser import RUNTIMES, Page
+
+LOSE_ONE_RESPONSE = """
+const send = window.fetch;
+let isLost = false;
+window.fetch = async (url, options) => {
+  const response = await send(url, options);
+  if (options.method !== 'POST' || url.includes('dry_run') || isLost) return response;
+  isLost = true;
+  throw new TypeError('the connection broke');
+};
+"""
+
+
+def test_a_runtime_is_created_and_a_toast_leads_to_it(page: Page, sandbox: Sandbox) -> None:
+    page.enter()
+    page.create(name="camera", **{"FAAS.CPU": "2", "FAAS.MEMORY": "512"})
+    page.until_text(".toasts", "camera is being created")
+    page.click(".toast a")
+    page.until_text("h1", "camera")
+    page.until_text(".function", "Running", "2 cores", "512 MB")
+    [runtime] = sandbox.store.documents(1337)
+    assert page.driver.current_url.endswith(f"#/runtimes/{runtime.id}")
+
+
+def test_a_second_click_after_a_lost_response_makes_no_second_runtime(
+    page: Page, sandbox: Sandbox
+) -> None:
+    page.enter()
+    page.run(LOSE_ONE_RESPONSE)
+    page.fill_in(name="once")
+    page.submit()
+    page.until_text("dialog[open] .dialog-error", "may have been created", "is safe")
+    page.submit()
+    page.until(lambda: not page.all("dialog[open]"))
+    page.until_text("#runtimes", "once", "Running")
+    assert sandbox.store.count()["runtimes"] == 1
+
+
+def test_other_wishes_after_a_lost_response_are_refused(page: Page, sandbox: Sandbox) -> None:
+    page.enter()
+    page.run(LOSE_ONE_RESPONSE)
+    page.fill_in(name="once")
+    page.submit()
+    page.until_text("dialog[open] .dialog-error", "may have been created")
+    page.write("dialog [name=name]", "twice")
+    page.submit()
+    page.until_text("dialog[open] .dialog-error", "earlier attempt", "did create")
+    assert sandbox.store.count()["runtimes"] == 1
+
+
+def test_two_dialogs_create_two_runtimes(page: Page, sandbox: Sandbox) -> None:
+    page.enter()
+    page.create(name="same")
+    page.create(name="same")
+    page.until(lambda: len(page.all("#runtimes .status.good")) == 2)
+    assert sandbox.store.count()["runtimes"] == 2
+
+
+def test_a_dry_run_checks_while_one_types_and_creates_nothing(page: Page, sandbox: Sandbox) -> None:
+    page.enter()
+    page.fill_in()
+    page.until_text("#check", "Can be created")
+    page.write('dialog [name="FAAS.CPU"]', "2000000")
+    page.until_text("dialog .field .error", "2000000")
+    field = page.find('dialog [name="FAAS.CPU"]')
+    assert field.get_attribute("aria-invalid") == "true"
+    page.write('dialog [name="FAAS.CPU"]', "2")
+    page.until_text("#check", "Can be created")
+    assert sandbox.store.count()["runtimes"] == 0
+
+
+def test_typing_is_followed_by_one_check_and_not_one_per_key(page: Page) -> None:
+    page.enter()
+    page.fill_in()
+    page.until_text("#check", "Can be created")
+    page.requests()
+    page.run(
+        "const field = document.querySelector('dialog [name=name]');"
+        "for (let n = 1; n <= 20; n++) {"
+        " field.value = 'x'.repeat(n); field.dispatchEvent(new Event('input', {bubbles: true})); }"
+    )
+    sent: list[str] = []
+
+    def checked() -> list[str]:
+        sent.extend(url for _, url in page.requests() if "dry_run" in url)
+        return sent
+
+    page.until(checked)
+    page.until_text("#check", "Can be created")
+    assert len(checked()) == 1
+
+
+def test_a_refused_create_keeps_the_form_and_says_why(page: Page, sandbox: Sandbox) -> None:
+    sandbox.store.set_quota("devuser", CPU=4)
+    page.enter()
+    page.fill_in(name="too much", **{"FAAS.CPU": "5"})
+    page.until_text("#check", "quota", "4")
+    page.submit()
+    page.until_text("dialog[open] .dialog-error", "quota", "4")
+    assert page.find("dialog [name=name]").get_attribute("value") == "too much"
+    page.write('dialog [name="FAAS.CPU"]', "4")
+    page.submit()
+    page.until_text("#runtimes", "too much", "Running", "4 CPU")
+
+
+def test_sizes_show_their_defaults_and_what_the_quota_leaves(page: Page, sandbox: Sandbox) -> None:
+    sandbox.store.set_quota("devuser", CPU=4)
+    page.enter()
+    page.fill_in("nature-s3")
+    assert page.find('dialog [name="DAAS.MEMORY"]').get_attribute("placeholder") == "128"
+    page.until_text("dialog fieldset", "4 left in the quota", "Can grow to 256 MB")
+
+
+def test_scheduling_location_and_lease_arrive(page: Page) -> None:
+    page.enter()
+    page.create(
+        name="placed",
+        lease="3600",
+        requirements="FREE_CPU > 10",
+        policy="FREE_CPU",
+        location="40.4168, -3.7038",
+    )
+    page.until_text("#runtimes", "placed", "Running", "left")
+    page.press("placed", "#runtimes a")
+    page.until_text(".facts", "FREE_CPU > 10", "40.4168, -3.7038")
+    page.until_text("#app", "of 1h")
+    assert len(page.all(".map .pin")) == 1
+
+
+def test_a_flavour_page_tells_what_cannot_be_deployed_and_why(page: Page) -> None:
+    page.enter()
+    page.go("#/flavours")
+    page.until_text(".flavours", "DenyVMTemplate", "Not deployable", "there is no VM template 999")
+    page.click('[aria-label="Create nature-s3"]')
+    page.until(lambda: page.all("dialog[open] [name=flavour]"))
+    assert page.find("[name=flavour]").get_attribute("value") == "nature-s3"
+    offered = {option.text for option in page.all("[name=flavour] option")}
+    assert offered == {"Function", "Function-Data", "nature", "nature-s3"}
+
+
+def test_the_command_of_the_dialog_holds_what_was_filled_in(page: Page) -> None:
+    page.enter()
+    page.fill_in(name="it's")
+    page.press("The same from a shell", "dialog summary")
+    command = page.until_text("dialog pre", "curl -u 'devuser'", RUNTIMES)
+    assert '"NAME":"it\'\\\'\'s"' in command

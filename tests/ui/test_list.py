@@ -1,0 +1,192 @@
+"""The list: newest first, search, filters, pages, changes to several at once."""
+
+from __future__ import annotations
+
+import pytest
+
+from provision_engine.sandbox import Sandbox
+
+from .browser import RUNTIMES, Page
+
+
+def names(page: Page) -> list[str]:
+    found: list[str] = page.run(
+        "return [...document.querySelectorAll('#runtimes td.name a')].map((a) => a.title)"
+    )
+    return found
+
+
+def many(sandbox: Sandbox, count: int) -> None:
+    """Running runtimes of user0, whose password is pass0."""
+    sandbox.store.populate(users=1, runtimes=count, flow_templates=0)
+
+
+def enter_as_user0(page: Page) -> None:
+    page.log_in("user0", "pass0")
+    page.until(lambda: page.all("#runtimes tbody tr"))
+
+
+def test_an_empty_list_explains_the_first_step(page: Page) -> None:
+    page.enter()
+    page.until_text(".empty", "No runtimes yet", "nature-s3")
+    page.press("nature", ".empty button")
+    page.until_text("dialog[open]", "New runtime")
+    assert page.find("[name=flavour]").get_attribute("value") == "nature"
+
+
+def test_a_new_runtime_is_on_top(page: Page) -> None:
+    page.enter()
+    for name in ("first", "second", "third"):
+        page.create(name=name)
+    page.until(lambda: names(page) == ["third", "second", "first"])
+    page.until(lambda: len(page.all("#runtimes .status.good")) == 3)
+
+
+def test_a_row_shows_sizes_endpoint_and_lease(page: Page, sandbox: Sandbox) -> None:
+    page.enter()
+    page.create("nature-s3", name="both", lease="3600", **{"FAAS.CPU": "2", "FAAS.MEMORY": "1536"})
+    row = page.until_text("#runtimes tbody tr", "Running", "left")
+    assert "2 CPU · 1.5 GB · 1 GB" in row
+    assert "1 CPU · 128 MB · 1 GB" in row
+    assert len(page.all("#runtimes td.endpoint code")) == 2
+    vm = sandbox.store.live_vms()[0]
+    assert page.all("#runtimes td.endpoint code")[0].text in sandbox.store.vm_xml(vm.id)
+
+
+def test_a_long_name_is_shown_short_and_whole_on_hover(page: Page) -> None:
+    page.enter()
+    page.create()  # named by the engine, with a UUID
+    link = page.until(lambda: page.find("#runtimes td.name a"))
+    assert link.text.endswith("…")
+    assert link.get_attribute("title").startswith(link.text[:-1])
+
+
+def test_search_and_filters_narrow_the_list_and_stand_in_the_address(
+    page: Page, sandbox: Sandbox
+) -> None:
+    page.enter()
+    page.create("nature", name="camera")
+    page.create("Function", name="weather")
+    page.until(lambda: len(page.all("#runtimes .status.good")) == 2)
+    sandbox.store.put_vm(sandbox.store.live_vms()[-1].id, "POWEROFF")
+    page.until(lambda: len(page.all("#runtimes .status.bad")) == 1)
+
+    page.write("#search", "cam")
+    page.until(lambda: names(page) == ["camera"])
+    page.write("#search", "nothing like it")
+    page.until_text(".empty", "No runtime matches")
+    page.press("Clear the filters", ".empty a")
+    page.until(lambda: len(names(page)) == 2)
+
+    page.choose("#filter-flavour", "Function")
+    page.until(lambda: names(page) == ["weather"])
+    page.choose("#filter-flavour", "")
+    page.click(".count.bad")
+    page.until(lambda: names(page) == ["weather"])
+    assert "state=ERROR" in page.driver.current_url
+    assert page.find(".count.bad").get_attribute("aria-pressed") == "true"
+
+
+def test_the_summary_counts_states_and_shows_the_quota(page: Page, sandbox: Sandbox) -> None:
+    sandbox.store.set_quota("devuser", VMS=4, MEMORY=2048)
+    page.enter()
+    page.create(name="one")
+    page.until(lambda: page.text(".count.good .number") == "1")
+    page.until_text(".meters", "1 of 4", "128 MB of 2 GB")
+
+
+def test_several_are_deleted_at_once_and_a_failure_stops_none(page: Page, sandbox: Sandbox) -> None:
+    page.enter()
+    for name in ("a", "b", "c"):
+        page.create(name=name)
+    page.until(lambda: len(page.all("#runtimes .status.good")) == 3)
+    # The DELETE of b fails once; those of the others are sent as they are.
+    target = page.find('[aria-label="Select b"]').find_element("xpath", "ancestor::tr")
+    path = f"{RUNTIMES}/{target.get_attribute('data-id')}"
+    page.run(
+        "const [path] = arguments, send = window.fetch;"
+        "window.fetch = (url, options) => (options.method === 'DELETE' && url === path"
+        ' ? Promise.resolve(new Response(\'{"error": "Not now", "message": "busy"}\','
+        " {status: 503, headers: {'Content-Type': 'application/json'}})) : send(url, options))",
+        path,
+    )
+    page.click('[aria-label="Select this page"]')
+    page.until_text(".selection", "3 selected")
+    page.click("#delete-selected")
+    page.until_text("dialog[open]", "Delete 3 runtimes?", "a", "b", "c")
+    page.submit()
+    page.until_text(".toasts", "2 runtimes deleted", "b is not deleted", "Not now")
+    page.until(lambda: names(page) == ["b"])
+    page.until(lambda: sandbox.store.count()["runtimes"] == 1)
+
+
+def test_nothing_is_deleted_without_confirmation(page: Page, sandbox: Sandbox) -> None:
+    page.enter()
+    page.create(name="keeper")
+    page.until_text("#runtimes", "Running")
+    page.act("keeper", "Delete…")
+    page.until_text("dialog[open]", "keeper")
+    page.press("Keep", "dialog button")
+    page.until(lambda: not page.all("dialog[open]"))
+    assert sandbox.store.count()["runtimes"] == 1
+
+
+def test_five_hundred_runtimes_take_few_requests_and_one_screenful(
+    page: Page, sandbox: Sandbox, record_property: pytest.RecordProperty
+) -> None:
+    many(sandbox, 500)
+    page.requests()
+    page.run(
+        "new MutationObserver((_, it) => { if (document.querySelector('#runtimes tbody tr'))"
+        " { window.shownAt = performance.now(); it.disconnect(); } })"
+        ".observe(document.body, {childList: true, subtree: true})"
+    )
+    enter_as_user0(page)
+    page.until_text(".pager", "1–25 of 500")
+    sent = [(method, url) for method, url in page.requests() if "/ui/" not in url]
+    assert len(sent) < 10, sent
+    assert not [url for _, url in sent if url.endswith("/timeline")]
+    assert len(page.all("#runtimes tbody tr")) == 25
+    assert page.run("return document.documentElement.scrollHeight") < 2500
+
+    answered_at = page.run(
+        "return performance.getEntriesByType('resource')"
+        ".find((entry) => entry.name.includes('/serverless-runtimes?')).responseEnd"
+    )
+    milliseconds = round(page.run("return window.shownAt") - answered_at)
+    record_property("milliseconds_from_response_to_list", milliseconds)
+    print(f"500 runtimes: shown {milliseconds} ms after the response, {len(sent)} requests")
+
+    page.press("Older", ".pager button")
+    page.until_text(".pager", "26–50 of 500")
+    page.write("#search", "runtime499")
+    page.until(lambda: names(page) == ["runtime499"])
+
+
+def test_the_columns_do_not_move_when_the_content_changes(page: Page, sandbox: Sandbox) -> None:
+    def columns() -> list[int]:
+        found: list[int] = page.run(
+            "return [...document.querySelectorAll('#runtimes th')]"
+            ".map((th) => Math.round(th.getBoundingClientRect().left))"
+        )
+        return found
+
+    page.enter()
+    page.create(name="x")
+    page.until_text("#runtimes", "Running")
+    before = columns()
+    sandbox.store.put_vm(sandbox.store.live_vms()[0].id, "UNKNOWN")
+    page.until_text("#runtimes", "Failed")
+    page.create(
+        "nature-s3", name="a name that is much longer than the first one was, and then some"
+    )
+    page.until(lambda: len(names(page)) == 2)
+    assert columns() == before
+
+
+def test_what_a_device_says_is_text_and_no_markup(page: Page) -> None:
+    name = "<img src=x onerror=document.title='hacked'>"
+    page.enter()
+    page.create(name=name)
+    page.until_text("#runtimes", name, "Running")
+    assert "hacked" not in page.driver.title
