@@ -19,7 +19,7 @@ from provision_engine.errors import EngineError, Locked, NotFound
 
 MARK_LEAST_SECONDS = 0.25
 """What marking a runtime may take when all other time is over."""
-IN_PASSING_SECONDS = 2.0
+IN_PASSING_SECONDS = 5.0
 """What resolving may take of a request that is about something else."""
 
 

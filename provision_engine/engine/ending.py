@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from provision_engine import log
@@ -20,10 +21,12 @@ from provision_engine.cloud.enums import ServiceState
 from provision_engine.cloud.objects import Vm
 from provision_engine.engine import leases, services, states
 from provision_engine.engine.model import Phase, Runtime
-from provision_engine.errors import ActionRefused, Locked, NotFound
+from provision_engine.errors import ActionRefused, EngineError, Locked, NotFound
 
 ATTEMPTS = 6
 """A service goes at once, or with the third attempt; each costs 0.2 s of oneflow's time."""
+ORDER_LEAST_SECONDS = 0.3
+"""What the last orders may take when the request's own time is over."""
 GRACE_SECONDS = 20
 """What a guest may take to shut down, before OpenNebula ends its VM the hard way."""
 _UNDEPLOYABLE = frozenset(
@@ -51,6 +54,9 @@ def end(
             ending.end_service(service_id)
     except Locked:
         ending.end_vms()
+        raise
+    except EngineError:
+        ending.order_all()
         raise
     return ending.end_vms()
 
@@ -83,14 +89,17 @@ class _Ending:
 
         What oneflow answers does not tell whether it goes on by itself: that is read each time.
         """
-        for _ in range(ATTEMPTS):
+        for attempt in range(ATTEMPTS + 1):
             try:
                 service = self._cloud.oned.document(service_id).body
-                self._order_busy_vms(states.all_vm_ids(service))
-                if states.service_ends_by_itself(service):
+                has_living_vms = self._order_busy_vms(states.all_vm_ids(service))
+                # oneflow may lose sight of a service whose VMs ended all at once.
+                is_forgotten = attempt == 0 and not has_living_vms
+                if states.service_ends_by_itself(service) and not is_forgotten:
                     self._shutting_down |= set(states.all_vm_ids(service))
                     return
-                self._remove(service_id, service)
+                if attempt < ATTEMPTS:
+                    self._remove(service_id, service)
             except ActionRefused as refusal:
                 log.engine.info("Service %s is not removed yet: %s", service_id, refusal)
             except NotFound:
@@ -103,11 +112,23 @@ class _Ending:
         else:
             self._cloud.oneflow.purge_service(service_id)
 
-    def _order_busy_vms(self, vm_ids: Iterable[int]) -> None:
-        """Before their service is gone: whatever happens to this process, they will end."""
+    def _order_busy_vms(self, vm_ids: Iterable[int]) -> bool:
+        """Before their service is gone: whatever happens to this process, they will end.
+
+        Returns whether any VM is alive.
+        """
         self._vm_ids |= set(vm_ids)
-        for vm in alive(self._cloud, self._vm_ids):
+        living = alive(self._cloud, self._vm_ids)
+        for vm in living:
             if not (states.can_be_ended(vm) or states.is_ending(vm)):
+                self._order(vm, 0)
+        return bool(living)
+
+    def order_all(self) -> None:
+        """When there is no time to end them in order: OpenNebula itself ends what is alive."""
+        self._cloud = self._cloud.until(self._cloud.deadline.at_least(ORDER_LEAST_SECONDS))
+        with suppress(EngineError):
+            for vm in alive(self._cloud, self._vm_ids):
                 self._order(vm, 0)
 
     def end_vms(self) -> frozenset[int]:
@@ -132,6 +153,8 @@ class _Ending:
     def _order(self, vm: Vm, in_seconds: int) -> None:
         """Have OpenNebula itself end a VM from then on, as soon as its state allows."""
         at = int(time.time()) + in_seconds
+        if vm.scheduled_actions is None and vm.id not in self._ordered:
+            vm = self._cloud.oned.vm(vm.id)  # only this call tells what is ordered already
         if vm.id in self._ordered or leases.is_ending_by(vm, at):
             return
         order = template.render({"SCHED_ACTION": leases.action(str(at))})

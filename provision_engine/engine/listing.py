@@ -20,6 +20,8 @@ from provision_engine.errors import BadGateway
 FIRST_WINDOW = 256
 """So many ids are read first; ids are shared with all other documents of the cloud."""
 WINDOW_GROWTH = 4
+SPARSE = 16
+"""A window grows where fewer than one of so many ids is a runtime of the caller."""
 CHUNK = 200
 """So many runtimes are looked at together where their states decide which are shown."""
 MAX_READ = 2048
@@ -110,10 +112,12 @@ class _Listing:
     def _windows(self) -> Iterator[tuple[list[Runtime], int | None]]:
         """The runtimes of growing ranges of ids, and the last id of each; None of the last."""
         cursor = self._cursor
+        if cursor.before == 0:
+            return
         if cursor.limit is None:
             yield self._context.runtimes.range(cursor.after + 1, self._last_id()), None
             return
-        newest = max((runtime.id for runtime in self._context.runtimes.newest(1)), default=-1)
+        newest = self._context.runtimes.newest_id()
         lowest, highest = cursor.after + 1, min(newest, self._last_id(newest))
         size = max(FIRST_WINDOW, cursor.limit)
         while lowest <= highest:
@@ -126,8 +130,10 @@ class _Listing:
                 lowest = last + 1
                 edge = last
             is_last = lowest > highest
-            yield self._context.runtimes.range(first, last), None if is_last else edge
-            size *= WINDOW_GROWTH
+            runtimes = self._context.runtimes.range(first, last)
+            yield runtimes, None if is_last else edge
+            if len(runtimes) < size / SPARSE:
+                size *= WINDOW_GROWTH
 
     def _last_id(self, default: int = -1) -> int:
         return default if self._cursor.before is None else self._cursor.before - 1

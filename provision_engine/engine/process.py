@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import uuid
 from pathlib import Path
 
 _PROC = Path("/proc")
+# Whoever owns a document may write anything there.
+_IDENTITY = re.compile(r"(?P<host>\S+) (?P<process>[0-9]{1,7}) (?P<started_at>\S+)")
 
 
 def identity() -> str:
@@ -21,17 +24,17 @@ def identity() -> str:
 
 def is_gone(identity: str) -> bool:
     """Whether the process certainly does not exist any more; False where nobody can tell."""
-    words = identity.split()
-    if len(words) != 3 or words[0] != _host() or not words[1].isdigit():
+    found = _IDENTITY.fullmatch(identity)
+    if found is None or found["host"] != _host():
         return False
     try:
-        os.kill(int(words[1]), 0)
+        os.kill(int(found["process"]), 0)
     except ProcessLookupError:
         return True
     except OSError:  # it exists, and belongs to somebody else
         pass
-    started_at = _started_at(int(words[1]))
-    return started_at is not None and started_at != words[2]
+    started_at = _started_at(int(found["process"]))
+    return started_at is not None and started_at != found["started_at"]
 
 
 @functools.lru_cache(maxsize=1)

@@ -44,6 +44,11 @@ class Repository:
         """So many of the caller's newest runtimes, the newest first."""
         return readable(self._oned.newest_documents(DocumentType.RUNTIME, count, MINE))
 
+    def newest_id(self) -> int:
+        """The highest id among the caller's documents, readable or not; -1 where there are none."""
+        newest = self._oned.newest_documents(DocumentType.RUNTIME, 1, MINE)
+        return newest[0].id if newest else -1
+
     def add(self, runtime: Runtime) -> Runtime:
         """Write an intent; the runtime with its id."""
         runtime = dataclasses.replace(runtime, worker=process.identity())

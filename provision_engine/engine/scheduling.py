@@ -132,6 +132,9 @@ class _Parser:
         kinds = (*_NUMBERS, "name", "string") if takes_text else _NUMBERS
         if self._token.kind not in kinds:
             raise self._unexpected("a number or a text" if takes_text else "a number")
+        if "$" in self._token.text:
+            position = self._token.position + self._token.text.index("$")
+            raise InvalidExpression("OpenNebula would substitute what follows '$'", position)
         self._advance()
 
     def _comparator(self) -> bool:

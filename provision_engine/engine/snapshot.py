@@ -14,6 +14,9 @@ from provision_engine.engine.model import Phase, Runtime
 from provision_engine.engine.specification import REQUIREMENTS
 from provision_engine.engine.states import Condition, Reason, State
 
+NO_MATCHING_HOST = "no host satisfies the requirements"
+"""What some releases tell without naming the requirements."""
+
 
 @dataclass(frozen=True)
 class Observation:
@@ -112,6 +115,6 @@ def _as_requested(runtime: Runtime, condition: Condition) -> Condition:
     requirements = runtime.scheduling.get(REQUIREMENTS, "").upper()
     if runtime.is_suspended and condition.reason is Reason.SUSPENDED:
         return dataclasses.replace(condition, state=State.SUSPENDED, text="VM is suspended")
-    if requirements and condition.reason is Reason.NO_MATCHING_HOST:
+    if requirements and condition.text == NO_MATCHING_HOST:
         return dataclasses.replace(condition, text=f"no host satisfies {requirements}")
     return condition
