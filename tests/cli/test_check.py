@@ -157,7 +157,7 @@ def test_a_wrong_password_fails(
     monkeypatch.setattr("sys.stdin", io.StringIO("wrong\n"))
     code, lines = run(capsys, configuration, "--user", "devuser")
     assert code == 1
-    assert "couldn't be authenticated" in line(lines, "log in")
+    assert "does not know this user and password" in line(lines, "log in")
     monkeypatch.setattr("sys.stdin", io.StringIO("otherpass\n"))
     code, lines = run(capsys, configuration, "--user", "other", "nature")
     assert code == 0
