@@ -113,11 +113,11 @@ class Oned:
         return self._pool("documentpool.info", whose, start, last_id, document_type)
 
     def newest_documents(
-        self, document_type: int, count: int, whose: int = USABLE_BY_ME
+        self, document_type: int, count: int, whose: int = USABLE_BY_ME, *, offset: int = 0
     ) -> list[Document]:
-        """So many of the newest documents of a type, the newest first."""
+        """So many of the newest documents of a type from an offset on, the newest first."""
         # A page of one would be taken for "all": two is the least that a page may hold.
-        page = self._pool("documentpool.info", whose, 0, -max(count, 2), document_type)
+        page = self._pool("documentpool.info", whose, offset, -max(count, 2), document_type)
         return sorted(page, key=lambda document: document.id, reverse=True)[:count]
 
     def _pool(self, method: str, *params: int) -> list[Document]:
