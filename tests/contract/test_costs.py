@@ -6,14 +6,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import pytest
 
 from provision_engine.engine.document import body_of
+from provision_engine.engine.listing import MAX_READ
 from provision_engine.engine.model import Function, Phase, Runtime
+from provision_engine.engine.windows import MAX_WANTED
 from provision_engine.sandbox import Sandbox
+from provision_engine.sandbox.store import RUNTIME
+from provision_engine.sandbox.template import Template
 
 from .conftest import QUICK, engine
 from .device import PATH, Device, Json, small
@@ -32,6 +35,9 @@ SEARCH_CALLS = 18
 RANGE_DOCUMENTS = 300
 """So many documents are read for a page at most."""
 PER_DOCUMENT_BYTES = 1_500
+PER_VM_BYTES = 8_000
+POLLS, POLL_BYTES = 6, 4_000
+"""By so many looks at a new service may two creates differ."""
 
 
 def body(name: str, service_id: int, vm_id: int) -> str:
@@ -152,9 +158,6 @@ def test_a_page_that_spans_a_gap_costs_no_more() -> None:
         documents = gap.sandbox.world.store.documents
         documents.next_id = FAR_ID
         user = gap.sandbox.world.store.authenticate("user0:pass0")
-        from provision_engine.sandbox.store import RUNTIME
-        from provision_engine.sandbox.template import Template
-
         for number in range(MANY):
             content = Template([("BODY", body(f"r{number}", 10, 10))])
             gap.sandbox.world.store.new_document(user, RUNTIME, f"r{number}", content)
@@ -188,5 +191,125 @@ def test_a_filter_reads_a_bounded_number_of_runtimes(many: Place, query: Json) -
     with many.cost() as cost:
         page(many.device, PATH, limit=LIMIT, **query)
     assert cost.calls <= SEARCH_CALLS + 30, cost.methods
-    # 2,000 runtimes at most, and one range more, with their VMs where their states are asked for.
-    assert cost.bytes <= 3_100 * (PER_DOCUMENT_BYTES + 4_000 * ("state" in query))
+    # With their VMs, where their states are asked for.
+    each_bytes = PER_DOCUMENT_BYTES + (PER_VM_BYTES if "state" in query else 0)
+    assert cost.bytes <= (MAX_READ + MAX_WANTED) * each_bytes
+
+
+# ---- one runtime among many ---------------------------------------------------------------------
+
+
+def small_request(place: Place, action: Callable[[Device, int], Any], runtime_id: int) -> Cost:
+    with place.cost() as cost:
+        action(place.device, runtime_id)
+    return cost
+
+
+def no_more(of_few: Cost, of_many: Cost) -> None:
+    """Neither calls nor bytes grow; numbers may have two digits more in some ten places."""
+    assert sorted(of_many.methods) == sorted(of_few.methods)
+    assert of_many.bytes <= of_few.bytes * 1.05 + 200
+
+
+def read(device: Device, runtime_id: int) -> None:
+    assert device.get(runtime_id).status_code == 200
+
+
+def update(device: Device, runtime_id: int) -> None:
+    device.update(runtime_id, FAAS={"MEMORY": 192}, NAME=f"new {runtime_id}")
+
+
+def recover(device: Device, runtime_id: int) -> None:
+    answer = device.request("POST", f"{PATH}/{runtime_id}/recover")
+    assert answer.status_code == 200, answer.text
+
+
+def delete(device: Device, runtime_id: int) -> None:
+    assert device.delete(runtime_id).status_code == 204
+
+
+@pytest.mark.parametrize("action", [read, update, delete])
+def test_a_request_for_one_runtime_costs_the_same(
+    few: Place, many: Place, action: Callable[[Device, int], Any]
+) -> None:
+    costs = [small_request(place, action, place.runtime_ids()[-2]) for place in (few, many)]
+    if action is read:
+        assert [cost.calls for cost in costs] == [2, 2]
+    no_more(*costs)
+
+
+def test_a_recovery_costs_the_same(few: Place, many: Place) -> None:
+    costs = []
+    for place in (few, many):
+        runtime_id = place.runtime_ids()[3]
+        vm_id = place.device.read(runtime_id)["FAAS"]["VM_ID"]
+        place.sandbox.store.put_vm(vm_id, "POWEROFF")
+        costs.append(small_request(place, recover, runtime_id))
+    no_more(*costs)
+
+
+def create(place: Place, **headers: str) -> Cost:
+    """What a create costs, but for the calls that wait for its VMs."""
+    with place.cost() as cost:
+        answer = place.device.request(
+            "POST", PATH, {"SERVERLESS_RUNTIME": {"FAAS": small()}}, headers=headers
+        )
+        assert answer.status_code == 201, answer.text
+    service_id = answer.json()["SERVERLESS_RUNTIME"]["SERVICE_ID"]
+    until(lambda: (place.sandbox.store.service(service_id) or {}).get("state") == 2)
+    return cost
+
+
+def settled(cost: Cost) -> list[str]:
+    """The methods, polls counted once: how many there are follows from OpenNebula's speed."""
+    return [m for i, m in enumerate(cost.methods) if m != "one.document.info" or i == 0]
+
+
+def test_a_create_costs_the_same(few: Place, many: Place) -> None:
+    costs = [create(place) for place in (few, many)]
+    assert sorted(settled(costs[0])) == sorted(settled(costs[1]))
+    assert costs[1].calls <= costs[0].calls + POLLS
+    assert costs[1].bytes <= costs[0].bytes + POLLS * POLL_BYTES
+
+
+def test_a_create_with_a_key_costs_what_came_since_the_last(few: Place, many: Place) -> None:
+    """The first one in a process reads the user's runtimes; the others what is new."""
+    costs = []
+    for place in (few, many):
+        create(place, **{"Idempotency-Key": "first"})
+        without = create(place)
+        costs.append(create(place, **{"Idempotency-Key": "second"}))
+        # Before the intent, and after it: what came since, and whether another one won.
+        assert costs[-1].calls <= without.calls + 4 + POLLS, costs[-1].methods
+        assert costs[-1].bytes <= without.bytes + 20_000 + POLLS * POLL_BYTES
+    assert sorted(settled(costs[0])) == sorted(settled(costs[1]))
+
+
+# ---- one user among many ------------------------------------------------------------------------
+
+USERS, EACH, TEMPLATES = 100, 1_000, 300
+
+
+@pytest.fixture(scope="module")
+def alone() -> Iterator[Place]:
+    with place(EACH, templates=TEMPLATES) as alone:
+        yield alone
+
+
+@pytest.fixture(scope="module")
+def crowd() -> Iterator[Place]:
+    """The runtimes of the users lie between each other's, one of a hundred for each."""
+    with place(USERS * EACH, users=USERS, templates=TEMPLATES) as crowd:
+        yield crowd
+
+
+def test_a_hundred_users_with_a_thousand_runtimes_each_cost_one_of_them_nothing(
+    alone: Place, crowd: Place
+) -> None:
+    for action in (read, update, delete):
+        costs = [small_request(place, action, place.runtime_ids()[-2]) for place in (alone, crowd)]
+        no_more(*costs)
+    creates = [create(place) for place in (alone, crowd)]
+    assert sorted(settled(creates[0])) == sorted(settled(creates[1]))
+    assert creates[1].bytes <= creates[0].bytes * 1.05 + POLLS * POLL_BYTES
+    check_pages(crowd, SEARCH_CALLS)
