@@ -19,6 +19,7 @@ from xml.sax.saxutils import escape
 POLL_SECONDS = 0.02
 MINE, USABLE = -3, -2
 SERVICE, FLOW_TEMPLATE, RUNTIME = 100, 101, 1337
+_NAMED = re.compile(r"&lt;DOCUMENT&gt;&lt;ID&gt;(\d+)&lt;.*?&lt;NAME&gt;(.*?)&lt;", re.DOTALL)
 _NUMBER = re.compile(r"<i4>(\d+)</i4>")
 
 Parameter = str | int | bool
@@ -83,19 +84,16 @@ class BareClient:
         """Write a document of type 1337; its id."""
         return int(_NUMBER.findall(self.call("one.document.allocate", template, RUNTIME))[0])
 
-    def names(self, kind: int) -> dict[int, str]:
-        """The names of the user's documents of a type, by id."""
-        pool = self.call("one.documentpool.info", MINE, -1, -1, kind)
-        found = re.findall(r"&lt;DOCUMENT&gt;&lt;ID&gt;(\d+)&lt;.*?&lt;NAME&gt;(.*?)&lt;", pool, re.S)
-        return {int(number): name for number, name in found}
+    def names(self, kind: int, whose: int = MINE) -> dict[int, str]:
+        """The names of the documents of a type, by id."""
+        pool = self.call("one.documentpool.info", whose, -1, -1, kind)
+        return {int(number): name for number, name in _NAMED.findall(pool)}
 
     def flow_template(self, name: str) -> int:
         """The id of the flow template with this name. Raises RuntimeError."""
-        pool = self.call("one.documentpool.info", USABLE, -1, -1, FLOW_TEMPLATE)
-        found = re.findall(r"&lt;DOCUMENT&gt;&lt;ID&gt;(\d+)&lt;.*?&lt;NAME&gt;(.*?)&lt;", pool, re.S)
-        for number, known in found:
+        for number, known in self.names(FLOW_TEMPLATE, USABLE).items():
             if known == name:
-                return int(number)
+                return number
         raise RuntimeError(f"the user sees no flow template {name}")
 
     def version(self) -> str:
