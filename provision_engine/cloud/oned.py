@@ -156,12 +156,13 @@ class Oned:
         """A VM with what OpenNebula is going to do to it. Raises NotFound, Forbidden."""
         return Vm.from_xml(self._xml("vm.info", vm_id, False))
 
-    def vms(self, vm_ids: Sequence[int]) -> dict[int, Vm]:
+    def vms(self, vm_ids: Sequence[int], *, with_actions: bool = True) -> dict[int, Vm]:
         """Those of the VMs that are not DONE and that the caller may see, by id, in one call.
 
-        A single VM comes with its scheduled actions; of several a pool does not show them.
+        A single VM comes with its scheduled actions, unless they are not needed: oned takes 0.7 ms
+        longer for them. Of several VMs a pool does not show them.
         """
-        if len(vm_ids) == 1:
+        if len(vm_ids) == 1 and with_actions:
             return self._only_vm(vm_ids[0])
         if not vm_ids:
             return {}

@@ -5,14 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 
+from provision_engine.cloud.client import Credentials
+from provision_engine.engine.cache import Cache
 from provision_engine.engine.document import body_of
+from provision_engine.engine.keys import SLACK, KeyIndex
+from provision_engine.engine.ledger import Ledger
 from provision_engine.engine.listing import MAX_READ
 from provision_engine.engine.model import Function, Phase, Runtime
+from provision_engine.engine.seen import SeenVms
+from provision_engine.engine.wait import Waiting
 from provision_engine.engine.windows import MAX_WANTED
 from provision_engine.sandbox import Sandbox
 from provision_engine.sandbox.store import RUNTIME
@@ -40,19 +46,21 @@ POLLS, POLL_BYTES = 6, 4_000
 """By so many looks at a new service may two creates differ."""
 
 
+EXAMPLE = Runtime(
+    id=-1,
+    name="",
+    functions={},
+    service_name="example-service",
+    phase=Phase.READY,
+    created_at=int(time.time()),
+    intended_at=int(time.time()),
+)
+
+
 def body(name: str, service_id: int, vm_id: int) -> str:
     """A runtime's document as the engine writes it."""
-    now = int(time.time())
-    runtime = Runtime(
-        id=-1,
-        name=name,
-        functions={"FAAS": Function(FLAVOUR, 1, 128, 1024, vm_id)},
-        service_id=service_id,
-        service_name=f"{name}-service",
-        phase=Phase.READY,
-        created_at=now,
-        intended_at=now,
-    )
+    functions = {"FAAS": Function(FLAVOUR, 1, 128, 1024, vm_id)}
+    runtime = replace(EXAMPLE, name=name, functions=functions, service_id=service_id)
     return body_of(runtime)
 
 
@@ -313,3 +321,53 @@ def test_a_hundred_users_with_a_thousand_runtimes_each_cost_one_of_them_nothing(
     assert sorted(settled(creates[0])) == sorted(settled(creates[1]))
     assert creates[1].bytes <= creates[0].bytes * 1.05 + POLLS * POLL_BYTES
     check_pages(crowd, SEARCH_CALLS)
+
+
+# ---- what a process remembers -------------------------------------------------------------------
+
+PEOPLE = 1_000
+
+
+def test_what_a_process_remembers_is_bounded() -> None:
+    """Ten times as many users, runtimes and keys as may be remembered; the newest stay known."""
+    cache, vms, keys = Cache(60, max_entries=100), SeenVms(100), KeyIndex(100)
+    for number in range(PEOPLE):
+        credentials = Credentials(f"user{number}", "pass")
+        owner = cache.owner(credentials)
+        cache.get(credentials, "flow templates", lambda n=number: n)
+        cache.put(credentials, "oldest runtime", number)
+        vms.put(owner, number, [number])
+        keys.candidates(owner, "key", lambda first_id: [])
+    assert [entries(memory) for memory in (cache, vms, keys)] == [100, 100, 100]
+    last = Credentials(f"user{PEOPLE - 1}", "pass")
+    assert cache.peek(last, "oldest runtime") == PEOPLE - 1
+    assert vms.get(cache.owner(last), PEOPLE - 1) == (PEOPLE - 1,)
+
+
+def test_the_keys_of_runtimes_that_have_gone_are_forgotten() -> None:
+    keys = KeyIndex()
+    for number in range(3 * SLACK):
+        keys.candidates(b"owner", "", lambda _, n=number: [replace(EXAMPLE, id=n, key=f"k{n}")])
+    (user,) = keys._users.values()
+    assert len(user.ids) <= SLACK + 1
+
+
+def test_standbys_whose_lease_has_ended_are_forgotten() -> None:
+    ledger = Ledger()
+    for number in range(PEOPLE):
+        ledger.add(number, 0)
+    assert ledger.count() == 0
+    assert entries(ledger) == 0
+
+
+def test_nothing_is_remembered_of_a_wait_that_is_over() -> None:
+    waiting = Waiting(4)
+    for number in range(PEOPLE):
+        with waiting._watch(("session", number)):
+            assert entries(waiting) == 1
+    assert entries(waiting) == 0
+
+
+def entries(memory: object) -> int:
+    """How many entries there are in the dictionaries of a memory."""
+    return sum(len(value) for value in vars(memory).values() if isinstance(value, dict))
