@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from provision_engine.engine.model import Runtime
 from provision_engine.engine.repository import Repository
 
-FIRST_IDS = 256
+FIRST_IDS = 64
 """The width of the first range."""
 MAX_GUESSED_IDS = 4096
 """The maximum width of a range that is estimated from the one before."""

@@ -38,7 +38,7 @@ PAGE_CALLS = 4
 """The newest runtime, at most two ranges of ids, and the VMs."""
 SEARCH_CALLS = 18
 """Two more for each doubling of the number of runtimes, at most, where ranges are sought."""
-RANGE_DOCUMENTS = 300
+RANGE_DOCUMENTS = 150
 """So many documents are read for a page at most."""
 PER_DOCUMENT_BYTES = 1_500
 PER_VM_BYTES = 8_000
