@@ -1,1 +1,1 @@
-"""How much time the engine adds to what OpenNebula itself needs. Run ``python -m benchmarks``."""
+"""What the engine adds to OpenNebula's own time. Run ``python -m benchmarks --help``."""

@@ -1,102 +1,113 @@
-"""Print what the engine adds to the floor: ``python -m benchmarks [--json]``.
+"""Measure the engine side by side with the bare calls to OpenNebula behind it.
 
-Without variables the sandbox is measured, without delays and with those of a real OpenNebula;
-with the variables of the contract tests (tests/contract/README.md) a real one.
+Without --oned, the sandbox is measured with the delays of a real OpenNebula. Everything that a run
+creates is removed again, also when it is interrupted.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import json
+import os
 import platform
+import signal
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from benchmarks import measure
-from benchmarks.measure import Figure
-from benchmarks.processes import Cloud, engine, real_cloud, sandbox
+from benchmarks import figures, memory
+from benchmarks.bare import BareClient
+from benchmarks.lab import Lab, swept
+from benchmarks.processes import Cloud, engine, sandbox
+from benchmarks.rows import ROWS
 
 
 def main() -> int:
     options = _options()
-    cloud = real_cloud()
-    results: dict[str, list[Figure]] = {}
-    with tempfile.TemporaryDirectory() as place:
-        if cloud is not None:
-            results[cloud.name] = _measure(cloud, options, Path(place))
-        for profile in [] if cloud else options.profile:
-            directory = Path(place) / profile
-            directory.mkdir()
-            with sandbox(options.release, profile) as box:
-                results[box.name] = _measure(box, options, directory)
-            apart = directory / "apart"
-            apart.mkdir()
-            opened = measure.connections(options.release, profile, apart, 1000)
-            results[box.name].append(opened)
-            if not options.quick:
-                crowded = directory / "many"
-                crowded.mkdir()
-                many = measure.listing(options.release, profile, crowded, options.runtimes)
-                among = measure.create_among(options.release, profile, directory, options.creates)
-                results[box.name] += [many, among]
-    _print(results, options.json)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if options.what == "memory":
+        return memory.main(options.requests, options.users, is_json=options.json)
+    with _cloud(options) as cloud, tempfile.TemporaryDirectory() as directory:
+        circumstances = _circumstances(cloud)
+        found: list[figures.Figure] = []
+        with engine(cloud, Path(directory) / "engine") as served:
+            lab = Lab(
+                cloud, served, Path(directory), options.rounds, options.count, options.seconds
+            )
+            with swept(lab):
+                for row in options.rows:
+                    print(f"{row} …", file=sys.stderr, flush=True)
+                    found += ROWS[row](lab)
+        circumstances["load after"] = _load()
+    print(figures.document(circumstances, found) if options.json else _text(circumstances, found))
     return 0
 
 
-def _measure(cloud: Cloud, options: argparse.Namespace, directory: Path) -> list[Figure]:
-    is_sandbox = cloud.control is not None
-    with engine(cloud, directory) as served:
-        figures = measure.reads(cloud, served, max(1, options.reads // measure.ROUNDS))
-        figures += [measure.throughput(cloud, served, n, options.seconds) for n in (8, 32)]
-        figures.append(measure.creates(cloud, served, options.creates)[0])
-        if is_sandbox:
-            figures += measure.counts(cloud, served)
-            figures.append(measure.reads_beside_creates(cloud, served, 64, options.reads))
-        figures += measure.start_and_memory(cloud, served, options.requests)
-    return figures
+@contextmanager
+def _cloud(options: argparse.Namespace) -> Iterator[Cloud]:
+    if not options.oned:
+        with sandbox(options.release, options.profile) as cloud:
+            yield cloud
+        return
+    user, _, password = options.user.partition(":")
+    yield Cloud(options.oned, options.oneflow, user, password, options.flavour)
+
+
+def _circumstances(cloud: Cloud) -> dict[str, Any]:
+    client = BareClient(cloud.oned_url, cloud.oneflow_url, cloud.user, cloud.password)
+    version = client.version()
+    client.close()
+    return {
+        "cloud": f"{cloud.name} {version}",
+        "cores": os.cpu_count(),
+        "Python": platform.python_version(),
+        "load before": _load(),
+    }
+
+
+def _load() -> float:
+    """Processes that wanted to run, on average over the last minute."""
+    return round(os.getloadavg()[0], 1)
+
+
+def _text(circumstances: dict[str, Any], found: list[figures.Figure]) -> str:
+    head = ", ".join(f"{name}: {value}" for name, value in circumstances.items())
+    return f"{head}\n\n{figures.table(found)}"
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--json", action="store_true", help="for machines")
-    parser.add_argument("--quick", action="store_true", help="without the figures that take long")
-    parser.add_argument("--release", default="6.8.0", help="of the sandbox")
     parser.add_argument(
-        "--profile",
-        nargs="+",
-        default=["none", "measured"],
-        choices=("none", "measured"),
-        help="delays of the sandbox",
+        "what", nargs="?", choices=("table", "memory"), default="table", help="default: table"
     )
-    parser.add_argument("--reads", type=int, default=400, help="at least 200")
-    parser.add_argument("--creates", type=int, default=20, help="at least 20")
-    parser.add_argument("--requests", type=int, default=10_000, help="before memory is looked at")
-    parser.add_argument("--runtimes", type=int, default=1000, help="in the list")
-    parser.add_argument("--seconds", type=float, default=3.0, help="of load, a round")
-    return parser.parse_args()
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--oned", help="URL of a real oned, such as http://127.0.0.1:2633/RPC2")
+    parser.add_argument("--oneflow", help="URL of its oneflow, such as http://127.0.0.1:2474")
+    parser.add_argument("--user", help="NAME:PASSWORD of an ordinary user of it")
+    parser.add_argument("--flavour", default="Function", help="a flow template with one role")
+    parser.add_argument("--rows", type=_rows, default=list(ROWS), help=",".join(ROWS))
+    parser.add_argument("--skip", type=_rows, default=[], help="rows to leave out")
+    parser.add_argument("--rounds", type=int, default=4, help="floor and engine take turns")
+    parser.add_argument("--count", type=int, default=10, help="creates and deletes")
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement of a rate")
+    parser.add_argument("--release", default="6.8.0", help="of the sandbox")
+    parser.add_argument("--profile", default="measured", choices=("none", "measured"))
+    parser.add_argument("--requests", type=int, default=50_000, help="memory: in all")
+    parser.add_argument("--users", type=int, default=1_000, help="memory: so many take turns")
+    options = parser.parse_args()
+    if options.oned and not (options.oneflow and options.user):
+        parser.error("--oned needs --oneflow and --user")
+    options.rows = [row for row in options.rows if row not in options.skip]
+    return options
 
 
-def _print(results: dict[str, list[Figure]], as_json: bool) -> None:
-    if as_json:
-        told = {name: [dataclasses.asdict(f) for f in found] for name, found in results.items()}
-        json.dump({"machine": _machine(), "results": told}, sys.stdout, indent=1)
-        return
-    print(f"Machine: {_machine()}")
-    for name, figures in results.items():
-        print(f"\n{name}\n")
-        print("| what | floor | engine | ratio | target | met |")
-        print("| --- " * 6 + "|")
-        for f in figures:
-            ratio = "" if f.ratio is None else f"{f.ratio:.2f}"
-            met = "yes" if f.is_met else "**no**"
-            print(f"| {f.what} | {f.floor} | {f.engine} | {ratio} | {f.target} | {met} |")
-
-
-def _machine() -> str:
-    cores = len(Path("/proc/cpuinfo").read_text().split("processor\t")) - 1
-    return f"{platform.machine()}, {cores} cores, Python {platform.python_version()}"
+def _rows(text: str) -> list[str]:
+    rows = text.split(",")
+    if unknown := [row for row in rows if row not in ROWS]:
+        raise argparse.ArgumentTypeError(f"unknown rows {unknown}; known are {', '.join(ROWS)}")
+    return rows
 
 
 if __name__ == "__main__":

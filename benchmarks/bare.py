@@ -1,20 +1,26 @@
 """The floor: a client that makes only the calls to OpenNebula that cannot be left out.
 
-It keeps its connections open, writes its requests once and looks at answers no more than it
-has to, so that what it takes is what OpenNebula and the wire take.
+It keeps its connections open, writes its requests once and looks at responses no more than
+it has to, so that what it takes is what OpenNebula and the wire take.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import json
 import re
 import time
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 from xml.sax.saxutils import escape
 
 POLL_SECONDS = 0.02
+MINE, USABLE = -3, -2
+SERVICE, FLOW_TEMPLATE, RUNTIME = 100, 101, 1337
+_NAMED = re.compile(r"&lt;DOCUMENT&gt;&lt;ID&gt;(\d+)&lt;.*?&lt;NAME&gt;(.*?)&lt;", re.DOTALL)
+_NUMBER = re.compile(r"<i4>(\d+)</i4>")
 
 Parameter = str | int | bool
 
@@ -50,12 +56,52 @@ class BareClient:
             time.sleep(POLL_SECONDS)
 
     def delete(self, service_id: int) -> None:
-        """End a service in whatever state it is."""
+        """What oneflow takes to end a service that runs."""
+        self.flow("DELETE", f"/service/{service_id}")
+
+    def remove(self, service_id: int) -> None:
+        """End a service in whatever state it is; oneflow may have to be told twice."""
         body = {"action": {"perform": "recover", "params": {"delete": True}}}
-        self.flow("POST", f"/service/{service_id}/action", body)
+        with contextlib.suppress(RuntimeError):
+            self.flow("DELETE", f"/service/{service_id}")
+            return
+        for _ in range(2):
+            with contextlib.suppress(RuntimeError):
+                self.flow("POST", f"/service/{service_id}/action", body)
+
+    def service_state(self, service_id: int) -> int:
+        """As oneflow counts them (2 is RUNNING)."""
+        seen = self.call("one.document.info", service_id, False)
+        found = re.search(r'"state":\s*(\d+)', seen)
+        return int(found[1]) if found else -1
+
+    def page(self, first_id: int, last_id: int, vm_ids: Sequence[int]) -> None:
+        """The pair of calls behind a page of the list, if the ids were known."""
+        self.call("one.documentpool.info", MINE, first_id, last_id, RUNTIME)
+        self.call("one.vmpool.infoset", ",".join(map(str, vm_ids)), True)
+
+    def add_document(self, template: str) -> int:
+        """Write a document of type 1337; its id."""
+        return int(_NUMBER.findall(self.call("one.document.allocate", template, RUNTIME))[0])
+
+    def names(self, kind: int, whose: int = MINE) -> dict[int, str]:
+        """The names of the documents of a type, by id."""
+        pool = self.call("one.documentpool.info", whose, -1, -1, kind)
+        return {int(number): name for number, name in _NAMED.findall(pool)}
+
+    def flow_template(self, name: str) -> int:
+        """The id of the flow template with this name. Raises RuntimeError."""
+        for number, known in self.names(FLOW_TEMPLATE, USABLE).items():
+            if known == name:
+                return number
+        raise RuntimeError(f"the user sees no flow template {name}")
+
+    def version(self) -> str:
+        found = re.search(r"<string>([\d.]+)<", self.call("one.system.version"))
+        return found[1] if found else "unknown"
 
     def call(self, method: str, *parameters: Parameter) -> str:
-        """One call to oned; the answer as it came. Raises RuntimeError for a refusal."""
+        """One call to oned; the response as it came. Raises RuntimeError for a refusal."""
         values = "".join(map(_parameter, (self._session, *parameters)))
         body = (
             f"<?xml version='1.0'?><methodCall><methodName>{method}</methodName>"
@@ -67,9 +113,10 @@ class BareClient:
             raise RuntimeError(f"{method}: {answer[:300]}")
         return answer
 
-    def flow(self, method: str, path: str, body: dict[str, object]) -> str:
-        """One call to oneflow; the answer as it came. Raises RuntimeError for a refusal."""
-        self._oneflow.request(method, path, json.dumps(body), self._oneflow_headers)
+    def flow(self, method: str, path: str, body: dict[str, object] | None = None) -> str:
+        """One call to oneflow; the response as it came. Raises RuntimeError for a refusal."""
+        text = None if body is None else json.dumps(body)
+        self._oneflow.request(method, path, text, self._oneflow_headers)
         answer = self._oneflow.getresponse()
         text = answer.read().decode()
         if answer.status >= 400:

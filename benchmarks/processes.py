@@ -1,15 +1,16 @@
-"""The processes that are measured: an OpenNebula, and the engine in front of it."""
+"""The processes that are measured: an OpenNebula, engines in front of it, and a proxy."""
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -21,6 +22,7 @@ import psutil
 from provision_engine.sandbox import Sandbox, Timings
 
 START_SECONDS = 20.0
+HAPROXY_CONFIGURATION = Path(__file__).parents[1] / "etc" / "haproxy.cfg"
 
 
 @dataclass(frozen=True)
@@ -31,67 +33,33 @@ class Cloud:
     oneflow_url: str
     user: str = "devuser"
     password: str = "devpass"
-    flavour: str = "nature"
+    flavour: str = "Function"
     name: str = "OpenNebula"
-    control: Connection | None = None
-    """To the sandbox's process; None where a real OpenNebula is measured."""
-
-    def ask(self, what: str, *arguments: Any) -> Any:
-        """Have the sandbox's process do or tell something (see ``_serve``)."""
-        if self.control is None:
-            raise RuntimeError("a real OpenNebula cannot be asked")
-        self.control.send((what, *arguments))
-        return self.control.recv()
 
 
 @contextmanager
-def sandbox(release: str, profile: str, flow_templates: int = 0) -> Iterator[Cloud]:
+def sandbox(release: str, profile: str) -> Iterator[Cloud]:
     """A sandbox in a process of its own. Profile: ``none`` or ``measured``."""
     context = get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs, release, profile, flow_templates))
+    process = context.Process(target=_serve, args=(theirs, release, profile))
     process.start()
     try:
         oned_url, oneflow_url = ours.recv()
-        yield Cloud(oned_url, oneflow_url, name=f"sandbox {release} ({profile})", control=ours)
+        yield Cloud(oned_url, oneflow_url, name=f"sandbox {release} ({profile})")
     finally:
-        ours.send(("stop",))
+        ours.send("stop")
         process.join(START_SECONDS)
 
 
-def _serve(control: Connection, release: str, profile: str, flow_templates: int) -> None:
+def _serve(control: Connection, release: str, profile: str) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the benchmark stops it after cleaning up
     measured = profile == "measured"
     timings = Timings.measured(release) if measured else Timings(vms_visible_seconds=0.0)
     latency = "measured" if measured else None
     with Sandbox(release=release, timings=timings, latency=latency, hosts=2000) as box:
-        roles = [{"name": "FAAS", "cardinality": 1, "vm_template": 0, "template_id": 0}]
-        for number in range(flow_templates):
-            box.store.add_flow_template(f"unused-{number}", roles)
         control.send((box.oned_url, box.oneflow_url))
-        answers = {
-            "calls": lambda: [(call.backend, call.method) for call in box.calls],
-            "clear": box.clear_calls,
-            "connections": lambda: dict(box.connections),
-            "slow": lambda backend, seconds: box.faults.set(backend, "slow", seconds=seconds),
-            "mend": box.faults.clear,
-        }
-        while (asked := control.recv())[0] != "stop":
-            answer = answers[asked[0]](*asked[1:])
-            control.send(answer if isinstance(answer, list | dict) else None)
-
-
-def real_cloud(environment: Mapping[str, str] = os.environ) -> Cloud | None:
-    """A real OpenNebula, by the same variables as the contract tests; None without them."""
-    oned_url = environment.get("CONTRACT_ONED")
-    if not oned_url:
-        return None
-    return Cloud(
-        oned_url,
-        environment["CONTRACT_ONEFLOW"],
-        environment["CONTRACT_USER"],
-        environment["CONTRACT_PASSWORD"],
-        environment.get("CONTRACT_FLAVOUR", "Function"),
-    )
+        control.recv()
 
 
 @dataclass
@@ -100,18 +68,14 @@ class Engine:
 
     port: int
     master: psutil.Process
-    start_seconds: float
 
     def cpu_seconds(self) -> float:
         """What master and workers have used so far."""
-        return sum(sum(p.cpu_times()[:2]) for p in self._processes())
+        return sum(sum(process.cpu_times()[:2]) for process in self._processes())
 
     def memory_mb(self) -> float:
         """Of master and workers together; what they share is counted once."""
-        return sum(p.memory_full_info().pss for p in self._processes()) / 2**20
-
-    def threads(self) -> int:
-        return sum(p.num_threads() for p in self._processes())
+        return sum(process.memory_full_info().pss for process in self._processes()) / 2**20
 
     def _processes(self) -> list[psutil.Process]:
         return [self.master, *self.master.children(recursive=True)]
@@ -121,22 +85,57 @@ class Engine:
 def engine(cloud: Cloud, directory: Path, **settings: Any) -> Iterator[Engine]:
     """The engine on a free port, with these settings of engine.conf besides the usual ones."""
     port = _free_port()
+    directory.mkdir(parents=True, exist_ok=True)
     configuration = {
         "one_xmlrpc": cloud.oned_url,
         "oneflow_server": cloud.oneflow_url,
         "port": port,
+        "timeout": 60,
         "log": {"level": 2, "directory": str(directory)},
-        "server": {"pid_file": str(directory / "engine.pid")},
-        **settings,
     }
+    server = {"pid_file": str(directory / "engine.pid")}
+    configuration |= settings | {"server": server | settings.get("server", {})}
     path = directory / "engine.conf"
     path.write_text(json.dumps(configuration), encoding="utf-8")
     command = [sys.executable, "-m", "provision_engine", "--config", str(path), "start"]
-    began = time.perf_counter()
-    process = subprocess.Popen([*command, "--foreground"])
-    try:
+    with _process([*command, "--foreground"], directory) as process:
         _wait_for(port)
-        yield Engine(port, psutil.Process(process.pid), time.perf_counter() - began)
+        yield Engine(port, psutil.Process(process.pid))
+
+
+@contextmanager
+def engines_behind_proxy(cloud: Cloud, directory: Path, count: int) -> Iterator[int]:
+    """So many engines of one worker each behind etc/haproxy.cfg; the proxy's port."""
+    with ExitStack() as stack:
+        running = [
+            stack.enter_context(engine(cloud, directory / f"engine{n}", server={"workers": 1}))
+            for n in range(count)
+        ]
+        ports = [engine.port for engine in running]
+        # A server that is left out of the configuration is one that nobody listens for.
+        ports += [_free_port() for _ in range(3 - count)]
+        variables = {f"PROVISION_ENGINE_{n}": f"127.0.0.1:{p}" for n, p in enumerate(ports, 1)}
+        port = _free_port()
+        variables["PROVISION_ENGINE_BIND"] = f"127.0.0.1:{port}"
+        command = ["haproxy", "-db", "-f", str(HAPROXY_CONFIGURATION)]
+        stack.enter_context(_process(command, directory, variables))
+        _wait_for(port)
+        time.sleep(3)  # by then the checks have found which engines there are
+        yield port
+
+
+@contextmanager
+def _process(
+    command: list[str], directory: Path, variables: dict[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that Ctrl-C does not reach, because the cleanup still needs it."""
+    environment = os.environ | (variables or {})
+    with (directory / "output").open("ab") as output:
+        process = subprocess.Popen(
+            command, stdout=output, stderr=output, env=environment, start_new_session=True
+        )
+    try:
+        yield process
     finally:
         process.terminate()
         process.wait(START_SECONDS)
@@ -153,7 +152,7 @@ def _wait_for(port: int) -> None:
         except OSError:
             if time.monotonic() > end:
                 raise
-            time.sleep(0.005)
+        time.sleep(0.01)
 
 
 def _free_port() -> int:

@@ -113,11 +113,11 @@ class Oned:
         return self._pool("documentpool.info", whose, start, last_id, document_type)
 
     def newest_documents(
-        self, document_type: int, count: int, whose: int = USABLE_BY_ME
+        self, document_type: int, count: int, whose: int = USABLE_BY_ME, *, offset: int = 0
     ) -> list[Document]:
-        """So many of the newest documents of a type, the newest first."""
+        """So many of the newest documents of a type from an offset on, the newest first."""
         # A page of one would be taken for "all": two is the least that a page may hold.
-        page = self._pool("documentpool.info", whose, 0, -max(count, 2), document_type)
+        page = self._pool("documentpool.info", whose, offset, -max(count, 2), document_type)
         return sorted(page, key=lambda document: document.id, reverse=True)[:count]
 
     def _pool(self, method: str, *params: int) -> list[Document]:
@@ -156,12 +156,13 @@ class Oned:
         """A VM with what OpenNebula is going to do to it. Raises NotFound, Forbidden."""
         return Vm.from_xml(self._xml("vm.info", vm_id, False))
 
-    def vms(self, vm_ids: Sequence[int]) -> dict[int, Vm]:
+    def vms(self, vm_ids: Sequence[int], *, with_actions: bool = True) -> dict[int, Vm]:
         """Those of the VMs that are not DONE and that the caller may see, by id, in one call.
 
-        A single VM comes with its scheduled actions; of several a pool does not show them.
+        A single VM comes with its scheduled actions, unless they are not needed: oned takes 0.7 ms
+        longer for them. Of several VMs a pool does not show them.
         """
-        if len(vm_ids) == 1:
+        if len(vm_ids) == 1 and with_actions:
             return self._only_vm(vm_ids[0])
         if not vm_ids:
             return {}

@@ -32,20 +32,31 @@ class Cache:
 
     def get(self, credentials: Credentials, key: str, load: Callable[[], T]) -> T:
         """The value under the key for this very user and password, loaded where there is none."""
-        entry = (self.owner(credentials), key)
-        with self._lock:
-            expires, value = self._entries.get(entry, (0.0, None))
-        is_hit = expires > time.monotonic()
+        is_hit, value = self._look(credentials, key)
         self._on_look(is_hit)
         if is_hit:
             return value  # type: ignore[no-any-return]
         loaded = load()
+        self.put(credentials, key, loaded)
+        return loaded
+
+    def peek(self, credentials: Credentials, key: str) -> Any:
+        """The value under the key; None where there is none."""
+        is_hit, value = self._look(credentials, key)
+        return value if is_hit else None
+
+    def put(self, credentials: Credentials, key: str, value: Any) -> None:
+        entry = (self.owner(credentials), key)
         with self._lock:
-            self._entries[entry] = (time.monotonic() + self._seconds, loaded)
+            self._entries[entry] = (time.monotonic() + self._seconds, value)
             self._entries.move_to_end(entry)
             while len(self._entries) > self._max_entries:
                 self._entries.popitem(last=False)
-        return loaded
+
+    def _look(self, credentials: Credentials, key: str) -> tuple[bool, Any]:
+        with self._lock:
+            expires, value = self._entries.get((self.owner(credentials), key), (0.0, None))
+        return expires > time.monotonic(), value
 
     def forget(self, credentials: Credentials) -> None:
         """Drop all entries of a user, because one of them proved to be stale."""

@@ -15,17 +15,18 @@ from provision_engine.engine.context import Context
 from provision_engine.engine.model import Phase, Runtime
 from provision_engine.engine.snapshot import Snapshot
 from provision_engine.engine.states import State
+from provision_engine.engine.windows import Window, Windows
 from provision_engine.errors import BadGateway
 
-FIRST_WINDOW = 256
-"""So many ids are read first; ids are shared with all other documents of the cloud."""
-WINDOW_GROWTH = 4
-SPARSE = 16
-"""A window grows where fewer than one of so many ids is a runtime of the caller."""
+OLDEST = "oldest runtime"
+"""Under which the cache holds the id of a user's oldest runtime."""
 CHUNK = 200
 """So many runtimes are looked at together where their states decide which are shown."""
-MAX_READ = 2048
+MAX_READ = 2000
 """So many runtimes are read for one page at most: where few of them match, it stays short."""
+NEAR_IDS = 64
+"""Services whose ids are as near as that are read in one call."""
+MAX_SERVICE_CALLS = 20
 
 
 @dataclass(frozen=True)
@@ -96,44 +97,48 @@ class _Listing:
         self.expired: list[Runtime] = []
 
     def page(self) -> Page:
-        """Read windows of ids until the page is full or no runtime is left."""
+        """Read ranges of ids until the page is full or no runtime is left."""
         page, read = Page(), 0
-        for runtimes, edge in self._windows():
-            read += len(runtimes)
-            more = self._add(page, runtimes)
+        for window in self._windows():
+            read += len(window.runtimes)
+            more = self._add(page, window.runtimes)
             if more or self._room(page) == 0:
-                page.next_id = page.snapshots[-1].id if more or edge is not None else None
+                is_last = not more and window.edge is None
+                page.next_id = None if is_last else page.snapshots[-1].id
                 return page
             if read >= MAX_READ:
-                page.next_id = edge
+                page.next_id = window.edge
                 return page
         return page
 
-    def _windows(self) -> Iterator[tuple[list[Runtime], int | None]]:
-        """The runtimes of growing ranges of ids, and the last id of each; None of the last."""
-        cursor = self._cursor
+    def _windows(self) -> Iterator[Window]:
+        cursor, runtimes = self._cursor, self._context.runtimes
         if cursor.before == 0:
             return
         if cursor.limit is None:
-            yield self._context.runtimes.range(cursor.after + 1, self._last_id()), None
+            yield Window(runtimes.range(cursor.after + 1, self._last_id()), None)
             return
-        newest = self._context.runtimes.newest_id()
-        lowest, highest = cursor.after + 1, min(newest, self._last_id(newest))
-        size = max(FIRST_WINDOW, cursor.limit)
-        while lowest <= highest:
-            if cursor.is_newest_first:
-                first, last = max(lowest, highest - size + 1), highest
-                highest = first - 1
-                edge = first
-            else:
-                first, last = lowest, min(highest, lowest + size - 1)
-                lowest = last + 1
-                edge = last
-            is_last = lowest > highest
-            runtimes = self._context.runtimes.range(first, last)
-            yield runtimes, None if is_last else edge
-            if len(runtimes) < size / SPARSE:
-                size *= WINDOW_GROWTH
+        newest = runtimes.id_at(0)
+        if newest is None:
+            return
+        oldest = self._oldest_known()
+        low, high = max(cursor.after + 1, oldest), min(newest, self._last_id(newest))
+        # What is remembered is not prolonged: an administrator may give a user older ones.
+        is_search = not oldest and cursor.after < 0 and not cursor.is_newest_first
+        for window in Windows(
+            runtimes, low, high, cursor.limit + 1, is_downwards=cursor.is_newest_first
+        ):
+            if is_search and window.runtimes:
+                self._remember_oldest(min(runtime.id for runtime in window.runtimes))
+                is_search = False
+            yield window
+
+    def _oldest_known(self) -> int:
+        """The id of the caller's oldest runtime, not long ago: new ones have greater ids."""
+        return self._context.memory.cache.peek(self._context.cloud.credentials, OLDEST) or 0
+
+    def _remember_oldest(self, runtime_id: int) -> None:
+        self._context.memory.cache.put(self._context.cloud.credentials, OLDEST, runtime_id)
 
     def _last_id(self, default: int = -1) -> int:
         return default if self._cursor.before is None else self._cursor.before - 1
@@ -194,14 +199,26 @@ class _Listing:
             and (set(runtime.vm_ids) - vms.keys() or len(runtime.vm_ids) < len(runtime.functions))
         ]
         bodies: dict[int | None, Mapping[str, Any]] = {}
-        if not lacking:
-            return bodies
-        for service in self._context.cloud.oned.documents(
-            DocumentType.SERVICE, MINE, first_id=min(lacking), last_id=max(lacking)
-        ):
-            with suppress(BadGateway):  # one that cannot be read hides no other
-                bodies[service.id] = service.body
+        for first_id, last_id in near(lacking):
+            for service in self._context.cloud.oned.documents(
+                DocumentType.SERVICE, MINE, first_id=first_id, last_id=last_id
+            ):
+                with suppress(BadGateway):  # one that cannot be read hides no other
+                    bodies[service.id] = service.body
         return bodies
+
+
+def near(ids: Sequence[int]) -> list[tuple[int, int]]:
+    """Ranges that hold these ids and few others; a single one where they would be too many."""
+    ranges: list[tuple[int, int]] = []
+    for number in sorted(ids):
+        if ranges and number - ranges[-1][1] <= NEAR_IDS:
+            ranges[-1] = ranges[-1][0], number
+        else:
+            ranges.append((number, number))
+    if len(ranges) > MAX_SERVICE_CALLS:
+        return [(ranges[0][0], ranges[-1][1])]
+    return ranges
 
 
 def _own(runtime: Runtime, vms: Mapping[int, Vm]) -> dict[int, Vm]:

@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
+from provision_engine.cloud.client import CloudClient
 from provision_engine.cloud.objects import Vm
 from provision_engine.engine import abandoned, leases, services, states
 from provision_engine.engine.context import Context
@@ -23,9 +24,12 @@ def get_runtime(context: Context, runtime_id: int) -> Snapshot:
     """
     ahead = _read_ahead(context, runtime_id)
     runtime = find_runtime(context, runtime_id)
-    vms = ahead.result() if ahead and ahead.vm_ids == runtime.vm_ids else None
+    is_right = ahead and ahead.vm_ids == runtime.vm_ids and runtime.lease_seconds is None
+    vms = ahead.result() if ahead and is_right else None
     seen = observe(context, runtime, vms)
-    context.memory.vms.put(context.owner, runtime_id, seen.runtime.vm_ids)
+    # A lease is read with its VM's scheduled actions, which are not read ahead.
+    is_leased = runtime.lease_seconds is not None
+    context.memory.vms.put(context.owner, runtime_id, () if is_leased else seen.runtime.vm_ids)
     return seen
 
 
@@ -44,7 +48,11 @@ def _read_ahead(context: Context, runtime_id: int) -> _Ahead | None:
     vm_ids = list(context.memory.vms.get(context.owner, runtime_id))
     if not vm_ids:
         return None
-    return _Ahead(vm_ids, context.cloud.beside(lambda cloud: cloud.oned.vms(vm_ids)))
+    return _Ahead(vm_ids, context.cloud.beside(lambda cloud: _unleased(cloud, vm_ids)))
+
+
+def _unleased(cloud: CloudClient, vm_ids: list[int]) -> dict[int, Vm]:
+    return cloud.oned.vms(vm_ids, with_actions=False)
 
 
 def find_runtime(context: Context, runtime_id: int, *, is_ending: bool = False) -> Runtime:
@@ -82,7 +90,9 @@ def observe(context: Context, runtime: Runtime, vms: Mapping[int, Vm] | None = N
 
     ``vms`` are its VMs where they have just been read. Raises NotFound where its lease is over.
     """
-    vms = context.cloud.oned.vms(runtime.vm_ids) if vms is None else vms
+    is_leased = runtime.lease_seconds is not None
+    if vms is None:
+        vms = context.cloud.oned.vms(runtime.vm_ids, with_actions=is_leased)
     service: Mapping[str, Any] | None = {} if runtime.phase is Phase.CREATING else None
     if len(vms) < len(runtime.functions) and runtime.service_id is not None:
         runtime, vms, service = _look_behind(context, runtime, runtime.service_id, vms)

@@ -44,10 +44,10 @@ class Repository:
         """So many of the caller's newest runtimes, the newest first."""
         return readable(self._oned.newest_documents(DocumentType.RUNTIME, count, MINE))
 
-    def newest_id(self) -> int:
-        """The highest id among the caller's documents, readable or not; -1 where there are none."""
-        newest = self._oned.newest_documents(DocumentType.RUNTIME, 1, MINE)
-        return newest[0].id if newest else -1
+    def id_at(self, offset: int) -> int | None:
+        """The id of the caller's runtime at an offset, the newest first; None beyond the end."""
+        found = self._oned.newest_documents(DocumentType.RUNTIME, 1, MINE, offset=offset)
+        return found[0].id if found else None
 
     def add(self, runtime: Runtime) -> Runtime:
         """Write an intent; the runtime with its id."""

@@ -29,7 +29,7 @@ def test_a_read_changes_nothing(device: Device, sandbox: Sandbox) -> None:
     sandbox.clear_calls()
     for _ in range(3):
         device.read(runtime["ID"])
-    assert {call.method for call in sandbox.calls} == {"one.document.info", "one.vm.info"}
+    assert {call.method for call in sandbox.calls} == {"one.document.info", "one.vmpool.infoset"}
 
 
 @pytest.mark.parametrize("members", [{"FAAS": small()}, {"FAAS": small(), "DAAS": data()}])

@@ -127,5 +127,5 @@ def test_the_reason_takes_no_further_call(device: Device, sandbox: Sandbox) -> N
     runtime = stuck(device)
     with counted(sandbox) as calls:
         device.read(runtime["ID"])
-    assert calls == {"one.document.info": 1, "one.vm.info": 1}
+    assert calls == {"one.document.info": 1, "one.vmpool.infoset": 1}
     release(sandbox, runtime)

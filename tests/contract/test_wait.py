@@ -18,7 +18,7 @@ from .lifetime import beside, counted, ids, listed, release, stuck, waiting
 from .opennebula import OpenNebula, until
 from .settings import ENGINE, USER
 
-LOOK = ("one.document.info", "one.vm.info")
+LOOK = ("one.document.info", "one.vmpool.infoset")
 """What one look at a runtime takes, once each."""
 
 
@@ -112,8 +112,8 @@ def test_many_who_wait_for_the_same_runtime_share_the_looks(
         answers = list(pool.map(lambda _: waiting(device, runtime["ID"], 1), range(8)))
     assert [answer.status_code for answer in answers] == [200] * 8
     # Each of them reads it once before it waits.
-    assert of_eight["one.vm.info"] - 8 < 2 * of_one["one.vm.info"]
-    assert of_one["one.vm.info"] > 3
+    assert of_eight["one.vmpool.infoset"] - 8 < 2 * of_one["one.vmpool.infoset"]
+    assert of_one["one.vmpool.infoset"] > 3
     release(sandbox, runtime)
 
 
@@ -131,7 +131,7 @@ def test_the_intervals_grow(device: Device, sandbox: Sandbox) -> None:
 def watched(sandbox: Sandbox) -> Callable[[], bool]:
     """Tells whether somebody has begun to look at a VM again and again."""
     before = len(sandbox.calls)
-    return lambda: [c.method for c in sandbox.calls[before:]].count("one.vm.info") > 2
+    return lambda: [c.method for c in sandbox.calls[before:]].count("one.vmpool.infoset") > 2
 
 
 # ---- places --------------------------------------------------------------------------------
@@ -205,7 +205,7 @@ def test_a_wait_is_as_long_as_the_configuration_lets_it_be(
 
 
 def test_a_create_is_told_although_the_wait_failed(device: Device, sandbox: Sandbox) -> None:
-    sandbox.faults.set("oned", "error", method="one.vm.info")
+    sandbox.faults.set("oned", "error", method="one.vmpool.infoset")
     answer = device.request("POST", f"{PATH}?wait=60", {"SERVERLESS_RUNTIME": {"FAAS": small()}})
     sandbox.faults.clear()
     assert answer.status_code == 201

@@ -1,0 +1,61 @@
+"""A client of the engine over one kept-alive connection."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import time
+from typing import Any
+
+PATH = "/serverless-runtimes"
+Runtime = dict[str, Any]
+
+
+class Device:
+    """One user's client. Raises RuntimeError for a status that was not expected."""
+
+    def __init__(self, user: str, password: str, port: int, name: str) -> None:
+        token = base64.b64encode(f"{user}:{password}".encode()).decode()
+        self._headers = {"Authorization": f"Basic {token}"}
+        self._connection = http.client.HTTPConnection("127.0.0.1", port)
+        self._name = name
+
+    def ask(
+        self, method: str, path: str, body: Any = None, expect: int = 200, **headers: str
+    ) -> Any:
+        text = None if body is None else json.dumps(body)
+        self._connection.request(method, PATH + path, text, self._headers | headers)
+        answer = self._connection.getresponse()
+        content = answer.read()
+        if answer.status != expect:
+            raise RuntimeError(f"{method} {path}: {answer.status} {content[:300]!r}")
+        return json.loads(content) if content else None
+
+    def create(self, flavour: str, key: str = "") -> Runtime:
+        """All that a run creates has one name, by which it is found again."""
+        body = {"SERVERLESS_RUNTIME": {"NAME": self._name, "FAAS": {"FLAVOUR": flavour}}}
+        headers = {"Idempotency-Key": key} if key else {}
+        runtime: Runtime = self.ask("POST", "", body, 201, **headers)["SERVERLESS_RUNTIME"]
+        return runtime
+
+    def read(self, runtime_id: int) -> Runtime:
+        runtime: Runtime = self.ask("GET", f"/{runtime_id}")["SERVERLESS_RUNTIME"]
+        return runtime
+
+    def list(self, query: str) -> list[Runtime]:
+        return [entry["SERVERLESS_RUNTIME"] for entry in self.ask("GET", f"?{query}")]
+
+    def delete(self, runtime_id: int) -> None:
+        self.ask("DELETE", f"/{runtime_id}", expect=204)
+
+    def wait_until_running(self, runtime_id: int, seconds: float, pause_seconds: float) -> None:
+        """Raises RuntimeError when it failed, or is not RUNNING in time."""
+        end = time.monotonic() + seconds
+        while (state := self.read(runtime_id)["FAAS"]["STATE"]) != "RUNNING":
+            if state == "ERROR" or time.monotonic() > end:
+                raise RuntimeError(f"runtime {runtime_id} is {state}")
+            time.sleep(pause_seconds)
+
+    def close(self) -> None:
+        self._connection.close()

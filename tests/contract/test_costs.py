@@ -1,0 +1,373 @@
+"""What a request costs OpenNebula, in calls and bytes, however many runtimes there are."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from provision_engine.cloud.client import Credentials
+from provision_engine.engine.cache import Cache
+from provision_engine.engine.document import body_of
+from provision_engine.engine.keys import SLACK, KeyIndex
+from provision_engine.engine.ledger import Ledger
+from provision_engine.engine.listing import MAX_READ
+from provision_engine.engine.model import Function, Phase, Runtime
+from provision_engine.engine.seen import SeenVms
+from provision_engine.engine.wait import Waiting
+from provision_engine.engine.windows import MAX_WANTED
+from provision_engine.sandbox import Sandbox
+from provision_engine.sandbox.store import RUNTIME
+from provision_engine.sandbox.template import Template
+
+from .conftest import QUICK, engine
+from .device import PATH, Device, Json, small
+from .lifetime import ids, page
+from .opennebula import until
+from .settings import FLAVOUR, User
+
+FEW, MANY = 50, 5_000
+FAR_ID = 1_000_000
+"""A cloud has so many other documents before the user's first one."""
+LIMIT = 10
+PAGE_CALLS = 4
+"""The newest runtime, at most two ranges of ids, and the VMs."""
+SEARCH_CALLS = 18
+"""Two more for each doubling of the number of runtimes, at most, where ranges are sought."""
+RANGE_DOCUMENTS = 150
+"""So many documents are read for a page at most."""
+PER_DOCUMENT_BYTES = 1_500
+PER_VM_BYTES = 8_000
+POLLS, POLL_BYTES = 6, 4_000
+"""By so many looks at a new service may two creates differ."""
+
+
+EXAMPLE = Runtime(
+    id=-1,
+    name="",
+    functions={},
+    service_name="example-service",
+    phase=Phase.READY,
+    created_at=int(time.time()),
+    intended_at=int(time.time()),
+)
+
+
+def body(name: str, service_id: int, vm_id: int) -> str:
+    """A runtime's document as the engine writes it."""
+    functions = {"FAAS": Function(FLAVOUR, 1, 128, 1024, vm_id)}
+    runtime = replace(EXAMPLE, name=name, functions=functions, service_id=service_id)
+    return body_of(runtime)
+
+
+@dataclass
+class Cost:
+    calls: int = 0
+    bytes: int = 0
+    methods: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Place:
+    """A sandbox with runtimes of user0, and an engine in front of it."""
+
+    sandbox: Sandbox
+    device: Device
+
+    @contextmanager
+    def cost(self) -> Iterator[Cost]:
+        cost = Cost()
+        already = len(self.sandbox.calls)
+        yield cost
+        made = self.sandbox.calls[already:]
+        cost.calls = len(made)
+        cost.bytes = sum(call.request_bytes + call.response_bytes for call in made)
+        cost.methods = [call.method for call in made]
+
+    def runtime_ids(self, user: str = "user0") -> list[int]:
+        return sorted(d.id for d in self.sandbox.store.documents() if d.uname == user)
+
+
+@contextmanager
+def place(
+    runtimes: int, *, first_id: int = 0, users: int = 1, templates: int = 0, cache: int = 0
+) -> Iterator[Place]:
+    with Sandbox("6.8.0", timings=QUICK, hosts=2_000) as sandbox:
+        documents = sandbox.world.store.documents
+        documents.next_id = max(documents.next_id, first_id)
+        sandbox.store.populate(users, runtimes, templates, body)
+        further = f"cache: {{seconds: {cache}}}"
+        with engine(sandbox.oned_url, sandbox.oneflow_url, further) as url:
+            yield Place(sandbox, Device(url, User("user0", "pass0")))
+
+
+@pytest.fixture(scope="module")
+def few() -> Iterator[Place]:
+    with place(FEW) as few:
+        yield few
+
+
+@pytest.fixture(scope="module")
+def many() -> Iterator[Place]:
+    with place(MANY) as many:
+        yield many
+
+
+# ---- pages --------------------------------------------------------------------------------------
+
+
+def pages(expected: list[int]) -> Iterator[tuple[Json, list[int]]]:
+    """Queries of pages at the beginning, in the middle and at the end, and what they show."""
+    middle = len(expected) // 2
+    newest_first = expected[::-1]
+    yield {}, expected[:LIMIT]
+    yield {"after": expected[middle - 1]}, expected[middle : middle + LIMIT]
+    yield {"after": expected[-LIMIT - 1]}, expected[-LIMIT:]
+    yield {"order": "desc"}, newest_first[:LIMIT]
+    yield {"order": "desc", "before": expected[middle]}, newest_first[-middle:][:LIMIT]
+    yield {"order": "desc", "before": expected[LIMIT]}, newest_first[-LIMIT:]
+
+
+def check_pages(place: Place, calls: int) -> None:
+    for query, expected in pages(place.runtime_ids()):
+        with place.cost() as cost:
+            seen, _ = page(place.device, PATH, limit=LIMIT, **query)
+        assert ids(seen) == expected, query
+        assert cost.calls <= calls, (query, cost.methods)
+        assert cost.bytes <= RANGE_DOCUMENTS * PER_DOCUMENT_BYTES, query
+
+
+def test_a_page_costs_the_same_wherever_it_is(few: Place, many: Place) -> None:
+    check_pages(few, PAGE_CALLS)
+    check_pages(many, PAGE_CALLS)
+
+
+def test_a_page_costs_the_same_behind_many_other_documents() -> None:
+    with place(MANY, first_id=FAR_ID) as far:
+        check_pages(far, SEARCH_CALLS)
+
+
+def test_the_first_page_is_sought_once_in_a_while() -> None:
+    with place(MANY, first_id=FAR_ID, cache=60) as far:
+        page(far.device, PATH, limit=LIMIT)
+        with far.cost() as again:
+            seen, _ = page(far.device, PATH, limit=LIMIT)
+        assert ids(seen) == far.runtime_ids()[:LIMIT]
+        assert again.calls <= PAGE_CALLS
+
+
+def test_a_page_that_spans_a_gap_costs_no_more() -> None:
+    """Three old runtimes, many documents of others, and then many runtimes at once."""
+    with place(3) as gap:
+        documents = gap.sandbox.world.store.documents
+        documents.next_id = FAR_ID
+        user = gap.sandbox.world.store.authenticate("user0:pass0")
+        for number in range(MANY):
+            content = Template([("BODY", body(f"r{number}", 10, 10))])
+            gap.sandbox.world.store.new_document(user, RUNTIME, f"r{number}", content)
+        expected = gap.runtime_ids()
+        for query, shown in (
+            ({}, expected[:LIMIT]),
+            ({"after": expected[0]}, expected[1 : LIMIT + 1]),
+            ({"order": "desc", "before": expected[5]}, expected[4::-1]),
+        ):
+            with gap.cost() as cost:
+                seen, _ = page(gap.device, PATH, limit=LIMIT, **query)
+            assert ids(seen) == shown
+            assert cost.calls <= SEARCH_CALLS, cost.methods
+            assert cost.bytes <= RANGE_DOCUMENTS * PER_DOCUMENT_BYTES
+
+
+def test_all_pages_together_show_each_runtime_once(many: Place) -> None:
+    seen: list[int] = []
+    following = f"{PATH}?limit=500"
+    while following:
+        shown, following = page(many.device, following)
+        seen += ids(shown)
+    assert seen == many.runtime_ids()
+
+
+@pytest.mark.parametrize(
+    "query",
+    [{"name": "runtime7"}, {"name": "none"}, {"flavour": "none"}, {"state": "ERROR"}],
+)
+def test_a_filter_reads_a_bounded_number_of_runtimes(many: Place, query: Json) -> None:
+    with many.cost() as cost:
+        page(many.device, PATH, limit=LIMIT, **query)
+    assert cost.calls <= SEARCH_CALLS + 30, cost.methods
+    # With their VMs, where their states are asked for.
+    each_bytes = PER_DOCUMENT_BYTES + (PER_VM_BYTES if "state" in query else 0)
+    assert cost.bytes <= (MAX_READ + MAX_WANTED) * each_bytes
+
+
+# ---- one runtime among many ---------------------------------------------------------------------
+
+
+def small_request(place: Place, action: Callable[[Device, int], Any], runtime_id: int) -> Cost:
+    with place.cost() as cost:
+        action(place.device, runtime_id)
+    return cost
+
+
+def no_more(of_few: Cost, of_many: Cost) -> None:
+    """Neither calls nor bytes grow; numbers may have two digits more in some ten places."""
+    assert sorted(of_many.methods) == sorted(of_few.methods)
+    assert of_many.bytes <= of_few.bytes * 1.05 + 200
+
+
+def read(device: Device, runtime_id: int) -> None:
+    assert device.get(runtime_id).status_code == 200
+
+
+def update(device: Device, runtime_id: int) -> None:
+    device.update(runtime_id, FAAS={"MEMORY": 192}, NAME=f"new {runtime_id}")
+
+
+def recover(device: Device, runtime_id: int) -> None:
+    answer = device.request("POST", f"{PATH}/{runtime_id}/recover")
+    assert answer.status_code == 200, answer.text
+
+
+def delete(device: Device, runtime_id: int) -> None:
+    assert device.delete(runtime_id).status_code == 204
+
+
+@pytest.mark.parametrize("action", [read, update, delete])
+def test_a_request_for_one_runtime_costs_the_same(
+    few: Place, many: Place, action: Callable[[Device, int], Any]
+) -> None:
+    costs = [small_request(place, action, place.runtime_ids()[-2]) for place in (few, many)]
+    if action is read:
+        assert [cost.calls for cost in costs] == [2, 2]
+    no_more(*costs)
+
+
+def test_a_recovery_costs_the_same(few: Place, many: Place) -> None:
+    costs = []
+    for place in (few, many):
+        runtime_id = place.runtime_ids()[3]
+        vm_id = place.device.read(runtime_id)["FAAS"]["VM_ID"]
+        place.sandbox.store.put_vm(vm_id, "POWEROFF")
+        costs.append(small_request(place, recover, runtime_id))
+    no_more(*costs)
+
+
+def create(place: Place, **headers: str) -> Cost:
+    """What a create costs, but for the calls that wait for its VMs."""
+    with place.cost() as cost:
+        answer = place.device.request(
+            "POST", PATH, {"SERVERLESS_RUNTIME": {"FAAS": small()}}, headers=headers
+        )
+        assert answer.status_code == 201, answer.text
+    service_id = answer.json()["SERVERLESS_RUNTIME"]["SERVICE_ID"]
+    until(lambda: (place.sandbox.store.service(service_id) or {}).get("state") == 2)
+    return cost
+
+
+def settled(cost: Cost) -> list[str]:
+    """The methods, polls counted once: how many there are follows from OpenNebula's speed."""
+    return [m for i, m in enumerate(cost.methods) if m != "one.document.info" or i == 0]
+
+
+def test_a_create_costs_the_same(few: Place, many: Place) -> None:
+    costs = [create(place) for place in (few, many)]
+    assert sorted(settled(costs[0])) == sorted(settled(costs[1]))
+    assert costs[1].calls <= costs[0].calls + POLLS
+    assert costs[1].bytes <= costs[0].bytes + POLLS * POLL_BYTES
+
+
+def test_a_create_with_a_key_costs_what_came_since_the_last(few: Place, many: Place) -> None:
+    """The first one in a process reads the user's runtimes; the others what is new."""
+    costs = []
+    for place in (few, many):
+        create(place, **{"Idempotency-Key": "first"})
+        without = create(place)
+        costs.append(create(place, **{"Idempotency-Key": "second"}))
+        # Before the intent, and after it: what came since, and whether another one won.
+        assert costs[-1].calls <= without.calls + 4 + POLLS, costs[-1].methods
+        assert costs[-1].bytes <= without.bytes + 20_000 + POLLS * POLL_BYTES
+    assert sorted(settled(costs[0])) == sorted(settled(costs[1]))
+
+
+# ---- one user among many ------------------------------------------------------------------------
+
+USERS, EACH, TEMPLATES = 100, 1_000, 300
+
+
+@pytest.fixture(scope="module")
+def alone() -> Iterator[Place]:
+    with place(EACH, templates=TEMPLATES) as alone:
+        yield alone
+
+
+@pytest.fixture(scope="module")
+def crowd() -> Iterator[Place]:
+    """The runtimes of the users lie between each other's, one of a hundred for each."""
+    with place(USERS * EACH, users=USERS, templates=TEMPLATES) as crowd:
+        yield crowd
+
+
+def test_a_hundred_users_with_a_thousand_runtimes_each_cost_one_of_them_nothing(
+    alone: Place, crowd: Place
+) -> None:
+    for action in (read, update, delete):
+        costs = [small_request(place, action, place.runtime_ids()[-2]) for place in (alone, crowd)]
+        no_more(*costs)
+    creates = [create(place) for place in (alone, crowd)]
+    assert sorted(settled(creates[0])) == sorted(settled(creates[1]))
+    assert creates[1].bytes <= creates[0].bytes * 1.05 + POLLS * POLL_BYTES
+    check_pages(crowd, SEARCH_CALLS)
+
+
+# ---- what a process remembers -------------------------------------------------------------------
+
+PEOPLE = 1_000
+
+
+def test_what_a_process_remembers_is_bounded() -> None:
+    """Ten times as many users, runtimes and keys as may be remembered; the newest stay known."""
+    cache, vms, keys = Cache(60, max_entries=100), SeenVms(100), KeyIndex(100)
+    for number in range(PEOPLE):
+        credentials = Credentials(f"user{number}", "pass")
+        owner = cache.owner(credentials)
+        cache.get(credentials, "flow templates", lambda n=number: n)
+        cache.put(credentials, "oldest runtime", number)
+        vms.put(owner, number, [number])
+        keys.candidates(owner, "key", lambda first_id: [])
+    assert [entries(memory) for memory in (cache, vms, keys)] == [100, 100, 100]
+    last = Credentials(f"user{PEOPLE - 1}", "pass")
+    assert cache.peek(last, "oldest runtime") == PEOPLE - 1
+    assert vms.get(cache.owner(last), PEOPLE - 1) == (PEOPLE - 1,)
+
+
+def test_the_keys_of_runtimes_that_have_gone_are_forgotten() -> None:
+    keys = KeyIndex()
+    for number in range(3 * SLACK):
+        keys.candidates(b"owner", "", lambda _, n=number: [replace(EXAMPLE, id=n, key=f"k{n}")])
+    (user,) = keys._users.values()
+    assert len(user.ids) <= SLACK + 1
+
+
+def test_standbys_whose_lease_has_ended_are_forgotten() -> None:
+    ledger = Ledger()
+    for number in range(PEOPLE):
+        ledger.add(number, 0)
+    assert ledger.count() == 0
+    assert entries(ledger) == 0
+
+
+def test_nothing_is_remembered_of_a_wait_that_is_over() -> None:
+    waiting = Waiting(4)
+    for number in range(PEOPLE):
+        with waiting._watch(("session", number)):
+            assert entries(waiting) == 1
+    assert entries(waiting) == 0
+
+
+def entries(memory: object) -> int:
+    """How many entries there are in the dictionaries of a memory."""
+    return sum(len(value) for value in vars(memory).values() if isinstance(value, dict))
