@@ -15,7 +15,7 @@ from provision_engine.engine.context import Context
 from provision_engine.engine.model import Phase, Runtime
 from provision_engine.engine.snapshot import Snapshot
 from provision_engine.engine.states import State
-from provision_engine.engine.windows import Window, Windows
+from provision_engine.engine.windows import LARGEST_WINDOW, Window, Windows
 from provision_engine.errors import BadGateway
 
 OLDEST = "oldest runtime"
@@ -106,7 +106,7 @@ class _Listing:
                 is_last = not more and window.edge is None
                 page.next_id = None if is_last else page.snapshots[-1].id
                 return page
-            if read >= MAX_READ:
+            if read > MAX_READ - LARGEST_WINDOW:
                 page.next_id = window.edge
                 return page
         return page

@@ -23,6 +23,8 @@ PRECISION = 64
 """So many runtimes more than wanted may a range hold that was chosen by offset."""
 GROWTH = 4
 MAX_WANTED = 1024
+LARGEST_WINDOW = MAX_WANTED + PRECISION
+"""So many runtimes does a range hold at most, as long as few come and go."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from provision_engine.cloud.objects import Document, Vm
 from provision_engine.cloud.oned import ALL, MINE
 from provision_engine.engine.document import body_of
 from provision_engine.engine.listing import (
-    FIRST_WINDOW,
     MAX_READ,
     Cursor,
     Filter,
@@ -22,6 +21,7 @@ from provision_engine.engine.listing import (
 from provision_engine.engine.model import Function, Runtime
 from provision_engine.engine.snapshot import Observation, Snapshot
 from provision_engine.engine.states import Condition, State
+from provision_engine.engine.windows import FIRST_IDS
 from tests.unit.engine.samples import Cloud, context
 from tests.unit.support import document, vm
 
@@ -59,13 +59,15 @@ class Oned:
         self.windows.append(len(found))
         return found
 
-    def newest_documents(self, document_type: int, count: int, whose: int) -> list[Document]:
+    def newest_documents(
+        self, document_type: int, count: int, whose: int, *, offset: int = 0
+    ) -> list[Document]:
         assert (document_type, whose) == (1337, MINE)
-        newest = sorted(self.pool, reverse=True)[:count]
+        newest = sorted(self.pool, reverse=True)[offset : offset + count]
         self.windows.append(len(newest))
         return [self.pool[i] for i in newest]
 
-    def vms(self, vm_ids: list[int]) -> dict[int, Vm]:
+    def vms(self, vm_ids: list[int], *, with_actions: bool = False) -> dict[int, Vm]:
         self.vms_read.append(len(vm_ids))
         return {
             i: vm(*self.states.get(i - VM_IDS_BEGIN_AT, RUNNING), vm_id=i)
@@ -248,7 +250,7 @@ def test_a_small_page_of_a_large_pool_reads_no_more_than_a_window(
 ) -> None:
     oned = Oned(range(5000))
     assert len(ids(page(oned, Cursor(limit=limit, is_newest_first=is_newest_first)))) == limit
-    assert sum(oned.windows) <= FIRST_WINDOW + 1
+    assert sum(oned.windows) <= FIRST_IDS + 1
     assert oned.vms_read == [limit]
 
 

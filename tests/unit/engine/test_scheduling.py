@@ -176,7 +176,7 @@ ATTRIBUTES = NAMES | st.from_regex(
     r'"[A-Za-z][0-9A-Za-z_]{0,3}(/[0-9A-Za-z_]{1,3}){0,2}"', fullmatch=True
 )
 NUMBERS = st.from_regex(r"-?[0-9]{1,4}(\.[0-9]{1,3})?", fullmatch=True)
-QUOTED = st.text(st.characters(exclude_characters='"'), max_size=8).map('"{}"'.format)
+QUOTED = st.text(st.characters(exclude_characters='"$'), max_size=8).map('"{}"'.format)
 
 
 def joined(parts: st.SearchStrategy[str], operators: str) -> st.SearchStrategy[str]:
