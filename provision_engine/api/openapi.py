@@ -189,16 +189,18 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "get", "/serverless-runtimes/{id}/timeline", "get_timeline", "runtimes",
         "What happened when, while a runtime was created",
-        {200: _answer("The steps that are known, in time order", _ref("Timeline"))}, _ON_ONE,
+        {200: _answer("The steps that are known, in time order", _ref("Timeline"))},
+        (400, *_ON_ONE),
     ),
     Operation(
         "get", "/flavours", "list_flavours", "runtimes",
         "List the flavours, and whether the caller can deploy them",
         {200: _answer("All that the caller may see", {"type": "array", "items": _ref("Flavour")})},
+        (400,),
     ),
     Operation(
         "get", "/quota", "get_quota", "runtimes", "Read the caller's own quota",
-        {200: _answer("Limits and what is used of them", _ref("Quota"))},
+        {200: _answer("Limits and what is used of them", _ref("Quota"))}, (400,),
     ),
     Operation(
         "get", "/serverless-runtimes/schema", "get_schema", "server",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, Response, jsonify
+from flask import Blueprint, Response, jsonify, request
 
 from provision_engine import log
-from provision_engine.api import context
+from provision_engine.api import context, query
 from provision_engine.cloud.objects import Quota
 
 METRICS = ("VMS", "CPU", "MEMORY", "SYSTEM_DISK_SIZE")
@@ -19,7 +19,9 @@ routes = Blueprint("quota", __name__)
 @routes.get("/quota")
 def get_quota() -> Response:
     log.engine.info("Received request to Read the quota")
-    return jsonify(as_json(context.of_request().cloud.oned.quota()))
+    caller = context.of_request()
+    query.check_known(request.args)
+    return jsonify(as_json(caller.cloud.oned.quota()))
 
 
 def as_json(quota: Quota) -> dict[str, Any]:

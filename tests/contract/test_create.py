@@ -165,7 +165,7 @@ def test_a_quota_that_is_reached_is_no_capacity_and_leaves_nothing(
     answer = device.post(FAAS=small(CPU=2))
     assert answer.status_code == 422
     assert "quota" in answer.text
-    assert stage.opennebula.holdings() == before
+    assert until(lambda: stage.opennebula.holdings() == before)
 
 
 def test_a_quota_that_allows_only_one_of_two_vms_leaves_nothing(
@@ -174,7 +174,7 @@ def test_a_quota_that_allows_only_one_of_two_vms_leaves_nothing(
     before = stage.opennebula.holdings()
     sandbox.store.set_quota(stage.opennebula.user.name, VMS=1)
     assert device.post(FAAS=small(), DAAS=data()).status_code == 422
-    assert stage.opennebula.holdings() == before
+    assert until(lambda: stage.opennebula.holdings() == before)
 
 
 def test_a_user_who_may_use_no_flow_template_at_all_is_forbidden(

@@ -81,7 +81,7 @@ def test_a_quota_is_named(device: Device, opennebula: OpenNebula, sandbox: Sandb
         ("suspend", "VM was suspended"),
         ("stop", "VM was stopped"),
         ("undeploy-hard", "VM was undeployed"),
-        ("terminate-hard", "VM is gone"),
+        ("terminate-hard", "The service is gone, and its VMs with it"),
     ],
 )
 def test_a_vm_that_was_taken_down_is_an_error_that_says_so(

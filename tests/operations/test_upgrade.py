@@ -15,8 +15,8 @@ from provision_engine import config
 from provision_engine.app import create_app
 from provision_engine.cloud import template
 from provision_engine.cloud.client import Backends, CloudClient, Credentials
+from provision_engine.cloud.enums import DocumentType
 from provision_engine.deadline import Deadline
-from provision_engine.engine.document import RUNTIME_TYPE
 from provision_engine.sandbox import Sandbox
 
 LOGIN = {"Authorization": "Basic " + base64.b64encode(b"devuser:devpass").decode()}
@@ -98,7 +98,7 @@ def old(sandbox: Sandbox, cloud: CloudClient) -> int:
         "SERVICE_ID": str(service),
     }
     document = template.document("old", json.dumps(body))
-    return cloud.oned.allocate_document(document, RUNTIME_TYPE)
+    return cloud.oned.allocate_document(document, DocumentType.RUNTIME)
 
 
 def test_the_configuration_is_understood_and_told_without_colons(
@@ -130,7 +130,7 @@ def test_an_old_runtime_is_read_changed_and_deleted(
     assert changed["FAAS"]["MEMORY"] == 256
     assert changed["DEVICE_INFO"] == {"GEOGRAPHIC_LOCATION": "Madrid"}
     assert client.delete(path, headers=LOGIN).status_code == 204
-    assert sandbox.store.documents(RUNTIME_TYPE) == []
+    assert sandbox.store.documents(DocumentType.RUNTIME) == []
 
 
 def test_a_new_runtime_has_the_members_that_the_old_engine_reads(

@@ -214,6 +214,7 @@ def _use(call: Watched, one: str) -> None:
     assert call("post", f"{one}/recover")[0] == 200
     assert call("post", f"{one}/suspend?wait=20")[0] == 200
     assert call("post", f"{one}/resume?wait=20")[0] == 200
+    assert call("get", "/quota")[0] == 200
     status, body = call("get", "/flavours")
     assert status == 200
     assert {f["FLAVOURS"] for f in body if f["DEPLOYABLE"]} >= {"nature", "nature-s3"}
@@ -232,6 +233,8 @@ def _refuse(call: Watched, one: str) -> None:
     for path in ("", "/recover", "/suspend", "/resume"):
         assert call("post" if path else "get", f"{one}{path}?wait=x")[0] == 400
     assert call("delete", f"{one}?wait=x")[0] == 400
+    for path in ("/flavours", "/quota", f"{one}/timeline"):
+        assert call("get", f"{path}?unknown=x")[0] == 400
     for method, path in _operations("x"):
         assert call(method, path, change)[0] == 404
     for method, path in [*_operations(one), *_on_all()]:
@@ -253,7 +256,7 @@ def _operations(one: str) -> list[tuple[str, str]]:
 
 
 def _on_all() -> list[tuple[str, str]]:
-    return [("get", RUNTIMES), ("post", RUNTIMES), ("get", "/flavours")]
+    return [("get", RUNTIMES), ("post", RUNTIMES), ("get", "/flavours"), ("get", "/quota")]
 
 
 def _fail_behind(call: Watched, one: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -304,7 +307,7 @@ def test_the_check_notices_what_is_not_documented(call: Watched) -> None:
         check("get", f"{RUNTIMES}/{{id}}", answer)
     refused = call.client.post(RUNTIMES, headers=login(), data=b"[]")
     with pytest.raises(AssertionError, match="answered 400"):
-        check("get", "/flavours", refused)
+        check("get", "/healthz", refused)
 
 
 @pytest.mark.parametrize("name", ["RuntimeRequest", "RuntimeUpdate"])

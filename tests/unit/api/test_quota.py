@@ -13,7 +13,7 @@ def read(limits: str, defaults: str = "") -> dict[str, object]:
         f"<USER><VM_QUOTA><VM>{limits}</VM></VM_QUOTA><DEFAULT_USER_QUOTAS>"
         f"<VM_QUOTA><VM>{defaults}</VM></VM_QUOTA></DEFAULT_USER_QUOTAS></USER>"
     )
-    return quota.as_json(Quota.of(etree.fromstring(xml)))
+    return quota.as_json(Quota.from_xml(etree.fromstring(xml)))
 
 
 def test_limits_and_use_are_numbers_and_no_limit_is_null() -> None:
