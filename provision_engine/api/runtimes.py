@@ -229,8 +229,13 @@ def _rehearsed(plan: validation.Json, ignored: list[str]) -> Response:
 def _with_warning(response: Response, ignored: list[str]) -> Response:
     """Name the members that were ignored, as far as a header has room for them."""
     for path in ignored[: validation.SHOWN_MEMBERS]:
-        response.headers.add("Warning", f'299 - "{_warning(path)}"')
+        response.headers.add("Warning", f'299 - "{_in_head(_warning(path))}"')
     return response
+
+
+def _in_head(text: str) -> str:
+    """Clients choose the names of members: only plain characters may stand in a header."""
+    return "".join(c if " " <= c <= "~" and c not in '"\\' else "?" for c in text)
 
 
 def _warning(path: str) -> str:

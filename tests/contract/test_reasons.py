@@ -81,7 +81,6 @@ def test_a_quota_is_named(device: Device, opennebula: OpenNebula, sandbox: Sandb
         ("suspend", "VM was suspended"),
         ("stop", "VM was stopped"),
         ("undeploy-hard", "VM was undeployed"),
-        ("terminate-hard", "The service is gone, and its VMs with it"),
     ],
 )
 def test_a_vm_that_was_taken_down_is_an_error_that_says_so(
@@ -92,6 +91,16 @@ def test_a_vm_that_was_taken_down_is_an_error_that_says_so(
     assert reason_until(device, runtime["ID"], reason) == reason
     seen = device.read(runtime["ID"])["FAAS"]
     assert (seen["STATE"], seen["ERROR"]) == ("ERROR", reason)
+
+
+def test_a_vm_that_was_terminated_is_an_error_before_and_after_its_service_goes(
+    device: Device, opennebula: OpenNebula
+) -> None:
+    runtime = device.create_running()
+    opennebula.call("vm.action", "terminate-hard", runtime["FAAS"]["VM_ID"])
+    seen = device.read_until(runtime["ID"], "ERROR")["FAAS"]
+    assert seen["ERROR"] in ("VM is gone", "The service is gone, and its VMs with it")
+    assert seen["REASON_CODE"] in ("GONE", "SERVICE_GONE")
 
 
 def test_an_error_is_forgotten_when_the_vm_is_back(device: Device, opennebula: OpenNebula) -> None:
