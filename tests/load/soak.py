@@ -249,6 +249,10 @@ class Chaos(threading.Thread):
         self._engines, self._findings, self._pause_seconds = engines, findings, pause_seconds
         self.end = threading.Event()
 
+    @property
+    def has_struck(self) -> bool:
+        return bool(self._findings.kills and self._findings.restarts)
+
     def run(self) -> None:
         for victim in itertools.cycle(self._engines):
             if self.end.wait(self._pause_seconds):
@@ -364,6 +368,9 @@ def _race(clients: list[Client], chaos: Chaos, shared: Shared, seconds: float) -
     for thread in (*clients, chaos):
         thread.start()
     time.sleep(seconds)
+    # On a busy machine engines start slowly: at least one of each has to have happened.
+    with contextlib.suppress(AssertionError):
+        wait_until(lambda: chaos.has_struck, 120)
     chaos.end.set()
     chaos.join()
     shared.end.set()
