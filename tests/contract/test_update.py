@@ -437,3 +437,14 @@ def test_sizes_are_kept_in_the_document_for_the_next_engine(
         runtime["FAAS"]["VM_ID"],
         runtime["SERVICE_ID"],
     )
+
+
+def test_what_keeps_a_runtime_waiting_can_be_changed(device: Device) -> None:
+    waits = {"REQUIREMENTS": 'NAME = "no such host"'}
+    runtime = device.create(FAAS=small(), SCHEDULING=waits)
+    assert device.put(runtime["ID"], FAAS={"CPU": 2}).status_code == 423
+    answer = device.put(runtime["ID"], SCHEDULING={"REQUIREMENTS": "FREE_CPU > 0"})
+    assert answer.status_code == 200, answer.text
+    assert device.read_until(runtime["ID"], "RUNNING")["SCHEDULING"] == {
+        "REQUIREMENTS": "FREE_CPU > 0"
+    }
