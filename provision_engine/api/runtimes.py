@@ -22,7 +22,7 @@ from provision_engine.engine import (
 )
 from provision_engine.engine.context import Context
 from provision_engine.engine.snapshot import Snapshot
-from provision_engine.engine.wait import IsDone, IsRecovered, is_settled
+from provision_engine.engine.wait import IsDone, IsRecovered, is_resumed, is_settled, is_suspended
 from provision_engine.errors import EngineError, NotFound
 
 LARGEST_ID = 2**31 - 1
@@ -121,7 +121,7 @@ def suspend_runtime(runtime_id: str) -> Response:
     caller = _received("Suspend", runtime_id)
     number = read.find_runtime(caller, _number(caller, runtime_id)).id
     query.check_known(request.args, "wait")
-    return _changed(caller, lambda: suspend.suspend_runtime(caller, number))
+    return _changed(caller, lambda: suspend.suspend_runtime(caller, number), is_suspended)
 
 
 @routes.post("/<runtime_id>/resume")
@@ -129,7 +129,7 @@ def resume_runtime(runtime_id: str) -> Response:
     caller = _received("Resume", runtime_id)
     number = read.find_runtime(caller, _number(caller, runtime_id)).id
     query.check_known(request.args, "wait")
-    return _changed(caller, lambda: suspend.resume_runtime(caller, number))
+    return _changed(caller, lambda: suspend.resume_runtime(caller, number), is_resumed)
 
 
 @routes.get("/<runtime_id>/timeline")

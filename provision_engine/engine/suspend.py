@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection
 
+from provision_engine.cloud.enums import VmState
 from provision_engine.engine import read
 from provision_engine.engine.context import Context
 from provision_engine.engine.locks import locked
@@ -12,6 +13,9 @@ from provision_engine.engine.model import Runtime
 from provision_engine.engine.snapshot import Snapshot
 from provision_engine.engine.states import State
 from provision_engine.errors import ActionRefused, Locked
+
+AWAKE_SECONDS = 5.0
+"""How long a VM may take to leave SUSPENDED; it goes on to boot in any case."""
 
 
 def suspend_runtime(context: Context, runtime_id: int) -> Snapshot:
@@ -38,6 +42,8 @@ def resume_runtime(context: Context, runtime_id: int) -> Snapshot:
         seen = read.observe(context, dataclasses.replace(runtime, is_suspended=True))
         _check(seen, {State.RUNNING, State.SUSPENDED}, "resumed")
         _act(context, seen, State.SUSPENDED, "resume")
+        # Until then the VMs are suspended as they were asked to be, and in no error.
+        _wait_until_awake(context, seen)
         runtime = _write(context, seen.runtime, is_suspended=False)
     return read.observe(context, runtime)
 
@@ -57,6 +63,15 @@ def _act(context: Context, seen: Snapshot, state: State, action: str) -> None:
     for role, vm in seen.vms.items():
         if seen.conditions[role].state is state:
             context.cloud.oned.act_on_vm(vm.id, action)
+
+
+def _wait_until_awake(context: Context, seen: Snapshot) -> None:
+    """OpenNebula takes a moment to begin with a resume that it has accepted."""
+    vm_ids = [vm.id for vm in seen.vms.values()]
+    for _ in context.cloud.deadline.at_most(AWAKE_SECONDS).polls():
+        vms = context.cloud.oned.vms(vm_ids).values()
+        if not any(vm.state == VmState.SUSPENDED for vm in vms):
+            return
 
 
 def _write(context: Context, runtime: Runtime, *, is_suspended: bool) -> Runtime:

@@ -22,6 +22,16 @@ def is_settled(snapshot: Snapshot) -> bool:
     return snapshot.is_settled
 
 
+def is_suspended(snapshot: Snapshot) -> bool:
+    """Whether a suspension has an outcome: VMs still run for a moment after it was accepted."""
+    return snapshot.states <= {State.SUSPENDED, State.ERROR}
+
+
+def is_resumed(snapshot: Snapshot) -> bool:
+    """Whether a resume has an outcome."""
+    return snapshot.states <= {State.RUNNING, State.ERROR}
+
+
 class IsRecovered:
     """Whether a recovery has an outcome: all runs again, or something failed once more."""
 
