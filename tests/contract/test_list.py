@@ -14,8 +14,9 @@ from .opennebula import RUNTIME, OpenNebula, until
 from .settings import DATA_FLAVOUR, FLAVOUR
 
 LIST_CALLS = 3
-SEARCH_CALLS = 22
 """The documents, their VMs and, where a VM is missing, the services."""
+SEARCH_CALLS = 22
+"""For the first page of a user whose ids begin far from zero."""
 
 
 def test_it_shows_the_caller_s_own_runtimes_with_fresh_states(
