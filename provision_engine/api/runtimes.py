@@ -77,7 +77,7 @@ def get_runtime(runtime_id: str) -> Response:
 @routes.put("/<runtime_id>")
 def update_runtime(runtime_id: str) -> Response:
     caller = _received("Update", runtime_id)
-    number = read.find_runtime(caller, _number(caller, runtime_id)).id
+    number = _existing(caller, runtime_id)
     query.check_known(request.args, "wait")
     seconds = query.wait_seconds(request.args)
     wanted, ignored = validation.to_update(context.body())
@@ -90,7 +90,7 @@ def update_runtime(runtime_id: str) -> Response:
 @routes.delete("/<runtime_id>")
 def delete_runtime(runtime_id: str) -> Response:
     caller = _received("Delete", runtime_id)
-    number = read.find_runtime(caller, _number(caller, runtime_id), is_ending=True).id
+    number = _existing(caller, runtime_id, is_ending=True)
     query.check_known(request.args, "wait")
     seconds = query.wait_seconds(request.args)
     with wait_slot(seconds):
@@ -106,7 +106,7 @@ def delete_runtime(runtime_id: str) -> Response:
 @routes.post("/<runtime_id>/recover")
 def recover_runtime(runtime_id: str) -> Response:
     caller = _received("Recover", runtime_id)
-    number = read.find_runtime(caller, _number(caller, runtime_id)).id
+    number = _existing(caller, runtime_id)
     query.check_known(request.args, "wait", "replace")
     may_replace = query.flag(request.args, "replace")
     return _changed(
@@ -119,7 +119,7 @@ def recover_runtime(runtime_id: str) -> Response:
 @routes.post("/<runtime_id>/suspend")
 def suspend_runtime(runtime_id: str) -> Response:
     caller = _received("Suspend", runtime_id)
-    number = read.find_runtime(caller, _number(caller, runtime_id)).id
+    number = _existing(caller, runtime_id)
     query.check_known(request.args, "wait")
     return _changed(caller, lambda: suspend.suspend_runtime(caller, number), is_suspended)
 
@@ -127,7 +127,7 @@ def suspend_runtime(runtime_id: str) -> Response:
 @routes.post("/<runtime_id>/resume")
 def resume_runtime(runtime_id: str) -> Response:
     caller = _received("Resume", runtime_id)
-    number = read.find_runtime(caller, _number(caller, runtime_id)).id
+    number = _existing(caller, runtime_id)
     query.check_known(request.args, "wait")
     return _changed(caller, lambda: suspend.resume_runtime(caller, number), is_resumed)
 
@@ -157,6 +157,12 @@ def _number(caller: Context, runtime_id: str) -> int:
             return number
     caller.cloud.oned.version()
     raise NotFound("There is no such serverless runtime: an id is an integer from 0 to 2147483647")
+
+
+def _existing(caller: Context, runtime_id: str, *, is_ending: bool = False) -> int:
+    """The id of a runtime that is there: that is checked before the query and the body."""
+    number = _number(caller, runtime_id)
+    return read.find_runtime(caller, number, is_ending=is_ending).id
 
 
 def _match() -> Callable[[Snapshot], bool] | None:
