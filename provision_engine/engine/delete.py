@@ -9,10 +9,8 @@ from provision_engine.engine import abandoned, ending, read
 from provision_engine.engine.context import Context
 from provision_engine.engine.locks import locked
 from provision_engine.engine.model import Phase
-from provision_engine.engine.snapshot import Snapshot
-from provision_engine.errors import Locked, PreconditionFailed
-
-Matches = Callable[[Snapshot], bool]
+from provision_engine.engine.snapshot import Matches
+from provision_engine.errors import Locked
 
 
 def delete_runtime(
@@ -27,8 +25,8 @@ def delete_runtime(
         runtime = read.find_runtime(context, runtime_id, is_ending=True)
         if runtime.phase in (Phase.CREATING, Phase.TAKEN):
             raise Locked(f"Serverless runtime {runtime.id} is still being created")
-        if matches and not matches(read.observe(context, runtime)):
-            raise PreconditionFailed(f"Serverless runtime {runtime.id} is not as it was seen")
+        if matches:
+            read.check_match(read.observe(context, runtime), matches)
         return abandoned.remove(context, runtime)
 
 

@@ -12,8 +12,8 @@ from provision_engine.cloud.objects import Vm
 from provision_engine.engine import abandoned, leases, services, states
 from provision_engine.engine.context import Context
 from provision_engine.engine.model import Phase, Runtime
-from provision_engine.engine.snapshot import Snapshot
-from provision_engine.errors import ActionRefused, Locked, NotFound
+from provision_engine.engine.snapshot import Matches, Snapshot
+from provision_engine.errors import ActionRefused, Locked, NotFound, PreconditionFailed
 
 
 def get_runtime(context: Context, runtime_id: int) -> Snapshot:
@@ -100,6 +100,12 @@ def observe(context: Context, runtime: Runtime, vms: Mapping[int, Vm] | None = N
         abandoned.remove_expired(context, [runtime])
         raise NotFound(f"The lease of serverless runtime {runtime.id} is over")
     return Snapshot.taken(runtime, vms, service)
+
+
+def check_match(seen: Snapshot, matches: Matches) -> None:
+    """Raises PreconditionFailed where a runtime is not as its caller has seen it."""
+    if not matches(seen):
+        raise PreconditionFailed(f"Serverless runtime {seen.id} is not as it was seen")
 
 
 def _look_behind(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,10 @@ from provision_engine.engine.states import Condition, Reason, State
 
 NO_MATCHING_HOST = "no host satisfies the requirements"
 """What some releases tell without naming the requirements."""
+
+
+Matches = Callable[["Snapshot"], bool]
+"""What a request requires of a runtime before it changes it."""
 
 
 @dataclass(frozen=True)

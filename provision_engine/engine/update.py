@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Callable
 
 from provision_engine import log
 from provision_engine.cloud import template
@@ -17,7 +16,7 @@ from provision_engine.engine.context import Context
 from provision_engine.engine.locks import locked
 from provision_engine.engine.model import DeviceInfo, Runtime
 from provision_engine.engine.resize import Resize
-from provision_engine.engine.snapshot import Snapshot
+from provision_engine.engine.snapshot import Matches, Snapshot
 from provision_engine.engine.specification import RequestedFunction, Specification
 from provision_engine.engine.states import Reason, State
 from provision_engine.errors import (
@@ -25,12 +24,9 @@ from provision_engine.errors import (
     EngineError,
     Forbidden,
     Locked,
-    PreconditionFailed,
     Unprocessable,
     UpdateFailed,
 )
-
-Matches = Callable[[Snapshot], bool]
 
 SENT_BYTES = 20_000
 """Of what a device sends for one runtime: a small one reads a response into 30,000 bytes."""
@@ -47,8 +43,8 @@ def update_runtime(
     """
     with locked(context.cloud, runtime_id, context.stale_seconds):
         seen = read.observe(context, read.ready_runtime(context, runtime_id))
-        if matches and not matches(seen):
-            raise PreconditionFailed(f"Serverless runtime {seen.id} is not as it was seen")
+        if matches:
+            read.check_match(seen, matches)
         suspend.check_awake(seen)
         if State.ERROR in seen.states:
             raise UpdateFailed(_recovery(context, seen))
