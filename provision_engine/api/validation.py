@@ -185,7 +185,8 @@ def _whole(number: int | float | None) -> int | None:
 
 def _texts(sent: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, str]:
     """Empty texts mean absent, and blank ones are no expression either."""
-    return {name: sent[name] for name in names if sent.get(name, "").strip()}
+    # Blanks alone are an empty expression; other whitespace is refused like any control character.
+    return {name: sent[name] for name in names if sent.get(name, "").strip(" ")}
 
 
 def _device_info(sent: Mapping[str, Any]) -> Iterator[tuple[str, str | int | float]]:

@@ -37,7 +37,7 @@ class Backend(Protocol):
 def settings_for(backend: Backend, **settings: Any) -> dict[str, Any]:
     """What engine.conf says for a backend."""
     urls = {"one_xmlrpc": backend.oned_url, "oneflow_server": backend.oneflow_url}
-    return urls | {"timeout": 5} | settings
+    return urls | {"timeout": 30} | settings
 
 
 def configuration_for(backend: Backend, **settings: Any) -> Configuration:
