@@ -120,7 +120,7 @@ def test_help_is_no_mistake(installation: Installation) -> None:
         ("exit 1", "Python 3.11 or newer is missing: apt-get install python3 python3-venv"),
         (
             'case "$2" in *version_info*) exit 0;; *) exit 1;; esac',
-            "cannot make virtual environments: apt-get install python3-venv",
+            "cannot create virtual environments: apt-get install python3-venv",
         ),
     ],
 )
