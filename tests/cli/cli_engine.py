@@ -59,7 +59,7 @@ class Engine:
 
     @property
     def in_flight(self) -> Path:
-        """A file that exists once a slow request has reached the application."""
+        """A file that ``GET /held`` creates; the response is held until the file is removed."""
         return self.directory / "in-flight"
 
     def write(self) -> None:

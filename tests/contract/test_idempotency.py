@@ -31,7 +31,7 @@ def post(device: Device, key: str, **members: Any) -> requests.Response:
         auth=device.user.pair,
         timeout=120,
     )
-    if answer.status_code in (200, 201):
+    if answer.ok:
         device.made.append(answer.json()["SERVERLESS_RUNTIME"]["ID"])
     return answer
 

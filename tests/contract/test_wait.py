@@ -214,13 +214,21 @@ def test_a_create_is_told_although_the_wait_failed(device: Device, sandbox: Sand
     assert runtime["FAAS"]["STATE"] == "PENDING"
 
 
-def test_a_runtime_that_is_deleted_meanwhile_ends_the_wait(
-    device: Device, sandbox: Sandbox
-) -> None:
+def test_the_end_of_its_vm_ends_the_wait(device: Device, sandbox: Sandbox) -> None:
+    """As in the middle of a delete, when the VM has ended and the runtime still exists."""
     runtime = stuck(device)
     with beside(lambda: waiting(device, runtime["ID"], 60)) as answer:
-        assert device.delete(runtime["ID"]).status_code == 204
-    if answer.result().status_code == 200:  # it looked while the VM was gone already
-        assert answer.result().json()["SERVERLESS_RUNTIME"]["FAAS"]["STATE"] == "ERROR"
-    else:
-        assert answer.result().status_code == 404
+        sandbox.store.put_vm(runtime["FAAS"]["VM_ID"], "DONE")
+    assert answer.result().status_code == 200
+    assert answer.result().json()["SERVERLESS_RUNTIME"]["FAAS"]["STATE"] == "ERROR"
+
+
+def test_the_end_of_the_runtime_ends_the_wait(
+    device: Device, sandbox: Sandbox, opennebula: OpenNebula
+) -> None:
+    """As at the end of a delete, when the runtime's document is removed."""
+    runtime = stuck(device)
+    with beside(lambda: waiting(device, runtime["ID"], 60)) as answer:
+        opennebula.call("document.delete", runtime["ID"])
+    assert answer.result().status_code == 404
+    opennebula.end_service(runtime["SERVICE_ID"])
