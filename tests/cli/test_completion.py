@@ -84,7 +84,7 @@ def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[Engine]:
         ("runtime show 12 ", {"--help", "--config", "--url", "--json", "--ca-file"}),
     ],
 )  # fmt: skip
-def test_what_is_offered(words: str, offered: set[str]) -> None:
+def test_candidates(words: str, offered: set[str]) -> None:
     *before, current = words.split(" ")
     assert set(candidates(before, current)) == offered
 
@@ -97,7 +97,7 @@ def test_each_option_of_each_action_is_offered() -> None:
         assert {"--help", "--url", "--config"} < offered
 
 
-def test_the_named_engine_is_asked(engine: type[Engine]) -> None:
+def test_the_named_engine_is_queried(engine: type[Engine]) -> None:
     candidates(["runtime", "show"], "")
     candidates(["runtime", "--url", "http://other.test", "show"], "")
     assert engine.calls == ("http://engine.test", "http://other.test")

@@ -121,7 +121,7 @@ def test_start_returns_when_the_engine_answers(engine: Engine) -> None:
     assert done.stdout == f"running {described(engine, pid)}\n"
 
 
-def test_the_engine_leaves_the_terminal(engine: Engine) -> None:
+def test_the_engine_detaches_from_the_terminal(engine: Engine) -> None:
     pid = engine.start()
     assert os.getsid(pid) == pid
     assert {os.readlink(f"/proc/{pid}/fd/{number}") for number in range(3)} == {os.devnull}
@@ -191,7 +191,7 @@ def test_a_foreign_address_is_reported(engine: Engine, host: str, reason: str) -
     assert reason in done.stderr
 
 
-def test_a_killed_engine_is_noticed_and_replaced(engine: Engine) -> None:
+def test_a_killed_engine_is_detected_and_replaced(engine: Engine) -> None:
     pid = engine.start()
     os.kill(pid, signal.SIGKILL)
     assert engine.pid_file.exists()
@@ -219,7 +219,7 @@ def test_a_pid_file_is_not_written_through_a_link(engine: Engine, tmp_path: Path
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_in_the_foreground_it_serves_until_it_is_told_to_end(engine: Engine) -> None:
+def test_in_the_foreground_it_serves_until_it_is_terminated(engine: Engine) -> None:
     command = engine.command("start", "--foreground")
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
@@ -355,7 +355,7 @@ def test_a_restart_with_a_wrong_configuration_leaves_the_engine_alone(engine: En
 
 
 @pytest.mark.parametrize("command", ["stop", "restart"])
-def test_an_engine_of_another_configuration_is_left_alone(
+def test_an_engine_with_another_configuration_is_left_alone(
     engine: Engine, tmp_path: Path, command: str
 ) -> None:
     """As an empty engine.conf names the pid file of an engine that somebody else started."""
@@ -383,7 +383,7 @@ def test_another_path_to_the_same_configuration_is_the_same(engine: Engine, tmp_
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_the_served_address_is_shown_whatever_the_file_says(engine: Engine) -> None:
+def test_the_served_address_is_shown_even_if_the_file_has_changed(engine: Engine) -> None:
     pid = engine.start()
     served = described(engine, pid)
     engine.configuration["port"] = engine.port + 1
@@ -392,7 +392,7 @@ def test_the_served_address_is_shown_whatever_the_file_says(engine: Engine) -> N
     assert engine.call("stop").stdout == f"stopped {served}\n"
 
 
-def test_an_engine_that_wrote_no_record_can_be_stopped(engine: Engine) -> None:
+def test_an_engine_without_a_record_can_be_stopped(engine: Engine) -> None:
     """As those of release 2.0.0, when the program was replaced while they were running."""
     pid = engine.start()
     record = engine.pid_file.with_suffix(".json")
@@ -411,7 +411,7 @@ def test_the_record_of_an_engine_is_removed_with_it(engine: Engine) -> None:
 # ---- signals ---------------------------------------------------------------------------
 
 
-def test_a_hangup_reads_the_configuration_again(engine: Engine) -> None:
+def test_a_hangup_reloads_the_configuration(engine: Engine) -> None:
     pid = engine.start()
     assert engine.get()[1].endswith(" 7")
     engine.configuration["timeout"] = 8
@@ -434,7 +434,7 @@ def test_a_hangup_with_a_wrong_configuration_changes_nothing(engine: Engine) -> 
     engine.file.write_text(before)
 
 
-def test_logs_are_opened_again_after_a_rotation(engine: Engine) -> None:
+def test_logs_are_reopened_after_a_rotation(engine: Engine) -> None:
     pid = engine.start()
     (engine.logs / "api.log").rename(engine.logs / "api.log.1")
     os.kill(pid, signal.SIGUSR1)

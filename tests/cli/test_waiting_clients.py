@@ -96,7 +96,7 @@ def asker(engine: RealEngine, runtime_id: int) -> Callable[[str], int]:
     return ask
 
 
-def test_waiting_takes_no_thread_and_leaving_frees_the_slot(served: RealEngine) -> None:
+def test_waiting_occupies_no_thread_and_disconnecting_frees_the_slot(served: RealEngine) -> None:
     body = {"FAAS": {"FLAVOUR": "nature"}, "SCHEDULING": {"REQUIREMENTS": NO_HOST}}
     made = requests.post(
         url(served),

@@ -78,7 +78,7 @@ def test_a_create_takes_a_standby_with_its_address(stage: Stage, opennebula: Ope
         ready(device, 2)
 
 
-def test_standbys_are_not_listed_unless_asked_for(stage: Stage) -> None:
+def test_standbys_are_listed_only_on_request(stage: Stage) -> None:
     with engine(stage, 1) as device:
         made = device.create(**PLAIN)
         (standby,) = ready(device, 1)
@@ -88,7 +88,7 @@ def test_standbys_are_not_listed_unless_asked_for(stage: Stage) -> None:
         assert device.put(standby["ID"], NAME="mine").status_code == 422
 
 
-def test_requirements_mean_a_create_of_its_own(stage: Stage) -> None:
+def test_requirements_rule_out_a_standby(stage: Stage) -> None:
     with engine(stage, 1) as device:
         device.create(**PLAIN)
         (standby,) = ready(device, 1)
@@ -96,7 +96,7 @@ def test_requirements_mean_a_create_of_its_own(stage: Stage) -> None:
         assert made["FAAS"]["VM_ID"] != standby["FAAS"]["VM_ID"]
 
 
-def test_other_sizes_are_reached_by_a_resize(stage: Stage) -> None:
+def test_a_standby_of_another_size_is_resized(stage: Stage) -> None:
     with engine(stage, 1) as device:
         device.create(**PLAIN)
         (standby,) = ready(device, 1)
@@ -108,7 +108,7 @@ def test_other_sizes_are_reached_by_a_resize(stage: Stage) -> None:
         assert seen["LEASE"]["TTL"] == 1000
 
 
-def test_what_is_beyond_the_maximum_is_created(stage: Stage) -> None:
+def test_a_size_above_the_maximum_is_a_new_create(stage: Stage) -> None:
     with engine(stage, 1) as device:
         device.create(**PLAIN)
         (standby,) = ready(device, 1)
@@ -147,7 +147,7 @@ def test_a_standby_is_handed_out_once(stage: Stage) -> None:
         assert len({runtime["ID"] for runtime in made}) == 4
 
 
-def test_a_key_makes_one_runtime_of_a_standby(stage: Stage) -> None:
+def test_a_key_creates_one_runtime_from_a_standby(stage: Stage) -> None:
     with engine(stage, 1) as device:
         device.create(**PLAIN)
         ready(device, 1)
@@ -160,6 +160,8 @@ def test_a_key_makes_one_runtime_of_a_standby(stage: Stage) -> None:
         assert (first["ID"], first["FAAS"]["VM_ID"]) == (second["ID"], second["FAAS"]["VM_ID"])
 
 
-def test_without_a_configuration_there_are_none(device: Device, opennebula: OpenNebula) -> None:
+def test_without_configuration_there_are_no_standbys(
+    device: Device, opennebula: OpenNebula
+) -> None:
     made = device.create(FAAS=small())
     assert opennebula.ids(1337) == {made["ID"]}

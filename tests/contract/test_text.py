@@ -104,7 +104,7 @@ def test_a_text_arrives_as_it_was_sent(device: Device, opennebula: OpenNebula, t
 
 @pytest.mark.parametrize("field", FIELDS)
 @pytest.mark.parametrize(("text", "named"), REFUSED, ids=[repr(t)[:25] for t, _ in REFUSED])
-def test_a_text_that_cannot_arrive_is_a_400_that_names_field_and_character(
+def test_a_text_opennebula_cannot_store_is_a_400_that_names_field_and_character(
     device: Device, field: str, text: str, named: str
 ) -> None:
     answer = device.post(**with_text(field, text))
@@ -173,7 +173,9 @@ def test_an_injection_that_cannot_be_stored_as_text_is_a_400(
     assert opennebula.vm(runtime["FAAS"]["VM_ID"])["USER_TEMPLATE"] == before
 
 
-def test_a_name_of_device_info_cannot_inject_either(device: Device, opennebula: OpenNebula) -> None:
+def test_a_member_name_of_device_info_cannot_inject_either(
+    device: Device, opennebula: OpenNebula
+) -> None:
     hostile = {'A="1"] INJ=[B': "x", "A]": "y", "a": "z", "OK": "kept"}
     runtime = device.create(FAAS=small(), DEVICE_INFO=hostile)
     assert runtime["DEVICE_INFO"] == {"OK": "kept"}

@@ -88,7 +88,7 @@ def test_capacity_can_shrink(device: Device, runtime: Json) -> None:
     assert (updated["FAAS"]["CPU"], updated["FAAS"]["MEMORY"]) == (1, 128)
 
 
-def test_the_runtime_runs_again_when_the_update_is_answered(device: Device, runtime: Json) -> None:
+def test_the_runtime_is_running_when_the_update_returns(device: Device, runtime: Json) -> None:
     updated = device.update(
         runtime["ID"], FAAS={"CPU": 2, "MEMORY": 256, "DISK_SIZE": DISK_MB + 512}
     )
@@ -127,7 +127,7 @@ def test_a_part_of_scheduling_that_is_not_sent_stays(device: Device, runtime: Js
     }
 
 
-def test_a_refused_flag_for_rescheduling_is_no_error(
+def test_a_refused_flag_for_rescheduling_is_not_an_error(
     device: Device, sandbox: Sandbox, runtime: Json
 ) -> None:
     """An ordinary owner may not set it."""
@@ -168,7 +168,7 @@ def test_the_name_changes(device: Device, opennebula: OpenNebula, runtime: Json)
 
 
 @pytest.mark.parametrize("name", ["漢" * 128, " blank", "lantern"])
-def test_a_name_changes_to_one_opennebula_cannot_hold_and_back(
+def test_a_name_can_change_to_one_opennebula_cannot_store_and_back(
     device: Device, runtime: Json, name: str
 ) -> None:
     device.update(runtime["ID"], NAME=name)
@@ -177,7 +177,7 @@ def test_a_name_changes_to_one_opennebula_cannot_hold_and_back(
     assert device.read(runtime["ID"])["NAME"] == "plain"
 
 
-def test_an_update_of_what_is_already_so_writes_nothing(
+def test_an_update_without_a_difference_writes_nothing(
     device: Device, sandbox: Sandbox, runtime: Json
 ) -> None:
     sandbox.clear_calls()
@@ -196,7 +196,7 @@ def test_an_update_of_what_is_already_so_writes_nothing(
         {"FAAS": {"VM_ID": 1, "STATE": "ERROR", "ENDPOINT": "", "ERROR": "none"}},
     ],
 )
-def test_what_means_nothing_changes_nothing(
+def test_empty_values_change_nothing(
     device: Device, sandbox: Sandbox, runtime: Json, members: Json
 ) -> None:
     sandbox.clear_calls()
@@ -247,7 +247,7 @@ def test_capacity_beyond_the_host_is_refused_and_nothing_is_done(
     assert sizes(opennebula, runtime) == [(1, 1, 128, DISK_MB)]
 
 
-def test_what_the_function_vm_could_have_is_given_back_where_the_data_vm_cannot(
+def test_the_function_vm_is_resized_back_if_the_data_vm_cannot_be_resized(
     device: Device, opennebula: OpenNebula, pair: Json
 ) -> None:
     answer = device.put(pair["ID"], FAAS={"CPU": 2}, DAAS={"CPU": BEYOND_ANY_HOST})
@@ -260,7 +260,7 @@ def test_what_the_function_vm_could_have_is_given_back_where_the_data_vm_cannot(
         assert seen[role] | {"SINCE": pair[role].get("SINCE")} == pair[role]
 
 
-def test_it_is_given_back_also_where_a_resize_takes_its_time(
+def test_it_is_resized_back_even_if_a_resize_is_slow(
     device: Device, opennebula: OpenNebula, sandbox: Sandbox, pair: Json
 ) -> None:
     """The function VM is still in HOTPLUG_RESIZE when the data VM's resize is refused."""
@@ -271,7 +271,7 @@ def test_it_is_given_back_also_where_a_resize_takes_its_time(
     assert sizes(opennebula, pair) == [(1, 1, 128, DISK_MB)] * 2
 
 
-def test_the_capacity_is_given_back_where_a_disk_cannot_grow(
+def test_the_vms_are_resized_back_if_a_disk_cannot_grow(
     device: Device, opennebula: OpenNebula, sandbox: Sandbox, runtime: Json
 ) -> None:
     sandbox.faults.set("oned", "error", method="one.vm.diskresize")
@@ -318,7 +318,7 @@ def test_a_failed_resize_is_reported_and_the_size_stays(
     assert device.read_until(runtime["ID"], "RUNNING")["FAAS"]["CPU"] == 1
 
 
-def test_an_update_while_the_vm_changes_is_told_to_come_back(
+def test_an_update_during_another_change_is_locked(
     device: Device, sandbox: Sandbox, opennebula: OpenNebula, runtime: Json
 ) -> None:
     sandbox.timings = dataclasses.replace(QUICK, resize_seconds=1.0)
@@ -329,9 +329,7 @@ def test_an_update_while_the_vm_changes_is_told_to_come_back(
     assert int(answer.headers["Retry-After"]) >= 1
 
 
-def test_an_update_before_the_vm_runs_is_told_to_come_back(
-    device: Device, sandbox: Sandbox
-) -> None:
+def test_an_update_before_the_vm_runs_is_locked(device: Device, sandbox: Sandbox) -> None:
     sandbox.timings = dataclasses.replace(QUICK, boot_seconds=1.0)
     runtime = device.create()
     answer = device.put(runtime["ID"], FAAS={"CPU": 2})
@@ -339,7 +337,7 @@ def test_an_update_before_the_vm_runs_is_told_to_come_back(
     assert int(answer.headers["Retry-After"]) >= 1
 
 
-def test_an_update_while_another_holds_the_runtime_is_told_to_come_back(
+def test_an_update_of_a_locked_runtime_is_locked(
     device: Device, opennebula: OpenNebula, runtime: Json
 ) -> None:
     opennebula.call("document.lock", runtime["ID"], 3, True)
@@ -351,14 +349,14 @@ def test_an_update_while_another_holds_the_runtime_is_told_to_come_back(
 
 
 @pytest.mark.parametrize("members", [{"NAME": "new"}, {"FAAS": {"DISK_SIZE": 1}}])
-def test_an_update_does_not_keep_the_runtime_locked(
+def test_an_update_unlocks_the_runtime(
     device: Device, opennebula: OpenNebula, runtime: Json, members: Json
 ) -> None:
     device.put(runtime["ID"], **members)
     assert opennebula.document(runtime["ID"]).find("LOCK") is None
 
 
-def test_a_function_in_error_is_recovered_and_that_is_told(
+def test_a_function_in_error_is_recovered_and_the_response_says_so(
     device: Device, sandbox: Sandbox, runtime: Json
 ) -> None:
     sandbox.store.put_vm(runtime["FAAS"]["VM_ID"], "POWEROFF")
@@ -384,7 +382,7 @@ def test_updates_of_device_info_cannot_make_a_runtime_too_long_for_a_device(
     assert not device.read(runtime["ID"])["DEVICE_INFO"].keys() & second.keys()
 
 
-def test_sizes_are_whole_numbers_also_where_opennebula_has_parts(
+def test_sizes_are_integers_even_if_opennebula_has_fractions(
     device: Device, opennebula: OpenNebula, runtime: Json
 ) -> None:
     opennebula.call("vm.resize", runtime["FAAS"]["VM_ID"], "CPU=1.5", False)
@@ -401,9 +399,7 @@ def test_an_update_of_a_runtime_whose_vm_is_gone_says_so(
     assert device.read(runtime["ID"])["NAME"] == runtime["NAME"]
 
 
-def test_of_updates_at_the_same_time_each_is_done_or_told_to_come_back(
-    device: Device, runtime: Json
-) -> None:
+def test_concurrent_updates_are_done_or_locked(device: Device, runtime: Json) -> None:
     with ThreadPoolExecutor(6) as threads:
         answers = list(
             threads.map(
@@ -420,7 +416,7 @@ def test_of_updates_at_the_same_time_each_is_done_or_told_to_come_back(
     assert seen["FAAS"]["MEMORY"] == 128 + number
 
 
-def test_an_update_that_takes_longer_than_the_time_is_a_504_that_keeps_no_lock(
+def test_an_update_that_exceeds_the_timeout_is_a_504_and_unlocks(
     device: Device, stage: Stage, sandbox: Sandbox, opennebula: OpenNebula, runtime: Json
 ) -> None:
     sandbox.timings = dataclasses.replace(QUICK, resize_seconds=3.0)
@@ -430,7 +426,7 @@ def test_an_update_that_takes_longer_than_the_time_is_a_504_that_keeps_no_lock(
     assert opennebula.document(runtime["ID"]).find("LOCK") is None
 
 
-def test_sizes_are_kept_in_the_document_for_the_next_engine(
+def test_sizes_are_stored_in_the_document_for_other_engines(
     device: Device, opennebula: OpenNebula, runtime: Json
 ) -> None:
     device.update(runtime["ID"], FAAS={"CPU": 2, "MEMORY": 200})
@@ -442,7 +438,7 @@ def test_sizes_are_kept_in_the_document_for_the_next_engine(
     )
 
 
-def test_what_keeps_a_runtime_waiting_can_be_changed(device: Device) -> None:
+def test_requirements_of_a_waiting_runtime_can_be_changed(device: Device) -> None:
     waits = {"REQUIREMENTS": 'NAME = "no such host"'}
     runtime = device.create(FAAS=small(), SCHEDULING=waits)
     assert device.put(runtime["ID"], FAAS={"CPU": 2}).status_code == 423

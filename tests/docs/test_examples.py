@@ -128,7 +128,7 @@ def test_a_device_whose_creates_are_all_lost_leaves_a_lease(
 @LANGUAGES
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("method", ["POST", "GET"])
-def test_a_signal_gives_the_runtime_back(
+def test_a_signal_deletes_the_runtime(
     language: str, number: signal.Signals, method: str, site: Site, tmp_path: Path
 ) -> None:
     """While the create is on its way, and while the runtime is waited for; Ctrl-C reaches all

@@ -50,7 +50,7 @@ def test_the_configuration_shows_every_key() -> None:
     assert {key for name in leaves() for key in name.split(".")} - shown == set()
 
 
-def test_the_unit_is_understood_by_systemd(tmp_path: Path) -> None:
+def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
     unit = tmp_path / "provision-engine.service"
     # Verified without the command being installed here.
     text = (ETC / unit.name).read_text()
@@ -62,7 +62,7 @@ def test_the_unit_is_understood_by_systemd(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_logrotate_rotates_and_the_logs_go_on(tmp_path: Path) -> None:
+def test_logging_continues_after_logrotate(tmp_path: Path) -> None:
     logs = tmp_path / "logs"
     rules = tmp_path / "rules"
     text = (ETC / "logrotate").read_text()

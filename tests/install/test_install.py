@@ -91,7 +91,7 @@ def registry(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])
-def test_the_script_is_good_syntax(shell: str) -> None:
+def test_the_script_has_no_syntax_errors(shell: str) -> None:
     done = subprocess.run([shell, "-n", SCRIPT], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -99,7 +99,7 @@ def test_the_script_is_good_syntax(shell: str) -> None:
 @pytest.mark.parametrize(
     "arguments", [["link"], ["copy", "clean"], ["clean", "all"], ["purge"], [""], ["clean purge"]]
 )
-def test_unknown_arguments_are_answered_with_the_usage(
+def test_unknown_arguments_print_the_usage(
     installation: Installation, arguments: list[str]
 ) -> None:
     done = installation.install(*arguments)
@@ -108,7 +108,7 @@ def test_unknown_arguments_are_answered_with_the_usage(
     assert not installation.directory.exists()
 
 
-def test_help_is_no_mistake(installation: Installation) -> None:
+def test_help_exits_with_0(installation: Installation) -> None:
     done = installation.install("--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert "DESTDIR" in done.stdout
@@ -124,7 +124,7 @@ def test_help_is_no_mistake(installation: Installation) -> None:
         ),
     ],
 )
-def test_what_is_missing_is_said_with_its_package(
+def test_a_missing_program_is_reported_with_its_package(
     installation: Installation, tmp_path: Path, python: str, reason: str
 ) -> None:
     fake = tmp_path / "python"
@@ -143,7 +143,7 @@ def test_a_relative_destination_is_refused(installation: Installation) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["clean"], ["clean", "purge"]])
-def test_cleaning_what_is_not_there_is_no_mistake(
+def test_cleaning_without_an_installation_exits_with_0(
     installation: Installation, arguments: list[str]
 ) -> None:
     installation.directory.mkdir()
@@ -151,7 +151,7 @@ def test_cleaning_what_is_not_there_is_no_mistake(
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_command_of_somebody_else_is_left(installation: Installation) -> None:
+def test_another_program_s_command_is_left_alone(installation: Installation) -> None:
     installation.command.parent.mkdir(parents=True)
     installation.command.write_text("another program")
     assert installation.install("clean", "purge").returncode == 0
@@ -171,7 +171,7 @@ def installed(installation: Installation, *arguments: str) -> str:
 
 
 @pytest.mark.usefixtures("registry")
-def test_a_life_from_installation_to_purge(installation: Installation) -> None:
+def test_a_lifecycle_from_installation_to_purge(installation: Installation) -> None:
     checkout = SCRIPT.parent
     before = {path.name for path in checkout.iterdir()}
 
@@ -230,7 +230,7 @@ def test_a_life_from_installation_to_purge(installation: Installation) -> None:
 
 
 @pytest.mark.usefixtures("registry")
-def test_a_configuration_that_nobody_edited_is_replaced(installation: Installation) -> None:
+def test_an_unedited_configuration_is_replaced(installation: Installation) -> None:
     installed(installation, "copy")
     for file in (installation.opt / "engine.conf", installation.etc / "engine.conf"):
         file.write_text("# that of an older release\n")
@@ -241,7 +241,7 @@ def test_a_configuration_that_nobody_edited_is_replaced(installation: Installati
 
 
 @pytest.mark.usefixtures("registry")
-def test_in_the_place_of_the_ruby_engine_and_as_a_service(installation: Installation) -> None:
+def test_it_replaces_the_ruby_engine_and_runs_as_a_service(installation: Installation) -> None:
     root = installation.directory
     units = root / "usr/local/lib/systemd/system"
     (root / "run/systemd/system").mkdir(parents=True)

@@ -101,7 +101,7 @@ def old(sandbox: Sandbox, cloud: CloudClient) -> int:
     return cloud.oned.allocate_document(document, DocumentType.RUNTIME)
 
 
-def test_the_configuration_is_understood_and_told_without_colons(
+def test_the_configuration_is_read_and_shown_without_colons(
     configuration: config.Configuration,
 ) -> None:
     told = configuration.as_document()

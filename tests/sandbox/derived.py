@@ -27,7 +27,7 @@ def counters(calls: list[dict[str, Any]]) -> dict[str, Any]:
         "role_order": _role_order(calls),
         "taken_addresses": tuple(range(1, before + 1)),
         "last_address": before,
-        "left_behind": _older_documents(calls),
+        "prepare_objects": _older_documents(calls),
         "first_flow_template": 0,
         "network_id": _first(r"<NETWORK_ID><!\[CDATA\[(\d+)", text),
     }

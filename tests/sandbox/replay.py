@@ -22,7 +22,9 @@ from urllib.parse import urlsplit
 
 from provision_engine.sandbox import ManualClock, Sandbox
 
-from .environments import STORIES, Environment, environment_of
+from .environments import Environment
+from .recorded_environments import environment_of
+from .stories import STORIES
 
 RECORDINGS = Path(__file__).parent / "recordings"
 FILES = (

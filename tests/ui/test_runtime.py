@@ -46,7 +46,7 @@ def test_resize(page: Page) -> None:
     page.until_text(".events", "resized")
 
 
-def test_a_resize_that_is_refused_says_why(page: Page, sandbox: Sandbox) -> None:
+def test_a_rejected_resize_says_why(page: Page, sandbox: Sandbox) -> None:
     sandbox.store.set_quota("devuser", CPU=4)
     page.enter()
     open_new(page, name="camera")

@@ -159,7 +159,7 @@ def test_each_route_is_documented_and_each_path_is_a_route(call: Watched) -> Non
     assert set(ui.PAGES) <= set(DOCUMENT["paths"])
 
 
-def test_each_documented_status_is_given_and_no_other(
+def test_each_documented_status_occurs_and_no_other(
     sandbox: Sandbox, call: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _ask_about_the_engine(sandbox, call)
@@ -311,7 +311,7 @@ def test_the_check_notices_what_is_not_documented(call: Watched) -> None:
 
 
 @pytest.mark.parametrize("name", ["RuntimeRequest", "RuntimeUpdate"])
-def test_a_request_fits_the_document_where_the_engine_takes_it(name: str) -> None:
+def test_a_request_matches_the_document_if_the_engine_accepts_it(name: str) -> None:
     sent = {
         "SERVERLESS_RUNTIME": {
             "NAME": "",
@@ -351,7 +351,7 @@ def test_the_pages_load_nothing_from_elsewhere(call: Watched) -> None:
             assert all("src=" in script for script in re.findall(r"<script[^>]*>", text))
 
 
-def test_only_what_is_listed_is_sent(call: Watched) -> None:
+def test_only_listed_files_are_served(call: Watched) -> None:
     for path in ("/ui/ui.html", "/docs/LICENSE", "/ui/..%2fschemas", "/docs/app.js"):
         answer = call.client.get(path)
         assert (answer.status_code, answer.mimetype) == (404, "application/json")

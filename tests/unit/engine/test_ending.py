@@ -187,7 +187,7 @@ def test_a_service_may_need_several_attempts(purges_needed: int) -> None:
     assert opennebula.events == [("order", VM, 0), *[("purge", SERVICE)] * purges_needed]
 
 
-def test_a_refusal_of_oneflow_is_one_attempt_more() -> None:
+def test_a_refusal_of_oneflow_is_retried() -> None:
     opennebula = OpenNebula({VM: RUNNING})
     opennebula.add_service(ServiceState.SCALING, [VM])
     opennebula.refused_purges = 2
@@ -253,7 +253,7 @@ def test_a_repetition_gives_no_second_order() -> None:
     assert opennebula.events == [("order", VM, 0)]
 
 
-def test_services_and_vms_that_are_gone_are_no_error() -> None:
+def test_missing_services_and_vms_are_not_an_error() -> None:
     assert end(OpenNebula({}), [SERVICE, 851], [VM]) == {VM}
 
 

@@ -75,7 +75,7 @@ NOBODY_CAN_TELL = {
 
 
 @pytest.mark.parametrize("identity", NOBODY_CAN_TELL.values(), ids=NOBODY_CAN_TELL)
-def test_of_any_other_process_nothing_is_concluded(identity: str) -> None:
+def test_nothing_is_concluded_about_any_other_process(identity: str) -> None:
     assert process.is_gone(identity) is False
 
 

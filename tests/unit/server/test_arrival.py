@@ -36,7 +36,7 @@ def pair() -> Iterator[tuple[Any, socket.socket]]:
         yield SimpleNamespace(sock=ours), theirs
 
 
-def test_a_head_that_is_late_ends(clock: Clock, pair: tuple[Any, socket.socket]) -> None:
+def test_a_late_header_section_is_ended(clock: Clock, pair: tuple[Any, socket.socket]) -> None:
     connection, _ = pair
     arrivals = Arrivals()
     with arrivals.receive(connection) as received:
