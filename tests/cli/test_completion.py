@@ -1,4 +1,4 @@
-"""Completion: what is offered, and that each shell takes its script."""
+"""Completion: the candidates, and that each shell accepts its script."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHELLS = ("bash", "zsh", "fish")
 
 
 class Engine:
-    """Stands for a client with an engine behind it."""
+    """Replaces a client of an engine."""
 
     calls: tuple[str, ...] = ()
 
@@ -145,7 +145,7 @@ complete -C 'provision-engine {line}'
 
 
 def shell(name: str, *words: str, directory: Path) -> list[str]:
-    """What a real shell offers after these words, the last of which has been begun."""
+    """What a real shell completes the last of these words to."""
     program = directory / "provision-engine"
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -P -m provision_engine.cli "$@"\n')
     program.chmod(0o755)

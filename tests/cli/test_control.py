@@ -196,7 +196,7 @@ def test_a_killed_engine_is_detected_and_replaced(engine: Engine) -> None:
     os.kill(pid, signal.SIGKILL)
     assert engine.pid_file.exists()
     wait_until(lambda: engine.call("status").returncode == 1)
-    # At once, although the workers of the killed one still have the port.
+    # At once, although the workers of the killed engine still have the port open.
     assert engine.start() != pid
     assert engine.get()[0] == 200
     assert "The previous engine was killed" in engine.log()
@@ -358,7 +358,7 @@ def test_a_restart_with_a_wrong_configuration_leaves_the_engine_alone(engine: En
 def test_an_engine_with_another_configuration_is_left_alone(
     engine: Engine, tmp_path: Path, command: str
 ) -> None:
-    """As an empty engine.conf names the pid file of an engine that somebody else started."""
+    """As with an empty engine.conf, which means the pid file of someone else's engine."""
     pid = engine.start()
     (tmp_path / "other").mkdir()
     other = Engine(tmp_path / "other")
@@ -393,7 +393,7 @@ def test_the_served_address_is_shown_even_if_the_file_has_changed(engine: Engine
 
 
 def test_an_engine_without_a_record_can_be_stopped(engine: Engine) -> None:
-    """As those of release 2.0.0, when the program was replaced while they were running."""
+    """Like an engine of release 2.0.0 that was upgraded while running."""
     pid = engine.start()
     record = engine.pid_file.with_suffix(".json")
     record.unlink()

@@ -1,4 +1,4 @@
-"""What stands between the clients and the application: HTTP, TLS, slow and broken clients."""
+"""HTTP and TLS in front of the application, with slow and misbehaving clients."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from .cli_engine import Engine
 ERROR_SCHEMA = json.loads((config.SCHEMA_PATH.parent / "error.json").read_text(encoding="utf-8"))
 
 
-def error_in(answer: bytes) -> tuple[int, str]:
-    """Check that an answer is an error in our one form; return its status and message."""
+def error_of(response: bytes) -> tuple[int, str]:
+    """The status and message of a response; AssertionError if it has not the form of an error."""
     head, _, body = answer.partition(b"\r\n\r\n")
     status, *headers = head.decode().split("\r\n")
     names = dict(header.split(": ", 1) for header in headers)
@@ -66,7 +66,7 @@ def test_every_failure_has_the_error_form(
 ) -> None:
     engine.start()
     answer = engine.send(request_bytes)
-    found, text = error_in(answer)
+    found, text = error_of(answer)
     assert found == status
     assert message in text
     assert "pass9" not in text
@@ -127,7 +127,7 @@ def test_a_body_arrives_complete(engine: Engine, request_bytes: bytes) -> None:
 
 
 def test_idle_connections_occupy_no_thread(engine: Engine) -> None:
-    """Many more of them than threads; they are all still open when the others are answered."""
+    """There are many more than threads, and they stay open while other requests are served."""
     engine.start()
     idle = [socket.create_connection(("127.0.0.1", engine.port)) for _ in range(300)]
     try:
@@ -142,7 +142,7 @@ def test_idle_connections_occupy_no_thread(engine: Engine) -> None:
 
 
 def test_incomplete_requests_are_dropped_and_others_are_served(engine: Engine) -> None:
-    """Many more of them than threads, and nobody in front of the engine."""
+    """There are many more than threads, and no proxy."""
     engine.environment |= {"STUB_HEAD_SECONDS": "0.5", "STUB_BODY_SECONDS": "0.5"}
     engine.start()
     begun = (b"GET / HTTP/1.1\r\nX: ", b"POST /body HTTP/1.1\r\nContent-Length: 99\r\n\r\nabc")
@@ -219,7 +219,7 @@ def test_many_concurrent_requests_are_all_served(engine: Engine) -> None:
 def test_a_slow_header_section_times_out(engine: Engine) -> None:
     engine.environment["STUB_HEAD_SECONDS"] = "1"
     engine.start()
-    status, message = error_in(engine.send(b"GET / HTTP/1.1\r\nX: y"))
+    status, message = error_of(engine.send(b"GET / HTTP/1.1\r\nX: y"))
     assert (status, message) == (408, "the request did not arrive in time")
 
 
@@ -232,7 +232,7 @@ def test_a_slow_body_times_out_and_frees_the_thread(engine: Engine, body: bytes)
     slow = socket.create_connection(("127.0.0.1", engine.port), WAIT_SECONDS)
     with slow:
         slow.sendall(b"POST /body HTTP/1.1\r\n" + body + b"\r\n\r\n3")
-        # At most, the only thread reads from the slow client until that is given up.
+        # At worst, the only thread reads from the slow client until that times out.
         assert engine.get()[0] == 200
 
 
@@ -278,7 +278,7 @@ def test_the_engine_speaks_tls(engine: Engine, certificate: tuple[Path, Path]) -
         connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
         assert connection.recv(65_536).startswith(b"HTTP/1.0 200")
     assert "without TLS" not in engine.log()
-    # A client without TLS is turned away, and costs nothing.
+    # A client without TLS is rejected and blocks nothing.
     engine.send(b"GET / HTTP/1.0\r\n\r\n")
     assert engine.call("status").returncode == 0
 

@@ -179,7 +179,7 @@ def test_a_refusal_with_one_detail_is_one_line(desk: Desk) -> None:
 
 
 def test_the_address_comes_from_the_configuration(desk: Desk, tmp_path: Path) -> None:
-    """With --config before or behind the command, and from the environment."""
+    """With --config before or after the command, and from the environment."""
     port = desk.url.rpartition(":")[2]
     conf, wrong = tmp_path / "right.conf", f"http://127.0.0.1:{free_port()}"
     conf.write_text(f"port: {port}\nhost: 0.0.0.0\n")
@@ -264,7 +264,7 @@ def test_the_id_is_printed_before_the_wait_and_again_after_ctrl_c(desk: Desk) ->
 
 
 def test_a_list_can_be_watched(desk: Desk) -> None:
-    """On a pipe it is printed whenever it has changed."""
+    """To a pipe it is printed whenever it has changed."""
     first = str(desk.made("--name", "first", "--wait")["ID"])
     program = subprocess.Popen(
         desk.line("list", "-q", "--watch", "0.1"),
@@ -432,7 +432,7 @@ def test_a_terminal_shows_progress_on_one_line(desk: Desk) -> None:
     assert "\r\x1b[K" in shown
     assert "PENDING" in shown
     assert "no host satisfies" in shown
-    # Several writes, all on one line, which is empty in the end.
+    # Several writes, all to one line, which is empty at the end.
     progress, _, result = shown.rpartition("\r\x1b[K")
     assert "\n" not in progress
     assert len({line.split(" s  ")[0] for line in progress.split("\r\x1b[K")}) > 2

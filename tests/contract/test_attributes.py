@@ -1,4 +1,4 @@
-"""What arrives in OpenNebula: exactly the attributes of the contract, in both dialects."""
+"""The attributes in OpenNebula: exactly those of the contract, in both dialects."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def test_a_create_can_wait_and_be_repeated(api: Client) -> None:
 def test_a_lost_response_creates_no_second_runtime(
     api: Client, opennebula: OpenNebula, stage: Stage, sandbox: Sandbox
 ) -> None:
-    """The first answer of the engine is lost on its way: the client asks again by itself."""
+    """The engine's first response is lost: the client repeats the request by itself."""
     before = opennebula.holdings()
     lost = []
 

@@ -1,4 +1,4 @@
-"""How often OpenNebula is asked: the sandbox counts every call that reaches it."""
+"""The number of calls to OpenNebula: the sandbox counts every one."""
 
 from __future__ import annotations
 

@@ -232,7 +232,7 @@ def test_a_service_whose_vms_do_not_appear_in_time_is_a_504_and_leaves_nothing(
 def test_a_flow_template_removed_meanwhile_is_reported_with_faas_and_daas_as_sent(
     device: Device, stage: Stage, sandbox: Sandbox, opennebula: OpenNebula
 ) -> None:
-    """Also where the engine still remembers it."""
+    """Also if the engine still has it in its cache."""
     made = sandbox.store.add_flow_template("shortlived", [("FAAS", 0)])
     sent = {"FLAVOUR": "shortlived", "CPU": 1}
     with stage.another_engine("timeout: 10\ncache: {seconds: 60}\n") as url:
@@ -248,7 +248,7 @@ def test_a_flow_template_removed_meanwhile_is_reported_with_faas_and_daas_as_sen
 
 
 def test_a_restarted_backend_fails_no_request(device: Device, sandbox: Sandbox) -> None:
-    """The connections that the engine has kept are dead then."""
+    """The engine's idle connections are dead then."""
     runtime = device.create_running()
     sandbox.restart(keep_state=True)
     assert device.update(runtime["ID"], FAAS={"CPU": 2})["FAAS"]["CPU"] == 2

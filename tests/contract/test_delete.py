@@ -113,5 +113,5 @@ def test_a_service_that_ends_after_the_response_is_deleted_too(
     finally:
         sandbox.timings = QUICK
         until(lambda: opennebula.refusal("document.info", runtime["SERVICE_ID"], False))
-        # `provision-engine reconcile` does it where an operator lets it run.
+        # `provision-engine reconcile` does it if an operator runs it.
         opennebula.refusal("document.delete", runtime["ID"])

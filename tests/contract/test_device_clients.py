@@ -1,4 +1,4 @@
-"""What the device clients in the field really send, and what they cannot read."""
+"""What device clients in the field actually send, and what they cannot read."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_members_set_by_the_engine_may_be_sent_in_any_type(device: Device, echoe
 def test_a_put_of_the_whole_runtime_with_an_empty_flavour_changes_only_what_differs(
     device: Device,
 ) -> None:
-    """One client sends back all that it has read, and the new capacity."""
+    """One client sends back everything that it has read, plus the new capacity."""
     runtime = device.create_running(FAAS=small(), DEVICE_INFO={"LATENCY_TO_PE": 0.5})
     sent = runtime | {"ID": str(runtime["ID"])}
     sent["FAAS"] = runtime["FAAS"] | {"FLAVOUR": "", "ENDPOINT": "", "CPU": 2, "STATE": "ERROR"}

@@ -87,7 +87,7 @@ def test_it_gives_the_error_that_a_create_gives(
     assert rehearsed.json()["error"] == real.json()["error"]
     if isinstance(real.json()["message"], str | dict):
         assert rehearsed.json() == real.json()
-    else:  # the log of the service, with its times; the rehearsal has but the reason
+    else:  # a create has the log of the service; the dry run has only the reason
         assert rehearsed.json()["message"]
     assert opennebula.holdings() == before
 

@@ -1,4 +1,4 @@
-"""Every status of the contract, and the one form of all errors."""
+"""Every status of the contract, and the form of all errors."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_missing_malformed_or_wrong_credentials_are_a_401(
 
 
 class Verbatim(requests.auth.AuthBase):
-    """Sets the Authorization header to a text, or leaves it out."""
+    """Sets the Authorization header to a text, or omits it."""
 
     def __init__(self, header: str | None) -> None:
         self.header = header
@@ -268,7 +268,7 @@ def test_each_failure_of_oned_has_its_status(
 def test_a_failure_of_oneflow_during_a_create_leaves_nothing(
     hurried: Device, sandbox: Sandbox, opennebula: OpenNebula, kind: str, status: int
 ) -> None:
-    """Where oneflow may have started the service, it is found and removed; else nothing was."""
+    """If oneflow may have started the service, it is found and removed."""
     before = opennebula.holdings()
     sandbox.faults.set("oneflow", kind, method="POST /service_template", times=1)
     answer = hurried.post(FAAS=small())
@@ -279,7 +279,7 @@ def test_a_failure_of_oneflow_during_a_create_leaves_nothing(
     }
     left = opennebula.ids(RUNTIME) - before["runtimes"]
     for runtime_id in left:
-        # Nobody sees it; whoever comes later removes it, since the service may still appear.
+        # It is invisible; a later request removes it, since the service may still appear.
         assert hurried.get(runtime_id).status_code == 404
         opennebula.call("document.delete", runtime_id)
 
@@ -295,7 +295,7 @@ def test_a_failure_of_oneflow_during_a_delete_leaves_a_runtime_to_delete(
     kind: str,
     status: int,
 ) -> None:
-    """When 204 is answered nothing is left that nobody will clean up."""
+    """After a 204 nothing is left that nobody will clean up."""
     runtime = device.create_running()
     until(lambda: opennebula.service_state(runtime["SERVICE_ID"]) == 2)
     sandbox.faults.set("oneflow", kind, method="DELETE /service")

@@ -158,7 +158,7 @@ def test_a_key_costs_two_reads_of_the_caller_s_runtimes(
     with counted(sandbox) as with_key:
         post(device, key, **wanted)
     for calls in (without, with_key):
-        calls.pop("one.document.info")  # as many as it takes until the VMs are there
+        calls.pop("one.document.info")  # as many as it takes until the VMs exist
     assert with_key - without == {"one.documentpool.info": 2}
     with counted(sandbox) as repeated:
         post(device, key, **wanted)

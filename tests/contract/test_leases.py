@@ -19,7 +19,7 @@ from .settings import ENGINE, PATIENCE, USER
 
 DONE = "6"
 CLOCK_SECONDS = 30
-"""So much may the clocks of OpenNebula and of this machine differ."""
+"""The maximum difference between the clocks of OpenNebula and of this machine."""
 
 
 def actions(opennebula: OpenNebula, vm_id: int) -> list[Json]:
@@ -77,7 +77,7 @@ def test_opennebula_ends_it_without_any_engine_and_then_it_is_gone(
         runtime = Device(url, USER).create(
             FAAS=small(), DAAS=data(), LEASE={"TTL": PATIENCE.short_lease_seconds}
         )
-    # No engine runs in front of it now but the one of the session, which nobody asks.
+    # The session's engine is the only one now, and it gets no requests.
     vm_ids = [runtime[role]["VM_ID"] for role in ("FAAS", "DAAS")]
     assert until(lambda: is_over(opennebula, *vm_ids))
     assert until(lambda: opennebula.holdings()["services"] == before["services"])
@@ -89,7 +89,7 @@ def test_opennebula_ends_it_without_any_engine_and_then_it_is_gone(
 
 
 def ended(device: Device, opennebula: OpenNebula) -> Json:
-    """A runtime that OpenNebula has ended, and nobody has looked at since."""
+    """A runtime that OpenNebula has ended and that no request has read since."""
     runtime = device.create(FAAS=small(), LEASE={"TTL": PATIENCE.short_lease_seconds})
     assert until(lambda: is_over(opennebula, runtime["FAAS"]["VM_ID"]))
     return runtime
@@ -183,7 +183,7 @@ def test_an_update_of_something_else_leaves_the_lease(
 def limited(
     request: pytest.FixtureRequest, stage: Stage, device: Device
 ) -> Iterator[tuple[Device, int]]:
-    """A client of an engine with a longest lease, and the lease that runtimes get unasked."""
+    """A client of an engine with a maximum and a default lease."""
     if ENGINE:
         pytest.skip("the running engine has a configuration of its own")
     further = f"{stage.configuration()}lease: {{{request.param}}}\n"

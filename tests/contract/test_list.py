@@ -14,7 +14,7 @@ from .opennebula import RUNTIME, OpenNebula, until
 from .settings import DATA_FLAVOUR, FLAVOUR
 
 LIST_CALLS = 3
-"""The documents, their VMs and, where a VM is missing, the services."""
+"""The documents, their VMs and, if a VM is missing, the services."""
 SEARCH_CALLS = 22
 """For the first page of a user whose ids begin far from zero."""
 
@@ -99,7 +99,7 @@ def test_a_thousand_runtimes_take_as_many_calls_as_one(
     with counted(sandbox) as of_one:
         assert len(listed(device)) == 1
     many = [document(opennebula, f"n{n}", FAAS={"VM_ID": vm_id}) for n in range(999)]
-    # Some without their VM, so that the services are asked for too.
+    # Some without their VM, so that the services are read too.
     odd = document(opennebula, "odd", FAAS={"VM_ID": 10**6}, SERVICE_ID=10**6)
     try:
         with counted(sandbox) as of_thousand:
@@ -151,7 +151,7 @@ def test_what_a_dead_engine_left_is_removed_and_not_shown(
 def test_a_list_is_bounded_however_much_was_left(
     device: Device, opennebula: OpenNebula, sandbox: Sandbox
 ) -> None:
-    """What cannot be settled in a moment is settled by a later one."""
+    """What one list cannot resolve in time is resolved by a later one."""
     ours = {"PHASE": "DELETING", "CREATED_AT": int(time.time()) - 10_000}
     left = [document(opennebula, f"left{n}", ENGINE=ours, SERVICE_ID=10**6) for n in range(3)]
     made = device.create()["ID"]

@@ -11,7 +11,7 @@ from .opennebula import RUNTIME, OpenNebula
 
 
 def lock_since(sandbox: Sandbox, opennebula: OpenNebula, runtime_id: int, age_seconds: int) -> None:
-    """Lock a runtime as an engine does that died so long ago."""
+    """Locks a runtime like an engine that died that many seconds ago."""
     opennebula.call("document.lock", runtime_id, 3, True)
     document = next(d for d in sandbox.store.documents(RUNTIME) if d.id == runtime_id)
     assert document.lock is not None

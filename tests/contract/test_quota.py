@@ -1,4 +1,4 @@
-"""GET /quota: what the caller may have, and has."""
+"""GET /quota: the caller's limits and usage."""
 
 from __future__ import annotations
 

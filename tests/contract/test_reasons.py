@@ -1,4 +1,4 @@
-"""REASON and SINCE: why a function does not run, for a person."""
+"""REASON and SINCE: why a function is not running, for people."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from .settings import FLAVOUR, USER
 
 
 def seconds_ago(since: str) -> float:
-    """How long an RFC 3339 time is past."""
+    """How many seconds ago an RFC 3339 time was."""
     assert since.endswith("Z")
     return time.time() - datetime.fromisoformat(since).astimezone(UTC).timestamp()
 
 
 def reason_until(device: Device, runtime_id: int, wanted: str) -> str:
-    """The reason of the function as soon as it is the wanted one, else what it is in the end."""
+    """The function's reason, once it is the expected one or the time is over."""
     seen = ""
 
     def look() -> bool:

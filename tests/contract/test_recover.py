@@ -29,7 +29,7 @@ def recover(device: Device, runtime_id: int) -> Json:
 
 @pytest.fixture
 def failed(device: Device, opennebula: OpenNebula, sandbox: Sandbox) -> Json:
-    """A runtime of which OpenNebula refused to make the VM, and would not refuse it any more."""
+    """A runtime whose VM OpenNebula refused to create, but would create now."""
     sandbox.store.set_quota(USER.name, VMS=0)
     service = opennebula.start_service(opennebula.flow_template_id(FLAVOUR), "failed")
     runtime = document(opennebula, SERVICE_ID=service)

@@ -1,4 +1,4 @@
-"""What the engine tells about itself, and what it writes down."""
+"""The engine's information about itself, and its logs."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_the_configuration_equals_a_file_that_sets_every_key(
 
 @pytest.fixture
 def logs(tmp_path: Path) -> Any:
-    """The log files of all engines in this process, with everything written down."""
+    """The log files of all engines in this process, at debug level."""
     log.start(config.parse(f"log: {{level: 0, directory: {tmp_path}}}\n", tmp_path / "c").log)
     yield tmp_path
     log.stop()

@@ -1,4 +1,4 @@
-"""Standby runtimes: ready before they are asked for."""
+"""Standby runtimes, which are started before they are requested."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from .opennebula import OpenNebula, until
 from .settings import ENGINE, FLAVOUR, USER
 
 PLAIN = {"FAAS": {"FLAVOUR": FLAVOUR}}
-"""A request that asks for no sizes: a standby has those of the VM template."""
+"""A request without sizes: a standby has those of the VM template."""
 
 pytestmark = pytest.mark.skipif(bool(ENGINE), reason="the engine has a configuration of its own")
 
 
 @contextmanager
 def engine(stage: Stage, count: int = 2, further: str = "") -> Iterator[Device]:
-    """A device client of an engine that keeps so many standbys; it leaves none behind."""
+    """A device client of an engine with that many standbys; it leaves none behind."""
     text = f"{stage.configuration()}standby: {{flavours: {{{FLAVOUR}: {count}}}, seconds: 600}}\n"
     with stage.another_engine(text + further) as url:
         device = Device(url, USER)
         try:
             yield device
         finally:
-            # The last create has ordered what was missing, and nothing else orders more.
+            # The last create has requested what was missing, and nothing else requests more.
             until(lambda: len(standbys(device)) >= count)
             for runtime_id in [*device.made, *(s["ID"] for s in standbys(device))]:
                 device.delete(runtime_id)
@@ -43,7 +43,7 @@ def standbys(device: Device) -> list[Json]:
 
 
 def ready(device: Device, count: int) -> list[Json]:
-    """The standbys, once there are so many and all of them run."""
+    """The standbys, once there are that many and all of them are running."""
     seen: list[Json] = []
 
     def look() -> bool:
@@ -132,7 +132,7 @@ def test_a_standby_of_another_template_is_never_handed_out(stage: Stage, sandbox
         sandbox.store.set_quota(USER.name, VMS=-1)
         device.create(**PLAIN)
         (standby,) = ready(device, 1)
-        # Another engine is configured differently, so that its VMs would be others.
+        # Another engine with another configuration, whose VMs would differ.
         with engine(stage, 1, "context: {sr_auth: false}\n") as other:
             made = other.create(**PLAIN)
             assert made["FAAS"]["VM_ID"] != standby["FAAS"]["VM_ID"]

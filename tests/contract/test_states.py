@@ -1,4 +1,4 @@
-"""STATE, ERROR and ENDPOINT as VMs and services go through their lives."""
+"""STATE, ERROR and ENDPOINT during the lifecycles of VMs and services."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_an_error_of_one_function_does_not_affect_the_other(
 
 def test_a_vm_without_a_suitable_host_stays_pending(device: Device, opennebula: OpenNebula) -> None:
     runtime = device.create(FAAS=small(), SCHEDULING={"REQUIREMENTS": 'NAME = "no such host"'})
-    device.create_running()  # so the scheduler has been at work since
+    device.create_running()  # so the scheduler has run since
     seen = device.read(runtime["ID"])["FAAS"]
     assert seen["STATE"] == "PENDING"
     assert "ERROR" not in seen

@@ -1,4 +1,4 @@
-"""Texts arrive as they were sent, or are a 400 that names field and character."""
+"""Texts arrive unchanged, or are a 400 that names field and character."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CARRIED = [
     "  blanks  ",
 ]
 SCHEDULED = {"TM_MAD_SYSTEM"}
-"""What OpenNebula adds when a VM gets its host."""
+"""What OpenNebula adds when a VM is deployed."""
 REFUSED = [
     ("line\nbreak", "U+000A"),
     ("carriage\rreturn", "U+000D"),
@@ -82,7 +82,7 @@ def with_text(field: str, text: str) -> Json:
 def test_a_text_arrives_as_it_was_sent(device: Device, opennebula: OpenNebula, text: str) -> None:
     """In device info, in requirements (upper-cased there), in the name; at create and update."""
     other = text[:2000]
-    # What a requirement may not hold: a quote ends its text, and a dollar is substituted.
+    # Characters not allowed in requirements: a quote ends the text, a dollar is substituted.
     requirements = 'NAME != "{}"'.format(other.replace('"', "'").replace("$", "S"))
     sent = {
         "NAME": text[:128],

@@ -35,7 +35,7 @@ def pair(device: Device) -> Json:
 
 
 def size(opennebula: OpenNebula, vm_id: int) -> tuple[float, float, int, int]:
-    """CPU, VCPU, MEMORY and the first disk's SIZE, as OpenNebula has them."""
+    """CPU, VCPU, MEMORY and the first disk's SIZE, as OpenNebula stores them."""
     template = opennebula.vm(vm_id)["TEMPLATE"]
     disks = template["DISK"]
     disk = disks[0] if isinstance(disks, list) else disks
@@ -52,7 +52,7 @@ def sizes(opennebula: OpenNebula, runtime: Json) -> list[tuple[float, float, int
 
 
 def writes(sandbox: Sandbox) -> list[str]:
-    """What was asked of oned since the calls were forgotten, apart from looks and the lock."""
+    """The calls of oned since the last `clear_calls`, without reads and locks."""
     looks = (".info", ".infoset", ".version", ".lock", ".unlock")
     return [c.method for c in sandbox.calls if not c.method.endswith(looks)]
 
@@ -130,7 +130,7 @@ def test_a_part_of_scheduling_that_is_not_sent_stays(device: Device, runtime: Js
 def test_a_refused_flag_for_rescheduling_is_not_an_error(
     device: Device, sandbox: Sandbox, runtime: Json
 ) -> None:
-    """An ordinary owner may not set it."""
+    """The owner of a VM may not set it, unless an administrator."""
     sandbox.clear_calls()
     assert device.put(runtime["ID"], SCHEDULING={"POLICY": "other"}).status_code == 200
     assert "one.vm.action" in [call.method for call in sandbox.calls]
@@ -254,7 +254,7 @@ def test_the_function_vm_is_resized_back_if_the_data_vm_cannot_be_resized(
     assert answer.status_code == 422
     until(lambda: sizes(opennebula, pair) == [(1, 1, 128, DISK_MB)] * 2)
     assert sizes(opennebula, pair) == [(1, 1, 128, DISK_MB)] * 2
-    # Only SINCE may have moved on: a resize is an event of a VM's history on 7.x.
+    # Only SINCE may have changed: on 7.x a resize is an event of a VM's history.
     seen = device.read_until(pair["ID"], "RUNNING")
     for role in ROLES:
         assert seen[role] | {"SINCE": pair[role].get("SINCE")} == pair[role]

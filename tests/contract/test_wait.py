@@ -19,7 +19,7 @@ from .opennebula import OpenNebula, until
 from .settings import ENGINE, USER
 
 LOOK = ("one.document.info", "one.vmpool.infoset")
-"""What one look at a runtime takes, once each."""
+"""The calls of one read of a runtime, once each."""
 
 
 def test_a_create_that_waits_returns_the_current_state(device: Device) -> None:
@@ -102,7 +102,7 @@ def test_an_invalid_wait_is_rejected_and_nothing_is_done(
 def test_requests_that_wait_for_the_same_runtime_share_its_reads(
     device: Device, sandbox: Sandbox
 ) -> None:
-    """Eight cost less than two would that look on their own."""
+    """Eight cost less than two that poll separately."""
     runtime = stuck(device)
     with counted(sandbox) as of_one:
         waiting(device, runtime["ID"], 1)
@@ -127,7 +127,7 @@ def test_the_intervals_grow(device: Device, sandbox: Sandbox) -> None:
 
 
 def watched(sandbox: Sandbox) -> Callable[[], bool]:
-    """Tells whether somebody has begun to look at a VM again and again."""
+    """Whether some request has started to poll."""
     before = len(sandbox.calls)
     return lambda: [c.method for c in sandbox.calls[before:]].count("one.vmpool.infoset") > 2
 
@@ -137,7 +137,7 @@ def watched(sandbox: Sandbox) -> Callable[[], bool]:
 
 @pytest.fixture
 def narrow(stage: Stage) -> Iterator[Device]:
-    """A client of an engine that lets one request wait at a time."""
+    """A client of an engine in which one request may wait at a time."""
     if ENGINE:
         pytest.skip("the running engine has a configuration of its own")
     further = f"{stage.configuration()}wait: {{max_requests: 1, max_seconds: 60}}\n"
@@ -157,12 +157,12 @@ def test_a_waiting_request_leaves_slots_for_others(
         refused = narrow.request("GET", f"{path}?wait=1")
         assert refused.status_code == 429
         assert int(refused.headers["Retry-After"]) > 0
-        # Whoever does not wait is served as if nobody did.
+        # Requests that do not wait are served as usual.
         assert narrow.read(runtime["ID"])["FAAS"]["STATE"] == "PENDING"
         assert ids(listed(narrow)) == ids([running, runtime])
-        # Nor does anybody need a place who has nothing to wait for.
+        # A request that has nothing to wait for needs no slot.
         assert narrow.request("GET", f"{PATH}/{running['ID']}?wait=9").status_code == 200
-        # A create that cannot wait makes nothing.
+        # A create that gets no slot creates nothing.
         before = opennebula.holdings()
         answer = narrow.request("POST", f"{PATH}?wait=9", {"SERVERLESS_RUNTIME": {"FAAS": small()}})
         assert answer.status_code == 429

@@ -1,4 +1,4 @@
-"""The documentation is true: commands run, responses are real, nothing is left out."""
+"""The documentation is correct and complete: commands run, responses are real."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from . import messages
 from .pages import PAGES, ROOT, Site, answers, blocks, comparable, rewritten
 
 OWN_RULES = ("reliability.md", "performance.md", "lifetime.md", "upgrade.md")
-"""Pages that tell by themselves how their commands were tried."""
+"""Pages that say themselves how their commands were tested."""
 
 
 def name(path: Path) -> str:
@@ -97,12 +97,12 @@ def troubleshooting() -> str:
 
 
 def pattern(text: str) -> re.Pattern[str]:
-    """Matches a text in which … stands for what is filled in."""
+    """A pattern for a text in which … is a placeholder."""
     return re.compile(".+".join(map(re.escape, text.split("…"))))
 
 
 def quoted(text: str) -> list[str]:
-    """What stands between backquotes."""
+    """The texts in backquotes."""
     return re.findall(r"`([^`\n]+)`", text)
 
 

@@ -1,4 +1,4 @@
-"""The files in etc/: each is understood by the program for which it is made."""
+"""The files in etc/: each is accepted by the program for which it is written."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_the_configuration_shows_every_key() -> None:
 
 def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
     unit = tmp_path / "provision-engine.service"
-    # Verified without the command being installed here.
+    # Verified although the command is not installed here.
     text = (ETC / unit.name).read_text()
     unit.write_text(text.replace("/usr/local/bin/provision-engine", "/bin/true"))
     done = subprocess.run(

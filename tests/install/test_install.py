@@ -1,4 +1,4 @@
-"""install.sh in all its forms, in a directory of its own (DESTDIR): no root is needed."""
+"""install.sh in all its forms, in a temporary directory (DESTDIR), without root."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SCRIPT = Path(__file__).parents[2] / "install.sh"
 
 
 class Installation:
-    """What install.sh makes below one directory."""
+    """What install.sh creates below one directory."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -49,7 +49,7 @@ class Installation:
         )
 
     def package(self) -> Path:
-        """Return where the installed program's code lies."""
+        """The directory of the installed program's code."""
         code = "import provision_engine; print(provision_engine.__path__[0])"
         done = subprocess.run(
             [self.opt / "venv/bin/python", "-c", code],
@@ -63,7 +63,7 @@ class Installation:
 
 
 def _plain_environment() -> dict[str, str]:
-    """Return the environment without what leads a Python to the code under test."""
+    """The environment without variables that lead Python to the code under test."""
     hidden = ("PYTHONPATH", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
     return {name: value for name, value in os.environ.items() if name not in hidden}
 
@@ -175,7 +175,7 @@ def test_a_lifecycle_from_installation_to_purge(installation: Installation) -> N
     checkout = SCRIPT.parent
     before = {path.name for path in checkout.iterdir()}
 
-    # A link to the checkout, which stays as it is.
+    # A link to the checkout, which stays unchanged.
     assert "start it with" in installed(installation)
     assert installation.package() == checkout / "provision_engine"
     # Other tests measure their coverage meanwhile.
@@ -202,7 +202,7 @@ def test_a_lifecycle_from_installation_to_purge(installation: Installation) -> N
     match = re.search(r"pid (\d+)", done.stdout)
     assert match
 
-    # A copy takes the link's place; what was edited stays, and the engine is not disturbed.
+    # A copy replaces the link; edited files stay, and the running engine is not disturbed.
     (installation.etc / "schemas/old.json").touch()
     text = installed(installation, "copy")
     assert "engine.conf, which was edited" in text
@@ -213,7 +213,7 @@ def test_a_lifecycle_from_installation_to_purge(installation: Installation) -> N
     assert f"pid {match[1]})" in installation.call("status").stdout
     assert installation.call("restart").returncode == 0
 
-    # Once more changes nothing; cleaning ends the engine and keeps what is the operator's.
+    # Installing again changes nothing; clean stops the engine, but keeps configuration and logs.
     installed(installation, "copy")
     assert file.read_text() == edited
     done = installation.install("clean")

@@ -165,5 +165,5 @@ def test_readiness_probes_the_backends_at_most_once_per_second(
     answers = [engine.call("GET", "/readyz")[0] for _ in range(100)]
     assert set(answers) == {200}
     asked = len([call for call in sandbox.calls if call.backend == "oned"])
-    # Each of the two workers asks for itself, and 100 requests take a few seconds at most.
+    # Each of the two workers probes for itself, and 100 requests take a few seconds at most.
     assert 1 <= asked <= 20

@@ -1,4 +1,4 @@
-"""What etc/ ships for systemd, logrotate, nginx and HAProxy, tried with those programs."""
+"""The files in etc/ for systemd, logrotate, nginx and HAProxy, tested with those programs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def run(*command: str, cwd: Path | None = None) -> subprocess.CompletedProcess[s
 def test_systemd_accepts_the_units(tmp_path: Path, name: str) -> None:
     program = needs("systemd-analyze")
     for unit in ETC.glob("provision-engine*.*"):
-        # The program itself is not installed here, which is no fault of the unit.
+        # The program itself is not installed here, which is not an error of the unit.
         text = unit.read_text().replace("/usr/local/bin/provision-engine", "/bin/true")
         (tmp_path / unit.name).write_text(text)
     done = run(program, "verify", "--man=no", str(tmp_path / name))
@@ -71,7 +71,7 @@ def test_systemd_accepts_sysusers_and_tmpfiles(tmp_path: Path) -> None:
     done = run(needs("systemd-sysusers"), "--dry-run", str(ETC / "sysusers.conf"))
     assert done.returncode == 0, done.stderr
     assert "provision-engine" in done.stdout + done.stderr
-    # tmpfiles has no dry run: it makes the directories below another root, as its owner.
+    # tmpfiles has no dry run: it creates the directories below another root, as its owner.
     text = (ETC / "tmpfiles.conf").read_text()
     file = tmp_path / "tmpfiles.conf"
     file.write_text(text.replace("provision-engine provision-engine -", "- - -"))

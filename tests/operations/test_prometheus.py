@@ -158,7 +158,7 @@ def test_a_real_prometheus_scrapes_the_engine(engine: Engine, prometheus: Promet
     assert loaded.keys() == {rule.get("alert", rule.get("record")) for rule in rules()}
     wait_until(lambda: all(r["health"] == "ok" for r in _rules(prometheus)))
 
-    # Rates need two scrapes that differ, so each panel shows something after further traffic.
+    # A rate needs two different scrapes, so a panel has data only after more traffic.
     def nothing_to_show() -> set[str]:
         engine.call("GET", f"/serverless-runtimes/{number}")
         engine.call("GET", "/serverless-runtimes/999999")

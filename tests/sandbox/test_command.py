@@ -1,4 +1,4 @@
-"""The command line and the control endpoint."""
+"""The command line and the control API."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ANY_PORTS = ["--oned-port", "0", "--oneflow-port", "0"]
 
 
 def _start(*flags: str) -> tuple[subprocess.Popen[str], list[str]]:
-    """A sandbox of its own, and what it printed until it was ready."""
+    """Starts a sandbox process; returns it and what it printed until it was ready."""
     process = subprocess.Popen(
         [sys.executable, "-m", "provision_engine.sandbox", *ANY_PORTS, *flags],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,

@@ -1,4 +1,4 @@
-"""What does not end when it is told to: VMs in passing states, services above them, orders."""
+"""VMs and services that do not end at once: transient states, scheduled terminations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Faults: the backends', and a restart in the middle of things."""
+"""Faults of the backends and of drivers, and restarts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""pyone, the client everybody uses, understands every answer."""
+"""pyone, the usual Python client, understands every response."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""oneflow's services: from birth to end, in both dialects."""
+"""oneflow's services, from creation to deletion, in both dialects."""
 
 from __future__ import annotations
 

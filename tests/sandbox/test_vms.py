@@ -1,4 +1,4 @@
-"""The life of VMs: states in time, sizes, hosts, requirements, quotas and scheduled actions."""
+"""The lifecycle of VMs: states, sizes, hosts, requirements, quotas and scheduled actions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
 
 
 def _vm(sandbox: Sandbox, extra: str = "", user: str = "devuser") -> int:
-    """A VM on its own, PENDING."""
+    """A PENDING VM without a service."""
     vm = Caller(sandbox, user).good("template.instantiate", 0, "vm", False, extra, False)
     assert isinstance(vm, int)
     return vm
@@ -55,7 +55,7 @@ def test_timestamps_do_not_depend_on_when_they_are_read(sandbox: Sandbox) -> Non
 
 
 def test_the_scheduling_window_of_7(sandbox: Sandbox) -> None:
-    """A second VM does not wait longer than the first: they are placed together."""
+    """A second VM does not wait longer than the first: they are scheduled together."""
     first = _vm(sandbox)
     pass_time(sandbox, 0.9)
     second = _vm(sandbox)

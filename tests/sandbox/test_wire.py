@@ -1,4 +1,4 @@
-"""The wire: requests that are not pyone's, and answers byte by byte."""
+"""The wire format: requests that are not pyone's, and the bytes of responses."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_services_belong_to_their_owner(sandbox: Sandbox) -> None:
 
 
 def test_a_changed_body_is_seen_by_both(sandbox: Sandbox) -> None:
-    """A service's document may be changed through oned; oneflow goes on with it."""
+    """A service's document may be changed through oned; oneflow uses the new body."""
     service = Caller(sandbox).instantiate()
     pass_time(sandbox, 5)
     body = sandbox.store.service(service)

@@ -1,4 +1,4 @@
-"""Every view on every device: axe-core, keyboard, sizes of targets, nothing sideways."""
+"""Every view on every device: axe-core, keyboard, sizes of targets, no horizontal scrolling."""
 
 from __future__ import annotations
 

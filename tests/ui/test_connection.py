@@ -1,4 +1,4 @@
-"""A backend that is down, slow, or back."""
+"""A backend that is down, slow, or up again."""
 
 from __future__ import annotations
 

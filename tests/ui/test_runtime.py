@@ -118,7 +118,7 @@ def test_the_timeline_shows_how_long_each_step_took(page: Page) -> None:
     page.until_text(".timeline", "Function", "Data", "Ordering the VM")
     assert len(page.all(".timeline .bar")) == 2
     page.until_text(".events", "Function: VM created", "Data: VM created")
-    # Another visitor sees what OpenNebula remembers.
+    # Another session shows what OpenNebula has stored.
     page.driver.refresh()
     page.log_in()
     page.until_text(".timeline", "to the second")

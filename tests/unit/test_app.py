@@ -1,4 +1,4 @@
-"""The application around the routes: the one form of errors, request ids, crashes."""
+"""The application around the routes: the form of errors, request ids, crashes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def raising(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def fits(answer: Any) -> dict[str, Any]:
-    """The error in an answer of the one form."""
+    """The error in a response; AssertionError if it does not have the form of errors."""
     assert answer.content_type == "application/json"
     assert len(answer.data) <= ANSWER_BYTES
     body: dict[str, Any] = json.loads(answer.data)

@@ -1,4 +1,4 @@
-"""engine.conf: what is read, what is refused and with which words."""
+"""engine.conf: what is accepted, what is rejected, and with which messages."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_bounds_in_flight_leave_threads_to_the_others() -> None:
 
 
 def test_the_workers_leave_connections_of_oned_to_its_other_clients() -> None:
-    """It keeps 15 for all of them, and oneflow needs some to do what the engine asks of it."""
+    """It accepts 15 in total, and oneflow needs some for the engine's own requests."""
     for workers in (1, 2, 5):
         found = parsed(f"server: {{workers: {workers}}}")
         assert found.limits.oned_requests == 10 // workers

@@ -1,4 +1,4 @@
-"""The logs: their forms, one event on one line, nothing secret, rotation, many writers."""
+"""The logs: their formats, one line per event, no secrets, rotation, many writers."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ HEADER = re.compile(
 
 @pytest.fixture(autouse=True)
 def _no_request() -> Iterator[None]:
-    """Nothing of the requests that other tests made in this process."""
+    """Removes what requests of other tests left in this process."""
     with log.request(""):
         yield
 
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Iterator[Path]:
-    """Logs at debug level in a directory of their own."""
+    """Logs at debug level, in a temporary directory."""
     log.start(Log(0, "file", tmp_path / "logs"))
     yield tmp_path / "logs"
     log.stop()
 
 
 def lines(directory: Path, component: str = "engine") -> list[str]:
-    """Return the lines of a log but its first, which is checked."""
+    """The lines of a log without the first, which is checked."""
     first, *rest = (directory / f"{component}.log").read_bytes().decode().split("\n")
     assert HEADER.fullmatch(first)
     assert rest.pop() == ""
@@ -92,7 +92,7 @@ def test_the_access_log_has_the_common_form(directory: Path) -> None:
 
 
 def test_the_request_id_is_in_the_access_log_only_if_configured(tmp_path: Path) -> None:
-    """Readers of the contract's form find nothing new in it."""
+    """The default format is exactly that of the contract."""
     for form, end in (("text", "0.5000"), ("extended", "0.5000 5c2e4955")):
         (tmp_path / form).mkdir()
         log.start(Log(1, "file", tmp_path / form, form))
@@ -179,7 +179,7 @@ def test_a_very_long_text_is_truncated(directory: Path) -> None:
 def test_a_wrong_call_of_the_logger_fails_no_request(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # pytest's own handler is less lenient.
+    # pytest's own handler is stricter.
     monkeypatch.setattr(log.engine, "propagate", False)
     log.engine.info("%d things", "no number")
     assert "%d things (cannot be formatted" in lines(directory)[0]
@@ -345,7 +345,7 @@ def test_a_directory_that_cannot_be_written_stops_the_start(tmp_path: Path) -> N
 
 @contextmanager
 def ordinary_user() -> Iterator[None]:
-    """Root may write everywhere, so it becomes somebody else for a while."""
+    """Root may write everywhere, so it becomes another user for a while."""
     is_root = os.geteuid() == 0
     if is_root:
         os.seteuid(NOBODY)

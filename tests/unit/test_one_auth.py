@@ -1,4 +1,4 @@
-"""provision_engine.one_auth: where OpenNebula's user and password are read from."""
+"""provision_engine.one_auth: where OpenNebula's user and password come from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who calls: HTTP Basic with OpenNebula's user and password."""
+"""HTTP Basic authentication with OpenNebula's user and password."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Routes, answers and the OpenAPI document are held against each other."""
+"""Routes, responses and the OpenAPI document are compared with each other."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def resolved(part: dict[str, Any]) -> dict[str, Any]:
 
 
 class Watched:
-    """Calls the engine, and holds each answer against the document."""
+    """Calls the engine, and checks each response against the document."""
 
     def __init__(self, app: Flask) -> None:
         self.app = app
@@ -90,7 +90,7 @@ class Watched:
 
 
 def check(method: str, rule: str, answer: Any) -> None:
-    """Raise AssertionError or ValidationError where an answer is not as documented."""
+    """Raises AssertionError or ValidationError if a response is not as documented."""
     responses = DOCUMENT["paths"][rule][method]["responses"]
     status = str(answer.status_code)
     assert status in responses, f"{method} {rule} answered {status}: {answer.data[:200]!r}"
@@ -260,7 +260,7 @@ def _on_all() -> list[tuple[str, str]]:
 
 
 def _fail_behind(call: Watched, one: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever goes wrong behind a call, its answer is a documented one."""
+    """Whatever goes wrong behind a call, its response is a documented one."""
     failures: tuple[Exception, ...] = (
         errors.Forbidden("no"),
         errors.TooManyRequests("no"),
@@ -288,7 +288,7 @@ def _fail_behind(call: Watched, one: str, monkeypatch: pytest.MonkeyPatch) -> No
         for path in ("recover", "suspend", "resume"):
             assert call("post", f"{one}/{path}")[0] == 422
     with monkeypatch.context() as patch:
-        # What oneflow refuses again and again has to be repeated later.
+        # A delete that oneflow keeps refusing has to be repeated later.
         patch.setattr(Oneflow, "_send", refused)
         assert call("delete", one)[0] == 423
 

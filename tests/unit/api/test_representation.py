@@ -1,4 +1,4 @@
-"""A runtime at one moment, as a client reads it."""
+"""The JSON representation of a snapshot."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_a_long_reason_is_truncated_by_bytes(letter: str) -> None:
 def test_no_runtime_that_a_create_accepts_is_longer_than_a_small_device_can_read(
     letter: str,
 ) -> None:
-    """As long as a create lets it be, and with the longest errors of both functions."""
+    """As long as a create allows, with the longest errors of both functions."""
     escaped = len(json.dumps(letter, ensure_ascii=False).encode()) - 2
     text = letter * min(4096, (update.SENT_BYTES - 2000) // (3 * escaped))
     sent = {

@@ -1,4 +1,4 @@
-"""A body becomes a checked specification, or a 400 that names the place."""
+"""A body becomes a validated specification, or a 400 that names the path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Template syntax, held against what real installations stored."""
+"""Template syntax, compared with what real installations stored."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ CARRIED = st.text(max_size=60).filter(lambda text: why_not(text) is None)
 
 @given(CARRIED, CARRIED)
 def test_no_accepted_text_ends_its_quotes(first: str, second: str) -> None:
-    """oned knows one escape: a quote behind a backslash; and a string ends at the next quote."""
+    """oned knows one escape, a quote after a backslash; a string ends at the next quote."""
     written = render({"A": {"B": first, "C": second}})
     strings = re.findall(r'"((?:\\"|[^"])*)"', written)
     assert [text.replace('\\"', '"') for text in strings] == [

@@ -1,4 +1,4 @@
-"""oneflow's client: what goes over the wire, and what each answer becomes."""
+"""The client of oneflow: the requests it sends, and the result of each response."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def test_a_very_long_text_is_truncated(wire: Wire, oneflow: Oneflow) -> None:
 def test_a_response_without_a_service_is_an_invalid_response(
     wire: Wire, oneflow: Oneflow, body: str
 ) -> None:
-    """Among them the empty 200 with which oneflow answers an action that it does not know."""
+    """Among them the empty 200 that oneflow returns for an unknown action."""
     wire.add(responses.POST, ACTION, body=body, status=200)
     with pytest.raises(errors.BadGateway):
         oneflow.instantiate_service(0, {})

@@ -1,4 +1,4 @@
-"""What one process remembers of OpenNebula, for each user apart."""
+"""What one process caches of OpenNebula, separately for each user."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A role's VM attributes in both dialects of oneflow, as recorded creates had them."""
+"""A role's VM attributes in both dialects of oneflow, as in recorded creates."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.unit.support import recorded
 
 
 def parsed(text: str) -> dict:
-    """Template syntax without any escapes, as the recorded bodies have it."""
+    """Template syntax without escapes, as in the recorded bodies."""
     found: dict = {}
     for name, vector, quoted, plain in re.findall(
         r'(\w+)=(?:\[(.*?)\]|"([^"]*)"|([^\s,\]]+))', text, re.S

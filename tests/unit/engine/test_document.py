@@ -1,4 +1,4 @@
-"""A runtime as it is stored, also as the Ruby engine stored it."""
+"""The stored form of a runtime, including that of the Ruby engine."""
 
 from __future__ import annotations
 

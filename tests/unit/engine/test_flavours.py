@@ -1,4 +1,4 @@
-"""Flavour tuple → flow template and its roles, and what is remembered of them."""
+"""Flavour tuple → flow template and its roles, and how they are cached."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def flow(id_: int, name: str, *roles: str, dialect: str = "vm_template") -> Any:
 
 
 class Oned:
-    """What the tests need of oned; it counts what it was asked."""
+    """The part of oned that the tests need; it counts its calls."""
 
     def __init__(self, *documents: Any) -> None:
         self.held = {d.id: d for d in documents}
@@ -155,7 +155,7 @@ def test_a_role_without_a_vm_template_is_an_invalid_response(role: dict) -> None
 
 
 def test_a_missing_vm_template_is_reported_before_anything_is_started() -> None:
-    """Some releases of oneflow would neither deploy such a service nor give up."""
+    """Some releases of oneflow would neither deploy such a service nor report an error."""
     found = of(Oned())
     assert found.vm_template(FlowRole("A", 5)) == {"CPU": "5"}
     with pytest.raises(DeployFailed, match="Role A: VM template 999 does not exist"):

@@ -1,4 +1,4 @@
-"""The index of idempotency keys: what it reads, what it finds, and how little it holds."""
+"""The index of idempotency keys: what it reads, what it finds, and its limits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ME, OTHER = b"me", b"other"
 
 
 class Pool:
-    """A user's runtimes by id; it remembers from which ids on they were read."""
+    """A user's runtimes by id; it records from which id on they were read."""
 
     def __init__(self, **ids_by_key: list[int]) -> None:
         self.runtimes = {i: Runtime(i, "", {}, key=k) for k, ids in ids_by_key.items() for i in ids}

@@ -1,4 +1,4 @@
-"""Leases: when they end, who ends what is left, and exactly one action for each VM."""
+"""Leases: when they end, what removes the rest, and exactly one action for each VM."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ RENEWED = {"lease_seconds": 60, "lease_ends_at": 5000, "is_lease_renewed": True}
 @pytest.mark.parametrize(
     ("parts", "vms", "ends_at"),
     [
-        # As the VMs' own actions say, the earliest of them.
+        # The earliest action of the VMs counts.
         ({"lease_seconds": 60}, [vm(actions=(action(700),))], 700),
         ({"lease_seconds": 60}, [vm(actions=(action(900), action(700)))], 700),
         (
@@ -59,12 +59,12 @@ RENEWED = {"lease_seconds": 60, "lease_ends_at": 5000, "is_lease_renewed": True}
         ({"lease_seconds": 60}, [vm(actions=(action(700, "terminate"),))], 700),
         # Other actions end nothing.
         ({"lease_seconds": 60}, [vm(started_at=1000, actions=(action(700, "poweroff"),))], 1060),
-        # From the start of the first VM, where a pool does not show the actions.
+        # From the start of the first VM, if a pool does not show the actions.
         ({"lease_seconds": 60, "lease_ends_at": 1058}, [vm(started_at=1000)], 1060),
         ({"lease_seconds": 60}, [vm(started_at=1000), vm(started_at=990, vm_id=8)], 1050),
         # From the renewal, which wrote an absolute time.
         (RENEWED, [vm(started_at=1000)], 5000),
-        # As it was written down, where no VM is left.
+        # As it was stored, if no VM is left.
         ({"lease_seconds": 60, "lease_ends_at": 1058}, [], 1058),
         ({"lease_seconds": 60}, [], None),
         # Without a lease.

@@ -1,4 +1,4 @@
-"""Which runtimes are listed, in which pages, and how much is read for each page."""
+"""Which runtimes are listed on which page, and how much is read for each page."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ VM_IDS_BEGIN_AT = 10**7
 
 
 class Oned:
-    """A pool of runtimes, each with one VM; it counts what is read of it."""
+    """A pool of runtimes, each with one VM; it counts what is read from it."""
 
     def __init__(self, ids: Iterable[int]) -> None:
         self.pool: dict[int, Document] = {}
         self.states: dict[int, tuple[int, int]] = {}
         self.gone_vms: set[int] = set()
         self.windows: list[int] = []
-        """How many documents each call has returned."""
+        """The number of documents that each call has returned."""
         self.vms_read: list[int] = []
         for runtime_id in ids:
             self.add(runtime_id)

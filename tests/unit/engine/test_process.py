@@ -1,4 +1,4 @@
-"""Whether the process that wrote something down still lives, as far as that can be told."""
+"""Whether the process that wrote a document is still alive, as far as can be determined."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def child() -> subprocess.Popen[str]:
 
 
 def own(**parts: str) -> str:
-    """The identity of this process, with other words in it."""
+    """The identity of this process, with some parts replaced."""
     words = dict(zip(("host", "process", "started"), process.identity().split(), strict=True))
     return " ".join((words | parts).values())
 

@@ -1,4 +1,4 @@
-"""What helps a runtime with a function in ERROR."""
+"""The remedy for a runtime with a function in ERROR."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ RUNS = Condition(State.RUNNING)
 
 
 class OpenNebula:
-    """oned and oneflow; it writes down what is done."""
+    """oned and oneflow; records what is done."""
 
     def __init__(self, *, is_retrying: bool = True) -> None:
         self.done: list[tuple[Any, ...]] = []

@@ -89,7 +89,7 @@ def test_requirements_are_a_boolean_expression(text: str) -> None:
 @pytest.mark.parametrize(
     ("check", "text", "position", "reason"),
     [
-        # The scanner reads -5 as one number, so that no operator is left.
+        # The scanner reads -5 as one number, so there is no operator.
         (check_rank, "A -5", 3, "expected an operator, not '-5'"),
         (check_rank, "A-5", 2, "expected an operator, not '-5'"),
         (check_rank, "A B", 3, "expected an operator, not 'B'"),
@@ -165,7 +165,7 @@ def test_parentheses_beside_one_another_are_not_nested() -> None:
 # ---- for any text -------------------------------------------------------------------------------
 
 SCANNED = re.compile(r"""(?:[ \t0-9A-Za-z_.@!&|=><()*+/^-]|"[^"]*")*""")
-"""The characters that the scanner knows; any at all inside of quotes."""
+"""The characters that the scanner knows; inside quotes, any."""
 
 PIECES = ["A", "b_1", "-", "5", "1.5", '"', '""', '"x"', "é", "%", "\n", ".", "_", " "]
 TEXTS = st.text(max_size=30) | st.lists(

@@ -1,4 +1,4 @@
-"""A runtime with what is seen of its VMs."""
+"""A runtime with the conditions of its VMs."""
 
 from __future__ import annotations
 

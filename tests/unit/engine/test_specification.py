@@ -1,4 +1,4 @@
-"""What a caller asks for. How it is read from JSON is tested in ``api/test_validation.py``."""
+"""The request of a caller. ``api/test_validation.py`` tests how it is read from JSON."""
 
 from __future__ import annotations
 

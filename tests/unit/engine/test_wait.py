@@ -1,4 +1,4 @@
-"""Waiting for a runtime together: who looks, how often, and who is told what."""
+"""Waiting for a runtime together: which request polls, how often, and what each one gets."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ RUNTIME = Runtime(851, "lamp", {"FAAS": Function("nature", 1, 1, 1, 7)})
 
 
 def snapshot(*states: State, number: int = 0) -> Snapshot:
-    """``number`` tells two looks apart."""
+    """``number`` distinguishes two snapshots."""
     roles = zip(("FAAS", "DAAS"), states, strict=False)
     return Snapshot(RUNTIME, {r: Observation(Condition(s)) for r, s in roles}, ends_at=number)
 
 
 class Looks:
-    """A runtime whose state the test sets; counts the looks and who takes them."""
+    """A runtime whose state the test sets; it counts the reads and who makes them."""
 
     def __init__(self, state: State = State.PENDING) -> None:
         self.state, self.taken = state, 0
@@ -61,7 +61,7 @@ def waiting() -> Waiting:
 
 @pytest.fixture(autouse=True)
 def _reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A caller's OpenNebula is the looks that a test has put there."""
+    """A caller's OpenNebula is the `Looks` of the test."""
     monkeypatch.setattr(read, "get_runtime", lambda caller, runtime_id: caller.cloud.oned.take())
 
 
@@ -159,7 +159,7 @@ def test_a_failed_read_fails_only_the_request_that_made_it(waiting: Waiting) -> 
 
 
 def test_no_request_gets_a_snapshot_from_before_it_started(waiting: Waiting) -> None:
-    """Who has just changed a runtime must not be told that it runs as it did before."""
+    """A request that has just changed a runtime must not get its former state."""
     looks = Looks()
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(wait, waiting, looks)
@@ -238,7 +238,7 @@ def test_a_runtime_is_settled_when_no_function_moves(states: list[State], expect
 @pytest.mark.parametrize(
     ("seen", "is_done"),
     [
-        # It is in ERROR at first: the recovery has only just begun.
+        # It is in ERROR at first: the recovery has only just started.
         ([[ERROR], [ERROR], [PENDING], [RUNNING]], [False, False, False, True]),
         ([[ERROR], [PENDING], [ERROR]], [False, False, True]),
         ([[PENDING], [ERROR]], [False, True]),

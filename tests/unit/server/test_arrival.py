@@ -1,4 +1,4 @@
-"""provision_engine.server.arrival: who is late, and what becomes of its input."""
+"""provision_engine.server.arrival: which clients are late, and what happens to their input."""
 
 from __future__ import annotations
 
