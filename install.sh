@@ -7,18 +7,18 @@ usage() {
     cat <<'USAGE'
 usage: install.sh               install; the program is a link to this checkout
        install.sh copy          install an independent copy
-       install.sh clean         remove the program and its command; keep configuration and logs
+       install.sh clean         remove the program and its commands; keep configuration and logs
        install.sh clean purge   remove everything
 
-The program goes to /opt/provision-engine, the command to /usr/local/bin, the configuration to
+The program goes to /opt/provision-engine, the commands to /usr/local/bin, the configuration to
 /etc/provision-engine and the logs to /var/log/provision-engine. An edited engine.conf is kept.
-Where there is systemd, a service (not enabled), its user and log rotation are installed too, and
+On a system with systemd, a service (not enabled), its user and log rotation are installed too, and
 examples for nginx, HAProxy, Prometheus and Grafana in /usr/local/share/provision-engine.
-A user other than root needs sudo, which is used only where something is not writable.
+A user other than root needs sudo, which is used only if one of these directories is not writable.
 
 environment:
-  PYTHON    the Python to use (3.11 or newer); else /usr/bin/python3, else python3 on the PATH
-  DESTDIR   a directory to put before all these paths, to try the installation
+  PYTHON    the Python to use (3.11 or newer); default: /usr/bin/python3, or python3 on the PATH
+  DESTDIR   a directory to prepend to all these paths, to try the installation
 USAGE
 }
 
@@ -44,51 +44,52 @@ examples='nginx.conf haproxy.cfg prometheus-rules.yml grafana-dashboard.json'
 commands='provision-engine provision-engine-server'
 sudo=
 
-# Runs a command with the right to write where the program goes.
+# Runs a command with the permissions that the installation needs.
 root() { $sudo "$@"; }
 
-# Tells whether a path, or what of it exists, can be written.
+# Succeeds if a path, or its nearest existing parent, is writable.
 writable() {
     path=$1
     while [ ! -e "$path" ]; do path=$(dirname "$path"); done
     [ -w "$path" ]
 }
 
-# What lies in a directory can be removed only by who may write its parent.
+# Removing a directory requires write permission in its parent.
 choose_sudo() {
     [ "$(id -u)" -ne 0 ] || return 0
-    for place in "$opt" "$(dirname "$opt")" "$bin" "$etc" "$(dirname "$etc")" \
+    for path in "$opt" "$(dirname "$opt")" "$bin" "$etc" "$(dirname "$etc")" \
         "$logs" "$(dirname "$logs")" "$run" "$(dirname "$run")"; do
-        writable "$place" || sudo=sudo
+        writable "$path" || sudo=sudo
     done
     [ -z "$sudo" ] || command -v sudo >/dev/null ||
-        fail "you may not write $opt, and sudo is missing: run this as root"
+        fail "you may not write to $opt, and sudo is missing: run this as root"
 }
 
-fits() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+is_supported() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
 has_venv() { "$1" -c 'import ensurepip, venv' 2>/dev/null; }
 
-# The system's Python comes first: one in a home directory is out of reach for other users.
+# The system's Python comes first: other users may not be able to run one in a home directory.
 choose_python() {
     if [ -n "${PYTHON:-}" ]; then
         set -- "$PYTHON"
     else
         set -- /usr/bin/python3 python3
     fi
-    old=
+    without_venv=
     for candidate in "$@"; do
         command -v "$candidate" >/dev/null 2>&1 || continue
-        fits "$candidate" || continue
-        old=$candidate
+        is_supported "$candidate" || continue
+        without_venv=$candidate
         has_venv "$candidate" || continue
         python=$candidate
         return 0
     done
-    [ -z "$old" ] || fail "$old cannot make virtual environments: apt-get install python3-venv"
+    [ -z "$without_venv" ] ||
+        fail "$without_venv cannot create virtual environments: apt-get install python3-venv"
     fail "Python 3.11 or newer is missing: apt-get install python3 python3-venv"
 }
 
-# Prints the process id of a running engine, if it is the one that is installed here.
+# Prints the process id of the running engine, if it runs from this installation.
 running() {
     [ -x "$opt/venv/bin/provision-engine" ] && [ -f "$etc/engine.conf" ] || return 0
     pid=$("$opt/venv/bin/provision-engine" --config "$etc/engine.conf" status 2>/dev/null |
@@ -115,8 +116,9 @@ stop_engine() {
 make_environment() {
     root mkdir -p "$opt"
     [ -z "$sudo" ] || root chown -hR "$(id -u):$(id -g)" "$opt"
-    if ! fits "$opt/venv/bin/python" || ! "$opt/venv/bin/python" -m pip --version >/dev/null 2>&1; then
-        say "making a virtual environment with $python"
+    if ! is_supported "$opt/venv/bin/python" ||
+        ! "$opt/venv/bin/python" -m pip --version >/dev/null 2>&1; then
+        say "creating a virtual environment with $python"
         "$python" -m venv --clear "$opt/venv"
     fi
 }
@@ -126,7 +128,7 @@ pip_install() {
         fail "pip could not install the program (see above)"
 }
 
-# Links in a directory of its own: pip then writes nothing into the checkout.
+# pip installs from a directory of links, so that it writes nothing into the checkout.
 install_links() {
     say "installing the program as a link to $checkout"
     rm -rf "$opt/src"
@@ -157,7 +159,7 @@ install_configuration() {
     elif ! cmp -s "$checkout/etc/engine.conf" "$etc/engine.conf"; then
         say "keeping $etc/engine.conf, which was edited; new keys: $checkout/etc/engine.conf"
     fi
-    # What was shipped, to see next time whether it was edited.
+    # The file as shipped, to detect at the next installation whether it was edited.
     root cp "$checkout/etc/engine.conf" "$opt/engine.conf"
 }
 
@@ -168,7 +170,7 @@ install_commands() {
     done
 }
 
-# The service, its user, log rotation and examples: where there is systemd. Nothing is started.
+# Installs the service, its user, log rotation and examples on a system with systemd. Starts nothing.
 has_systemd() { [ -d "$prefix/run/systemd/system" ]; }
 
 install_service() {
@@ -188,7 +190,7 @@ install_service() {
     root systemd-sysusers "$lib/sysusers.d/provision-engine.conf" &&
         root systemd-tmpfiles --create "$lib/tmpfiles.d/provision-engine.conf" &&
         root systemctl daemon-reload ||
-        say "systemd did not take it all (see above); the program itself is installed"
+        say "setting up the service failed (see above); the program itself is installed"
 }
 
 remove_service() {
@@ -204,19 +206,20 @@ remove_service() {
     [ -n "$prefix" ] || ! has_systemd || root systemctl daemon-reload || true
 }
 
-# Tells what is missing, where somebody's credentials for OpenNebula are at hand. Never fatal.
+# Runs the check if the user's credentials for OpenNebula are available. Never fatal.
 check_installation() {
     [ -z "$prefix" ] && [ -r "${ONE_AUTH:-${HOME:-/root}/.one/one_auth}" ] || return 0
-    say "checking it as the user in ${ONE_AUTH:-${HOME:-/root}/.one/one_auth}:"
-    "$bin/provision-engine" check </dev/null || say "what failed can be mended at any time"
+    say "checking the installation as the user in ${ONE_AUTH:-${HOME:-/root}/.one/one_auth}:"
+    "$bin/provision-engine" check </dev/null ||
+        say "fix what failed at any time, then run provision-engine check again"
 }
 
-# Who installed the engine may run it too, without being root.
+# The user who installed the engine can run it too, without being root.
 install_directories() {
-    for place in "$logs" "$run"; do
-        [ -d "$place" ] || {
-            root mkdir -p "$place"
-            [ -z "$sudo" ] || root chown "$(id -u):$(id -g)" "$place"
+    for directory in "$logs" "$run"; do
+        [ -d "$directory" ] || {
+            root mkdir -p "$directory"
+            [ -z "$sudo" ] || root chown "$(id -u):$(id -g)" "$directory"
         }
     done
 }
@@ -238,7 +241,7 @@ install_engine() {
     install_service
     check_installation
     if [ -n "$before" ]; then
-        say "an engine is running as it was before: $bin/provision-engine restart"
+        say "the running engine is still the previous one: $bin/provision-engine restart"
     else
         say "start it with: $bin/provision-engine start"
         ! has_systemd || say "or as a service: systemctl enable --now provision-engine"

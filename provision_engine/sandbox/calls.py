@@ -1,4 +1,4 @@
-"""What the XML-RPC methods have in common: their arguments, and what every object can do."""
+"""What the XML-RPC methods share: their arguments, and the operations common to all objects."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Value = int | str
 
 
 class Call(NamedTuple):
-    """What a method's function gets."""
+    """The argument of each method's function."""
 
     world: World
     user: User
@@ -47,7 +47,7 @@ class Call(NamedTuple):
 
     @property
     def by(self) -> tuple[User, int]:
-        """Who did it, by which request; history records keep both."""
+        """The user and the request id, both of which history records store."""
         return self.user, self.request_id
 
 
@@ -58,7 +58,7 @@ def parsed(text: str, before: str = "") -> Template:
         raise OneError(errors.INTERNAL, before + str(error)) from None
 
 
-# ---- what every kind of object can do ------------------------------------------------------------
+# ---- operations common to all objects ------------------------------------------------------------
 
 
 def pool_of(call: Call, kind: type[Owned]) -> Pool[Owned]:
@@ -70,10 +70,10 @@ def pool_of(call: Call, kind: type[Owned]) -> Pool[Owned]:
     return pools[kind]  # type: ignore[return-value]
 
 
-def authorized(call: Call, kind: type[Owned], operation: int, mind_lock: bool = True) -> Owned:
+def authorized(call: Call, kind: type[Owned], operation: int, check_lock: bool = True) -> Owned:
     pool = pool_of(call, kind)
     item = pool.get(call.integer(0))
-    call.world.store.authorize(call.user, item, operation, pool.type_name, mind_lock)
+    call.world.store.authorize(call.user, item, operation, pool.type_name, check_lock)
     return item
 
 
@@ -89,7 +89,7 @@ def rename(kind: type[Owned]) -> Callable[[Call], Value]:
 
 
 _ADMIN_BITS = (2, 5, 8)
-"""Who may do admin things: only somebody who may do them himself can change these bits."""
+"""Positions of the ADMIN bits; changing one of them requires the ADMIN right."""
 
 
 def chmod(kind: type[Owned]) -> Callable[[Call], Value]:
@@ -123,7 +123,7 @@ def chown(kind: type[Owned]) -> Callable[[Call], Value]:
 
 def lock(kind: type[Owned]) -> Callable[[Call], Value]:
     def do(call: Call) -> Value:
-        item = authorized(call, kind, MANAGE, mind_lock=False)
+        item = authorized(call, kind, MANAGE, check_lock=False)
         level, tests = call.integer(1), call.flag(2)
         if level not in (1, 2, 3, 4):
             raise OneError(errors.ACTION, "Wrong lock level specified")
@@ -141,7 +141,7 @@ def lock(kind: type[Owned]) -> Callable[[Call], Value]:
 
 def unlock(kind: type[Owned]) -> Callable[[Call], Value]:
     def do(call: Call) -> Value:
-        item = authorized(call, kind, MANAGE, mind_lock=False)
+        item = authorized(call, kind, MANAGE, check_lock=False)
         if item.lock and item.lock.owner != call.user.id and not call.user.is_admin:
             raise OneError(errors.ACTION, "Error trying to unlock the resource.")
         item.lock = None

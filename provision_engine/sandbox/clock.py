@@ -1,8 +1,8 @@
-"""Time: a clock that can be driven by hand, and the agenda of what is due when.
+"""The clock, which tests can advance by hand, and the agenda of scheduled steps.
 
-Nothing in the sandbox sleeps or polls to make a VM boot. Each step of a life is an entry of the
-agenda; whoever looks at the store first lets everything happen that has become due, in order and
-with the time at which it was due. So the stamps are right however late somebody looks.
+Nothing in the sandbox sleeps or polls to make a VM boot. Each step is an entry of the agenda. Every
+access to the store first carries out all entries that have become due, in order and each with its
+own due time as the current time, so timestamps are right however late the access is.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ class Clock:
 
 
 class ManualClock(Clock):
-    """A clock that stands still until it is told to move; for the replay and for tests."""
+    """A clock that moves only when it is advanced; for the replay and for tests."""
 
     def __init__(self, start_seconds: float = 1_700_000_000.0) -> None:
         self._now = start_seconds
         self._guard = threading.Lock()
 
     def now(self) -> float:
-        """The time that was set last."""
+        """The start time plus all advances so far."""
         return self._now
 
     def advance(self, seconds: float) -> None:
-        """Moves the clock on; a negative number is refused, time has one direction."""
+        """Moves the clock forward. ValueError if `seconds` is negative."""
         if seconds < 0:
             raise ValueError("a clock cannot run backwards")
         with self._guard:
@@ -42,7 +42,7 @@ class ManualClock(Clock):
 
 
 class Entry(NamedTuple):
-    """Something that happens at a time: the name of a step and the ids it is about."""
+    """A scheduled step: its due time, its name and the ids it applies to."""
 
     due: float
     order: int
@@ -51,7 +51,7 @@ class Entry(NamedTuple):
 
 
 class Agenda:
-    """What is due when; entries of the same time keep the order in which they came."""
+    """The scheduled steps, ordered by due time and then by insertion."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -60,38 +60,38 @@ class Agenda:
         self._moment: float | None = None
 
     def now(self) -> float:
-        """The time of the entry being carried out, else the clock's."""
+        """The due time of the entry being carried out, or else the clock's time."""
         return self.clock.now() if self._moment is None else self._moment
 
     def seconds(self) -> int:
-        """The same in whole seconds, as OpenNebula stamps things."""
+        """The same in whole seconds, as in OpenNebula's timestamps."""
         return int(self.now())
 
     def put(self, delay_seconds: float, step: str, *ids: int) -> None:
-        """Something to happen after a delay."""
+        """Schedules a step after a delay."""
         self.put_at(self.now() + delay_seconds, step, *ids)
 
     def put_at(self, due: float, step: str, *ids: int) -> None:
-        """Something to happen at a time."""
+        """Schedules a step at a time, in seconds since the epoch."""
         heapq.heappush(self._entries, Entry(due, next(self._order), step, ids))
 
     def take_due(self) -> Entry | None:
-        """The next entry whose time has come; `now` is its time until `rest` is called."""
+        """The next due entry; `now` is its due time until `finish` is called."""
         if self._entries and self._entries[0].due <= self.clock.now():
             entry = heapq.heappop(self._entries)
             self._moment = entry.due
             return entry
         return None
 
-    def rest(self) -> None:
-        """All due entries are done: `now` is the clock's time again."""
+    def finish(self) -> None:
+        """Makes `now` the clock's time again, once all due entries are carried out."""
         self._moment = None
 
     def entries(self) -> list[Entry]:
-        """What is still to come, soonest first."""
+        """The pending entries, soonest first."""
         return sorted(self._entries)
 
     def replace(self, entries: list[Entry]) -> None:
-        """Takes over the agenda of another store, when a state is loaded."""
+        """Replaces all entries, when a state file is loaded."""
         self._entries = sorted(entries)
         self._order = itertools.count(max((e.order for e in entries), default=0) + 1)

@@ -23,7 +23,7 @@ _DURATIONS = [field.name for field in dataclasses.fields(Timings)]
 
 
 class _Parser(argparse.ArgumentParser):
-    """Tells a mistake in one line."""
+    """Reports an error in one line."""
 
     def error(self, message: str) -> NoReturn:
         sys.stderr.write(f"sandbox: {message}\n")
@@ -56,14 +56,14 @@ def _parser() -> _Parser:
         allow_abbrev=False,
     )
     parser.add_argument("--release", default=DEFAULT_RELEASE, type=_release, help="6.x.y or 7.x.y")
-    parser.add_argument("--oned-port", default=DEFAULT_ONED_PORT, type=_port, help="0 is any")
-    parser.add_argument("--oneflow-port", default=DEFAULT_ONEFLOW_PORT, type=_port, help="0 is any")
-    parser.add_argument("--control-port", type=_port, help="off unless given; 0 is any")
+    parser.add_argument("--oned-port", default=DEFAULT_ONED_PORT, type=_port, help="0: any")
+    parser.add_argument("--oneflow-port", default=DEFAULT_ONEFLOW_PORT, type=_port, help="0: any")
+    parser.add_argument("--control-port", type=_port, help="off by default; 0: any")
     parser.add_argument("--latency", choices=latency.PROFILES, help="delays of a real OpenNebula")
     parser.add_argument("--timings", choices=("quick", "measured"), default="quick")
-    parser.add_argument("--state", type=Path, metavar="FILE", help="kept between two runs")
+    parser.add_argument("--state", type=Path, metavar="FILE", help="load at start, save at exit")
     parser.add_argument("--fault", action="append", default=[], metavar="SPEC", help="see below")
-    parser.add_argument("--hosts", type=_count, default=100, help="how many hosts there are")
+    parser.add_argument("--hosts", type=_count, default=100, help="number of hosts")
     for name in _DURATIONS:
         parser.add_argument(f"--{name.replace('_', '-')}", type=_seconds, metavar="SECONDS")
     return parser
@@ -73,7 +73,7 @@ def _release(text: str) -> str:
     try:
         return release(text).version
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not allowed, only 6.x.y and 7.x.y") from None
+        raise argparse.ArgumentTypeError(f"{text!r} must be one of 6.x.y and 7.x.y") from None
 
 
 def _port(text: str) -> int:
@@ -86,7 +86,7 @@ def _count(text: str) -> int:
 
 def _between(text: str, least: int, most: int) -> int:
     if not text.isdigit() or not least <= int(text) <= most:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from {least} to {most}")
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number from {least} to {most}")
     return int(text)
 
 
@@ -96,7 +96,7 @@ def _seconds(text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds, 0 or more")
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number of seconds, 0 or more")
     return value
 
 
@@ -122,11 +122,11 @@ def _sandbox(options: argparse.Namespace) -> Sandbox:
 
 
 def _run(sandbox: Sandbox, options: argparse.Namespace) -> int:
-    with _told_to_end() as ended, sandbox:
+    with _termination() as ended, sandbox:
         controller = None
         if options.control_port is not None:
             controller = control.Control(sandbox, options.control_port)
-        _introduce(sandbox, controller)
+        _announce(sandbox, controller)
         ended.wait()
         if controller:
             controller.stop()
@@ -136,24 +136,24 @@ def _run(sandbox: Sandbox, options: argparse.Namespace) -> int:
 
 
 @contextlib.contextmanager
-def _told_to_end() -> Iterator[threading.Event]:
-    """An event that SIGTERM and SIGINT set; afterwards the signals do what they did before."""
+def _termination() -> Iterator[threading.Event]:
+    """An event set by SIGTERM and SIGINT; restores the previous signal handlers at the end."""
     ended = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield ended
         return
-    former = {
+    previous = {
         number: signal.signal(number, lambda *_: ended.set())
         for number in (signal.SIGTERM, signal.SIGINT)
     }
     try:
         yield ended
     finally:
-        for number, handler in former.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 
-def _introduce(sandbox: Sandbox, controller: control.Control | None) -> None:
+def _announce(sandbox: Sandbox, controller: control.Control | None) -> None:
     lines = [
         f"OpenNebula {sandbox.world.store.release.version} (sandbox)",
         f"oned     {sandbox.oned_url}",

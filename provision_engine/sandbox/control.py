@@ -1,21 +1,21 @@
-"""The control endpoint: HTTP and JSON on a port of its own, to change a sandbox while it runs.
+"""The control API: HTTP and JSON on a separate port, to change a sandbox while it runs.
 
 ======================== ===========================================================================
-GET /                    release, URLs, number of calls, connections, faults that are on
+GET /                    release, URLs, number of calls, connections, active faults
 GET /calls               the calls so far; DELETE /calls forgets them
-GET /count               how many runtimes, services and live VMs there are
-POST /faults             ``{"fault": "oned:slow:seconds=2"}`` switches a fault on
-DELETE /faults           switches all faults off; DELETE /faults/oned those of one backend
+GET /count               the numbers of runtimes, services and live VMs
+POST /faults             ``{"fault": "oned:slow:seconds=2"}`` activates a fault
+DELETE /faults           clears all faults; DELETE /faults/oned those of one backend
 POST /restart            ``{"keep_state": true, "down_seconds": 0}``
 POST /timings            ``{"boot_seconds": 5}`` changes durations from now on
-POST /vms/ID             ``{"state": "UNKNOWN"}`` puts a VM somewhere; ``{"user_template": "…"}``
+POST /vms/ID             ``{"state": "UNKNOWN"}`` sets a VM's state; ``{"user_template": "…"}``
 POST /barrier            ``{"method": "one.vm.info", "number": 3, "moment": "before"}``: the n-th
-                         call from now of that method stops ``before`` or ``after`` its effect
+                         call of that method from now on blocks ``before`` or ``after`` its effect
 GET /barrier             ``{"reached": true}``; with ``?wait=SECONDS`` it waits for that
-DELETE /barrier          lets the call go on and takes the barrier away
+DELETE /barrier          releases the blocked call and removes the barrier
 ======================== ===========================================================================
 
-Wrong requests are answered 400 with ``{"error": "…"}``.
+The response to an invalid request is 400 with ``{"error": "…"}``.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MAXIMUM_WAIT_SECONDS = 60.0
 
 
 class Barrier:
-    """Stops the n-th call of a method before or after its effect, until it is released."""
+    """Blocks the n-th call of a method before or after its effect, until it is released."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
@@ -46,11 +46,11 @@ class Barrier:
         self._released = threading.Event()
 
     def set(self, method: str, number: int = 1, moment: str = "before") -> None:
-        """Sets the barrier; one that was set before is released."""
+        """Sets the barrier and releases a previous one."""
         if moment not in ("before", "after"):
-            raise ValueError(f"moment: {moment!r} is not known, allowed are before, after")
+            raise ValueError(f"moment: {moment!r} is unknown, allowed are before, after")
         if number < 1:
-            raise ValueError(f"number: {number} is not allowed, it starts at 1")
+            raise ValueError(f"number: {number} must be at least 1")
         self.release()
         with self._guard:
             self._method, self._left, self._moment = method, number, moment
@@ -58,15 +58,14 @@ class Barrier:
         self._sandbox.on_call = self._on_call
 
     def release(self) -> None:
-        """Lets the call go on, and stops no further one."""
+        """Releases the blocked call and removes the barrier."""
         with self._guard:
             self._left = 0
         self._released.set()
 
     def _on_call(self, record: CallRecord, moment: str) -> None:
         with self._guard:
-            concerned = moment == self._moment and self._left and self._is_meant(record)
-            if not concerned:
+            if moment != self._moment or not self._left or not self._matches(record):
                 return
             self._left -= 1
             if self._left:
@@ -75,39 +74,39 @@ class Barrier:
         reached.set()
         released.wait()
 
-    def _is_meant(self, record: CallRecord) -> bool:
+    def _matches(self, record: CallRecord) -> bool:
         return self._method in (record.method, f"{record.method} {record.path}")
 
 
 class Control:
-    """The endpoint; OSError if its port is taken."""
+    """The server of the control API; OSError if its port is in use."""
 
     def __init__(self, sandbox: Sandbox, port: int = 0) -> None:
         self._sandbox = sandbox
         self.barrier = Barrier(sandbox)
-        self._server = HttpServer(port, self._answer, "control")
+        self._server = HttpServer(port, self._respond, "control")
 
     @property
     def url(self) -> str:
-        """Where it answers."""
+        """The base URL of the control API."""
         return f"http://{ADDRESS}:{self._server.port}"
 
     def stop(self) -> None:
-        """Lets waiting calls go and closes the port."""
+        """Releases a blocked call and closes the port."""
         self.barrier.release()
         self._server.close()
         self._server.join()
 
-    def _answer(self, request: HttpRequest) -> HttpResponse:
+    def _respond(self, request: HttpRequest) -> HttpResponse:
         url = urlsplit(request.path)
         first, _, rest = url.path.strip("/").partition("/")
         action = _ACTIONS.get((request.method, first))
         if action is None:
-            return _json(404, {"error": f"{request.method} {url.path} is not known"})
+            return _json(404, {"error": f"{request.method} {url.path} does not exist"})
         try:
             body = json.loads(request.body) if request.body.strip() else {}
             if not isinstance(body, dict):
-                raise ValueError("the body is no JSON object")
+                raise ValueError("the body must be a JSON object")
             query = {name: values[-1] for name, values in parse_qs(url.query).items()}
             return _json(200, action(self, rest, body | query))
         except (ValueError, TypeError, KeyError, OneError) as error:

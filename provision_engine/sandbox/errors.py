@@ -1,4 +1,4 @@
-"""What oned answers when it refuses: a code, a sentence and perhaps the object it is about."""
+"""oned's errors: a code, a message and, for some, the id of the object concerned."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ALLOCATE = 0x4000
 
 
 class OneError(Exception):
-    """A refusal by oned; the method's name is put before the sentence when it is answered.
+    """An error of oned; the response puts the method's name before the message.
 
     Source: every failed call of the recordings has the form
     ``[false, "[method] message", code, object id or -1, -1]``.
@@ -26,7 +26,7 @@ class OneError(Exception):
 
 
 class RpcFault(Exception):
-    """An XML-RPC fault: the call itself was malformed (scenario unknown-method)."""
+    """An XML-RPC fault: the call itself is malformed (scenario unknown-method)."""
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(text)
@@ -35,5 +35,5 @@ class RpcFault(Exception):
 
 
 def no_such(noun: str, object_id: int) -> OneError:
-    """The answer for an id nobody has."""
+    """The error for an id that does not exist."""
     return OneError(NO_EXISTS, f"Error getting {noun} [{object_id}].", object_id)

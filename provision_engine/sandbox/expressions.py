@@ -1,9 +1,9 @@
-"""``SCHED_REQUIREMENTS`` and ``SCHED_RANK``: their scanner, their grammar and what they mean.
+"""``SCHED_REQUIREMENTS`` and ``SCHED_RANK``: their scanner, grammar and evaluation.
 
 Requirements are comparisons like ``FREE_CPU > 10 & !(NAME = "host00")``; ranks are arithmetic.
-Errors read as those of oned's parsers (scenario scheduling-expressions). A character that the
-scanner does not know is skipped by it and echoed; on 7.x that echo stops the scheduler
-(scenario rank-that-stops-the-scheduler).
+Error messages are those of oned's parsers (scenario scheduling-expressions). The scanner skips and
+echoes characters that it does not know; on 7.x that echo stops the scheduler (scenario
+rank-that-stops-the-scheduler).
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ _ORDER = (
     "')'",
 )
 _MOST_EXPECTED = 4
-"""A message names what was expected only if there are no more possibilities than that."""
+"""An error message lists the expected tokens only if there are no more than that."""
 _END = "end of file"
 
 
 class Token(NamedTuple):
-    """A piece of an expression; a sign's kind is the sign in single quotes."""
+    """A token of an expression; the kind of a sign is the sign in single quotes."""
 
     kind: str
     text: str
@@ -50,11 +50,11 @@ class Token(NamedTuple):
 
 
 class ExpressionError(ValueError):
-    """An expression that cannot be read; the message is oned's own, without the line."""
+    """A syntax error; the message is oned's own, without the line."""
 
 
 def scan(text: str) -> tuple[list[Token], list[str]]:
-    """The tokens of an expression, and the characters that the scanner does not know."""
+    """The tokens of an expression, and the characters unknown to the scanner."""
     tokens, unknown = [], []
     for match in _TOKEN.finditer(text):
         kind = match.lastgroup
@@ -68,12 +68,12 @@ def scan(text: str) -> tuple[list[Token], list[str]]:
 
 
 def unknown_characters(text: str) -> list[str]:
-    """What of an expression its scanner does not know."""
+    """The characters of an expression that are unknown to the scanner."""
     return scan(text)[1]
 
 
 class _Reader:
-    """Tokens one after the other, and the error of the one that does not fit."""
+    """Reads tokens one by one and raises the error for an unexpected one."""
 
     def __init__(self, text: str) -> None:
         self._tokens, _ = scan(text)
@@ -99,7 +99,7 @@ class _Reader:
 
 
 def compile_requirements(expression: str) -> Test:
-    """The test an expression stands for; ExpressionError if it is none."""
+    """Compiles requirements to a test of a host's attributes; ExpressionError if they are wrong."""
     reader = _Reader(expression)
     if reader.kind == _END:
         return lambda _: True
@@ -109,7 +109,7 @@ def compile_requirements(expression: str) -> Test:
 
 
 def _requirement(reader: _Reader, closing: str) -> Test:
-    """Comparisons joined by signs. All signs bind alike, to the left, and so does the `!`."""
+    """Comparisons joined by `&` and `|`, which have equal precedence and are left-associative."""
     left = _term(reader)
     while reader.kind != closing:
         sign = reader.take("'&'", "'|'", closing)
@@ -143,7 +143,7 @@ _SIGNS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "'>'": ((), ("INTEGER", "FLOAT")),
     "'<'": ((), ("INTEGER", "FLOAT")),
 }
-"""What follows the first character of a comparison's sign, and which values may come then."""
+"""By the first character of a comparison operator: the rest of it, and the kinds of values."""
 
 
 def _comparison(reader: _Reader, name: str) -> Test:
@@ -171,7 +171,7 @@ def _compare(found: str, sign: str, wanted: Token) -> bool:
 
 
 def compile_rank(expression: str) -> Rank:
-    """The number an expression stands for; ExpressionError if it is none."""
+    """Compiles a rank to a function of a host's attributes; ExpressionError if it is wrong."""
     reader = _Reader(expression)
     if reader.kind == _END:
         return lambda _: 0.0

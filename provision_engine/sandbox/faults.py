@@ -1,22 +1,22 @@
-"""Faults that can be switched on while the sandbox runs: of the two services and of VM drivers.
+"""Faults injected while the sandbox runs, into the two services and into VM drivers.
 
 Backend faults (of ``oned`` or ``oneflow``):
 
 =========== =================================================================================
 refuse      connections are refused; open ones are closed
-hang        the request is read and never answered
-cut         the connection is closed in the middle of the answer
-garbage     the answer is no XML-RPC and no JSON
+hang        the request is read, and no response is sent
+cut         the connection is closed in the middle of the response
+garbage     the response is neither XML-RPC nor JSON
 error       HTTP 500 with a short text
-slow        the answer comes ``seconds`` later
+slow        the response is delayed by ``seconds``
 =========== =================================================================================
 
 Each may be limited to one ``method`` (``one.vm.info``; for oneflow ``POST`` or ``POST /service``,
-the beginning of the line ``METHOD PATH``), to every n-th call (``every``) and to the next
-``times`` calls. Driver faults: ``prolog``, ``boot``, ``resize``, ``disk-resize``, ``save``,
-``shutdown`` and ``epilog`` fail or are slow.
+the beginning of ``METHOD PATH``), to every n-th call (``every``) and to the next ``times`` calls.
+Driver faults make ``prolog``, ``boot``, ``resize``, ``disk-resize``, ``save``, ``shutdown`` or
+``epilog`` fail or slow.
 
-Written as one text (``--fault``): ``oned:slow:method=one.vm.info:seconds=2``,
+In text form (``--fault``): ``oned:slow:method=one.vm.info:seconds=2``,
 ``oneflow:error:every=3``, ``driver:boot:fails``, ``driver:resize:seconds=5``.
 """
 
@@ -43,31 +43,31 @@ class Driver:
 
 
 class Drivers:
-    """The drivers that do not behave."""
+    """The VM drivers that fail or are slow."""
 
     def __init__(self) -> None:
         self._drivers: dict[str, Driver] = {}
         self.before_change: Callable[[], None] = lambda: None
-        """Lets happen what was due before a driver changed."""
+        """Called before a change, to carry out what was due until then."""
 
     def get(self, name: str) -> Driver | None:
-        """The misbehaving driver of that name, if it misbehaves."""
+        """The fault of that driver, or None if it works normally."""
         return self._drivers.get(name)
 
     def set(self, name: str, fails: bool = False, slow_seconds: float = 0.0) -> None:
-        """Makes a driver fail or slow; ValueError names the drivers there are."""
+        """Makes a driver fail or slow. ValueError if there is no such driver."""
         if name not in DRIVERS:
-            raise ValueError(f"driver: {name!r} is not known, allowed are {', '.join(DRIVERS)}")
+            raise ValueError(f"driver: {name!r} is unknown, allowed are {', '.join(DRIVERS)}")
         self.before_change()
         self._drivers[name] = Driver(fails, slow_seconds)
 
     def reset(self, name: str) -> None:
-        """That driver behaves again."""
+        """Makes that driver work normally again."""
         self.before_change()
         self._drivers.pop(name, None)
 
     def clear(self) -> None:
-        """All drivers behave again."""
+        """Makes all drivers work normally again."""
         self.before_change()
         self._drivers.clear()
 
@@ -82,12 +82,12 @@ class Fault:
     every: int = 1
     seconds: float = 1.0
     times: int = 0
-    """How many calls it hits before it goes by itself; 0 means no end."""
+    """The number of calls after which it ends by itself; 0 means never."""
     seen: int = field(default=0, repr=False)
     hits: int = 0
 
     def strikes(self, line: str) -> bool:
-        """Does it hit this call? `line` is the XML-RPC method or ``METHOD PATH``."""
+        """Does it affect this call? `line` is the XML-RPC method or ``METHOD PATH``."""
         if self.method and not (line == self.method or line.startswith(f"{self.method} ")):
             is_path = " " in self.method and line.startswith(self.method)
             if not is_path:
@@ -100,14 +100,14 @@ class Fault:
 
 
 class Faults:
-    """The faults that are on; safe to change from any thread."""
+    """The active faults; safe to change from any thread."""
 
     def __init__(self) -> None:
         self.drivers = Drivers()
         self._faults: list[Fault] = []
         self._guard = threading.Lock()
         self.on_refuse: Callable[[str, bool], None] = lambda backend, is_on: None
-        """Told when a backend is to refuse connections, and when it is to accept them again."""
+        """Called when a backend starts to refuse connections (True) and when it stops (False)."""
         self.changed = threading.Event()
 
     def set(
@@ -120,11 +120,11 @@ class Faults:
         seconds: float = 1.0,
         times: int = 0,
     ) -> Fault:
-        """Switches a fault on. ValueError tells what is allowed instead."""
+        """Activates a fault. ValueError if an argument is not allowed."""
         _among("backend", backend, BACKENDS)
         _among("fault", kind, KINDS)
         if every < 1 or seconds < 0 or times < 0:
-            raise ValueError("fault: every is at least 1, seconds and times are not negative")
+            raise ValueError("fault: every must be at least 1, seconds and times at least 0")
         fault = Fault(backend, kind, method, every, seconds, times)
         with self._guard:
             self._faults.append(fault)
@@ -133,10 +133,10 @@ class Faults:
         return fault
 
     def set_text(self, text: str) -> None:
-        """Switches on what a text like ``oned:slow:seconds=2`` says."""
+        """Activates the fault that a text like ``oned:slow:seconds=2`` describes."""
         first, *rest = text.split(":")
         if not rest:
-            raise ValueError(f"fault: {text!r} is not of the form BACKEND:KIND[:NAME=VALUE...]")
+            raise ValueError(f"fault: {text!r} must have the form BACKEND:KIND[:NAME=VALUE...]")
         members = _members(rest[1:])
         if first == "driver":
             seconds = float(str(members.pop("seconds", 0.0)))
@@ -145,7 +145,7 @@ class Faults:
             self.set(first, rest[0], **members)  # type: ignore[arg-type]
 
     def clear(self, backend: str | None = None) -> None:
-        """Switches faults off, of one backend or all of them and the drivers'."""
+        """Clears the faults of one backend, or all faults, those of drivers included."""
         with self._guard:
             gone = [f for f in self._faults if backend in (None, f.backend)]
             self._faults = [f for f in self._faults if f not in gone]
@@ -153,11 +153,11 @@ class Faults:
             self.drivers.clear()
         for name in {f.backend for f in gone if f.kind == "refuse"}:
             self.on_refuse(name, False)
-        self.changed.set()  # calls that hang look whether they still have to
+        self.changed.set()  # hanging calls check whether their fault is still active
         self.changed.clear()
 
     def striking(self, backend: str, line: str) -> Fault | None:
-        """The fault that hits this call, if one does."""
+        """The fault that affects this call, or None."""
         if not self._faults:
             return None
         with self._guard:
@@ -167,18 +167,18 @@ class Faults:
         return None
 
     def is_on(self, fault: Fault) -> bool:
-        """Has that fault not been cleared yet?"""
+        """Is that fault still active?"""
         return any(fault is other for other in self._faults)
 
     def listed(self) -> list[Fault]:
-        """The faults that are on."""
+        """The active faults."""
         with self._guard:
             return list(self._faults)
 
 
 def _among(what: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise ValueError(f"{what}: {value!r} is not known, allowed are {', '.join(choices)}")
+        raise ValueError(f"{what}: {value!r} is unknown, allowed are {', '.join(choices)}")
 
 
 def _members(parts: list[str]) -> dict[str, object]:
@@ -189,10 +189,10 @@ def _members(parts: list[str]) -> dict[str, object]:
             members["fails"] = True
         elif not separator or name not in _MEMBERS:
             allowed = ", ".join(f"{n}=" for n in _MEMBERS)
-            raise ValueError(f"fault: {part!r} is not known, allowed are {allowed} and fails")
+            raise ValueError(f"fault: {part!r} is unknown, allowed are {allowed} and fails")
         else:
             try:
                 members[name] = _MEMBERS[name](value)
             except ValueError:
-                raise ValueError(f"fault: {name}={value!r} is not a number") from None
+                raise ValueError(f"fault: {name}={value!r} must be a number") from None
     return members

@@ -1,4 +1,4 @@
-"""What tests may look at and set up directly: small methods around the store."""
+"""Direct access to the store for tests: small methods that inspect it or set it up."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from provision_engine.sandbox.world import World
 
 
 class Inspection:
-    """Looks at a world and prepares it; every method sees what is due as done."""
+    """Inspects and sets up a world; each method first carries out all due steps."""
 
     def __init__(self, world: World) -> None:
         self._world = world
 
-    # ---- looking ---------------------------------------------------------------------------------
+    # ---- inspection ------------------------------------------------------------------------------
 
     def documents(self, kind: int = RUNTIME) -> list[Document]:
         """The documents of a type, the oldest first."""
@@ -53,11 +53,11 @@ class Inspection:
             return list(self._world.store.live_vms.values())
 
     def living_vms(self) -> dict[int, str]:
-        """The VMs that are not DONE with their states, whatever became of their services."""
+        """The states of the VMs that are not DONE, by id, with or without a service."""
         return {vm.id: state_name(vm) for vm in self.live_vms()}
 
     def orphaned_vms(self) -> list[int]:
-        """Living VMs that were made for a service whose document is gone."""
+        """The live VMs of services whose documents are gone."""
         services = {document.id for document in self.documents(SERVICE)}
         return [
             vm.id
@@ -66,44 +66,44 @@ class Inspection:
         ]
 
     def vm(self, vm_id: int) -> Vm:
-        """A VM, DONE or not; OneError if there is none."""
+        """A VM, DONE or not; OneError if it does not exist."""
         with self._world.moment():
             return self._world.store.vms.get(vm_id)
 
     def vm_state(self, vm_id: int) -> str:
-        """Where a VM is, as oned names it: RUNNING, POWEROFF, HOTPLUG_RESIZE …"""
+        """The state of a VM by the name oned gives it: RUNNING, POWEROFF, HOTPLUG_RESIZE …"""
         return state_name(self.vm(vm_id))
 
     def vm_xml(self, vm_id: int) -> str:
-        """A VM as one.vm.info answers it."""
+        """A VM as in the response of one.vm.info."""
         return render.vm(self._world.store, self.vm(vm_id))
 
     def user(self, name: str) -> User:
-        """A user; KeyError if there is none."""
+        """A user; KeyError if it does not exist."""
         return self._world.store.users_by_name[name]
 
     def hosts(self) -> list[Host]:
-        """The hosts with what is taken of each."""
+        """The hosts, with the capacity in use on each."""
         with self._world.moment():
             return list(self._world.store.hosts)
 
     def count(self) -> dict[str, int]:
-        """How many there are of what, to see whether something was left behind."""
+        """The numbers of runtimes, services and live VMs, to check that nothing is left behind."""
         return {
             "runtimes": len(self.documents(RUNTIME)),
             "services": len(self.documents(SERVICE)),
             "vms": len(self.live_vms()),
         }
 
-    # ---- setting up ------------------------------------------------------------------------------
+    # ---- set-up ----------------------------------------------------------------------------------
 
     def add_user(self, name: str, password: str, gid: int = 1) -> int:
-        """A new user's id."""
+        """Adds a user and returns its id."""
         with self._world.moment():
             return self._world.store.add_user(name, password, gid).id
 
     def set_quota(self, user_name: str, **limits: float) -> None:
-        """Limits by metric, e.g. ``VMS=1, CPU=4, MEMORY=1024``; -1 is without limit."""
+        """Sets limits by metric, e.g. ``VMS=1, CPU=4, MEMORY=1024``; -1 means unlimited."""
         with self._world.moment():
             quotas = self.user(user_name).quotas
             quotas.set_limits({metric: str(limit) for metric, limit in limits.items()})
@@ -115,7 +115,10 @@ class Inspection:
         owner: str = "oneadmin",
         is_public: bool = True,
     ) -> int:
-        """A flow template's id; roles are pairs of name and VM template, or whole roles."""
+        """Adds a flow template and returns its id.
+
+        Roles are pairs of name and VM template id, or whole roles.
+        """
         with self._world.moment():
             cloud = self._world.store
             whole = [r if isinstance(r, dict) else seeds.role(cloud, *r) for r in roles]
@@ -124,23 +127,23 @@ class Inspection:
     def add_vm_template(
         self, name: str, text: str, owner: str = "oneadmin", is_public: bool = True
     ) -> VmTemplate:
-        """A VM template, given in template syntax."""
+        """Adds a VM template, given in template syntax."""
         with self._world.moment():
             cloud = self._world.store
             return seeds.add_vm_template(cloud, self.user(owner), name, text, is_public)
 
     def vm_template(self, template_id: int) -> VmTemplate:
-        """A VM template; OneError if there is none."""
+        """A VM template; OneError if it does not exist."""
         with self._world.moment():
             return self._world.store.vm_templates.get(template_id)
 
     def set_vm_template(self, template_id: int, text: str) -> None:
-        """Gives a VM template other attributes."""
+        """Replaces the attributes of a VM template."""
         with self._world.moment():
             self._world.store.vm_templates.get(template_id).template = parse(text)
 
     def set_user_template(self, vm_id: int, text: str) -> None:
-        """Puts attributes into a VM's user template, as the VM itself may do (``READY="YES"``)."""
+        """Merges attributes into a VM's user template, as the VM itself may (``READY="YES"``)."""
         with self._world.moment():
             vm = self._world.store.vms.get(vm_id)
             vm.user_template = vm.user_template.merged(parse(text))
@@ -148,9 +151,9 @@ class Inspection:
             self._world.user_template_changed(vm)
 
     def put_vm(self, vm_id: int, state: str, stays: bool = False) -> None:
-        """Puts a VM where an accident would: POWEROFF, UNKNOWN, BOOT_FAILURE, DONE …
+        """Puts a VM into a state that an accident would cause: POWEROFF, UNKNOWN, BOOT_FAILURE …
 
-        From a passing state it goes on as the timings say, unless it `stays`.
+        It leaves a transient state according to the timings, unless it `stays`.
         """
         with self._world.moment():
             vm = self._world.store.vms.get(vm_id)
@@ -161,10 +164,10 @@ class Inspection:
             if to != position_of(vm):
                 self._world.vms.enter(vm, to)
             if stays:
-                vm.step += 1  # the step that was planned is left out
+                vm.step += 1  # so that the scheduled step is skipped
 
     def set_hosts(self, count: int, cpu_percent: int = 800, memory_kb: int = 16_777_216) -> None:
-        """Other hosts instead of those there are; only while no VM runs."""
+        """Replaces the hosts; only while no VM runs."""
         with self._world.moment():
             self._world.store.hosts = [
                 Host(i, f"host{i:02}", cpu_percent, memory_kb) for i in range(count)
@@ -177,8 +180,8 @@ class Inspection:
         flow_templates: int,
         body: population.RuntimeBody = population.plain_body,
     ) -> None:
-        """Adds many of each: user0/pass0 …, running runtimes, flow templates flavour0 …
+        """Adds users (user0/pass0 …), running runtimes and flow templates (flavour0 …).
 
-        `body` makes the BODY of a runtime's document of its name, service id and VM id.
+        `body` makes the BODY of a runtime's document from its name, service id and VM id.
         """
         population.populate(self._world, users, runtimes, flow_templates, body)

@@ -1,9 +1,8 @@
-"""How long a real OpenNebula takes for each call; off by default.
+"""Delays each call by as long as a real OpenNebula takes for it; off by default.
 
-`MEASURED_MILLISECONDS` holds medians over both recordings' `ms` (see their README: one 2-core
-machine, oned with SQLite) and agrees with the table "A service is a document" of the project's
-notes on OpenNebula: one service 144 ms through oneflow and 0.75 ms through oned (without the
-recorder's own overhead), one VM 1.6 ms, one instantiate 179 ms.
+`MEASURED_MILLISECONDS` holds medians over the `ms` of both recordings (2 cores, oned with SQLite;
+see their README). Examples: one service takes 144 ms through oneflow and 0.75 ms through oned
+(without the recorder's own overhead), one VM 1.6 ms, one instantiate 179 ms.
 """
 
 from __future__ import annotations
@@ -53,23 +52,23 @@ OTHER_ONED_MILLISECONDS = 1.5
 OTHER_ONEFLOW_MILLISECONDS = 3.0
 PROFILES = ("measured",)
 SATURATION = {"oned": 436 / 640, "oneflow": 0.0}
-"""The part of a call in which oned does nothing else: one client gets 436 pairs of
-``document.info`` and VM states a second from it, and eight get 640. Of oneflow it is not known."""
+"""The share of a call that oned executes exclusively: one client completes 436 pairs of
+``document.info`` and VM states per second, eight clients 640. For oneflow it is unknown."""
 _NUMBER = re.compile(r"/\d+")
 
 
 class Latency:
-    """The delay of each call: none, or as measured, times a factor."""
+    """The delay of each call: none, or the measured one times a factor."""
 
     def __init__(self, profile: str | None = None, factor: float = 1.0) -> None:
         if profile is not None and profile not in PROFILES:
-            raise ValueError(f"latency: {profile!r} is not known, allowed is measured")
+            raise ValueError(f"latency: {profile!r} is unknown, allowed is measured")
         self.profile = profile
         self.factor = factor
         self._busy = {backend: threading.Lock() for backend in SATURATION}
 
     def pass_time(self, backend: str, line: str) -> None:
-        """Takes as long as the call does, and keeps others waiting as a busy backend would."""
+        """Sleeps as long as the call takes, and makes others wait as a busy backend would."""
         seconds = self.seconds(backend, line)
         if seconds:
             alone_seconds = seconds * SATURATION[backend]

@@ -1,6 +1,6 @@
-"""The life of a VM: moves it along the tables of ``states.py`` and does the bookkeeping.
+"""The lifecycle of VMs: moves them along the tables of ``states.py``.
 
-Bookkeeping is history records, the capacity of hosts, quotas, addresses.
+It also does the bookkeeping: history records, the capacity of hosts, quotas and addresses.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from provision_engine.sandbox.store import History, Host, Store, User, Vm
 
 
 class Lifecycle:
-    """Moves VMs along the tables and keeps their books."""
+    """Moves VMs along the tables and does the bookkeeping."""
 
     def __init__(self, store: Store, drivers: Drivers) -> None:
         self.store = store
@@ -40,7 +40,7 @@ class Lifecycle:
         self.watchers: list[Callable[[Vm], None]] = []
 
     def enter(self, vm: Vm, to: Position) -> None:
-        """Puts a VM where it goes, and onto the agenda if it does not stay there."""
+        """Puts a VM into a state, and schedules the next step if that state is transient."""
         vm.came_from = state_name(vm)
         vm.state, vm.lcm_state = to
         vm.step += 1
@@ -67,10 +67,10 @@ class Lifecycle:
         return float(getattr(self.store.timings, step.duration))
 
     def advance(self, vm_id: int, planned_step: int) -> None:
-        """A VM's time in a passing position is over."""
+        """Ends a VM's stay in a transient position."""
         vm = self.store.vms.find(vm_id)
         if vm is None or vm.step != planned_step:
-            return  # it went another way meanwhile
+            return  # its state has changed since this step was scheduled
         step = STEPS[position_of(vm)]
         driver = self.drivers.get(step.driver)
         if driver is not None and driver.fails:
@@ -81,7 +81,7 @@ class Lifecycle:
             self.enter(vm, step.to)
 
     def deploy(self, vm: Vm, host: Host) -> None:
-        """The scheduler found a host."""
+        """Deploys a VM on the host that the scheduler chose."""
         now = self.store.agenda.seconds()
         vm.host_id = host.id
         host.take(vm.cpu, vm.memory_mb)
@@ -92,7 +92,7 @@ class Lifecycle:
         self.enter(vm, _PROLOGS.get(vm.came_from, PROLOG))
 
     def act(self, vm: Vm, name: str, user: User, request_id: int) -> None:
-        """Carries out an action; 0x0800 if it is not possible where the VM is."""
+        """Carries out an action; 0x0800 if the VM's state does not allow it."""
         action = ACTIONS.get(name)
         here = position_of(vm)
         to = action.leads.get(here) if action else None
@@ -107,7 +107,7 @@ class Lifecycle:
         self.enter(vm, to)
 
     def recover(self, vm: Vm, operation: int, user: User, request_id: int) -> None:
-        """What one.vm.recover does with a VM that hangs or failed."""
+        """one.vm.recover: deletes, retries or ends the step of a VM that hangs or failed."""
         here = position_of(vm)
         if operation == states.RECOVER_DELETE:
             self.delete(vm, user, request_id)
@@ -125,14 +125,14 @@ class Lifecycle:
             )
 
     def delete(self, vm: Vm, user: User, request_id: int) -> None:
-        """Ends a VM wherever it is."""
+        """Ends a VM in any state."""
         if position_of(vm) != DONE:
             self._note_action(vm, states.TERMINATE_HARD, user, request_id)
             self._book(vm, "ended")
             self.enter(vm, DONE)
 
     def resize(self, vm: Vm, cpu: float, memory_mb: int, vcpu: int, by: tuple[User, int]) -> None:
-        """Gives a VM another size, at once or by way of HOTPLUG_RESIZE."""
+        """Resizes a VM, at once or, if it is running, through HOTPLUG_RESIZE."""
         vm.before_resize = (vm.cpu, vm.memory_mb, vm.vcpu)
         here = position_of(vm)
         if self.store.release.resize_makes_history and vm.history:
@@ -146,7 +146,7 @@ class Lifecycle:
         vm.changed()
 
     def resize_disk(self, vm: Vm, disk: dict[str, str], size_mb: int, by: tuple[User, int]) -> None:
-        """Grows a disk; the VM passes through DISK_RESIZE."""
+        """Grows a disk; meanwhile the VM is in DISK_RESIZE."""
         to = DISK_RESIZES[position_of(vm)]
         self._next_record(vm, states.DISK_RESIZE_ACTION, by)
         more_mb = size_mb - int(disk["SIZE"])
@@ -166,7 +166,7 @@ class Lifecycle:
             vm.template.set(name, str(value))
 
     def _next_record(self, vm: Vm, action: int, by: tuple[User, int], is_off: bool = False) -> None:
-        """Closes the history record and opens the next one on the same host."""
+        """Closes the history record and adds the next one on the same host."""
         now = self.store.agenda.seconds()
         last = _last(vm)
         was = last.action
@@ -175,7 +175,7 @@ class Lifecycle:
         last.retime = last.retime or now
         last.action, last.uid, last.gid, last.request_id = action, user.id, user.gid, request_id
         record = History(last.seq + 1, last.host_id, last.hostname, now, rstime=now)
-        if is_off:  # the new record tells that the VM is still off (7.4, scenario update)
+        if is_off:  # the new record repeats that the VM is off (7.4, scenario update)
             record.retime, record.action = now, was
         vm.history.append(record)
 
@@ -230,7 +230,7 @@ class Lifecycle:
     def _booted(self, vm: Vm) -> None:
         vm.deploy_id = _deploy_id(vm)
         vm.user_template.remove("ERROR")
-        if vm.came_from in _RESUMED:  # the record of the resumed stay forgets who resumed it
+        if vm.came_from in _RESUMED:  # oned drops the resume action from the new record
             self._forget_action(vm)
 
     def _forget_action(self, vm: Vm) -> None:
@@ -310,9 +310,9 @@ _PROLOGS = {
     "STOPPED": states.active(states.LcmState.PROLOG_RESUME),
     "UNDEPLOYED": states.active(states.LcmState.PROLOG_UNDEPLOY),
 }
-"""How a VM that comes back from there gets onto a host."""
+"""The prolog of a VM that returns from that state to a host."""
 _NOTED_AS = {EPILOG: states.ACTIONS["terminate"].number, CLEANUP_DELETE: states.DELETE_ACTION}
-"""What history records call an action that leads there, whatever it was."""
+"""The number that history records give to any action that leads to that position."""
 _RESUMED_DS_REQUIREMENTS = '("CLUSTERS/ID" @> 0) & (TM_MAD = "dummy")'
 _RESUMED = ("POWEROFF", "SUSPENDED")
 
@@ -325,7 +325,7 @@ _BOOKINGS: dict[str, Callable[[Lifecycle, Vm], None]] = {
     "shut_down": Lifecycle._shut_down,
     "ended": Lifecycle._ended,
     "deleted": Lifecycle._deleted,
-    "kept_running": Lifecycle._forget_action,
+    "stayed_running": Lifecycle._forget_action,
     "powered_off": Lifecycle._powered_off,
     "left_host": Lifecycle._left_host,
     "resized": Lifecycle._resized,
@@ -336,7 +336,7 @@ _BOOKINGS: dict[str, Callable[[Lifecycle, Vm], None]] = {
 
 
 def _last(vm: Vm) -> History:
-    """The last history record; one to be thrown away for a VM that was never on a host."""
+    """The last history record; a dummy for a VM that was never on a host."""
     return vm.history[-1] if vm.history else History(-1, 0, "", 0)
 
 
@@ -345,12 +345,12 @@ def _deploy_id(vm: Vm) -> str:
 
 
 def in_words(seconds: float) -> str:
-    """A time as oned writes it into messages, in UTC."""
+    """A time as in oned's messages, in UTC."""
     return time.strftime("%a %b %e %H:%M:%S %Y", time.gmtime(seconds))
 
 
 def footprint(vm: Vm) -> dict[str, float]:
-    """What a VM counts in its owner's quotas."""
+    """What a VM adds to its owner's quota usage."""
     disks = sum(int(d.get("SIZE", "0")) for d in vm.template.vectors("DISK"))
     size = {"VMS": 1.0, "CPU": vm.cpu, "MEMORY": float(vm.memory_mb)}
     running = {f"RUNNING_{name}": amount for name, amount in size.items()}

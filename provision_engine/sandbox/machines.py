@@ -1,4 +1,4 @@
-"""Making a VM from a VM template and what the caller adds (one.template.instantiate)."""
+"""Creates a VM from a VM template and the caller's attributes (one.template.instantiate)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from provision_engine.sandbox.states import PENDING
 from provision_engine.sandbox.store import ScheduledAction, Store, User, Vm, VmTemplate
 from provision_engine.sandbox.template import Template, Value
 
-# These belong to the machine; everything else is the users' (scenario create-faas).
+# These go into the VM's TEMPLATE, all others into its USER_TEMPLATE (scenario create-faas).
 _MACHINE_ATTRIBUTES = frozenset(
     [
         "CONTEXT",
@@ -82,7 +82,7 @@ _RULES = [
 
 
 def image_attributes(store: Store) -> dict[str, str]:
-    """What the image `img` adds to a disk."""
+    """The attributes that the image `img` adds to a disk."""
     return {
         "ALLOW_ORPHANS": "NO",
         "CLONE": "YES",
@@ -110,7 +110,7 @@ def image_attributes(store: Store) -> dict[str, str]:
 
 
 def extended(store: Store, template: Template) -> Template:
-    """A VM template with what its images and networks add (scenario vm-templates)."""
+    """A VM template plus the attributes of its images and networks (scenario vm-templates)."""
     full = template.copy()
     for number, disk in enumerate(full.vectors("DISK")):
         if disk.get("IMAGE") == IMAGE_NAME:
@@ -122,7 +122,7 @@ def extended(store: Store, template: Template) -> Template:
 
 
 class Machines:
-    """Makes VMs."""
+    """Creates VMs."""
 
     def __init__(self, store: Store, lifecycle: Lifecycle) -> None:
         self._store = store
@@ -131,7 +131,7 @@ class Machines:
     def create(
         self, user: User, source: VmTemplate, extra: Template, name: str = "", on_hold: bool = False
     ) -> Vm:
-        """A VM in PENDING. OneError if a size is no number or the user's quota is used up."""
+        """Creates a VM in PENDING. OneError if a size is invalid or exceeds the user's quota."""
         merged = source.template.merged(extra)
         cpu, memory_mb, vcpu = _sizes(merged)
         wanted = {"VMS": 1.0, "CPU": cpu, "MEMORY": float(memory_mb)}
@@ -154,9 +154,9 @@ class Machines:
             vcpu=vcpu,
         )
         self._fill(vm, source, merged, disks)
-        return self._bring_to_life(vm, merged, on_hold)
+        return self._register(vm, merged, on_hold)
 
-    def _bring_to_life(self, vm: Vm, merged: Template, on_hold: bool) -> Vm:
+    def _register(self, vm: Vm, merged: Template, on_hold: bool) -> Vm:
         quotas = self._store.users[vm.uid].quotas
         quotas.take(footprint(vm))
         quotas.leases_used += len(vm.template.vectors("NIC"))
@@ -275,7 +275,7 @@ class Machines:
         return context | {"DISK_ID": str(disk_count), "TARGET": "hda", "VMID": str(vm.id)}
 
     def schedule_action(self, vm: Vm, asked: dict[str, str]) -> ScheduledAction:
-        """Adds a scheduled action; ``+SECONDS`` counts from the VM's birth (lease-renewal)."""
+        """Adds a scheduled action; ``+SECONDS`` counts from the VM's start time (lease-renewal)."""
         action_id = self._store.next_scheduled_id
         self._store.next_scheduled_id += 1
         action = ScheduledAction(
@@ -288,13 +288,13 @@ class Machines:
         return action
 
     def plan(self, action: ScheduledAction) -> None:
-        """Puts a scheduled action onto the agenda."""
+        """Puts a scheduled action on the agenda."""
         late = self._store.timings.sched_action_seconds
         self._store.agenda.put_at(action.time + late, "action", action.vm_id, action.id)
 
 
 def action_time(vm: Vm, text: str) -> int:
-    """When a scheduled action is due, in seconds since the epoch; 0x2000 if that is no time."""
+    """When a scheduled action is due, in seconds since the epoch; 0x2000 if TIME is invalid."""
     try:
         return vm.stime + int(text) if text.startswith("+") else int(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What a document may be called. Source: scenarios documents, names, service-names."""
+"""Which document names are allowed. Source: scenarios documents, names, service-names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _REFUSED_BY_XML = ("<", "&", "]]>")
 
 
 def check_new_name(name: str) -> None:
-    """0x2000 if an object cannot be made with that name: it goes into XML without escapes."""
+    """0x2000 if an object cannot be created with that name: oned does not escape it in XML."""
     if len(name.encode()) > MAXIMUM_NAME_BYTES:
         raise OneError(errors.INTERNAL, "NAME is too long; max length is 128 chars.")
     if any(text in name for text in _REFUSED_BY_XML):
@@ -19,7 +19,7 @@ def check_new_name(name: str) -> None:
 
 
 def check_flow_name(name: str) -> None:
-    """0x2000 if oneflow cannot make a document of that name: it does not escape it either."""
+    """0x2000 if oneflow cannot create a document of that name: it does not escape it either."""
     if "<" in name or "&" in name:
         reason = "Parse error: XML Template malformed."
         raise OneError(errors.INTERNAL, f"[one.document.allocate] {reason}")
@@ -30,7 +30,7 @@ def check_flow_name(name: str) -> None:
 
 
 def check_rename(name: str) -> None:
-    """0x0800 if an object cannot be given that name."""
+    """0x0800 if an object cannot be renamed to that name."""
     if not name:
         raise OneError(errors.ACTION, "Invalid NAME, it cannot be empty")
     if len(name.encode()) > MAXIMUM_NAME_BYTES:

@@ -1,6 +1,6 @@
 """The objects of an OpenNebula: users, documents, VM templates, VMs and hosts.
 
-Who may do what with an object is decided here too.
+Permissions and locks are checked here too.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from provision_engine.sandbox.quotas import Quotas
 from provision_engine.sandbox.template import Template
 
 SERVICE, SERVICE_TEMPLATE, RUNTIME = 100, 101, 1337
-"""Types of documents: oneflow's services and service templates, and serverless runtimes."""
+"""Document types: oneflow's services and service templates, and serverless runtimes."""
 
 USE, MANAGE, ADMIN = 0, 1, 2
 _OPERATION_NAMES = ("USE", "MANAGE", "ADMIN")
-# The lowest operation each lock level forbids; level 4 forbids all like level 1
+# The lowest operation each lock level forbids; level 4 forbids everything, as level 1 does
 # (scenario lock-levels-allow-update: under level 3 the owner may still update and rename).
 _LOCK_FORBIDS_FROM = {1: USE, 2: MANAGE, 3: ADMIN, 4: USE}
 OWN = (1, 1, 0, 0, 0, 0, 0, 0, 0)
 PUBLIC = (1, 1, 0, 1, 0, 0, 1, 0, 0)
 RETIRED = 1
-"""The shelf of VMs that are DONE."""
+"""The shelf (see `Owned.shelf`) of VMs that are DONE."""
 HOST_CPU_PERCENT = 800
 HOST_MEMORY_KB = 16_777_216
 
 
 @dataclass
 class Lock:
-    """Who locked an object, how and when."""
+    """The lock of an object: its level, its owner and when it was set."""
 
     level: int
     owner: int
@@ -39,14 +39,14 @@ class Lock:
     request_id: int
 
     def to_xml(self) -> str:
-        """The element of the object's XML."""
+        """The LOCK element of the object's XML."""
         members = (("LOCKED", self.level), ("OWNER", self.owner), ("TIME", self.time))
         return f"<LOCK>{xml.plains((*members, ('REQ_ID', self.request_id)))}</LOCK>"
 
 
 @dataclass
 class User:
-    """A user with what he may use and what he uses."""
+    """A user, with quotas and their usage."""
 
     id: int
     gid: int
@@ -58,17 +58,17 @@ class User:
 
     @property
     def is_admin(self) -> bool:
-        """Members of oneadmin's group may do everything."""
+        """Is the user in oneadmin's group, which may do everything?"""
         return self.gid == 0
 
     def password_hash(self) -> str:
-        """What user.info shows."""
+        """The PASSWORD of one.user.info."""
         return hashlib.sha256(self.password.encode()).hexdigest()
 
 
 @dataclass
 class Owned:
-    """What every object of a pool has."""
+    """What all objects of pools have in common."""
 
     id: int
     uid: int
@@ -80,19 +80,19 @@ class Owned:
     lock: Lock | None = None
     template: Template = field(default_factory=Template)
     rendered: str | None = field(default=None, repr=False)
-    """The XML of the object, kept until it changes."""
+    """The object's XML, cached until the object changes."""
 
     @property
     def shelf(self) -> int:
-        """Objects of a pool are listed by shelf; most pools have one."""
+        """The part of the pool in which the object is listed; most pools have only one."""
         return 0
 
     def changed(self) -> None:
-        """Forgets the kept XML."""
+        """Drops the cached XML."""
         self.rendered = None
 
     def head_xml(self, middle: str = "") -> str:
-        """Id, owner, name and, after what the kind of object puts between, the permissions.
+        """Id, owner and name, then `middle`, then permissions and lock.
 
         The name is not escaped (scenario names: ``<NAME>a>b</NAME>``).
         """
@@ -118,7 +118,7 @@ class Document(Owned):
         return self.type
 
     def to_xml(self) -> str:
-        """As one.document.info answers it."""
+        """The document as in the response of one.document.info."""
         if self.rendered is None:
             head = self.head_xml(xml.plain("TYPE", self.type))
             self.rendered = f"<DOCUMENT>{head}{self.template.to_xml()}</DOCUMENT>"
@@ -127,12 +127,12 @@ class Document(Owned):
 
 @dataclass
 class VmTemplate(Owned):
-    """What VMs are made from."""
+    """A template from which VMs are created."""
 
     registration_time: int = 0
 
     def to_xml(self, template: Template | None = None) -> str:
-        """As one.template.info answers it, perhaps with another (extended) template."""
+        """As in the response of one.template.info, optionally with an extended template."""
         time = xml.plain("REGTIME", self.registration_time)
         inner = (template or self.template).to_xml()
         return f"<VMTEMPLATE>{self.head_xml()}{time}{inner}</VMTEMPLATE>"
@@ -140,7 +140,7 @@ class VmTemplate(Owned):
 
 @dataclass
 class History:
-    """One stay of a VM on a host. Times are seconds since the epoch, 0 means not yet."""
+    """One history record of a VM. Times are seconds since the epoch, 0 means not yet."""
 
     seq: int
     host_id: int
@@ -162,19 +162,19 @@ class History:
 
 @dataclass
 class ScheduledAction:
-    """Something a VM's owner wants to be done to it at a time."""
+    """An action on a VM at a given time, in seconds since the epoch."""
 
     id: int
     vm_id: int
     action: str
     time: int
     message: str = ""
-    """Why it could not be carried out the last time."""
+    """Why the last attempt failed."""
 
 
 @dataclass
 class Vm(Owned):
-    """A virtual machine. `template` is what it was made with, `user_template` what users change."""
+    """A virtual machine: `template` is its TEMPLATE, `user_template` the part users may change."""
 
     state: int = 0
     lcm_state: int = 0
@@ -192,27 +192,27 @@ class Vm(Owned):
     vcpu: int = 1
     service_id: int | None = None
     step: int = 0
-    """Counts changes of state, so that a step planned for a former state is left out."""
+    """Counts changes of state, so that a step scheduled for an earlier state is skipped."""
     came_from: str = "INIT"
-    """The name of the state before this one."""
+    """The name of the previous state."""
     before_resize: tuple[float, int, int] | None = None
     rendered_short: str | None = field(default=None, repr=False)
     is_retired: bool = False
 
     @property
     def shelf(self) -> int:
-        """VMs that are DONE stand apart, or lists of the living would grow slower for ever."""
+        """VMs that are DONE are listed apart, so that listing live VMs does not become slower."""
         return RETIRED if self.is_retired else 0
 
     def changed(self) -> None:
-        """Forgets the kept XML."""
+        """Drops the cached XML."""
         self.rendered = None
         self.rendered_short = None
 
 
 @dataclass
 class Host:
-    """A host and how much of it is taken."""
+    """A host, with its capacity in use."""
 
     id: int
     name: str
@@ -223,13 +223,13 @@ class Host:
     attributes: dict[str, str] = field(default_factory=dict)
 
     def take(self, cpu: float, memory_mb: int) -> None:
-        """A VM of that many cores and MB moves in (or out, with negative numbers)."""
+        """Books that many cores and MB (releases them, if negative)."""
         self.used_cpu_percent += cpu * 100
         self.used_memory_kb += memory_mb * 1024
 
 
 def allowed(user: User, item: Owned, operation: int) -> bool:
-    """Do the permission bits let that user do that?"""
+    """Do the permission bits allow this operation to that user?"""
     bits = item.permissions
     return bool(
         user.is_admin
@@ -240,11 +240,11 @@ def allowed(user: User, item: Owned, operation: int) -> bool:
 
 
 def locked_against(item: Owned, operation: int) -> bool:
-    """Does the object's lock forbid that operation to everybody?"""
+    """Does the object's lock forbid this operation?"""
     return item.lock is not None and operation >= _LOCK_FORBIDS_FROM[item.lock.level]
 
 
 def not_authorized(user: User, operation: int, pool_name: str, object_id: int) -> OneError:
-    """The refusal of something the user may not do."""
+    """The error for an operation that the user may not do."""
     what = f"{_OPERATION_NAMES[operation]} {pool_name} [{object_id}]."
     return OneError(errors.AUTHORIZATION, f"User [{user.id}] : Not authorized to perform {what}")

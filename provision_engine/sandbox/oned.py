@@ -1,7 +1,7 @@
-"""oned: the XML-RPC methods, by table.
+"""oned: the table of XML-RPC methods.
 
-Each method has a row: the types of its parameters after the session (`i` integer, `s` string,
-`b` boolean; lower case must be there, upper case may be left out) and the function that does it.
+Each row holds the types of a method's parameters after the session (`i` integer, `s` string, `b`
+boolean; lower case is required, upper case optional) and the function that implements it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _TYPE_NAMES = {"i": "integer", "s": "string", "b": "boolean"}
 
 
 def call(world: World, method: str, parameters: list[Parameter]) -> list[Value | bool]:
-    """The answer array of a call. RpcFault if the call itself is malformed."""
+    """The response array of a call. RpcFault if the call itself is malformed."""
     row = METHODS.get(method)
     if row is None:
         raise RpcFault(NOT_DEFINED, f"Method '{method}' not defined")

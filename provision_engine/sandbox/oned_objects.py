@@ -19,7 +19,7 @@ def document_allocate(call: Call) -> Value:
 
 
 def document_info(call: Call) -> Value:
-    item = authorized(call, Document, USE, mind_lock=False)
+    item = authorized(call, Document, USE, check_lock=False)
     assert isinstance(item, Document)
     return item.to_xml()
 
@@ -46,8 +46,8 @@ def document_clone(call: Call) -> Value:
 
 
 def documentpool_info(call: Call) -> Value:
-    who, start, end, kind = (call.integer(i) for i in range(4))
-    found = call.world.store.documents.select(call.user, who, start, end, kind)
+    filter_flag, start, end, kind = (call.integer(i) for i in range(4))
+    found = call.world.store.documents.select(call.user, filter_flag, start, end, kind)
     return f"<DOCUMENT_POOL>{''.join([d.to_xml() for d in found])}</DOCUMENT_POOL>"
 
 
@@ -72,7 +72,7 @@ def template_allocate(call: Call) -> Value:
 
 
 def template_info(call: Call) -> Value:
-    item = authorized(call, VmTemplate, USE, mind_lock=False)
+    item = authorized(call, VmTemplate, USE, check_lock=False)
     assert isinstance(item, VmTemplate)
     full = extended(call.world.store, item.template) if call.flag(1) else None
     return item.to_xml(full)

@@ -14,19 +14,17 @@ from provision_engine.sandbox.store import ADMIN, MANAGE, USE, Vm
 from provision_engine.sandbox.template import Template
 
 ANY_STATE = -2
-"""one.vmpool.info with this state lists VMs that are DONE too, with -1 it does not."""
-
-# ---- VMs -----------------------------------------------------------------------------------------
+"""With this state one.vmpool.info also lists VMs that are DONE; with -1 it does not."""
 
 
-def _vm(call: Call, operation: int, mind_lock: bool = True) -> Vm:
-    item = authorized(call, Vm, operation, mind_lock)
+def _vm(call: Call, operation: int, check_lock: bool = True) -> Vm:
+    item = authorized(call, Vm, operation, check_lock)
     assert isinstance(item, Vm)
     return item
 
 
 def info(call: Call) -> Value:
-    return render.vm(call.world.store, _vm(call, USE, mind_lock=False))
+    return render.vm(call.world.store, _vm(call, USE, check_lock=False))
 
 
 def update(call: Call) -> Value:
@@ -80,7 +78,7 @@ def resize(call: Call) -> Value:
 
 
 def _asked(wanted: Template, name: str, now: float) -> float:
-    """A size of one.vm.resize; none and 0 mean unchanged (scenario update)."""
+    """A size of one.vm.resize; missing and 0 mean unchanged (scenario update)."""
     text = wanted.text(name)
     try:
         value = float(text) if text else 0.0
@@ -119,7 +117,7 @@ def diskresize(call: Call) -> Value:
     more_mb = float(int(text) - int(disk["SIZE"]))
     call.world.store.users[vm.uid].quotas.check(vm.uid, {"SYSTEM_DISK_SIZE": more_mb})
     call.world.vms.resize_disk(vm, disk, int(text), call.by)
-    return vm.id if call.world.store.release.diskresize_answers_vm else disk_id
+    return vm.id if call.world.store.release.diskresize_returns_vm else disk_id
 
 
 def _sched_vector(call: Call, position: int) -> dict[str, str]:
@@ -170,15 +168,15 @@ def scheddelete(call: Call) -> Value:
         raise errors.no_such(call.world.store.release.scheduled_action_noun, number)
     vm.scheduled_ids.remove(number)
     vm.changed()
-    return vm.id if call.world.store.release.scheddelete_answers_vm else number
+    return vm.id if call.world.store.release.scheddelete_returns_vm else number
 
 
 def pool(call: Call, is_extended: bool) -> Value:
-    who, start, end, state = (call.integer(i) for i in range(4))
+    filter_flag, start, end, state = (call.integer(i) for i in range(4))
     is_done = state == states.VmState.DONE
-    found = [] if is_done else call.world.store.vms.select(call.user, who, start, end)
+    found = [] if is_done else call.world.store.vms.select(call.user, filter_flag, start, end)
     if state == ANY_STATE or is_done:
-        found += call.world.store.vms.select(call.user, who, start, end, store.RETIRED)
+        found += call.world.store.vms.select(call.user, filter_flag, start, end, store.RETIRED)
         found.sort(key=lambda vm: -vm.id)
     wanted = [vm for vm in found if state < 0 or vm.state == state]
     return _vm_list(call, wanted, is_extended)

@@ -1,7 +1,7 @@
-"""oneflow: the REST interface, by table of routes.
+"""oneflow: the REST API, by table of routes.
 
-All its answers say `text/html`, JSON or not; refusals are plain text. What it cannot do now is a
-500, and "not authorized" is a 401 as wrong credentials are.
+Every response is `text/html`, JSON or not; errors are plain text. An action that the state does not
+allow is a 500; missing permissions are a 401, as wrong credentials are.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ _STATUS_OF = {
 }
 
 
-class Answer(NamedTuple):
-    """An HTTP answer."""
+class Response(NamedTuple):
+    """An HTTP response."""
 
     status: int
     body: str = ""
@@ -51,7 +51,7 @@ class Answer(NamedTuple):
 
 
 class Crash(Exception):
-    """oneflow's own code failed: a page of its web framework (6.x) or JSON (7.x)."""
+    """oneflow's own code failed; it sends a page of its web framework (6.x) or JSON (7.x)."""
 
     def __init__(self, kind: str, reason: str) -> None:
         super().__init__(reason)
@@ -60,7 +60,7 @@ class Crash(Exception):
 
 
 class Request(NamedTuple):
-    """What a route's function gets."""
+    """The argument of each route's function."""
 
     world: World
     user: User
@@ -78,7 +78,7 @@ class Request(NamedTuple):
         return value if isinstance(value, dict) else {}
 
     def action(self) -> tuple[str, dict[str, Any]]:
-        """The name of the action asked for and its parameters."""
+        """The name and the parameters of the requested action."""
         action = self.json().get("action")
         if not isinstance(action, dict):
             raise Crash("NoMethodError", pages.NO_ACTION)
@@ -86,61 +86,63 @@ class Request(NamedTuple):
         return str(action.get("perform")), params if isinstance(params, dict) else {}
 
 
-Handler = Callable[[Request], Answer]
+Handler = Callable[[Request], Response]
 
 
-def answer(world: World, method: str, path: str, authorization: str | None, body: bytes) -> Answer:
-    """Answers one HTTP request."""
+def respond(
+    world: World, method: str, path: str, authorization: str | None, body: bytes
+) -> Response:
+    """The response to one HTTP request."""
     path = path.split("?", 1)[0]
     try:
         user = _authenticated(world, authorization)
-        if isinstance(user, Answer):
+        if isinstance(user, Response):
             return user
         for verb, pattern, handler in ROUTES:
             match = pattern.fullmatch(path)
             if match and verb == method:
                 number = _leading_number(match.groupdict().get("id", "0"))
                 return handler(Request(world, user, number, path, body))
-        return Answer(404, pages.not_found(method, path))
+        return Response(404, pages.not_found(method, path))
     except OneError as error:
-        return Answer(_STATUS_OF.get(error.code, 500), error.message)
+        return Response(_STATUS_OF.get(error.code, 500), error.message)
     except ServiceError as error:
-        return Answer(500, str(error))
+        return Response(500, str(error))
     except Crash as crash:
         return _crashed(world, path, crash)
     except (TypeError, ValueError, KeyError, AttributeError) as error:
-        # JSON of another shape than oneflow expects makes its Ruby fail in the same way.
+        # JSON of an unexpected shape makes oneflow's Ruby code fail in the same way.
         return _crashed(world, path, Crash("NoMethodError", str(error)))
 
 
-def _authenticated(world: World, authorization: str | None) -> User | Answer:
+def _authenticated(world: World, authorization: str | None) -> User | Response:
     scheme, _, encoded = (authorization or "").partition(" ")
     if scheme.lower() != "basic":
-        return Answer(401, "A username and password must be provided")
+        return Response(401, "A username and password must be provided")
     try:
         session = base64.b64decode(encoded).decode()
         return world.store.authenticate(session)
     except (binascii.Error, UnicodeDecodeError, OneError):
-        return Answer(401, "Invalid credentials")
+        return Response(401, "Invalid credentials")
 
 
 def user_name(authorization: str | None) -> str:
-    """The name a request gives itself, right or wrong."""
+    """The user name in the Authorization header, or "" if there is none; it is not checked."""
     try:
         return base64.b64decode((authorization or "").partition(" ")[2]).decode().partition(":")[0]
     except (binascii.Error, UnicodeDecodeError):
         return ""
 
 
-def _crashed(world: World, path: str, crash: Crash) -> Answer:
+def _crashed(world: World, path: str, crash: Crash) -> Response:
     if world.store.release.errors_are_json:
         text = {"message": "Internal server error", "reason": crash.reason}
-        return Answer(500, json.dumps(text))
-    return Answer(500, pages.crash(crash.kind, path, crash.reason), "text/html")
+        return Response(500, json.dumps(text))
+    return Response(500, pages.crash(crash.kind, path, crash.reason), "text/html")
 
 
 def _leading_number(text: str) -> int:
-    """Ruby's to_i: the digits at the beginning, else 0 (scenario service-templates: `abc`)."""
+    """Ruby's to_i: the leading digits, or else 0 (scenario service-templates: `abc`)."""
     match = re.match(r"\s*-?\d+", text)
     return int(match[0]) if match else 0
 
@@ -149,7 +151,7 @@ def _document(request: Request, kind: int, operation: int = USE) -> Document:
     documents = request.world.store.documents
     try:
         document = documents.get(request.number)
-        request.world.store.authorize(request.user, document, USE, "DOCUMENT", mind_lock=False)
+        request.world.store.authorize(request.user, document, USE, "DOCUMENT", check_lock=False)
     except OneError as error:
         raise OneError(error.code, f"[one.document.info] {error.message}") from None
     if document.type != kind:
@@ -165,7 +167,7 @@ def _document(request: Request, kind: int, operation: int = USE) -> Document:
 
 
 def document_json(document: Document) -> str:
-    """A document as oneflow shows it: its BODY is JSON here, not a text."""
+    """A document as oneflow shows it, with its BODY as JSON instead of text."""
     head = {
         "ID": str(document.id),
         "UID": str(document.uid),
@@ -182,17 +184,17 @@ def document_json(document: Document) -> str:
     return f'{text}, "TEMPLATE": {{"BODY": {document.template.text("BODY") or "{}"}}}}}'
 
 
-def _shown(document: Document, status: int = 200) -> Answer:
-    return Answer(status, f'{{"DOCUMENT": {document_json(document)}}}')
+def _shown(document: Document, status: int = 200) -> Response:
+    return Response(status, f'{{"DOCUMENT": {document_json(document)}}}')
 
 
 def _list(kind: int) -> Handler:
-    def listed(request: Request) -> Answer:
+    def listed(request: Request) -> Response:
         found = request.world.store.documents.select(request.user, -2, -1, -1, kind)
         if not found:
-            return Answer(200, '{"DOCUMENT_POOL": {}}')
+            return Response(200, '{"DOCUMENT_POOL": {}}')
         inner = ", ".join([document_json(d) for d in found])
-        return Answer(200, f'{{"DOCUMENT_POOL": {{"DOCUMENT": [{inner}]}}}}')
+        return Response(200, f'{{"DOCUMENT_POOL": {{"DOCUMENT": [{inner}]}}}}')
 
     return listed
 
@@ -204,7 +206,7 @@ def _show(kind: int) -> Handler:
 # ---- service templates ---------------------------------------------------------------------------
 
 
-def _create_template(request: Request) -> Answer:
+def _create_template(request: Request) -> Response:
     body = _checked_body(request, request.json())
     content = Template([("BODY", compact(body))])
     name = str(body["name"])
@@ -213,7 +215,7 @@ def _create_template(request: Request) -> Answer:
 
 
 def _checked_body(request: Request, given: dict[str, Any]) -> dict[str, Any]:
-    """A flow template's body in oneflow's order, with its defaults; ServiceError if it is none."""
+    """A flow template's body in oneflow's order, with defaults; ServiceError if it is invalid."""
     cloud = request.world.store
     for key in ("name", "roles"):
         if key not in given:
@@ -245,7 +247,7 @@ def _check_roles(body: dict[str, Any]) -> None:
             raise ServiceError("KEY: 'roles' must be an Array;")
 
 
-def _update_template(request: Request) -> Answer:
+def _update_template(request: Request) -> Response:
     document = _document(request, SERVICE_TEMPLATE, MANAGE)
     _store_body(document, _checked_body(request, request.json()))
     return _shown(document)
@@ -256,20 +258,20 @@ def _store_body(document: Document, body: dict[str, Any]) -> None:
     document.changed()
 
 
-def _delete_template(request: Request) -> Answer:
+def _delete_template(request: Request) -> Response:
     document = _document(request, SERVICE_TEMPLATE, MANAGE)
     request.world.store.documents.remove(document)
-    return Answer(204, content_type=None)
+    return Response(204, content_type=None)
 
 
-def _template_action(request: Request) -> Answer:
+def _template_action(request: Request) -> Response:
     name, params = request.action()
     action = TEMPLATE_ACTIONS.get(name)
-    # An action nobody knows is no error here (scenario instantiate-errors).
-    return action(request, params) if action else Answer(200)
+    # An unknown action is not an error here (scenario instantiate-errors).
+    return action(request, params) if action else Response(200)
 
 
-def _instantiate(request: Request, params: dict[str, Any]) -> Answer:
+def _instantiate(request: Request, params: dict[str, Any]) -> Response:
     document = _document(request, SERVICE_TEMPLATE)
     base = json.loads(document.template.text("BODY") or "{}")
     extra = params.get("merge_template") or {}
@@ -283,7 +285,7 @@ def _instantiate(request: Request, params: dict[str, Any]) -> Answer:
     return _shown(request.world.services.create(request.user, body).document, 201)
 
 
-def _clone(request: Request, params: dict[str, Any]) -> Answer:
+def _clone(request: Request, params: dict[str, Any]) -> Response:
     document = _document(request, SERVICE_TEMPLATE)
     name = str(params.get("name", ""))
     names.check_flow_name(name)
@@ -293,7 +295,7 @@ def _clone(request: Request, params: dict[str, Any]) -> Answer:
     return _shown(made, 201)
 
 
-def _patch(request: Request, params: dict[str, Any]) -> Answer:
+def _patch(request: Request, params: dict[str, Any]) -> Response:
     document = _document(request, SERVICE_TEMPLATE, MANAGE)
     try:
         extra = json.loads(str(params.get("template_json", "{}")))
@@ -311,12 +313,12 @@ def _service(request: Request, operation: int = USE) -> Service:
     return request.world.services.get(_document(request, SERVICE, operation))
 
 
-def _delete_service(request: Request) -> Answer:
+def _delete_service(request: Request) -> Response:
     request.world.services.undeploy(_service(request, MANAGE), request.user)
-    return Answer(204, content_type=None)
+    return Response(204, content_type=None)
 
 
-def _service_action(request: Request) -> Answer:
+def _service_action(request: Request) -> Response:
     name, params = request.action()
     action = SERVICE_ACTIONS.get(name)
     if action is None:
@@ -324,31 +326,31 @@ def _service_action(request: Request) -> Answer:
     return action(request, params)
 
 
-def _recover(request: Request, params: dict[str, Any]) -> Answer:
+def _recover(request: Request, params: dict[str, Any]) -> Response:
     service = _service(request, MANAGE)
     if params.get("delete"):
         request.world.services.undeploy(service, request.user, is_forced=True)
     else:
         request.world.services.recover(service, request.user)
-    return Answer(204, content_type=None)
+    return Response(204, content_type=None)
 
 
 # ---- both ----------------------------------------------------------------------------------------
 
 
-def _rename(kind: int) -> Callable[[Request, dict[str, Any]], Answer]:
-    def rename(request: Request, params: dict[str, Any]) -> Answer:
+def _rename(kind: int) -> Callable[[Request, dict[str, Any]], Response]:
+    def rename(request: Request, params: dict[str, Any]) -> Response:
         document = _document(request, kind, MANAGE)
         names.check_rename(str(params.get("name", "")))
         document.name = str(params["name"])
         document.changed()
-        return Answer(204, content_type=None)
+        return Response(204, content_type=None)
 
     return rename
 
 
-def _chmod(kind: int) -> Callable[[Request, dict[str, Any]], Answer]:
-    def chmod(request: Request, params: dict[str, Any]) -> Answer:
+def _chmod(kind: int) -> Callable[[Request, dict[str, Any]], Response]:
+    def chmod(request: Request, params: dict[str, Any]) -> Response:
         document = _document(request, kind, MANAGE)
         digits = str(params.get("octet", ""))
         if not re.fullmatch(r"[0-7]{3}", digits):
@@ -356,12 +358,12 @@ def _chmod(kind: int) -> Callable[[Request, dict[str, Any]], Answer]:
         document.permissions = [int(d) >> shift & 1 for d in digits for shift in (2, 1, 0)]
         document.changed()
         request.world.store.documents.permissions_changed(document)
-        return Answer(204, content_type=None)
+        return Response(204, content_type=None)
 
     return chmod
 
 
-Action = Callable[[Request, dict[str, Any]], Answer]
+Action = Callable[[Request, dict[str, Any]], Response]
 TEMPLATE_ACTIONS: dict[str, Action] = {
     "instantiate": _instantiate,
     "clone": _clone,

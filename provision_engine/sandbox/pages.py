@@ -1,7 +1,7 @@
-"""What oneflow answers where its web framework answers for it, in words of our own.
+"""The error pages of oneflow's web framework, in our own words.
 
-Only the status, the type and, of the JSON of 7.x, the text are those of the recordings: nobody
-reads the pages.
+Only the status, the content type and, in the JSON of 7.x, the text are those of the recordings: no
+client reads the pages.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _REASON_CHARACTERS = 100
 
 
 def no_find(text: str) -> str:
-    """7.x on roles that are a text: Ruby's words (scenario instantiate-errors)."""
+    """Ruby's error on 7.x if `roles` is a string (scenario instantiate-errors)."""
     return (
         f'undefined method `find\' for "{text}":String\n\n'
         "                extra_role = extra_roles.find {|item| item['name'] == role['na"
@@ -22,7 +22,7 @@ def no_find(text: str) -> str:
 
 
 def not_found(method: str, path: str) -> str:
-    """A path there is no route for."""
+    """The page for a path without a route."""
     return (
         "<!DOCTYPE html>\n<html>\n<body>\n  <h2>This path is not known.</h2>\n"
         f"  <pre>{method.lower()} {slashes(path)}</pre>\n</body>\n</html>\n"
@@ -30,7 +30,7 @@ def not_found(method: str, path: str) -> str:
 
 
 def crash(kind: str, path: str, reason: str) -> str:
-    """6.x when its own code fails: a page for developers."""
+    """The developers' page that 6.x sends if its own code fails."""
     shown = reason.replace("&", "&amp;").replace("<", "&lt;")[:_REASON_CHARACTERS]
     return (
         "<!DOCTYPE html>\n<html>\n<head>\n"

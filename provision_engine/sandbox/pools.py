@@ -1,6 +1,6 @@
-"""Pools: objects by id, and by owner and kind besides.
+"""Pools: objects by id, by owner and by kind.
 
-A call that lists an id range or a page costs what it lists, not what the pool holds.
+Listing an id range or a page costs as much as the objects listed, not as the whole pool.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from provision_engine.sandbox.objects import USE, Owned, User, allowed
 T = TypeVar("T", bound=Owned)
 EVERYTHING = -1
 OWN, USABLE, OWN_AND_GROUP, GROUP = -3, -2, -1, -4
-"""Filter flags of pool calls; 0 and above is the id of a user."""
+"""Filter flags of pool calls; 0 and above are user ids."""
 
 
 class _Index(Generic[T]):
@@ -29,13 +29,13 @@ class _Index(Generic[T]):
         self._ids: list[int] = []
 
     def add(self, item: T) -> None:
-        """Adds an object; nothing happens if it is there."""
+        """Adds an object, unless it is there already."""
         if item.id not in self.items:
             self.items[item.id] = item
             insort(self._ids, item.id)
 
     def discard(self, item: T) -> None:
-        """Takes an object out, if it is there."""
+        """Removes an object, if it is there."""
         if self.items.pop(item.id, None) is not None:
             del self._ids[bisect_left(self._ids, item.id)]
 
@@ -44,21 +44,21 @@ class _Index(Generic[T]):
         return (self.items[number] for number in self._ids)
 
     def newest_first(self, first: int, last: int | None) -> Iterator[T]:
-        """The objects with ids from `first` to `last`, or to the end."""
+        """The objects with ids from `first` to `last` (None: to the end)."""
         low = bisect_left(self._ids, first)
         high = len(self._ids) if last is None else bisect_right(self._ids, last)
         return (self.items[self._ids[position]] for position in range(high - 1, low - 1, -1))
 
 
 class _Source(NamedTuple, Generic[T]):
-    """A part of what a user may list: objects, and which of them."""
+    """Objects, and a filter that selects those a user may list."""
 
     objects: _Index[T]
     is_listed: Callable[[T], bool] = lambda _: True
 
 
 class Pool(Generic[T]):
-    """Objects by id, by shelf, by owner, and those that more than the owner may use."""
+    """Objects by id, by shelf and by owner, and those shared with the group or with all users."""
 
     def __init__(self, type_name: str, noun: str, next_id: int = 0) -> None:
         self.type_name = type_name
@@ -73,12 +73,12 @@ class Pool(Generic[T]):
         return len(self._by_id)
 
     def new_id(self) -> int:
-        """Ids only ever grow."""
+        """The next id; ids are never reused."""
         self.next_id += 1
         return self.next_id - 1
 
     def add(self, item: T) -> T:
-        """Puts an object into the pool."""
+        """Adds an object."""
         self._by_id[item.id] = item
         self._by_shelf.setdefault(item.shelf, _Index()).add(item)
         self._by_owner.setdefault((item.shelf, item.uid), _Index()).add(item)
@@ -86,7 +86,7 @@ class Pool(Generic[T]):
         return item
 
     def permissions_changed(self, item: T) -> None:
-        """Files an object anew under what others may use."""
+        """Updates the index of shared objects."""
         shared = self._shared.setdefault(item.shelf, _Index())
         if item.permissions[3] or item.permissions[6]:
             shared.add(item)
@@ -101,67 +101,67 @@ class Pool(Generic[T]):
         self.add(item)
 
     def remove(self, item: T) -> None:
-        """Takes an object out of the pool."""
+        """Removes an object."""
         del self._by_id[item.id]
         self._by_shelf[item.shelf].discard(item)
         self._by_owner[item.shelf, item.uid].discard(item)
         self._shared[item.shelf].discard(item)
 
     def find(self, object_id: int) -> T | None:
-        """The object of that id, if there is one."""
+        """The object with that id, or None."""
         return self._by_id.get(object_id)
 
     def get(self, object_id: int) -> T:
-        """The object of that id; 0x0400 if there is none."""
+        """The object with that id; 0x0400 if it does not exist."""
         item = self._by_id.get(object_id)
         if item is None:
             raise errors.no_such(self.noun, object_id)
         return item
 
     def all(self, shelf: int = 0) -> Iterable[T]:
-        """Every object on a shelf, the oldest first."""
+        """All objects of a shelf, the oldest first."""
         return self._by_shelf.get(shelf, _Index()).oldest_first()
 
-    def select(self, user: User, who: int, start: int, end: int, shelf: int = 0) -> list[T]:
+    def select(self, user: User, filter_flag: int, start: int, end: int, shelf: int = 0) -> list[T]:
         """What a pool call lists, the newest first (scenarios documents and pool-ranges).
 
-        `who` is -1 for the user's and his groups' objects, -2 for all he may use, -3 for his own,
-        -4 for his primary group's, or the id of a user. A negative `end` below -1 asks for a
-        page: `start` objects are left out and -`end` given; else the two are the first and the
-        last id, and -1 is no limit.
+        `filter_flag` is -1 for the objects of the user and the user's groups, -2 for all that the
+        user may use, -3 for the user's own, -4 for those of the primary group, or a user id. An
+        `end` below -1 requests a page: `start` objects are skipped and up to -`end` returned.
+        Otherwise the two are the first and the last id, and -1 means no limit.
         """
-        if who < GROUP:
+        if filter_flag < GROUP:
             raise OneError(errors.XML_RPC_API, "Incorrect filter_flag")
         if end < EVERYTHING and start >= 0:
-            found = self._visible(user, who, shelf, 0, None)
+            found = self._visible(user, filter_flag, shelf, 0, None)
             return list(islice(found, start, start - end))
         last = None if end == EVERYTHING or start == EVERYTHING else end
-        return list(self._visible(user, who, shelf, start, last))
+        return list(self._visible(user, filter_flag, shelf, start, last))
 
     def _visible(
-        self, user: User, who: int, shelf: int, first: int, last: int | None
+        self, user: User, filter_flag: int, shelf: int, first: int, last: int | None
     ) -> Iterator[T]:
         parts = [
             filter(source.is_listed, source.objects.newest_first(first, last))
-            for source in self._sources(user, who, shelf)
+            for source in self._sources(user, filter_flag, shelf)
         ]
         return heapq.merge(*parts, key=lambda item: -item.id) if len(parts) > 1 else parts[0]
 
-    def _sources(self, user: User, who: int, shelf: int) -> list[_Source[T]]:
-        """Where to look for what that user lists; no object is found twice."""
+    def _sources(self, user: User, filter_flag: int, shelf: int) -> list[_Source[T]]:
+        """The indexes to search for what that user may list; no object occurs twice."""
         own = _Source(self._by_owner.get((shelf, user.id), _Index()))
-        if who == OWN:
+        if filter_flag == OWN:
             return [own]
-        if who >= 0:
-            owned = self._by_owner.get((shelf, who), _Index())
+        if filter_flag >= 0:
+            owned = self._by_owner.get((shelf, filter_flag), _Index())
             return [_Source(owned, lambda item: allowed(user, item, USE))]
         if user.is_admin:
             everything = self._by_shelf.get(shelf, _Index())
-            if who == USABLE:
+            if filter_flag == USABLE:
                 return [_Source(everything)]
             return [_Source(everything, lambda item: item.gid == user.gid)]
         shared = self._shared.get(shelf, _Index())
-        if who == USABLE:
+        if filter_flag == USABLE:
             return [own, _Source(shared, lambda i: i.uid != user.id and allowed(user, i, USE))]
         return [own, _Source(shared, lambda i: i.uid != user.id and _is_of_group(user, i))]
 

@@ -1,4 +1,4 @@
-"""Fills a sandbox with many users, runtimes and flow templates, for measurements."""
+"""Adds many users, runtimes and flow templates to a sandbox, for measurements."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from provision_engine.sandbox.template import Template
 from provision_engine.sandbox.world import World
 
 RuntimeBody = Callable[[str, int, int], str]
-"""The BODY of a runtime's document, from its name, its service's id and its VM's id."""
+"""Makes the BODY of a runtime's document from its name, service id and VM id."""
 
 _FLOW_TEMPLATE = "Function"
 
 
 def plain_body(name: str, service_id: int, vm_id: int) -> str:
-    """A runtime as the contract shows it."""
+    """A runtime with only a FAAS, as the engine stores it."""
     faas = {"FLAVOUR": _FLOW_TEMPLATE, "CPU": 1, "MEMORY": 128, "DISK_SIZE": 1024, "VM_ID": vm_id}
     return json.dumps({"NAME": name, "SERVICE_ID": service_id, "FAAS": faas})
 
@@ -37,9 +37,9 @@ def plain_body(name: str, service_id: int, vm_id: int) -> str:
 def populate(
     world: World, users: int, runtimes: int, flow_templates: int, body: RuntimeBody = plain_body
 ) -> None:
-    """Adds that many of each; the runtimes run, and belong to the users in turn.
+    """Adds that many of each; the runtimes are running and owned by the users in turn.
 
-    The users are called user0, user1 … and their passwords pass0, pass1 …
+    The users are user0, user1 … with the passwords pass0, pass1 …
     """
     cloud = world.store
     with world.moment():
@@ -87,10 +87,10 @@ def _service_body(world: World, base: dict[str, Any], name: str, vm: Vm) -> dict
 
 
 def _add_vm(world: World, owner: User, name: str, role_name: str, service_id: int) -> Vm:
-    """A VM that runs already, on a host that has room for it."""
+    """Adds a running VM on a host with enough free capacity."""
     extra = Template([("ROLE_NAME", role_name), ("SERVICE_ID", str(service_id))])
     vm = world.machines.create(owner, world.store.vm_templates.get(0), extra, name)
-    vm.service_id = None  # quiet while it is put in place
+    vm.service_id = None  # so that its service does not react to the changes of state
     host = world.store.hosts[-1] if world.store.hosts else None
     if host is None or host.used_cpu_percent + vm.cpu * 100 > HOST_CPU_PERCENT:
         number = len(world.store.hosts)

@@ -1,4 +1,4 @@
-"""How much a user may have, and has. Source: scenarios quota-exceeded, vm-user-template-update."""
+"""Quotas and usage of a user. Source: scenarios quota-exceeded, vm-user-template-update."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ UNLIMITED = -1.0
 
 
 def number(value: float) -> str:
-    """A number as oned writes it: no more digits than needed."""
+    """A number as oned writes it, with no more digits than needed."""
     return f"{value:g}" if value < 1e6 else str(int(value))
 
 
 @dataclass
 class Quotas:
-    """Limits and use, by metric; -1 means without limit."""
+    """Limits and usage by metric; -1 means unlimited."""
 
     limits: dict[str, float] = field(default_factory=dict)
     used: dict[str, float] = field(default_factory=dict)
@@ -29,11 +29,11 @@ class Quotas:
     image_used: int = 0
 
     def set_limits(self, limits: dict[str, str]) -> None:
-        """Takes the limits of one.user.quota; ValueError if one is no number."""
+        """Sets the limits given to one.user.quota; ValueError if one is not a number."""
         self.limits |= {name: float(value) for name, value in limits.items() if name in METRICS}
 
     def check(self, user_id: int, wanted: dict[str, float]) -> None:
-        """0x0200 if what is wanted in addition goes beyond a limit."""
+        """0x0200 if usage plus `wanted` exceeds a limit."""
         for metric in METRICS:
             limit = self.limits.get(metric, UNLIMITED)
             total = self.used.get(metric, 0.0) + wanted.get(metric, 0.0)
@@ -45,12 +45,12 @@ class Quotas:
                 )
 
     def take(self, amounts: dict[str, float]) -> None:
-        """Books what is used in addition (or given back, with negative numbers)."""
+        """Adds to the usage (or subtracts, if negative)."""
         for metric, amount in amounts.items():
             self.used[metric] = self.used.get(metric, 0.0) + amount
 
     def to_xml(self, network_id: int, has_pci: bool) -> str:
-        """The quota elements of one.user.info: empty until there is a limit or a VM."""
+        """The quota elements of one.user.info; empty until there is a limit or a VM."""
         if not self.limits and not self.used:
             return (
                 "<DATASTORE_QUOTA></DATASTORE_QUOTA><NETWORK_QUOTA></NETWORK_QUOTA>"

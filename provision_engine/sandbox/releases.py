@@ -1,4 +1,4 @@
-"""The two dialects of OpenNebula, as a table: everything that differs between 6.x and 7.x."""
+"""The two dialects of OpenNebula: a table of every difference between 6.x and 7.x."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class Release:
-    """One release and its habits. Source: the two recordings, compared scenario by scenario."""
+    """The behaviour of a release. Source: the two recordings, compared scenario by scenario."""
 
     version: str
     role_template_key: str
@@ -15,10 +15,10 @@ class Release:
     role_contents_key: str
     """The member of a role's merge that holds its own VM attributes."""
     contents_are_object: bool
-    """Are those attributes a JSON object (else a text in template syntax)?"""
+    """Are those attributes a JSON object? (If not, a string in template syntax.)"""
     role_has_type: bool
     merges_roles_by_name: bool
-    """Else by position, which even renames a role (scenario instantiate-errors)."""
+    """If not, by position, which even renames a role (scenario instantiate-errors)."""
     first_flow_template_id: int
     network_id: int
     automatic_requirements: str
@@ -26,29 +26,29 @@ class Release:
     context_extra: tuple[str, ...]
     history_has_plan: bool
     resize_makes_history: bool
-    """Does a resize close the history record, as a resize of a disk always does?"""
+    """Does a resize close the history record, as a disk resize always does?"""
     addresses_only_grow: bool
-    """Is the address after the last one leased (else the lowest free one)?"""
-    diskresize_answers_vm: bool
-    """Is the answer the id of the VM (else of the disk)?"""
+    """Is the next lease the address after the last one? (If not, the lowest free one.)"""
+    diskresize_returns_vm: bool
+    """Does one.vm.diskresize return the id of the VM? (If not, that of the disk.)"""
     sched_action_has_warning: bool
     scheduled_has_request_id: bool
-    """Does the history of a VM ended by a scheduled action name a request?"""
+    """Does the history of a VM ended by a scheduled action contain a request id?"""
     quota_has_pci: bool
     errors_are_json: bool
     echo_stops_scheduler: bool
     """Does a rank with a character unknown to its scanner stop all scheduling?"""
     messages_are_cut: bool
-    """Does SCHED_MESSAGE end after 100 characters?"""
+    """Is SCHED_MESSAGE cut after 100 characters?"""
     schedules_for_done: bool
     """May scheduled actions be added to a VM that is DONE?"""
-    scheddelete_answers_vm: bool
-    """Is the answer the id of the VM (else of the action)?"""
+    scheddelete_returns_vm: bool
+    """Does one.vm.scheddelete return the id of the VM? (If not, that of the action.)"""
     scheduled_action_noun: str
     strips_names: bool
-    """Does a new object's name lose blanks at its ends?"""
+    """Is a new object's name stripped of leading and trailing blanks?"""
     strips_substituted: bool
-    """Is a value in which ``${NAME}`` was substituted stripped of blanks at its ends?"""
+    """Is a value stripped of leading and trailing blanks once ``${NAME}`` is substituted in it?"""
 
 
 _SIX = Release(
@@ -66,7 +66,7 @@ _SIX = Release(
     history_has_plan=False,
     resize_makes_history=False,
     addresses_only_grow=False,
-    diskresize_answers_vm=False,
+    diskresize_returns_vm=False,
     sched_action_has_warning=False,
     scheduled_has_request_id=False,
     quota_has_pci=False,
@@ -74,7 +74,7 @@ _SIX = Release(
     echo_stops_scheduler=False,
     messages_are_cut=False,
     schedules_for_done=True,
-    scheddelete_answers_vm=False,
+    scheddelete_returns_vm=False,
     scheduled_action_noun="-",
     strips_names=False,
     strips_substituted=False,
@@ -94,7 +94,7 @@ _SEVEN = Release(
     history_has_plan=True,
     resize_makes_history=True,
     addresses_only_grow=True,
-    diskresize_answers_vm=True,
+    diskresize_returns_vm=True,
     sched_action_has_warning=True,
     scheduled_has_request_id=True,
     quota_has_pci=True,
@@ -102,7 +102,7 @@ _SEVEN = Release(
     echo_stops_scheduler=True,
     messages_are_cut=True,
     schedules_for_done=False,
-    scheddelete_answers_vm=True,
+    scheddelete_returns_vm=True,
     scheduled_action_noun="scheduled action",
     strips_names=True,
     strips_substituted=True,
@@ -110,8 +110,8 @@ _SEVEN = Release(
 
 
 def release(version: str) -> Release:
-    """The habits of a version; ValueError if it is neither a 6.x nor a 7.x."""
+    """The behaviour of a version; ValueError if it is neither 6.x nor 7.x."""
     for base in (_SIX, _SEVEN):
         if version.split(".")[0] == base.version.split(".")[0]:
             return replace(base, version=version)
-    raise ValueError(f"release: {version!r} is not known, allowed are 6.x.y and 7.x.y")
+    raise ValueError(f"release: {version!r} is unknown, allowed are 6.x.y and 7.x.y")

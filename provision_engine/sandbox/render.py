@@ -1,4 +1,4 @@
-"""VMs and users as XML. VMs are rendered once and kept until they change."""
+"""VMs and users as XML. The XML of a VM is cached until the VM changes."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ _EMPTY_QUOTAS = (
 
 
 def vm(store: Store, machine: Vm) -> str:
-    """As one.vm.info answers it."""
+    """A VM as in the response of one.vm.info."""
     if machine.rendered is None:
         machine.rendered = _vm(store, machine)
     return machine.rendered
 
 
 def vm_in_pool(store: Store, machine: Vm) -> str:
-    """As the extended pool calls answer it: of scheduled actions they show the ids only."""
+    """A VM as in the extended pool calls, which show only the ids of scheduled actions."""
     if not machine.scheduled:
         return vm(store, machine)
     return _vm(store, machine, with_actions=False)
 
 
 def vm_short(machine: Vm) -> str:
-    """As one.vmpool.info answers it for each VM."""
+    """A VM as in the response of one.vmpool.info."""
     if machine.rendered_short is None:
         machine.rendered_short = _vm_short(machine)
     return machine.rendered_short
@@ -139,7 +139,7 @@ def _short_record(machine: Vm, record: History) -> str:
 
 
 def user(store: Store, person: User) -> str:
-    """As one.user.info answers it."""
+    """A user as in the response of one.user.info."""
     quotas = person.quotas.to_xml(store.release.network_id, store.release.quota_has_pci)
     return (
         "<USER>"

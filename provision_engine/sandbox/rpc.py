@@ -1,6 +1,6 @@
-"""XML-RPC by hand: the requests pyone sends are read by one pattern, the others by the library.
+"""XML-RPC without a parser: requests like pyone's are read by one pattern, others by the library.
 
-Answers look like those of oned's library, down to the line ends.
+Responses are formatted like those of oned's library, down to the line endings.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Parameter = int | str | bool | float
 
 
 def read(body: bytes) -> tuple[str, list[Parameter]]:
-    """The method and parameters of a call. RpcFault (-503) if it is none."""
+    """The method and parameters of a call. RpcFault (-503) if it is malformed."""
     try:
         text = body.decode()
     except UnicodeDecodeError:
@@ -111,7 +111,7 @@ def _read_any(text: str) -> tuple[str, list[Parameter]]:
 
 
 def result(values: Sequence[int | str | bool]) -> bytes:
-    """The answer array."""
+    """The response with the result array."""
     inner = "".join([f"<value>{_written(value)}</value>\r\n" for value in values])
     return _response(
         f"<params>\r\n<param><value><array><data>\r\n{inner}</data></array></value></param>\r\n"
@@ -120,7 +120,7 @@ def result(values: Sequence[int | str | bool]) -> bytes:
 
 
 def fault(error: RpcFault) -> bytes:
-    """A fault."""
+    """The response with a fault."""
     return _response(
         "<fault>\r\n<value><struct>\r\n<member><name>faultCode</name>\r\n"
         f"<value><i4>{error.code}</i4></value></member>\r\n"

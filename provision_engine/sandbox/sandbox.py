@@ -1,4 +1,4 @@
-"""The sandbox as a whole: two servers in front of one world, with faults and delays between."""
+"""The whole sandbox: a world behind two servers, with faults and delays in between."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from provision_engine.sandbox.server import ADDRESS, HttpRequest, HttpResponse, 
 from provision_engine.sandbox.timings import Timings
 from provision_engine.sandbox.world import World
 
-MAXIMUM_CALLS_KEPT = 1_000_000
+MAXIMUM_CALLS = 1_000_000
 _XML = "text/xml; charset=utf-8"
 _GARBAGE = b"\x00\xffthis is neither XML-RPC nor JSON <<<{{{"
-_LOOK_SECONDS = 0.05
+_POLL_SECONDS = 0.05
 
 
 @dataclass(slots=True)
@@ -36,21 +36,21 @@ class CallRecord:
     path: str
     user: str
     number: int
-    """The how manieth call of this backend and method it is, from 1."""
+    """The position of this call among those of its backend and method, from 1."""
     request_bytes: int = 0
-    """How long the request's body was."""
+    """The length of the request's body."""
     response_bytes: int = 0
-    """How long the response's body is; 0 until it is made."""
+    """The length of the response's body; 0 until there is a response."""
 
 
 OnCall = Callable[[CallRecord, str], None]
-"""Called with "before" and "after" around each call; after its effect, before its answer."""
+"""Called with "before" each call and "after" its effect, but before its response is sent."""
 
 
 class Sandbox:
-    """An OpenNebula of a release on two ports of 127.0.0.1 (port 0 takes any free one).
+    """A simulated OpenNebula of one release, on two ports of 127.0.0.1 (0: any free port).
 
-    To be used in a `with`, or with `start` and `stop`. OSError if a port is taken.
+    Use it as a context manager, or with `start` and `stop`. OSError if a port is in use.
     """
 
     def __init__(
@@ -70,15 +70,15 @@ class Sandbox:
         self._release, self._hosts = release, hosts
         self._clock = clock or Clock()
         self.world = World(release, self._clock, timings, self.faults.drivers, hosts)
-        self.faults.drivers.before_change = self._settle
-        self._calls: deque[CallRecord] = deque(maxlen=MAXIMUM_CALLS_KEPT)
+        self.faults.drivers.before_change = self._catch_up
+        self._calls: deque[CallRecord] = deque(maxlen=MAXIMUM_CALLS)
         self._counts: Counter[tuple[str, str]] = Counter()
         self._ports = {"oned": oned_port, "oneflow": oneflow_port}
-        self._handlers = {"oned": self._answer_oned, "oneflow": self._answer_oneflow}
+        self._handlers = {"oned": self._handle_oned, "oneflow": self._handle_oneflow}
         self._servers: dict[str, HttpServer] = {}
         self._stopping = False
 
-    # ---- life ----------------------------------------------------------------------------------
+    # ---- start and stop ------------------------------------------------------------------------
 
     def start(self) -> Sandbox:
         """Opens both ports."""
@@ -92,7 +92,7 @@ class Sandbox:
         return self
 
     def stop(self) -> None:
-        """Closes the ports and every connection and waits for the threads."""
+        """Closes both ports and all connections, and waits for the threads."""
         self._stopping = True
         self.faults.clear()
         for server in self._servers.values():
@@ -112,7 +112,7 @@ class Sandbox:
         self.stop()
 
     def restart(self, keep_state: bool = True, down_seconds: float = 0.0) -> None:
-        """Goes down and comes back on the same ports, with its state or as on the first day."""
+        """Stops and starts again on the same ports, with the same or with a new state."""
         for server in self._servers.values():
             server.close()
         if down_seconds:
@@ -125,8 +125,8 @@ class Sandbox:
         for server in self._servers.values():
             server.listen()
 
-    def _settle(self) -> None:
-        """Lets happen what was due before something about the sandbox changes."""
+    def _catch_up(self) -> None:
+        """Carries out all due steps, before a setting changes."""
         with self.world.moment():
             pass
 
@@ -137,31 +137,31 @@ class Sandbox:
         elif server is not None and not self._stopping:
             server.listen()
 
-    # ---- what tests look at ----------------------------------------------------------------------
+    # ---- what tests use --------------------------------------------------------------------------
 
     @property
     def oned_url(self) -> str:
-        """Where oned's XML-RPC answers."""
+        """The URL of oned's XML-RPC."""
         return f"http://{ADDRESS}:{self._servers['oned'].port}/RPC2"
 
     @property
     def oneflow_url(self) -> str:
-        """Where oneflow answers."""
+        """The URL of oneflow."""
         return f"http://{ADDRESS}:{self._servers['oneflow'].port}"
 
     @property
     def store(self) -> Inspection:
-        """Direct looks at what the sandbox holds, and set-up."""
+        """Direct access to the store, to inspect it and to set it up."""
         return Inspection(self.world)
 
     @property
     def timings(self) -> Timings:
-        """How long things take from now on; may be set."""
+        """How long each step takes from now on; may be set."""
         return self.world.store.timings
 
     @timings.setter
     def timings(self, timings: Timings) -> None:
-        self._settle()
+        self._catch_up()
         self.world.store.timings = timings
 
     @property
@@ -170,26 +170,26 @@ class Sandbox:
         return list(self._calls)
 
     def clear_calls(self) -> None:
-        """Forgets the calls so far, and counts anew."""
+        """Forgets the calls so far and restarts counting."""
         self._calls.clear()
         self._counts.clear()
 
     @property
     def connections(self) -> dict[str, int]:
-        """How many TCP connections each service has accepted since the start."""
+        """The number of TCP connections that each service has accepted since the start."""
         return {name: server.accepted for name, server in self._servers.items()}
 
-    # ---- answering -------------------------------------------------------------------------------
+    # ---- handling requests -----------------------------------------------------------------------
 
-    def _answer_oned(self, request: HttpRequest) -> HttpResponse | None:
+    def _handle_oned(self, request: HttpRequest) -> HttpResponse | None:
         try:
             method, parameters = rpc.read(request.body)
         except RpcFault as error:
-            refusal = rpc.fault(error)
-            return self._through("oned", "-", request, "", lambda: refusal)
+            fault = rpc.fault(error)
+            return self._handle("oned", "-", request, "", lambda: fault)
         session = str(parameters[0]) if parameters else ""
         user = session.partition(":")[0]
-        return self._through(
+        return self._handle(
             "oned", method, request, user, lambda: self._call_oned(method, parameters)
         )
 
@@ -200,9 +200,9 @@ class Sandbox:
             except RpcFault as error:
                 return rpc.fault(error)
 
-    def _answer_oneflow(self, request: HttpRequest) -> HttpResponse | None:
+    def _handle_oneflow(self, request: HttpRequest) -> HttpResponse | None:
         authorization = request.headers.get("authorization")
-        return self._through(
+        return self._handle(
             "oneflow",
             request.method,
             request,
@@ -212,12 +212,12 @@ class Sandbox:
 
     def _call_oneflow(self, request: HttpRequest, authorization: str | None) -> HttpResponse:
         with self.world.moment():
-            answer = oneflow.answer(
+            response = oneflow.respond(
                 self.world, request.method, request.path, authorization, request.body
             )
-        return HttpResponse(answer.status, answer.body.encode(), answer.content_type)
+        return HttpResponse(response.status, response.body.encode(), response.content_type)
 
-    def _through(
+    def _handle(
         self,
         backend: str,
         method: str,
@@ -225,7 +225,7 @@ class Sandbox:
         user: str,
         effect: Callable[[], bytes | HttpResponse],
     ) -> HttpResponse | None:
-        """Counts a call, lets faults strike, waits as long as the real one would, and answers."""
+        """Records a call, applies faults and latency, and returns its response."""
         line = method if backend == "oned" else f"{method} {request.path}"
         key = backend, method
         self._counts[key] += 1
@@ -249,7 +249,7 @@ class Sandbox:
 
     def _hang(self, fault: Fault) -> None:
         while self.faults.is_on(fault) and not self._stopping:
-            self.faults.changed.wait(_LOOK_SECONDS)
+            self.faults.changed.wait(_POLL_SECONDS)
 
     def _garbage(self, fault: Fault) -> HttpResponse:
         return HttpResponse(200, _GARBAGE, "text/html")

@@ -1,9 +1,8 @@
-"""Which host a VM gets: capacity, ``SCHED_REQUIREMENTS`` and ``SCHED_RANK``.
+"""Chooses a host for each VM by capacity, ``SCHED_REQUIREMENTS`` and ``SCHED_RANK``.
 
-An attribute that a host does not have matches nothing (scenario
-pending-unsatisfiable-requirements: ``ENERGY=50``). A requirement that cannot be read leaves its VM
-PENDING with a message. On 7.x a rank with a character that the scanner does not know stops
-scheduling for everybody as long as its VM is pending.
+An attribute that a host lacks matches nothing (scenario pending-unsatisfiable-requirements:
+``ENERGY=50``). Invalid requirements leave their VM PENDING with a message. On 7.x a rank with a
+character unknown to the scanner stops scheduling for everyone while its VM is pending.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ MAXIMUM_MESSAGE_CHARACTERS = 100
 
 
 def host_attributes(host: Host) -> Attributes:
-    """What requirements and ranks may ask of a host."""
+    """The attributes of a host that requirements and ranks may use."""
     return {
         "ID": str(host.id),
         "NAME": host.name,
@@ -45,7 +44,7 @@ def host_attributes(host: Host) -> Attributes:
 
 
 def has_room(host: Host, cpu: float, memory_mb: int) -> bool:
-    """Does a host have that many cores and MB left?"""
+    """Does a host have that many free cores and MB?"""
     return (
         host.used_cpu_percent + cpu * 100 <= host.cpu_percent
         and host.used_memory_kb + memory_mb * 1024 <= host.memory_kb
@@ -53,16 +52,16 @@ def has_room(host: Host, cpu: float, memory_mb: int) -> bool:
 
 
 class Scheduler:
-    """Looks at pending VMs whenever something has changed that may help them."""
+    """Tries to place the pending VMs, each time something changed that may make that possible."""
 
     def __init__(self, store: Store, lifecycle: Lifecycle) -> None:
         self._store = store
         self._lifecycle = lifecycle
         self._waiting: set[int] = set()
-        self._asked_again_at = 0.0
+        self._retry_at = 0.0
 
     def watch(self, vm: Vm) -> None:
-        """Remembers which VMs wait for a host."""
+        """Keeps track of which VMs wait for a host."""
         if position_of(vm) == PENDING:
             self._waiting.add(vm.id)
         else:
@@ -73,18 +72,18 @@ class Scheduler:
         return sorted(self._waiting)
 
     def wait_again(self, vm_ids: list[int]) -> None:
-        """Takes over who waits, when a state is loaded."""
+        """Sets which VMs wait for a host, when a state file is loaded."""
         self._waiting = set(vm_ids)
 
     def run(self) -> None:
-        """One cycle: each pending VM in the order of ids gets its best host or a message."""
-        if self._store.agenda.now() < self._asked_again_at:
+        """One cycle: each pending VM, in the order of ids, gets its best host or a message."""
+        if self._store.agenda.now() < self._retry_at:
             return
         pending = [vm for vm in map(self._store.vms.find, sorted(self._waiting)) if vm is not None]
         if self._is_stopped_by(pending):
             delay = self._store.timings.scheduler_failure_seconds
-            self._asked_again_at = self._store.agenda.now() + delay
-            self._store.agenda.put_at(self._asked_again_at, "schedule")
+            self._retry_at = self._store.agenda.now() + delay
+            self._store.agenda.put_at(self._retry_at, "schedule")
             return
         placed = 0
         for vm in pending:
@@ -93,7 +92,7 @@ class Scheduler:
                 placed += 1
 
     def _is_stopped_by(self, pending: list[Vm]) -> bool:
-        """Would oned refuse the whole plan, because a rank's scanner echoes into it?"""
+        """Would oned reject the whole plan, because a rank's scanner echoes characters into it?"""
         if not self._store.release.echo_stops_scheduler:
             return False
         return any(unknown_characters(vm.user_template.text("SCHED_RANK") or "") for vm in pending)
@@ -127,7 +126,7 @@ class Scheduler:
     def _best(self, vm: Vm, fitting: list[tuple[Host, Attributes]]) -> Host:
         try:
             rank = compile_rank(vm.user_template.text("SCHED_RANK") or _DEFAULT_RANK)
-        except ExpressionError:  # it counts for nothing then (scenario scheduling-expressions)
+        except ExpressionError:  # an invalid rank is ignored (scenario scheduling-expressions)
             rank = compile_rank("")
         return max(fitting, key=lambda pair: (rank(pair[1]), -pair[0].id))[0]
 

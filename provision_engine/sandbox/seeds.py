@@ -1,4 +1,4 @@
-"""What an installation of the recordings holds before anybody has done anything."""
+"""The users, VM templates and flow templates of a new sandbox, as in the recorded installations."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ USERS = (
     ("devuser", "devpass", 1, 2),
     ("other", "otherpass", 1, 3),
 )
-"""Name, password, group and id. Made up; only the sandbox knows them."""
+"""Name, password, group id and user id. Invented for the sandbox."""
 
 _VM_TEMPLATE = """
 CONTEXT=[NETWORK="YES",TOKEN="YES"]
@@ -25,7 +25,7 @@ NIC=[NETWORK="net",NETWORK_UNAME="oneadmin"]
 VCPU="1"
 """
 VM_TEMPLATES = (("Function", True), ("Data", True), ("Denied", False))
-"""Name, and whether users may use it."""
+"""Name, and whether all users may use it."""
 
 MISSING_VM_TEMPLATE = 999
 FLOW_TEMPLATES: tuple[tuple[str, tuple[tuple[str, int], ...]], ...] = (
@@ -36,11 +36,11 @@ FLOW_TEMPLATES: tuple[tuple[str, tuple[tuple[str, int], ...]], ...] = (
     ("nature", (("FAAS", 0),)),
     ("nature-s3", (("FAAS", 0), ("DAAS", 1))),
 )
-"""Name, and the roles with the VM template of each."""
+"""Name, and the name and VM template id of each role."""
 
 
-def sow(store: Store) -> None:
-    """Users, VM templates and flow templates, with the ids of the recordings."""
+def add_seeds(store: Store) -> None:
+    """Adds users, VM templates and flow templates, with the ids they have in the recordings."""
     for name, password, gid, user_id in USERS:
         user = store.add_user(name, password, gid, user_id)
         user.template.set("TOKEN_PASSWORD", random.Random(user_id).randbytes(32).hex())
@@ -53,7 +53,7 @@ def sow(store: Store) -> None:
 
 
 def add_vm_template(store: Store, owner: User, name: str, text: str, is_public: bool) -> VmTemplate:
-    """A VM template, for everybody's use or only for its owner's."""
+    """Adds a VM template, for all users or only for its owner."""
     number = store.vm_templates.new_id()
     made = VmTemplate(
         number, owner.id, owner.gid, owner.name, owner.group_name, name,
@@ -67,7 +67,7 @@ def add_vm_template(store: Store, owner: User, name: str, text: str, is_public: 
 def add_flow(
     store: Store, owner: User, name: str, roles: list[dict[str, Any]], is_public: bool = True
 ) -> int:
-    """A flow template with these roles; its id."""
+    """Adds a flow template with these roles and returns its id."""
     body = compact(flow_body(store, name, roles))
     document = store.new_document(owner, SERVICE_TEMPLATE, name, Template([("BODY", body)]))
     if is_public:
@@ -77,7 +77,7 @@ def add_flow(
 
 
 def role(store: Store, name: str, vm_template_id: int) -> dict[str, Any]:
-    """A role as it stands in a flow template of that release."""
+    """A role as a flow template of that release contains it."""
     kind = {"type": "vm"} if store.release.role_has_type else {}
     return {
         "name": name,

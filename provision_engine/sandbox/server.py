@@ -1,7 +1,7 @@
-"""Sockets: HTTP/1.1 with keep-alive, one thread a connection, on 127.0.0.1 only.
+"""A small HTTP/1.1 server with keep-alive and one thread per connection, on 127.0.0.1 only.
 
-Written by hand because the faults need the socket itself, and because the usual handler spends
-more time on a request's head than oned's answer takes.
+It works on sockets because faults need them, and because the standard library's handler takes
+longer to parse a request's header section than oned takes to respond.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _REASONS = {
 
 
 class HttpRequest(NamedTuple):
-    """A request as it came."""
+    """A request; header names are in lower case."""
 
     method: str
     path: str
@@ -30,17 +30,17 @@ class HttpRequest(NamedTuple):
 
 
 class HttpResponse(NamedTuple):
-    """An answer, and what is to be done with it on the way."""
+    """A response; `cut` sends only half of it."""
 
     status: int
     body: bytes
     content_type: str | None
     cut: bool = False
-    """Close the connection in the middle of the answer."""
+    """Close the connection in the middle of the response."""
 
 
 Handler = Callable[[HttpRequest], HttpResponse | None]
-"""Answers a request; None closes the connection without an answer."""
+"""Handles a request; None closes the connection without a response."""
 
 
 class HttpServer:
@@ -58,7 +58,7 @@ class HttpServer:
         self.listen()
 
     def listen(self) -> None:
-        """Opens the port (again); OSError if somebody else has it."""
+        """Opens the port (again); OSError if it is in use."""
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -66,14 +66,14 @@ class HttpServer:
             listener.listen(512)
         except OSError as error:
             listener.close()
-            reason = f"port {self.port} of {ADDRESS} cannot be opened: {error.strerror}"
+            reason = f"cannot listen on {ADDRESS}:{self.port}: {error.strerror}"
             raise OSError(error.errno, reason) from None
         self.port = listener.getsockname()[1]
         self._listener = listener
         self._start(self._accept, listener)
 
     def close(self) -> None:
-        """Closes the port and every connection; their threads end by themselves."""
+        """Closes the port and all connections; their threads end by themselves."""
         with self._guard:
             listener, self._listener = self._listener, None
             connections = list(self._connections)
@@ -96,7 +96,7 @@ class HttpServer:
         thread = threading.Thread(
             target=self._run, args=(target, argument), name=f"sandbox-{self._name}", daemon=True
         )
-        with self._guard:  # so that nobody joins a thread that has not begun
+        with self._guard:  # so that no thread is joined before it is started
             self._threads.add(thread)
             thread.start()
 
@@ -141,14 +141,14 @@ class HttpServer:
 
 
 class _Reader:
-    """Reads requests off a connection."""
+    """Reads requests from a connection."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._buffer = b""
 
     def request(self) -> HttpRequest | None:
-        """The next request; None when the other side is done. ValueError if it is no HTTP."""
+        """The next request; None when the peer has closed. ValueError if it is not HTTP."""
         end = self._buffer.find(b"\r\n\r\n")
         while end < 0:
             if not self._more() or len(self._buffer) > _MAXIMUM_HEAD_BYTES:

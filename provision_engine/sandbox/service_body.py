@@ -1,4 +1,4 @@
-"""A service's document: its BODY, how it is merged, and the VM attributes of its roles."""
+"""The document of a service: its BODY, how it is merged, and the VM attributes of its roles."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ServiceState(IntEnum):
 
 
 class ServiceError(Exception):
-    """Something oneflow refuses to do now; it answers 500 with this text."""
+    """An error of oneflow, which responds with 500 and this text."""
 
 
 def compact(body: Json) -> str:
@@ -46,7 +46,7 @@ def compact(body: Json) -> str:
 
 
 class Service:
-    """A service's document with its BODY read."""
+    """A service: its document, with the BODY parsed."""
 
     def __init__(self, document: Document) -> None:
         self.document = document
@@ -65,25 +65,31 @@ class Service:
 
     @property
     def roles(self) -> list[Json]:
-        """The service's roles, as they stand in the body."""
+        """The service's roles, as in its body."""
         roles: list[Json] = self.body["roles"]
         return roles
 
     def vm_ids(self) -> Iterator[int]:
-        """The VMs of all roles."""
+        """The ids of the VMs of all roles."""
         for role in self.roles:
             for node in role.get("nodes", ()):
                 yield node["deploy_id"]
 
+    def log(self, timestamp: int, severity: str, message: str) -> None:
+        """Adds a log entry and saves; `severity` is I or E."""
+        entry = {"timestamp": timestamp, "severity": severity, "message": message}
+        self.body.setdefault("log", []).append(entry)
+        self.save()
+
     def save(self) -> None:
-        """Writes the body back into the document."""
+        """Writes the body back to the document."""
         self.text = compact(self.body)
         self.document.template.set("BODY", self.text)
         self.document.changed()
 
 
 def node_of(vm: Vm) -> Json:
-    """A VM as it stands in its role."""
+    """A VM as an entry of its role's `nodes`."""
     info = {
         "ID": str(vm.id), "UID": str(vm.uid), "GID": str(vm.gid),
         "UNAME": vm.uname, "GNAME": vm.gname, "NAME": vm.name,
@@ -92,7 +98,7 @@ def node_of(vm: Vm) -> Json:
 
 
 def deep_merge(base: Json, extra: Json) -> Json:
-    """6.x merges everything so, lists by position (scenario instantiate-errors)."""
+    """Merges as 6.x does, lists by position (scenario instantiate-errors)."""
     merged = copy.deepcopy(base)
     for key, value in extra.items():
         merged[key] = _merged_value(merged.get(key), value)
@@ -109,7 +115,7 @@ def _merged_value(old: Any, new: Any) -> Any:
 
 
 def merge_by_name(base: Json, extra: Json) -> Json:
-    """7.x merges a role with the one of its name; a role nobody knows is left out."""
+    """Merges as 7.x does: roles by name; a role of an unknown name is dropped."""
     merged = deep_merge(base, {k: v for k, v in extra.items() if k != "roles"})
     by_name = {role.get("name"): role for role in extra.get("roles") or ()}
     merged["roles"] = [
@@ -119,10 +125,10 @@ def merge_by_name(base: Json, extra: Json) -> Json:
 
 
 def contents_text(role: Json, service_id: int, is_object: bool) -> str:
-    """A role's VM attributes in template syntax, with what oneflow adds.
+    """A role's VM attributes in template syntax, with those that oneflow adds.
 
-    The form decides the lines and columns of parse errors (scenarios failed-deploy-bad-contents
-    and hostile-values-through-oneflow).
+    The layout determines the lines and columns of parse errors (scenarios
+    failed-deploy-bad-contents and hostile-values-through-oneflow).
     """
     if not is_object:
         text = role.get("vm_template_contents") or ""
@@ -137,8 +143,8 @@ def _attribute_lines(name: str, value: Any) -> Iterator[str]:
     for single in value if isinstance(value, list) else (value,):
         if isinstance(single, dict):
             members = "\n".join(f"    {k} = {_quoted(v)}" for k, v in single.items())
-            # 7.x makes the commas between the members out of their newlines, and so puts one
-            # before each newline of a value too.
+            # 7.x replaces newlines by commas to separate members, and so puts a comma before each
+            # newline inside a value too.
             yield f"{name}=[\n" + members.replace("\n", ",\n") + "\n]\n"
         else:
             yield f"{name} = {_quoted(single)}"
@@ -152,7 +158,7 @@ _PLACEHOLDER = re.compile(r"\$\{[^}]*\}")
 
 
 def substitute(extra: Template, strips: bool) -> None:
-    """``${NAME}`` becomes what the service knows by that name: nothing, in the recordings."""
+    """Replaces each ``${NAME}`` by the service's value of that name: nothing, in the recordings."""
 
     def replaced(text: str) -> str:
         if "${" not in text:

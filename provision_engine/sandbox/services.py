@@ -1,59 +1,50 @@
-"""oneflow's services: how they deploy, run, fail, recover and go.
+"""oneflow's services: how they are deployed, watched, recovered and undeployed.
 
-`FOLLOWS` says what a service's state becomes when the VMs of its roles have come to a state; the
-rest of the file makes and ends the VMs and writes the service's log.
+`FOLLOWS` says how the state of a service follows those of its VMs. ``role_vms.py`` creates and ends
+the VMs.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from provision_engine.sandbox import errors, names, states, template
-from provision_engine.sandbox.errors import OneError
+from provision_engine.sandbox import names, states
 from provision_engine.sandbox.lifecycle import Lifecycle
 from provision_engine.sandbox.machines import Machines
+from provision_engine.sandbox.role_vms import DeploymentDied, RoleVms
 from provision_engine.sandbox.service_body import (
     Json,
     Service,
     ServiceError,
     ServiceState,
     compact,
-    contents_text,
-    node_of,
-    substitute,
 )
 from provision_engine.sandbox.states import PASSING_WHILE_UP, position_of
 from provision_engine.sandbox.store import (
-    ADMIN,
-    MANAGE,
     SERVICE,
-    USE,
     Document,
     Store,
     User,
     Vm,
-    VmTemplate,
-    allowed,
-    not_authorized,
 )
-from provision_engine.sandbox.template import Template, TemplateError
+from provision_engine.sandbox.template import Template
 
 S = ServiceState
 CAN_UNDEPLOY = frozenset({S.PENDING, S.RUNNING, S.UNDEPLOYING, S.WARNING, S.HOLD})
 CAN_RECOVER_DEPLOY = frozenset({S.PENDING, S.DEPLOYING, S.FAILED_DEPLOYING})
 CAN_RECOVER_UNDEPLOY = frozenset({S.UNDEPLOYING, S.FAILED_UNDEPLOYING})
 _ENDING = frozenset({S.UNDEPLOYING, S.FAILED_UNDEPLOYING, S.DONE})
-"""States of roles that a further DELETE leaves alone."""
+"""States of roles that another DELETE does not end again."""
 
 
 class Follows(NamedTuple):
-    """If, in `state`, the VMs of a role are all (or one of them is) so, the role gets `to`."""
+    """A role in `state` whose VMs meet the condition `vms` changes to the state `to`."""
 
     state: ServiceState
     vms: str
     to: ServiceState
     is_slow: bool = False
-    """Is it noticed only after `service_failure_seconds`?"""
+    """Does oneflow notice it only after `service_failure_seconds`?"""
 
 
 FOLLOWS = (
@@ -64,47 +55,42 @@ FOLLOWS = (
     Follows(S.SCALING, "all up", S.COOLDOWN),
 )
 _UP = frozenset({states.RUNNING, *PASSING_WHILE_UP})
-_ENOUGH = frozenset(
+_DEPLOYED_BUT_STOPPED = frozenset(
     {states.POWEROFF, states.SUSPENDED, states.STOPPED, states.UNDEPLOYED, states.DONE}
 )
-"""Where a VM counts as deployed without running."""
-_NOTICED = states.TROUBLE | _ENOUGH | {states.RUNNING}
-
-
-class _DeploymentDied(Exception):
-    """oneflow's deployment thread ended by an error of its own: nobody writes the state."""
+"""Positions in which a VM counts as deployed although it is not running."""
+_NOTICED = states.TROUBLE | _DEPLOYED_BUT_STOPPED | {states.RUNNING}
 
 
 class Services:
-    """All services; what oneflow does by itself and what it is asked for."""
+    """All services: the steps that oneflow takes by itself, and those that callers request."""
 
     def __init__(self, store: Store, machines: Machines, vms: Lifecycle) -> None:
         self._store = store
-        self._machines = machines
-        self._vms = vms
-        self._read: dict[int, Service] = {}
+        self._role_vms = RoleVms(store, machines, vms)
+        self._parsed: dict[int, Service] = {}
 
     def get(self, document: Document) -> Service:
-        """The service of a document, read again if somebody changed the document."""
-        service = self._read.get(document.id)
+        """The service of a document, parsed again if the document has changed."""
+        service = self._parsed.get(document.id)
         if (
             service is None
             or service.document is not document
             or service.text != document.template.text("BODY")
         ):
-            service = self._read[document.id] = Service(document)
+            service = self._parsed[document.id] = Service(document)
         return service
 
     def _find(self, service_id: int) -> Service | None:
         document = self._store.documents.find(service_id)
         return self.get(document) if document is not None and document.type == SERVICE else None
 
-    # ---- birth -------------------------------------------------------------------------------
+    # ---- deployment --------------------------------------------------------------------------
 
     def create(self, owner: User, body: Json) -> Service:
-        """A service of a body that is merged already; its VMs come a little later.
+        """Creates a service from a merged body; its VMs are created a little later.
 
-        OneError if it cannot be called as it should.
+        OneError if its name is not allowed.
         """
         name = str(body.get("name", ""))
         names.check_flow_name(name)
@@ -117,7 +103,7 @@ class Services:
         return self.get(document)
 
     def deploy_nets(self, service_id: int) -> None:
-        """oneflow has begun: DEPLOYING_NETS."""
+        """Starts the deployment: DEPLOYING_NETS."""
         service = self._find(service_id)
         if service is None or service.state != S.PENDING:
             return
@@ -129,14 +115,14 @@ class Services:
         )
 
     def deploy(self, service_id: int) -> None:
-        """The VMs are made; the first refusal makes the service FAILED_DEPLOYING."""
+        """Creates the VMs; FAILED_DEPLOYING after the first that oned refuses."""
         service = self._find(service_id)
         if service is None or service.state not in CAN_RECOVER_DEPLOY | {S.DEPLOYING_NETS}:
             return
         try:
             is_deployed = all(self._deploy_role(service, r) for r in self._next_roles(service))
-        except _DeploymentDied:
-            self._read.pop(service_id)  # what was not saved is lost
+        except DeploymentDied:
+            self._parsed.pop(service_id)  # drops the changes that were not saved
             return
         if not is_deployed:
             self._enter(service, S.FAILED_DEPLOYING)
@@ -144,7 +130,7 @@ class Services:
             self._enter(service, S.DEPLOYING)
 
     def _next_roles(self, service: Service) -> list[Json]:
-        """Roles without VMs whose parents, if any, run already."""
+        """The roles without VMs whose parents, if any, are RUNNING."""
         running = {r["name"] for r in service.roles if r.get("state") == S.RUNNING}
         return [
             role
@@ -153,70 +139,13 @@ class Services:
         ]
 
     def _deploy_role(self, service: Service, role: Json) -> bool:
-        owner = self._store.users[service.document.uid]
-        self._prepare_contents(owner, role)
-        return self._make_vms(service, role, 0, int(role.get("cardinality", 1)))
-
-    def _make_vms(self, service: Service, role: Json, first: int, count: int) -> bool:
-        owner = self._store.users[service.document.uid]
-        for number in range(first, first + count):
-            role["last_vmname"] = number + 1
-            try:
-                name = f"{role['name']}_{number}_(service_{service.id})"
-                vm = self._instantiate(owner, service, role, name)
-            except OneError as error:
-                self._log(
-                    service,
-                    "E",
-                    f"Role {role['name']} : Instantiate failed for template"
-                    f" {self._template_text(role)}; [one.template.instantiate] {error.message}",
-                )
-                role["state"] = int(S.FAILED_DEPLOYING)
-                return False
-            role["nodes"].append(node_of(vm))
-        role["state"] = int(S.DEPLOYING)
-        return True
-
-    def _prepare_contents(self, owner: User, role: Json) -> None:
-        """7.x reads the VM template first where a role has contents, and dies if it may not.
-
-        Scenario missing-vm-template-with-contents: the service stays in DEPLOYING_NETS for ever.
-        """
-        if not self._store.release.contents_are_object:
-            return
-        if not role.setdefault(self._store.release.role_contents_key, {}):
-            return
-        try:
-            self._vm_template(owner, role)
-        except OneError as error:
-            raise _DeploymentDied from error
-
-    def _vm_template(self, owner: User, role: Json) -> VmTemplate:
-        wanted = role.get(self._store.release.role_template_key)
-        source = self._store.vm_templates.get(wanted if isinstance(wanted, int) else -1)
-        self._store.authorize(owner, source, USE, "TEMPLATE")
-        return source
-
-    def _template_text(self, role: Json) -> str:
-        value = role.get(self._store.release.role_template_key)
-        return "" if value is None else str(value)
-
-    def _instantiate(self, owner: User, service: Service, role: Json, name: str) -> Vm:
-        source = self._vm_template(owner, role)
-        text = contents_text(role, service.id, self._store.release.contents_are_object)
-        try:
-            extra = template.parse(text)
-        except TemplateError as error:
-            raise OneError(errors.INTERNAL, str(error)) from None
-        substitute(extra, self._store.release.strips_substituted)
-        vm = self._machines.create(owner, source, extra, name)
-        vm.service_id = service.id
-        return vm
+        self._role_vms.prepare_contents(self._store.users[service.document.uid], role)
+        return self._role_vms.create(service, role, 0, int(role.get("cardinality", 1)))
 
     # ---- watching ----------------------------------------------------------------------------
 
     def vm_changed(self, vm: Vm) -> None:
-        """oneflow will notice this in a moment."""
+        """Schedules a look at the VM's service, if the change matters to it."""
         if vm.service_id is None:
             return
         timings = self._store.timings
@@ -228,7 +157,7 @@ class Services:
             self._store.agenda.put(timings.service_failure_seconds, "service-failed", vm.service_id)
 
     def watch(self, service_id: int, failures: bool = False) -> None:
-        """Looks at the VMs of a service and lets its state follow."""
+        """Updates the state of a service from the states of its VMs."""
         service = self._find(service_id)
         if service is None:
             return
@@ -241,7 +170,7 @@ class Services:
                 self._follow(service, follows)
 
     def _drop_ended_vms(self, service: Service) -> None:
-        """A VM that is DONE leaves its role; the service stays in its state, even without VMs."""
+        """Removes VMs that are DONE from their roles; the service stays, even without VMs."""
         ended = [
             (role, node)
             for role in service.roles
@@ -251,8 +180,7 @@ class Services:
         for role, node in ended:
             before, role["cardinality"] = role["cardinality"], max(0, role["cardinality"] - 1)
             role["nodes"].remove(node)
-            counts = f"from {before} to {role['cardinality']} nodes"
-            self._log(service, "I", f"Role {role['name']} scaling down {counts}")
+            self._log_scaling(service, role, "down", before)
         if ended and service.body.get("automatic_deletion") and not any(service.vm_ids()):
             self.undeploy(service, self._store.users[0])
         elif ended:
@@ -261,10 +189,10 @@ class Services:
             )
 
     def scale_up(self, service_id: int) -> None:
-        """The autoscaler: a role with fewer VMs than its `min_vms` gets new ones.
+        """The autoscaler: creates VMs for roles that have fewer than their `min_vms`.
 
-        Scenario vm-is-replaced-by-its-service: who ends the VM of a service that stays gets
-        another one.
+        So a VM that ends is replaced if its service stays (scenario
+        vm-is-replaced-by-its-service).
         """
         service = self._find(service_id)
         if service is None or service.state != S.RUNNING:
@@ -272,15 +200,14 @@ class Services:
         short = [r for r in service.roles if r["cardinality"] < int(r.get("min_vms") or 0)]
         for role in short:
             before, role["cardinality"] = role["cardinality"], int(role["min_vms"])
-            counts = f"from {before} to {role['cardinality']} nodes"
-            self._log(service, "I", f"Role {role['name']} scaling up {counts}")
-            self._make_vms(service, role, role["last_vmname"], role["cardinality"] - before)
+            self._log_scaling(service, role, "up", before)
+            self._role_vms.create(service, role, role["last_vmname"], role["cardinality"] - before)
             role |= {"state": int(S.SCALING), "cooldown": 0, "scale_way": 0}
         if short:
             self._enter(service, S.SCALING)
 
     def cooled_down(self, service_id: int) -> None:
-        """A service that was scaled up is RUNNING again."""
+        """Ends the cooldown of a service that was scaled up: RUNNING."""
         service = self._find(service_id)
         if service is not None and service.state == S.COOLDOWN:
             for role in service.roles:
@@ -297,16 +224,16 @@ class Services:
             if role.get("state") != S.UNDEPLOYING:
                 continue
             vms = [self._store.vms.find(number) for number in _node_ids(role)]
-            places = {position_of(vm) for vm in vms if vm is not None}
-            if failures and places & states.FAILURES:
+            positions = {position_of(vm) for vm in vms if vm is not None}
+            if failures and positions & states.FAILURES:
                 role["state"] = int(S.FAILED_UNDEPLOYING)
                 self._enter(service, S.FAILED_UNDEPLOYING)
-            elif places <= {states.DONE}:
+            elif positions <= {states.DONE}:
                 self._role_ended(service, role)
 
     def _role_ended(self, service: Service, role: Json) -> None:
         if all(r is role or r.get("state") == S.DONE for r in service.roles):
-            # Neither the log nor the roles tell of this state: nobody has seen them do so.
+            # In the recordings this state appears neither in the log nor in the roles.
             service.body["state"] = int(S.UNDEPLOYING_NETS)
             service.save()
             self._store.agenda.put(self._store.timings.nets_seconds, "service-gone", service.id)
@@ -338,30 +265,30 @@ class Services:
     def _role_is(self, service: Service, role: Json, condition: str) -> bool:
         vms = [self._store.vms.find(number) for number in _node_ids(role)]
         live = [vm for vm in vms if vm is not None]
-        places = [position_of(vm) for vm in live]
+        positions = [position_of(vm) for vm in live]
         if condition == "one failed":
-            return any(place in states.FAILURES for place in places)
+            return any(position in states.FAILURES for position in positions)
         if condition == "one in trouble":
-            return any(place in states.TROUBLE for place in places)
+            return any(position in states.TROUBLE for position in positions)
         if condition == "all up":
-            return bool(live) and all(place in _UP for place in places)
+            return bool(live) and all(position in _UP for position in positions)
         gate = bool(service.body.get("ready_status_gate"))
         return bool(live) and all(self._is_deployed(vm, gate) for vm in live)
 
     def _is_deployed(self, vm: Vm, gate: bool) -> bool:
-        place = position_of(vm)
-        if place in _ENOUGH:
+        position = position_of(vm)
+        if position in _DEPLOYED_BUT_STOPPED:
             return True
-        return place in _UP and (not gate or vm.user_template.text("READY") == "YES")
+        return position in _UP and (not gate or vm.user_template.text("READY") == "YES")
 
-    # ---- what it is asked for ------------------------------------------------------------------
+    # ---- undeployment and recovery -------------------------------------------------------------
 
     def undeploy(self, service: Service, user: User, is_forced: bool = False) -> None:
-        """DELETE, or recover with delete if forced: ends the VMs.
+        """DELETE, or (if forced) recover with delete: ends the VMs.
 
-        Roles that were to be ended before are not looked at again, whatever became of their VMs:
-        the service then just vanishes (scenarios delete-while-booting, slow-shutdown).
-        ServiceError if the service or a VM is not in a state for it.
+        Roles that a previous DELETE tried to end are skipped, whatever the states of their VMs; if
+        none is left, the service just disappears (scenarios delete-while-booting, slow-shutdown).
+        ServiceError if the state of the service or of a VM does not allow it.
         """
         if service.state not in CAN_UNDEPLOY and not is_forced:
             raise ServiceError(f"Service cannot be undeployed in state: {service.state.name}")
@@ -378,7 +305,7 @@ class Services:
         self._store.agenda.put(delay, "service-watch", service.id)
 
     def _roles_to_end(self, service: Service) -> list[Json]:
-        """Roles that nobody has tried to end; parents come after their children."""
+        """The roles to end next: not tried yet, and without children that still have to end."""
         needed = {
             parent
             for role in service.roles
@@ -392,48 +319,16 @@ class Services:
         ]
 
     def _end_roles(self, service: Service, user: User) -> str | None:
-        """Ends the VMs of the roles whose turn it is; the name of the first that refuses."""
+        """Ends the VMs of the next roles; returns the name of the role that fails, or None."""
         for role in self._roles_to_end(service):
-            ended = [self._end(service, role, number, user) for number in _node_ids(role)]
+            ended = [self._role_vms.end(service, role, number, user) for number in _node_ids(role)]
             role["state"] = int(S.UNDEPLOYING if all(ended) else S.FAILED_UNDEPLOYING)
             if not all(ended):
                 return str(role["name"])
         return None
 
-    def _end(self, service: Service, role: Json, vm_id: int, user: User) -> bool:
-        vm = self._store.vms.get(vm_id)
-        refusal = self._refused(vm, "terminate", user)
-        if refusal is None:
-            return True
-        who = f"Role {role['name']} :"
-        self._log(
-            service,
-            "E",
-            f"{who} Terminate failed for VM {vm_id}, will perform a Delete;"
-            f" [one.vm.action] {refusal.message}",
-        )
-        if self._refused(vm, "terminate-hard", user) is None:
-            return True
-        return self._delete(service, who, vm, user)
-
-    def _refused(self, vm: Vm, action: str, user: User) -> OneError | None:
-        try:
-            self._store.authorize(user, vm, MANAGE, "VM")
-            self._vms.act(vm, action, user, self._store.current_request_id)
-        except OneError as error:
-            return error
-        return None
-
-    def _delete(self, service: Service, who: str, vm: Vm, user: User) -> bool:
-        if allowed(user, vm, ADMIN):
-            self._vms.delete(vm, user, self._store.current_request_id)
-            return True
-        refusal = not_authorized(user, ADMIN, "VM", vm.id).message
-        self._log(service, "E", f"{who} Delete failed for VM {vm.id}; [one.vm.recover] {refusal}")
-        return False
-
     def recover(self, service: Service, user: User) -> None:
-        """Tries again what failed; ServiceError in a state in which nothing failed."""
+        """Retries what failed; ServiceError in a state without a failure."""
         if service.state in CAN_RECOVER_DEPLOY:
             self._recover_deploy(service, user)
         elif service.state in CAN_RECOVER_UNDEPLOY:
@@ -450,11 +345,15 @@ class Services:
             raise ServiceError(f"Service cannot be recovered in state: {service.state.name}")
 
     def _recover_deploy(self, service: Service, user: User) -> None:
-        tried = [self._retry(service, r, i, user) for r in service.roles for i in _node_ids(r)]
+        tried = [
+            self._role_vms.retry(service, role, vm_id, user)
+            for role in service.roles
+            for vm_id in _node_ids(role)
+        ]
         if not all(r.get("nodes") for r in service.roles):
             self._store.agenda.put(0.0, "service-deploy", service.id)
         elif tried and not all(tried):
-            # oneflow believes in its retries, and then sees the VMs (scenario vm-boot-failure).
+            # oneflow assumes success, and then notices the VMs (scenario vm-boot-failure).
             for role in service.roles:
                 role["state"] = int(S.RUNNING)
             self._enter(service, S.RUNNING)
@@ -465,44 +364,26 @@ class Services:
             if service.state != S.DEPLOYING:
                 self._enter(service, S.DEPLOYING)
 
-    def _retry(self, service: Service, role: Json, vm_id: int, user: User) -> bool:
-        vm = self._store.vms.get(vm_id)
-        if position_of(vm) not in states.FAILURES:
-            return True
-        if allowed(user, vm, ADMIN):
-            request = self._store.current_request_id
-            self._vms.recover(vm, states.RECOVER_RETRY, user, request)
-            return True
-        refusal = not_authorized(user, ADMIN, "VM", vm.id).message
-        self._log(
-            service,
-            "E",
-            f"Role {role['name']} : Retry failed for VM {vm_id}; [one.vm.recover] {refusal}",
-        )
-        return False
-
     def gone(self, service_id: int) -> None:
-        """The networks are gone too: so is the document."""
+        """Deletes the document, once the networks are gone too."""
         service = self._find(service_id)
         if service is not None and service.state in (S.UNDEPLOYING, S.UNDEPLOYING_NETS):
             self._forget(service)
 
     def _forget(self, service: Service) -> None:
-        self._read.pop(service.id, None)
+        self._parsed.pop(service.id, None)
         self._store.documents.remove(service.document)
 
-    # ---- bookkeeping -----------------------------------------------------------------------------
+    # ---- state -----------------------------------------------------------------------------------
 
     def _enter(self, service: Service, state: ServiceState) -> None:
         service.body["state"] = int(state)
-        self._log(service, "I", f"New state: {state.name}")
+        service.log(self._store.agenda.seconds(), "I", f"New state: {state.name}")
 
-    def _log(self, service: Service, severity: str, message: str) -> None:
-        entry = {
-            "timestamp": self._store.agenda.seconds(), "severity": severity, "message": message,
-        }  # fmt: skip
-        service.body.setdefault("log", []).append(entry)
-        service.save()
+    def _log_scaling(self, service: Service, role: Json, direction: str, before: int) -> None:
+        counts = f"from {before} to {role['cardinality']} nodes"
+        message = f"Role {role['name']} scaling {direction} {counts}"
+        service.log(self._store.agenda.seconds(), "I", message)
 
 
 def _node_ids(role: Json) -> list[int]:

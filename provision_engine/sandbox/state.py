@@ -1,6 +1,6 @@
-"""Keeping the state of a sandbox in a file, to go on with it later.
+"""Saves the state of a sandbox to a file and loads it again.
 
-The file is a pickle; only classes of the sandbox are taken from it, so that a file from elsewhere
+The file is a pickle. Only classes of the sandbox are loaded from it, so that a malicious file
 cannot run code.
 """
 
@@ -26,7 +26,7 @@ _MODULES = ("provision_engine.sandbox.objects", "provision_engine.sandbox.pools"
 
 
 class _Pickler(pickle.Pickler):
-    """Writes members of enumerations by their values; Python 3.11.2 would do so by getattr."""
+    """Pickles enumeration members by value; Python 3.11.2 would use getattr."""
 
     def reducer_override(self, obj: object) -> Any:
         return (type(obj), (obj.value,)) if isinstance(obj, enum.Enum) else NotImplemented
@@ -38,11 +38,11 @@ class _Unpickler(pickle.Unpickler):
             return super().find_class(module, name)
         if (module, name) == ("builtins", "set"):
             return set
-        raise pickle.UnpicklingError(f"{module}.{name} does not belong into a sandbox's state")
+        raise pickle.UnpicklingError(f"{module}.{name} does not belong in a sandbox's state")
 
 
 def save(world: World, path: Path) -> None:
-    """Writes everything a world holds, whole or not at all. OSError if that is not possible."""
+    """Writes the state of a world atomically. OSError if that is not possible."""
     with world.moment():
         members = {name: getattr(world.store, name) for name in _MEMBERS}
         whole = {
@@ -59,13 +59,13 @@ def save(world: World, path: Path) -> None:
 
 
 def load(world: World, path: Path) -> None:
-    """Puts a world into the state of a file. ValueError if that is no state of this release."""
+    """Loads the state of a world. ValueError if the file holds no state of this release."""
     try:
         with path.open("rb") as file:
             whole = _Unpickler(file).load()
         version, members = whole["release"], whole["store"]
     except (pickle.UnpicklingError, EOFError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"state: {path} is no state of a sandbox ({error})") from None
+        raise ValueError(f"state: {path} is not a sandbox's state ({error})") from None
     if version != world.store.release.version:
         raise ValueError(
             f"state: {path} is of release {version}, not of {world.store.release.version}"

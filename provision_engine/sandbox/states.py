@@ -1,9 +1,9 @@
-"""The states of a VM as tables: what follows by itself, and what an action leads to.
+"""The states of a VM and the transitions between them, as tables.
 
 A position is the pair of a VM's state and, while it is ACTIVE, its life-cycle state. `STEPS` says
-how long a VM stays in a passing position and what comes next, also when the driver fails there;
-`ACTIONS` which action is possible where. ``lifecycle.py`` moves VMs along them. Source: the
-recordings of both releases, above all the scenarios whose drivers were made slow.
+how long a VM stays in a transient position and what follows, also if the driver fails there;
+`ACTIONS` says which action is possible in which position. ``lifecycle.py`` moves VMs along them.
+Source: the recordings of both releases, above all the scenarios with slow drivers.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class VmState(IntEnum):
 
 
 class LcmState(IntEnum):
-    """Life-cycle states of an ACTIVE VM, as far as the sandbox's VMs get into them."""
+    """The life-cycle states of an ACTIVE VM that occur in the sandbox."""
 
     LCM_INIT = 0
     PROLOG = 1
@@ -102,16 +102,16 @@ DISK_RESIZE = active(L.DISK_RESIZE)
 
 FAILURES = frozenset(active(state) for state in L if state.name.endswith("_FAILURE"))
 TROUBLE = FAILURES | {UNKNOWN, POWEROFF}
-"""Where a VM of a RUNNING service makes the service WARNING (scenario poweroff-and-back).
+"""Positions of a VM that turn its RUNNING service to WARNING (scenario poweroff-and-back).
 
-Not SUSPENDED, STOPPED or UNDEPLOYED: those leave it in RUNNING (scenario suspend-resume).
+SUSPENDED, STOPPED and UNDEPLOYED do not: the service stays RUNNING (scenario suspend-resume).
 """
 
 
 class Step(NamedTuple):
-    """What follows a passing position: after which duration, where to, with which bookkeeping.
+    """What follows a transient position: after which duration, to where, with which bookkeeping.
 
-    A failing driver leads to `failed_to` instead.
+    If the driver fails, `failed_to` and `failed` apply instead of `to` and `done`.
     """
 
     duration: str
@@ -129,7 +129,7 @@ def _booting(driver_failed_to: Position, duration: str = "resume_seconds") -> St
 STEPS: dict[Position, Step] = {
     PROLOG: Step("prolog_seconds", BOOT, "prolog_done", "prolog", PROLOG_FAILURE, "prolog_failed"),
     BOOT: _booting(BOOT_FAILURE, "boot_seconds"),
-    SHUTDOWN: Step("shutdown_seconds", EPILOG, "shut_down", "shutdown", RUNNING, "kept_running"),
+    SHUTDOWN: Step("shutdown_seconds", EPILOG, "shut_down", "shutdown", RUNNING, "stayed_running"),
     EPILOG: Step(
         "epilog_seconds", DONE, "ended", "epilog", active(L.EPILOG_FAILURE), "epilog_failed"
     ),
@@ -145,13 +145,13 @@ STEPS: dict[Position, Step] = {
         "disk_resize_seconds", UNDEPLOYED, "disk_resized", "disk-resize", UNDEPLOYED, "disk_failed"
     ),
     active(L.SHUTDOWN_POWEROFF): Step(
-        "poweroff_seconds", POWEROFF, "powered_off", "shutdown", RUNNING, "kept_running"
+        "poweroff_seconds", POWEROFF, "powered_off", "shutdown", RUNNING, "stayed_running"
     ),
     active(L.SAVE_SUSPEND): Step(
-        "save_seconds", SUSPENDED, "powered_off", "save", RUNNING, "kept_running"
+        "save_seconds", SUSPENDED, "powered_off", "save", RUNNING, "stayed_running"
     ),
     active(L.SAVE_STOP): Step(
-        "save_seconds", active(L.EPILOG_STOP), "shut_down", "save", RUNNING, "kept_running"
+        "save_seconds", active(L.EPILOG_STOP), "shut_down", "save", RUNNING, "stayed_running"
     ),
     active(L.EPILOG_STOP): Step(
         "epilog_seconds", STOPPED, "left_host", "epilog", active(L.EPILOG_STOP_FAILURE)
@@ -162,7 +162,7 @@ STEPS: dict[Position, Step] = {
         "shut_down",
         "shutdown",
         RUNNING,
-        "kept_running",
+        "stayed_running",
     ),
     active(L.EPILOG_UNDEPLOY): Step(
         "epilog_seconds", UNDEPLOYED, "left_host", "epilog", active(L.EPILOG_UNDEPLOY_FAILURE)
@@ -187,11 +187,11 @@ RETRIES: dict[Position, Position] = {
     for start, step in STEPS.items()
     if step.driver and step.failed_to in FAILURES
 }
-"""Where vm.recover with "retry" leads from a failure: back to the step that failed."""
+"""Where one.vm.recover with "retry" leads from a failure: back to the step that failed."""
 
 
 class Action(NamedTuple):
-    """An action of one.vm.action: its number in history records, and where it leads from where."""
+    """An action of one.vm.action: its number in history records, and its transitions."""
 
     number: int
     leads: dict[Position, Position]
@@ -213,7 +213,7 @@ _HARD_AGAIN = {
         ("undeploy", L.SHUTDOWN_UNDEPLOY),
     )
 }
-"""A hard action may replace a soft one that is under way, and begins anew."""
+"""A hard action may replace a soft one in progress; the step then starts again."""
 
 ACTIONS: dict[str, Action] = {
     "terminate": Action(27, _ENDS),
@@ -240,7 +240,7 @@ ACTIONS: dict[str, Action] = {
     "poweroff-hard": Action(20, _POWERS_OFF | _HARD_AGAIN["poweroff"]),
 }
 RESCHED_FLAGS = {"resched": 1, "unresched": 0}
-"""These two only set a flag; they need ADMIN rights (scenario update)."""
+"""These two actions only set a flag; they require the ADMIN right (scenario update)."""
 DELETE_ACTION, TERMINATE_HARD, DISK_RESIZE_ACTION, RESIZE_ACTION = 13, 28, 29, 35
 RESIZABLE = {PENDING, HOLD, POWEROFF, UNDEPLOYED, RUNNING, UNKNOWN}
 DISK_RESIZES = {
@@ -250,24 +250,24 @@ DISK_RESIZES = {
 }
 RECOVER_FAILURE, RECOVER_SUCCESS, RECOVER_RETRY, RECOVER_DELETE = 0, 1, 2, 3
 RESUMING = frozenset({active(L.BOOT_POWEROFF), active(L.BOOT_SUSPENDED)})
-"""Boots after a stay on the same host: the VM gets a new history record for them."""
+"""Boots on the host where the VM was before; each gets a new history record."""
 PASSING_WHILE_UP = frozenset({HOTPLUG_RESIZE, DISK_RESIZE})
-"""Where a VM is for a moment without its service minding."""
+"""Transient positions of a running VM that do not affect its service."""
 
 
 def position_of(vm: Vm) -> Position:
-    """Where a VM is."""
+    """The position of a VM."""
     return VmState(vm.state), LcmState(vm.lcm_state)
 
 
 def state_name(vm: Vm) -> str:
-    """The name oned gives that position in messages: the life-cycle state if it is ACTIVE."""
+    """The state's name in oned's messages: the life-cycle state if the VM is ACTIVE."""
     state, lcm_state = position_of(vm)
     return lcm_state.name if state is VmState.ACTIVE else state.name
 
 
 def refusal(action: str, vm: Vm) -> str:
-    """Why an action is not possible where a VM is (scenarios slow-shutdown, suspend-resume)."""
+    """Why a VM's state does not allow an action (scenarios slow-shutdown, suspend-resume)."""
     if action.startswith("terminate"):
         why = f"Could not terminate VM {vm.id}, wrong state {state_name(vm)}."
     else:

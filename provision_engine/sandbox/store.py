@@ -1,4 +1,4 @@
-"""Everything an OpenNebula holds, with its time and its one lock."""
+"""Everything an OpenNebula holds, with its agenda and its lock."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ __all__ = [
 
 
 class Store:
-    """The pools together, with their time and their one lock."""
+    """Users, pools, hosts and addresses; `guard` is the lock for all of them."""
 
     def __init__(
         self,
@@ -67,19 +67,19 @@ class Store:
         self.addresses: set[int] = set()
         self.last_address = 0
         self.lowest_free_address = 1
-        """No address below it is free; so nobody has to begin at 1 every time."""
+        """No address below it is free, so that a search need not start at 1."""
         self.next_scheduled_id = 0
         self.next_request_id = 0
         self.current_request_id = 0
 
     def begin_request(self) -> int:
-        """Each call has a number, which locks and history records remember."""
+        """The id of a new call, which locks and history records store."""
         self.next_request_id = (self.next_request_id + 16) % 10_000
         self.current_request_id = self.next_request_id
         return self.current_request_id
 
     def add_user(self, name: str, password: str, gid: int = 1, user_id: int | None = None) -> User:
-        """A new user, of the group users unless another is given."""
+        """Adds a user, by default to the group `users`."""
         number = max(self.users, default=-1) + 1 if user_id is None else user_id
         group = "oneadmin" if gid == 0 else "users" if gid == 1 else f"group{gid}"
         user = User(number, gid, name, password, group)
@@ -88,7 +88,7 @@ class Store:
         return user
 
     def authenticate(self, session: str) -> User:
-        """The user of a session text `name:password`; a password may hold colons itself."""
+        """The user of a session `name:password`; the password may contain colons."""
         name, separator, password = session.partition(":")
         user = self.users_by_name.get(name)
         if not separator or user is None or user.password != password:
@@ -97,10 +97,10 @@ class Store:
         return user
 
     def authorize(
-        self, user: User, item: Owned, operation: int, pool_name: str, mind_lock: bool = True
+        self, user: User, item: Owned, operation: int, pool_name: str, check_lock: bool = True
     ) -> None:
-        """0x0200 unless the user may do that with the object, its lock included."""
-        is_locked = mind_lock and locked_against(item, operation)
+        """0x0200 if permissions or, unless ignored, the object's lock forbid the operation."""
+        is_locked = check_lock and locked_against(item, operation)
         if is_locked and user.is_admin:
             raise OneError(
                 errors.AUTHORIZATION, f"User [{user.id}] : {pool_name} is locked. [{item.id}]."
@@ -109,7 +109,7 @@ class Store:
             raise not_authorized(user, operation, pool_name, item.id)
 
     def new_document(self, owner: User, kind: int, name: str | None, body: Template) -> Document:
-        """A document of that type; without a name it is called document-ID."""
+        """Adds a document of that type; the default name is document-ID."""
         number = self.documents.new_id()
         if name and self.release.strips_names:
             name = name.strip()
@@ -121,7 +121,7 @@ class Store:
         return self.documents.add(document)
 
     def release_address(self, address: int) -> None:
-        """A lease has ended."""
+        """Returns a leased address."""
         self.addresses.discard(address)
         self.lowest_free_address = min(self.lowest_free_address, address)
 

@@ -1,13 +1,13 @@
 """OpenNebula's template syntax: ``NAME="value"`` and ``NAME=[A="1", B="2"]``.
 
-The scanner copies the habits of oned's, good and bad, because they decide what a stranger's
-text can break or inject (scenarios template-syntax and hostile-values-through-oneflow):
+The scanner behaves like oned's, quirks included, because they determine what untrusted text can
+break or inject (scenarios template-syntax and hostile-values-through-oneflow):
 
 * ``\\"`` is the only escape. A backslash right before the closing quote therefore swallows it,
   unless no further quote follows: the scanner takes the longest string it can find.
-* A character that fits nothing is skipped silently, but it moves the columns of messages.
+* An unexpected character is skipped silently, but counts in the columns of error messages.
 * Comments exist only at the beginning of a line.
-* Names are folded to upper case, and one that begins with a digit gets ``ONE_`` before it.
+* Names are converted to upper case, and one that begins with a digit gets the prefix ``ONE_``.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _CDATA_EDGES = len("<![CDATA["), len("]]>")
 
 
 class TemplateError(ValueError):
-    """A text that oned does not take for a template; the message is oned's own."""
+    """A syntax error; the message is oned's own."""
 
 
 class _Token(NamedTuple):
@@ -46,7 +46,7 @@ class _Token(NamedTuple):
 
 
 class Template:
-    """Attributes in the order they were given; a name may occur several times."""
+    """Attributes in their original order; a name may occur several times."""
 
     __slots__ = ("items",)
 
@@ -63,30 +63,30 @@ class Template:
         return value if isinstance(value, str) else None
 
     def vectors(self, name: str) -> list[dict[str, str]]:
-        """All vectors of that name, to be changed in place if need be."""
+        """All vectors of that name; they may be changed in place."""
         return [v for key, v in self.items if key == name and isinstance(v, dict)]
 
     def set(self, name: str, value: Value) -> None:
-        """Replaces every attribute of that name by one."""
+        """Replaces all attributes of that name by one."""
         self.remove(name)
         self.items.append((name, value))
 
     def remove(self, name: str) -> None:
-        """Takes every attribute of that name away."""
+        """Removes all attributes of that name."""
         self.items = [item for item in self.items if item[0] != name]
 
     def merged(self, other: Template) -> Template:
-        """The attributes of `other` replace those of the same name, whole vectors at a time."""
+        """A template in which the attributes of `other` replace those of the same name."""
         replaced = {name for name, _ in other.items}
         kept = [item for item in self.items if item[0] not in replaced]
         return Template([*kept, *other.items])
 
     def copy(self) -> Template:
-        """A copy whose vectors are its own."""
+        """A copy that shares no vectors."""
         return Template((k, dict(v) if isinstance(v, dict) else v) for k, v in self.items)
 
     def to_xml(self, root: str = "TEMPLATE") -> str:
-        """As oned writes it: by name, equal names in the order they came."""
+        """The XML that oned writes: sorted by name, equal names in their original order."""
         ordered = sorted(self.items, key=lambda item: item[0])
         inner = "".join(
             [
@@ -98,7 +98,7 @@ class Template:
 
 
 def parse(text: str) -> Template:
-    """Reads either form, template syntax or XML. TemplateError tells why it cannot be read."""
+    """Parses a template in template syntax or XML. TemplateError if it is malformed."""
     if text.lstrip().startswith("<"):
         return _parse_xml(text)
     template = Template(_Parser(text).attributes())
@@ -124,7 +124,7 @@ def _parse_xml(text: str) -> Template:
 
 
 class _Parser:
-    """Recursive descent over the scanner's tokens, with the expectations oned's parser names."""
+    """A recursive-descent parser with the error messages of oned's."""
 
     def __init__(self, text: str) -> None:
         self._text = text

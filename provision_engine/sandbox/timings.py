@@ -1,4 +1,4 @@
-"""How long things take in the sandbox. All durations are seconds and may be 0."""
+"""How long each step takes in the sandbox. All durations are in seconds and may be 0."""
 
 from __future__ import annotations
 
@@ -7,49 +7,49 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Timings:
-    """Durations of the steps of a VM's and a service's life, realistic but quick by default."""
+    """Durations of the steps of VMs and services; by default shorter than on a real OpenNebula."""
 
     vms_visible_seconds: float = 0.05
-    """From the answer to instantiate until oneflow has made the VMs."""
+    """From the response to instantiate until oneflow has created the VMs."""
     schedule_seconds: float = 0.05
-    """From a VM's birth until the scheduler looks at it; 7.x collects VMs in such a window."""
+    """From a VM's creation until it is scheduled; 7.x collects VMs in such a window."""
     prolog_seconds: float = 0.1
     boot_seconds: float = 0.1
     boot_failure_seconds: float = 0.1
-    """Until a driver that fails to boot says so."""
+    """How long a boot takes that fails."""
     resize_seconds: float = 0.04
     disk_resize_seconds: float = 0.04
     poweroff_seconds: float = 0.04
     save_seconds: float = 0.04
-    """Of a suspend or a stop, which save the VM's memory."""
+    """How long a suspend or a stop takes, which save the VM's memory."""
     resume_seconds: float = 0.05
     shutdown_seconds: float = 0.05
     epilog_seconds: float = 0.0
     cleanup_seconds: float = 0.0
-    """From terminate of a VM that failed until it is DONE."""
+    """From the termination of a failed VM until it is DONE."""
     service_notice_seconds: float = 0.02
-    """From a VM's change of state until oneflow has noticed it."""
+    """From a VM's change of state until oneflow notices it."""
     service_failure_seconds: float = 0.1
     """From a VM's failure while a service deploys until the service is FAILED_DEPLOYING."""
     autoscale_seconds: float = 30.0
-    """Until oneflow replaces a VM that ended below a service that stays."""
+    """From the end of a VM of a running service until oneflow replaces it."""
     nets_seconds: float = 0.03
-    """How long a service stays in UNDEPLOYING_NETS before its document is gone."""
+    """How long a service is in UNDEPLOYING_NETS before its document is deleted."""
     sched_action_seconds: float = 0.0
-    """How late a scheduled action is carried out."""
+    """From the time of a scheduled action until it is carried out."""
     action_retry_seconds: float = 0.5
-    """Until a scheduled action that was not possible is tried again: oned's cycle."""
+    """Until a scheduled action that failed is retried: oned's cycle."""
     scheduler_failure_seconds: float = 0.5
-    """Until the scheduler is asked again after oned refused its plan (7.x)."""
+    """Until the scheduler runs again after oned rejected its plan (7.x)."""
 
     @classmethod
     def measured(cls, release: str) -> Timings:
-        """As on the machine of the recordings: medians of what the scenarios show.
+        """The durations on the recorded machine: medians over the scenarios.
 
-        VM ids are there 0.2 s after the answer (shared by create-faas, oned-view-of-flow and
+        VM ids appear 0.2 s after the response (create-faas, oned-view-of-flow and
         hostile-values-through-oneflow); 7.x schedules in a window of up to 10 s (create-faas);
-        oneflow takes up to 30 s to see that a VM failed to boot (vm-boot-failure); a scheduled
-        action is 3 to 4 s late (lease-by-scheduled-action) and tried again every 15 s
+        oneflow takes up to 30 s to notice that a VM failed to boot (vm-boot-failure); a scheduled
+        action is 3 to 4 s late (lease-by-scheduled-action) and retried every 15 s
         (order-to-end-while-booting).
         """
         return cls(

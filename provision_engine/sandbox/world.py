@@ -1,4 +1,4 @@
-"""The whole OpenNebula behind the two services: pools, machinery and the steps of the agenda."""
+"""Everything behind the two services: the store, what changes it, and the agenda's steps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from provision_engine.sandbox.timings import Timings
 
 
 class World:
-    """Pools and machinery of one OpenNebula."""
+    """One simulated OpenNebula, without its servers."""
 
     def __init__(
         self,
@@ -29,7 +29,7 @@ class World:
         hosts: int = 100,
     ) -> None:
         self.store = Store(version, clock, timings, hosts)
-        seeds.sow(self.store)
+        seeds.add_seeds(self.store)
         self.vms = Lifecycle(self.store, drivers or Drivers())
         self.machines = Machines(self.store, self.vms)
         self.services = Services(self.store, self.machines, self.vms)
@@ -50,22 +50,22 @@ class World:
 
     @contextmanager
     def moment(self) -> Iterator[None]:
-        """Alone with the store, after everything due has happened."""
+        """Exclusive access to the store, after all due steps are carried out."""
         with self.store.guard:
             self.catch_up()
             yield
 
     def catch_up(self) -> None:
-        """Lets everything happen whose time has come."""
+        """Carries out all due steps."""
         agenda = self.store.agenda
         try:
             while (entry := agenda.take_due()) is not None:
                 self._steps[entry.step](*entry.ids)
         finally:
-            agenda.rest()
+            agenda.finish()
 
     def user_template_changed(self, vm: Vm) -> None:
-        """New requirements may fit a host, READY may open the gate of a service."""
+        """Reacts to new requirements (the scheduler) and to READY (the VM's service)."""
         self.store.agenda.put(0.0, "schedule")
         self.services.vm_changed(vm)
 
@@ -73,13 +73,13 @@ class World:
         vm = self.store.vms.find(vm_id)
         action = vm.scheduled.get(action_id) if vm else None
         if vm is None or action is None or action.time > self.store.agenda.now():
-            return  # taken back or put off
+            return  # it was deleted or postponed
         owner = self.store.users[vm.uid]
         request = self.store.begin_request() if self.store.release.scheduled_has_request_id else -1
         try:
             self.vms.act(vm, action.action, owner, request)
         except OneError as error:
-            # It stays due, and is tried until it succeeds (scenario order-to-end-while-booting).
+            # It stays due and is retried until it succeeds (scenario order-to-end-while-booting).
             stamp = in_words(self.store.agenda.now())
             action.message = f"{stamp} : [{action.action}] {error.message}"
             delay = self.store.timings.action_retry_seconds

@@ -1,4 +1,4 @@
-"""XML by hand: answers are strings, because building trees would be the slowest part of a read."""
+"""XML as strings: building trees would be the slowest part of a read."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ PERMISSION_NAMES = (
 
 
 def escape(text: str) -> str:
-    """Text between tags."""
+    """Escapes text between tags."""
     if "&" in text or "<" in text or ">" in text:
         return _escape(text)
     return text
 
 
 def cdata(name: str, value: object) -> str:
-    """One element as oned writes values that users chose."""
+    """An element in CDATA form, as oned writes values chosen by users."""
     return f"<{name}><![CDATA[{value}]]></{name}>"
 
 
 def plain(name: str, value: object) -> str:
-    """One element as oned writes values that it chose itself."""
+    """An element in plain form, as oned writes values of its own; nothing is escaped."""
     return f"<{name}>{value}</{name}>"
 
 
@@ -35,7 +35,7 @@ def plains(pairs: Iterable[tuple[str, object]]) -> str:
 
 
 def vector(name: str, members: Mapping[str, object]) -> str:
-    """A vector attribute; its members come in alphabetical order."""
+    """A vector attribute, with its members in alphabetical order."""
     inner = "".join([cdata(key, members[key]) for key in sorted(members)])
     return f"<{name}>{inner}</{name}>"
 

@@ -59,7 +59,7 @@ class Engine:
 
     @property
     def in_flight(self) -> Path:
-        """A file that exists once a slow request has reached the application."""
+        """A file that ``GET /held`` creates; the response is held until the file is removed."""
         return self.directory / "in-flight"
 
     def write(self) -> None:
@@ -79,7 +79,7 @@ class Engine:
         )
 
     def start(self) -> int:
-        """Start it, and return the process id of its master."""
+        """Starts it and returns the process id of its master."""
         done = self.call("start")
         assert (done.returncode, done.stderr) == (0, "")
         match = re.fullmatch(r"started \(pid (\d+)\) on .*\n", done.stdout)
@@ -99,7 +99,7 @@ class Engine:
             connection.close()
 
     def send(self, data: bytes) -> bytes:
-        """Send raw bytes, and return all that comes back."""
+        """Sends raw bytes and returns everything that is received."""
         with socket.create_connection(("127.0.0.1", self.port), WAIT_SECONDS) as connection:
             connection.sendall(data)
             return b"".join(iter(lambda: connection.recv(65_536), b""))
@@ -109,7 +109,7 @@ class Engine:
         return [int(pid) for pid in children.split()]
 
     def end(self) -> None:
-        """End what a test left running, by the id in the locked file."""
+        """Stops an engine that a test left running, by the id in the locked pid file."""
         if pid := self._running():
             os.kill(pid, signal.SIGTERM)
             wait_until(lambda: not self._running())

@@ -1,4 +1,4 @@
-"""Fixtures for all tests here: engines that are stopped afterwards, and somebody who calls them."""
+"""Fixtures: engines that are stopped after each test, and a user at a command line."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Sandbox, R
 
 @pytest.fixture
 def desk(stage: tuple[Sandbox, RealEngine], tmp_path: Path) -> Iterator[Desk]:
-    """With credentials where OpenNebula's own tools look for them; nothing is left after it."""
+    """With credentials where OpenNebula's own tools look for them; leaves nothing behind."""
     sandbox, engine = stage
     (tmp_path / ".one").mkdir()
     (tmp_path / ".one/one_auth").write_text(f"{USER}:{PASSWORD}\n")

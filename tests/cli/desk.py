@@ -1,4 +1,4 @@
-"""Somebody at a command line, with a real engine on a sandbox."""
+"""A user at a command line, with a real engine on a sandbox."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ USER, PASSWORD = "devuser", "devpass"
 
 
 class RealEngine(Engine):
-    """The engine itself instead of a small application."""
+    """A real engine, not one with a stub application."""
 
     def command(self, *arguments: str) -> list[str]:
         return [
@@ -51,7 +51,7 @@ class Ran(NamedTuple):
 
 @dataclass
 class Desk:
-    """Somebody at a command line, with an engine and a sandbox to look into."""
+    """A user at a command line, with an engine and access to its sandbox."""
 
     url: str
     home: Path
@@ -62,7 +62,7 @@ class Desk:
         return {**kept, "HOME": str(self.home), "PROVISION_ENGINE_URL": self.url, **further}
 
     def run(self, *arguments: str, **environment: str) -> Ran:
-        """The command in this process, which is quicker than one of its own."""
+        """Runs the command in this process, which is faster than starting another."""
         stdout, stderr = io.StringIO(), io.StringIO()
         with (
             mock.patch.dict(os.environ, self.environment(**environment), clear=True),
@@ -80,7 +80,7 @@ class Desk:
         return [sys.executable, "-m", "provision_engine.cli", "runtime", *arguments]
 
     def done(self, *arguments: str) -> str:
-        """What it prints when all goes well, beside the id of a runtime that it waits for."""
+        """What it prints if it succeeds, without the id of a runtime that it waits for."""
         ran = self.run(*arguments)
         assert ran.returncode == 0, ran.stderr
         assert re.fullmatch(r'(created runtime \d+ .*|\{"created": \d+\})?\n?', ran.stderr)
@@ -97,7 +97,7 @@ class Desk:
     def on_terminal(
         self, *arguments: str, typed: Sequence[tuple[str, str]] = (), **environment: str
     ) -> tuple[int, str]:
-        """Exit code, and all that a terminal shows, while somebody answers its questions."""
+        """Exit code and terminal output of a command whose prompts are answered."""
         ours, theirs = pty.openpty()
         process = subprocess.Popen(
             self.line(*arguments),
@@ -122,7 +122,7 @@ class Desk:
 
 
 def _read(terminal: int) -> str:
-    """What comes next, nothing at the end. Fails where nothing comes at all."""
+    """The next output, empty at the end. Fails if there is none in time."""
     ready, _, _ = select.select([terminal], [], [], WAIT_SECONDS)
     assert ready, "the terminal shows nothing"
     try:

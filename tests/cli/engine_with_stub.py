@@ -1,6 +1,6 @@
 """The command line, with a small application instead of the engine's.
 
-So that what happens around an application can be tried: slow answers, bodies, failures.
+It tests what surrounds an application: responses that take long, bodies, failures.
 """
 
 from __future__ import annotations
@@ -24,8 +24,12 @@ def create_app(configuration: Configuration) -> Any:
     def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
         if path.startswith("/slow/"):
-            Path(os.environ["STUB_IN_FLIGHT"]).touch()
             time.sleep(float(path.rpartition("/")[2]))
+        if path == "/held":
+            in_flight = Path(os.environ["STUB_IN_FLIGHT"])
+            in_flight.touch()
+            while in_flight.exists():
+                time.sleep(0.01)
         if path == "/crash":
             raise RuntimeError("crashed with secret")
         text = f"{os.getpid()} {configuration.timeout_seconds}"

@@ -218,7 +218,7 @@ def test_a_flavour_tuple_is_split_by_its_roles(
     assert split(flavours, roles) == parts
 
 
-def test_standbys_are_checked_where_they_are_kept(
+def test_standby_flavours_are_checked(
     configuration: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = configuration.read_text()

@@ -1,4 +1,4 @@
-"""Completion: what is offered, and that each shell takes its script."""
+"""Completion: the candidates, and that each shell accepts its script."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHELLS = ("bash", "zsh", "fish")
 
 
 class Engine:
-    """Stands for a client with an engine behind it."""
+    """Replaces a client of an engine."""
 
     calls: tuple[str, ...] = ()
 
@@ -84,7 +84,7 @@ def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[Engine]:
         ("runtime show 12 ", {"--help", "--config", "--url", "--json", "--ca-file"}),
     ],
 )  # fmt: skip
-def test_what_is_offered(words: str, offered: set[str]) -> None:
+def test_candidates(words: str, offered: set[str]) -> None:
     *before, current = words.split(" ")
     assert set(candidates(before, current)) == offered
 
@@ -97,7 +97,7 @@ def test_each_option_of_each_action_is_offered() -> None:
         assert {"--help", "--url", "--config"} < offered
 
 
-def test_the_named_engine_is_asked(engine: type[Engine]) -> None:
+def test_the_named_engine_is_queried(engine: type[Engine]) -> None:
     candidates(["runtime", "show"], "")
     candidates(["runtime", "--url", "http://other.test", "show"], "")
     assert engine.calls == ("http://engine.test", "http://other.test")
@@ -145,7 +145,7 @@ complete -C 'provision-engine {line}'
 
 
 def shell(name: str, *words: str, directory: Path) -> list[str]:
-    """What a real shell offers after these words, the last of which has been begun."""
+    """What a real shell completes the last of these words to."""
     program = directory / "provision-engine"
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -P -m provision_engine.cli "$@"\n')
     program.chmod(0o755)

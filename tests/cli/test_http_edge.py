@@ -1,4 +1,4 @@
-"""What stands between the clients and the application: HTTP, TLS, slow and broken clients."""
+"""HTTP and TLS in front of the application, with slow and misbehaving clients."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from .cli_engine import Engine
 ERROR_SCHEMA = json.loads((config.SCHEMA_PATH.parent / "error.json").read_text(encoding="utf-8"))
 
 
-def error_in(answer: bytes) -> tuple[int, str]:
-    """Check that an answer is an error in our one form; return its status and message."""
-    head, _, body = answer.partition(b"\r\n\r\n")
+def error_of(response: bytes) -> tuple[int, str]:
+    """The status and message of a response; AssertionError if it has not the form of an error."""
+    head, _, body = response.partition(b"\r\n\r\n")
     status, *headers = head.decode().split("\r\n")
     names = dict(header.split(": ", 1) for header in headers)
     assert names["Content-Type"] == "application/json"
@@ -61,12 +61,12 @@ def error_in(answer: bytes) -> tuple[int, str]:
         (b"GET /crash HTTP/1.1\r\n\r\n", 500, "the engine failed; its log has the reason"),
     ],
 )
-def test_every_failure_has_our_one_form(
+def test_every_failure_has_the_error_form(
     engine: Engine, request_bytes: bytes, status: int, message: str
 ) -> None:
     engine.start()
     answer = engine.send(request_bytes)
-    found, text = error_in(answer)
+    found, text = error_of(answer)
     assert found == status
     assert message in text
     assert "pass9" not in text
@@ -78,7 +78,7 @@ def test_every_failure_has_our_one_form(
     assert engine.get()[0] == 200
 
 
-def test_every_refusal_of_gunicorn_has_a_status() -> None:
+def test_every_parse_error_of_gunicorn_has_a_status() -> None:
     for name, kind in vars(errors).items():
         if isinstance(kind, type) and issubclass(kind, errors.ParseException):
             status, explanation = refusals.refusal(kind.__new__(kind))
@@ -121,13 +121,13 @@ def test_a_connection_is_kept_for_the_next_request(engine: Engine) -> None:
         b"2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n",
     ],
 )
-def test_a_body_arrives_whole(engine: Engine, request_bytes: bytes) -> None:
+def test_a_body_arrives_complete(engine: Engine, request_bytes: bytes) -> None:
     engine.start()
     assert engine.send(request_bytes).endswith(b"\r\n\r\n5")
 
 
-def test_idle_connections_take_no_thread(engine: Engine) -> None:
-    """Many more of them than threads; they are all still open when the others are answered."""
+def test_idle_connections_occupy_no_thread(engine: Engine) -> None:
+    """There are many more than threads, and they stay open while other requests are served."""
     engine.start()
     idle = [socket.create_connection(("127.0.0.1", engine.port)) for _ in range(300)]
     try:
@@ -141,8 +141,8 @@ def test_idle_connections_take_no_thread(engine: Engine) -> None:
             connection.close()
 
 
-def test_half_requests_end_and_others_are_answered(engine: Engine) -> None:
-    """Many more of them than threads, and nobody in front of the engine."""
+def test_incomplete_requests_are_dropped_and_others_are_served(engine: Engine) -> None:
+    """There are many more than threads, and no proxy."""
     engine.environment |= {"STUB_HEAD_SECONDS": "0.5", "STUB_BODY_SECONDS": "0.5"}
     engine.start()
     begun = (b"GET / HTTP/1.1\r\nX: ", b"POST /body HTTP/1.1\r\nContent-Length: 99\r\n\r\nabc")
@@ -159,7 +159,7 @@ def test_half_requests_end_and_others_are_answered(engine: Engine) -> None:
             connection.close()
 
 
-def test_a_client_that_sends_byte_by_byte_has_no_more_time(engine: Engine) -> None:
+def test_a_client_that_sends_byte_by_byte_gets_no_extra_time(engine: Engine) -> None:
     engine.environment["STUB_HEAD_SECONDS"] = "1"
     engine.start()
     with socket.create_connection(("127.0.0.1", engine.port), WAIT_SECONDS) as connection:
@@ -189,7 +189,7 @@ def test_a_client_that_does_not_read_occupies_no_thread_for_ever(engine: Engine)
             connection.close()
 
 
-def test_a_request_in_pieces_is_answered(engine: Engine) -> None:
+def test_a_request_in_pieces_is_served(engine: Engine) -> None:
     engine.start()
     whole = b"POST /body HTTP/1.1\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello"
     with socket.create_connection(("127.0.0.1", engine.port), WAIT_SECONDS) as connection:
@@ -199,7 +199,7 @@ def test_a_request_in_pieces_is_answered(engine: Engine) -> None:
     assert answer.endswith(b"\r\n\r\n5")
 
 
-def test_a_client_that_waits_to_be_asked_for_the_body_is_asked(engine: Engine) -> None:
+def test_a_client_that_expects_100_continue_gets_it(engine: Engine) -> None:
     engine.start()
     head = b"POST /body HTTP/1.1\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
     with socket.create_connection(("127.0.0.1", engine.port), WAIT_SECONDS) as connection:
@@ -209,22 +209,22 @@ def test_a_client_that_waits_to_be_asked_for_the_body_is_asked(engine: Engine) -
         assert connection.recv(9).startswith(b"HTTP/1.1 ")
 
 
-def test_many_requests_at_once_are_all_answered(engine: Engine) -> None:
+def test_many_concurrent_requests_are_all_served(engine: Engine) -> None:
     engine.start()
     with ThreadPoolExecutor(32) as pool:
         found = list(pool.map(lambda _: engine.get("/slow/0.02")[0], range(200)))
     assert found == [200] * 200
 
 
-def test_a_slow_head_is_given_up(engine: Engine) -> None:
+def test_a_slow_header_section_times_out(engine: Engine) -> None:
     engine.environment["STUB_HEAD_SECONDS"] = "1"
     engine.start()
-    status, message = error_in(engine.send(b"GET / HTTP/1.1\r\nX: y"))
+    status, message = error_of(engine.send(b"GET / HTTP/1.1\r\nX: y"))
     assert (status, message) == (408, "the request did not arrive in time")
 
 
 @pytest.mark.parametrize("body", [b"Content-Length: 9", b"Transfer-Encoding: chunked"])
-def test_a_slow_body_is_given_up_and_the_thread_is_free(engine: Engine, body: bytes) -> None:
+def test_a_slow_body_times_out_and_frees_the_thread(engine: Engine, body: bytes) -> None:
     engine.environment["STUB_BODY_SECONDS"] = "1"
     engine.configuration["server"].update(workers=1, threads=1)
     engine.write()
@@ -232,11 +232,11 @@ def test_a_slow_body_is_given_up_and_the_thread_is_free(engine: Engine, body: by
     slow = socket.create_connection(("127.0.0.1", engine.port), WAIT_SECONDS)
     with slow:
         slow.sendall(b"POST /body HTTP/1.1\r\n" + body + b"\r\n\r\n3")
-        # At most, the only thread reads from the slow client until that is given up.
+        # At worst, the only thread reads from the slow client until that times out.
         assert engine.get()[0] == 200
 
 
-def test_a_client_that_goes_away_breaks_nothing(engine: Engine) -> None:
+def test_a_client_that_disconnects_breaks_nothing(engine: Engine) -> None:
     engine.start()
     for data in (b"", b"GET", b"POST /body HTTP/1.1\r\nContent-Length: 9\r\n\r\nabc"):
         with socket.create_connection(("127.0.0.1", engine.port)) as connection:
@@ -278,12 +278,12 @@ def test_the_engine_speaks_tls(engine: Engine, certificate: tuple[Path, Path]) -
         connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
         assert connection.recv(65_536).startswith(b"HTTP/1.0 200")
     assert "without TLS" not in engine.log()
-    # A client without TLS is turned away, and costs nothing.
+    # A client without TLS is rejected and blocks nothing.
     engine.send(b"GET / HTTP/1.0\r\n\r\n")
     assert engine.call("status").returncode == 0
 
 
-def test_half_a_handshake_ends_and_others_are_answered(
+def test_an_incomplete_handshake_times_out_and_others_are_served(
     engine: Engine, certificate: tuple[Path, Path]
 ) -> None:
     engine.environment["STUB_HEAD_SECONDS"] = "1"
@@ -309,7 +309,7 @@ def test_half_a_handshake_ends_and_others_are_answered(
             connection.close()
 
 
-def test_files_that_are_no_certificate_stop_the_start(
+def test_invalid_certificate_files_stop_the_start(
     engine: Engine, certificate: tuple[Path, Path], tmp_path: Path
 ) -> None:
     tls = {"certificate": str(certificate[0]), "key": str(tmp_path / "none.pem")}
@@ -344,7 +344,7 @@ def test_a_signal_that_would_replace_the_program_is_ignored(engine: Engine) -> N
 # ---- pieces ----------------------------------------------------------------------------
 
 
-def test_a_worker_is_silent_for_longer_than_any_request_only_when_it_hangs() -> None:
+def test_the_timeout_of_a_worker_exceeds_every_request() -> None:
     found = config.parse("timeout: 100\nserver: {grace_seconds: 40}", Path("/x"))
     settings = serving.Server(found, lambda _: object(), 3, None).cfg
     assert settings.timeout >= 100 + found.wait.max_seconds + 40
@@ -352,7 +352,7 @@ def test_a_worker_is_silent_for_longer_than_any_request_only_when_it_hangs() -> 
     assert settings.worker_class is Worker
 
 
-def test_the_port_is_waited_for_only_after_a_killed_engine() -> None:
+def test_only_after_a_killed_engine_a_start_waits_for_the_port() -> None:
     with listener.listen("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(listener.ServerError, match="Address already in use"):
@@ -368,5 +368,5 @@ def test_the_port_is_waited_for_only_after_a_killed_engine() -> None:
         *[("0.0.0.0", False), ("::", False), ("10.0.0.1", False), ("front-end", False)],
     ],
 )
-def test_only_this_machine_itself_is_safe_without_tls(host: str, loopback: bool) -> None:
+def test_only_loopback_addresses_are_safe_without_tls(host: str, loopback: bool) -> None:
     assert listener.is_loopback(host) is loopback

@@ -21,7 +21,7 @@ from .desk import NO_HOST, PASSWORD, USER, Desk
 # ---- what it does --------------------------------------------------------------------------
 
 
-def test_a_life(desk: Desk) -> None:
+def test_a_lifecycle(desk: Desk) -> None:
     made = desk.made("--name", "lamp", "--cpu", "1", "--memory", "128", "--lease", "2h", "--wait")
     runtime_id = str(made["ID"])
     assert made["NAME"] == "lamp"
@@ -116,7 +116,7 @@ def test_an_ambiguous_name_is_refused_with_the_ids(desk: Desk) -> None:
     assert len(desk.done("ls", "-q").split()) == 2
 
 
-def test_a_delete_goes_on_after_a_failure_and_sums_up(desk: Desk) -> None:
+def test_a_delete_continues_after_a_failure_and_prints_a_summary(desk: Desk) -> None:
     first, second = (str(desk.made("--wait")["ID"]) for _ in range(2))
     ran = desk.run("delete", first, "999999", "nobody", second)
     assert ran.returncode == codes.NOT_FOUND
@@ -179,7 +179,7 @@ def test_a_refusal_with_one_detail_is_one_line(desk: Desk) -> None:
 
 
 def test_the_address_comes_from_the_configuration(desk: Desk, tmp_path: Path) -> None:
-    """With --config before or behind the command, and from the environment."""
+    """With --config before or after the command, and from the environment."""
     port = desk.url.rpartition(":")[2]
     conf, wrong = tmp_path / "right.conf", f"http://127.0.0.1:{free_port()}"
     conf.write_text(f"port: {port}\nhost: 0.0.0.0\n")
@@ -194,7 +194,7 @@ def test_the_address_comes_from_the_configuration(desk: Desk, tmp_path: Path) ->
     assert (ran.returncode, "missing.conf: cannot be read" in ran.stderr) == (1, True)
 
 
-def test_config_may_stand_before_the_command(desk: Desk, tmp_path: Path) -> None:
+def test_config_may_precede_the_command(desk: Desk, tmp_path: Path) -> None:
     conf = tmp_path / "wrong.conf"
     conf.write_text(f"port: {free_port()}\n")
     ran = subprocess.run(
@@ -208,7 +208,7 @@ def test_config_may_stand_before_the_command(desk: Desk, tmp_path: Path) -> None
     assert f"(address from {conf}): " in ran.stderr
 
 
-def test_another_server_is_not_taken_for_an_engine(desk: Desk) -> None:
+def test_another_server_is_not_mistaken_for_an_engine(desk: Desk) -> None:
     ran = desk.run("list", "--url", desk.sandbox.oneflow_url)
     assert ran.returncode == codes.FAILED
     ran = desk.run("list", "--url", "nonsense")
@@ -264,7 +264,7 @@ def test_the_id_is_printed_before_the_wait_and_again_after_ctrl_c(desk: Desk) ->
 
 
 def test_a_list_can_be_watched(desk: Desk) -> None:
-    """On a pipe it is printed whenever it has changed."""
+    """To a pipe it is printed whenever it has changed."""
     first = str(desk.made("--name", "first", "--wait")["ID"])
     program = subprocess.Popen(
         desk.line("list", "-q", "--watch", "0.1"),
@@ -399,7 +399,7 @@ def test_a_missing_file_is_named(desk: Desk) -> None:
     assert (ran.returncode, "nowhere" in ran.stderr) == (1, True)
 
 
-def test_only_a_terminal_is_asked_for_credentials(desk: Desk, tmp_path: Path) -> None:
+def test_only_a_terminal_is_prompted_for_credentials(desk: Desk, tmp_path: Path) -> None:
     elsewhere = {"HOME": str(tmp_path / "empty")}
     ran = desk.run("list", **elsewhere)
     assert (ran.returncode, "one_auth" in ran.stderr) == (1, True)
@@ -415,7 +415,7 @@ def test_only_a_terminal_is_asked_for_credentials(desk: Desk, tmp_path: Path) ->
     assert code == codes.REFUSED
 
 
-def test_no_argument_takes_a_password() -> None:
+def test_no_argument_accepts_a_password() -> None:
     for name in command.ACTIONS:
         usage = command.action_parser(name).format_usage()
         assert not any(word in usage for word in ("--password", "--user", "--auth", "--token"))
@@ -432,7 +432,7 @@ def test_a_terminal_shows_progress_on_one_line(desk: Desk) -> None:
     assert "\r\x1b[K" in shown
     assert "PENDING" in shown
     assert "no host satisfies" in shown
-    # Several writes, all on one line, which is empty in the end.
+    # Several writes, all to one line, which is empty at the end.
     progress, _, result = shown.rpartition("\r\x1b[K")
     assert "\n" not in progress
     assert len({line.split(" s  ")[0] for line in progress.split("\r\x1b[K")}) > 2

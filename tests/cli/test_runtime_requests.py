@@ -89,7 +89,7 @@ def test_a_runtime_can_be_waited_for_until_it_is_suspended(
     assert run("wait", "12", "--for", "suspended")[0] == 0
 
 
-def test_a_replacement_is_asked_for_only_with_its_option(
+def test_a_replacement_is_requested_only_with_its_option(
     api: responses.RequestsMock, run: Run
 ) -> None:
     nothing, replace = ({}, {"replace": "true"})
@@ -123,7 +123,7 @@ def test_newer_members_are_shown_if_present(api: responses.RequestsMock, run: Ru
     assert "2026-11-24T03:00:00" in shown
 
 
-def test_the_newest_are_asked_for_in_one_page(api: responses.RequestsMock, run: Run) -> None:
+def test_the_newest_are_requested_in_one_page(api: responses.RequestsMock, run: Run) -> None:
     query = matchers.query_param_matcher({"limit": "2", "order": "desc"})
     following = {"Link": '</serverless-runtimes?limit=2&order=desc&before=11>; rel="next"'}
     page = [body(), body(), body()]
@@ -134,7 +134,7 @@ def test_the_newest_are_asked_for_in_one_page(api: responses.RequestsMock, run: 
     assert len(api.calls) == 1
 
 
-def test_a_lease_can_be_lifted(api: responses.RequestsMock, run: Run) -> None:
+def test_a_lease_can_be_removed(api: responses.RequestsMock, run: Run) -> None:
     wanted = matchers.json_params_matcher({"SERVERLESS_RUNTIME": {"LEASE": None}})
     api.put(f"{RUNTIMES}/12", json=body(), match=[wanted])
     assert run("update", "12", "--no-lease")[0] == 0

@@ -1,4 +1,4 @@
-"""Clients of a real server that wait (?wait=) and go away, with and without TLS."""
+"""Clients that wait (?wait=) and disconnect, with and without TLS, on a real server."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ THREADS = 2
 
 
 class RealEngine(Engine):
-    """The engine itself, in one process with few threads, which lets two requests wait."""
+    """A real engine in one process with few threads, in which two requests may wait."""
 
     def command(self, *arguments: str) -> list[str]:
         return [
@@ -39,7 +39,7 @@ class RealEngine(Engine):
 
 
 def certify(directory: Path) -> dict[str, str]:
-    """A certificate for this machine, and its key, made by openssl."""
+    """A certificate for this machine and its key, created by openssl."""
     key, certificate = directory / "key.pem", directory / "certificate.pem"
     names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
     files = ["-keyout", str(key), "-out", str(certificate)]
@@ -76,7 +76,7 @@ def verify(engine: RealEngine) -> str | bool:
 
 
 def opened(engine: RealEngine, path: str) -> socket.socket:
-    """A connection over which a GET has been sent, and whose answer nobody reads."""
+    """A connection with a sent GET whose response is not read."""
     connection = socket.create_connection(("127.0.0.1", engine.port), WAIT_SECONDS)
     if "tls" in engine.configuration:
         context = ssl.create_default_context(cafile=str(verify(engine)))
@@ -96,7 +96,7 @@ def asker(engine: RealEngine, runtime_id: int) -> Callable[[str], int]:
     return ask
 
 
-def test_waiting_takes_no_thread_and_leaving_frees_the_slot(served: RealEngine) -> None:
+def test_waiting_occupies_no_thread_and_disconnecting_frees_the_slot(served: RealEngine) -> None:
     body = {"FAAS": {"FLAVOUR": "nature"}, "SCHEDULING": {"REQUIREMENTS": NO_HOST}}
     made = requests.post(
         url(served),
@@ -109,10 +109,10 @@ def test_waiting_takes_no_thread_and_leaving_frees_the_slot(served: RealEngine) 
     ask = asker(served, runtime_id)
     path = f"/serverless-runtimes/{runtime_id}?wait=60"
     waiters = [opened(served, path) for _ in range(THREADS)]
-    # Each reads the runtime once; what comes then are looks of those who wait.
+    # Each reads the runtime once; further reads belong to requests that wait.
     wait_until(lambda: served.log("CloudClient").count("vms(") > 8)
     assert wait_until(lambda: ask("?wait=0.01") == 429)
-    # As many wait as there are threads, and the others are served all the same.
+    # As many requests wait as there are threads, and others are still served.
     assert [ask("") for _ in range(5)] == [200] * 5
     for connection in waiters:
         connection.close()

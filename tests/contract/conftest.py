@@ -1,4 +1,4 @@
-"""For each release a backend and an engine in front of it; after each test nothing is left."""
+"""A backend and an engine for each release; each test has to leave nothing behind."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ MAPPED = "mapped"
 
 
 def engine(oned_url: str, oneflow_url: str, further: str = "") -> AbstractContextManager[str]:
-    """An engine in front of that OpenNebula, with further lines of engine.conf; its URL."""
+    """The URL of an engine for that OpenNebula, with additional lines of engine.conf."""
     urls = {"one_xmlrpc": oned_url, "oneflow_server": oneflow_url}
     return engine_in_process(urls | (yaml.safe_load(further) or {}))
 
 
 class Stage:
-    """A backend, an engine in front of it, and the users who play on it."""
+    """A backend, an engine for it, and the test users."""
 
     def __init__(self, oned_url: str, oneflow_url: str, sandbox: Sandbox | None) -> None:
         self.oned_url, self.oneflow_url, self.sandbox = oned_url, oneflow_url, sandbox
@@ -74,7 +74,7 @@ def _backend(release: str) -> Iterator[Stage]:
 
 @contextmanager
 def _users(stage: Stage) -> Iterator[None]:
-    """The users of this session, made and removed by the administrator if there is one."""
+    """The users of this session, created and removed by the administrator if there is one."""
     if not settings.MAKES_USERS:
         yield
         return
@@ -90,14 +90,14 @@ def _users(stage: Stage) -> Iterator[None]:
 
 
 def _start_seconds(opennebula: OpenNebula) -> float:
-    """From the request for a service until its VM runs, without an engine."""
+    """How long OpenNebula takes, without an engine, until the VM of a new service runs."""
     start = time.monotonic()
     service_id = opennebula.start_service(opennebula.flow_template_id(settings.FLAVOUR), "measure")
     try:
         vm_ids = wait_until(lambda: opennebula.service_vm_ids(service_id), 300, 0.1)
         wait_until(lambda: opennebula.vm_states(vm_ids) == {"RUNNING"}, 300, 0.1)
         seconds = time.monotonic() - start
-        # Until its service runs too, it could not be undeployed in an orderly way.
+        # Before its service is running too, it could not be undeployed cleanly.
         wait_until(lambda: opennebula.service_state(service_id) == 2, 300, 0.1)
     finally:
         opennebula.flow("DELETE", f"/service/{service_id}")
@@ -118,7 +118,7 @@ def whole_stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
 
 @pytest.fixture
 def stage(whole_stage: Stage) -> Iterator[Stage]:
-    """The stage, of which each test leaves nothing but what it found."""
+    """The stage; fails a test that leaves anything behind."""
     users = [whole_stage.opennebula, whole_stage.seen_by(settings.STRANGER)]
     before = [user.holdings() for user in users]
     yield whole_stage
@@ -150,7 +150,7 @@ def _reset(sandbox: Sandbox) -> None:
 
 @pytest.fixture
 def device(stage: Stage) -> Iterator[Device]:
-    """The ordinary user's client; what it made and did not delete is deleted afterwards."""
+    """The client of the ordinary user; what it created is deleted after the test."""
     client = Device(stage.engine_url, settings.USER)
     yield client
     if stage.sandbox is not None:
@@ -167,13 +167,13 @@ def stranger(stage: Stage) -> Device:
 
 @pytest.fixture
 def opennebula(stage: Stage) -> OpenNebula:
-    """What the ordinary user sees of OpenNebula."""
+    """OpenNebula as the ordinary user sees it."""
     return stage.opennebula
 
 
 @pytest.fixture
 def sandbox(stage: Stage) -> Sandbox:
-    """For tests that need a hand on the backend."""
+    """For tests that have to manipulate the backend."""
     if stage.sandbox is None:
         pytest.skip("only the sandbox can be made to do this")
     return stage.sandbox

@@ -1,4 +1,4 @@
-"""A device client: it speaks HTTP and JSON, and holds every answer against the schemas."""
+"""A device client: it speaks HTTP and JSON, and checks every response against the schemas."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ VALIDATORS = {
 
 
 def small(**members: Any) -> Json:
-    """A function VM as devices ask for it."""
+    """A function VM as devices request it."""
     return {"FLAVOUR": FLAVOUR, "CPU": 1, "MEMORY": 128, "DISK_SIZE": DISK_MB, **members}
 
 
@@ -41,7 +41,7 @@ def data(**members: Any) -> Json:
 
 
 class Device:
-    """One user's client. What it has made is in ``made``."""
+    """One user's client. The ids of the runtimes it has created are in ``made``."""
 
     def __init__(self, url: str, user: User) -> None:
         self.url, self.user = url, user
@@ -52,7 +52,7 @@ class Device:
     def request(
         self, method: str, path: str = "", body: Any = None, **options: Any
     ) -> requests.Response:
-        """Any request; the answer fits what the contract says of all answers."""
+        """Any request; the response is checked against what the contract says of all responses."""
         if body is not None:
             options["data"] = body if isinstance(body, bytes) else json.dumps(body).encode()
         options.setdefault("auth", self.user.pair)
@@ -96,7 +96,7 @@ class Device:
         return self.read_until(self.create(**members)["ID"], "RUNNING")
 
     def read_until(self, runtime_id: int, state: str) -> Json:
-        """The runtime once every function is in a state."""
+        """The runtime, once all its functions are in that state."""
         seen: Json = {}
 
         def look() -> bool:
@@ -109,7 +109,7 @@ class Device:
 
 
 def check(answer: requests.Response) -> None:
-    """What holds of every answer, whatever was asked."""
+    """Checks what the contract requires of every response."""
     assert answer.headers["X-Request-ID"]
     if answer.status_code == 204:
         assert answer.content == b""

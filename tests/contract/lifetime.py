@@ -1,4 +1,4 @@
-"""Shared by the tests of the lifetime: documents by hand, calls counted, requests side by side."""
+"""Helpers for tests of the lifecycle: hand-written documents, counted calls, parallel requests."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from .opennebula import RUNTIME, OpenNebula
 from .settings import FLAVOUR
 
 NO_HOST = "FREE_CPU > 1000000"
-"""What no host fulfils."""
+"""Requirements that no host satisfies."""
 
 
 @contextmanager
 def counted(sandbox: Sandbox) -> Iterator[Counter[str]]:
-    """The calls that reach OpenNebula meanwhile, by method (oned) or method and path (oneflow)."""
+    """Counts the calls that reach OpenNebula, by method (oned) or method and path (oneflow)."""
     calls: Counter[str] = Counter()
     already = len(sandbox.calls)
     yield calls
@@ -34,13 +34,13 @@ def counted(sandbox: Sandbox) -> Iterator[Counter[str]]:
 
 @contextmanager
 def beside(call: Callable[[], Any]) -> Iterator[Future[Any]]:
-    """A request that goes on while the test does something else."""
+    """A request that is in flight while the test does something else."""
     with ThreadPoolExecutor(1) as pool:
         yield pool.submit(call)
 
 
 def listed(device: Device, **query: Any) -> list[Json]:
-    """All that a list shows on one page."""
+    """All runtimes of a list, on one page."""
     return page(device, PATH, **query)[0]
 
 
@@ -70,7 +70,7 @@ def release(sandbox: Sandbox, runtime: Json) -> None:
 
 
 def document(opennebula: OpenNebula, name: str = "by-hand", **members: Any) -> int:
-    """A runtime's document, written by hand; its id."""
+    """The id of a runtime's document that is written by hand."""
     ours = {"PHASE": "READY", "SERVICE_NAME": name, "CREATED_AT": int(time.time())}
     ours |= members.pop("ENGINE", {})
     faas = {"FLAVOUR": FLAVOUR, "CPU": 1, "MEMORY": 128, "DISK_SIZE": 1025}
@@ -89,7 +89,7 @@ def body_of(opennebula: OpenNebula, document_id: int) -> Json:
 
 
 def waiting(device: Device, runtime_id: int, seconds: float) -> requests.Response:
-    """A GET that waits, over a connection of its own."""
+    """A GET that waits, over a separate connection."""
     return requests.get(
         f"{device.url}{PATH}/{runtime_id}",
         params={"wait": seconds},

@@ -1,4 +1,4 @@
-"""What the tests of the contract see of OpenNebula, and their patience with it."""
+"""What the contract tests see of OpenNebula, and how long they wait for it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 def until(look: Callable[[], T], seconds: float | None = None) -> T:
-    """The first true value of a look; when patience is over its last value, true or not."""
+    """The first true value that `look` returns, or its last value when the time is over."""
     end = time.monotonic() + (PATIENCE.seconds if seconds is None else seconds)
     while not (seen := look()) and time.monotonic() < end:
         time.sleep(0.01)

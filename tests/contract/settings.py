@@ -1,4 +1,4 @@
-"""What the tests run on, from the environment; the table stands in README.md."""
+"""What the tests run on, from the environment; README.md has the table."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ENGINE = _variable("ENGINE", "")
 IS_REAL = bool(ONED)
 ADMIN = User.from_text(_variable("ADMIN", ADMINISTRATOR.session))
 MAKES_USERS = IS_REAL and "CONTRACT_ADMIN" in os.environ and "CONTRACT_USER" not in os.environ
-"""Whether the administrator makes two users for this session, and removes them again."""
+"""Whether the administrator creates two users for this session, and removes them again."""
 
 
 def _user(name: str, password: str, default: User) -> User:
@@ -39,13 +39,13 @@ DISK_MB = int(_variable("DISK_MB", "1025"))
 
 
 class Patience:
-    """How long the tests wait for OpenNebula, and the engine that they start does."""
+    """How long the tests, and the engine that they start, wait for OpenNebula."""
 
     def __init__(self) -> None:
         self.is_given = "CONTRACT_SECONDS" in os.environ
         self.seconds = float(_variable("SECONDS", "90" if IS_REAL else "60"))
         self.short_lease_seconds = 20 if IS_REAL else 1
-        """Of a lease that is awaited; long enough for a VM to run before it ends."""
+        """The length of a lease that a test waits for; a VM has to run before its end."""
 
     def measured(self, start_seconds: float) -> None:
         """Fit a real OpenNebula in which a VM runs so long after its service was started.

@@ -1,4 +1,4 @@
-"""What arrives in OpenNebula: exactly the attributes of the contract, in both dialects."""
+"""The attributes in OpenNebula: exactly those of the contract, in both dialects."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def without(template: Json, names: set[str]) -> Json:
     return {n: without(v, names) if isinstance(v, dict) else v for n, v in kept.items()}
 
 
-def test_the_template_is_that_of_a_plain_vm_and_what_the_contract_adds(
+def test_the_template_is_that_of_a_plain_vm_plus_what_the_contract_adds(
     device: Device, opennebula: OpenNebula, plain: Json
 ) -> None:
     runtime = device.create_running(FAAS=small(CPU=2, MEMORY=256), **SENT)
@@ -77,7 +77,9 @@ def test_the_user_template_is_that_of_the_contract(device: Device, opennebula: O
     }
 
 
-def test_what_is_not_sent_makes_no_attribute(device: Device, opennebula: OpenNebula) -> None:
+def test_members_that_are_not_sent_make_no_attributes(
+    device: Device, opennebula: OpenNebula
+) -> None:
     runtime = device.create(FAAS=small(), SCHEDULING={"POLICY": ""}, DEVICE_INFO={})
     seen = opennebula.vm(runtime["FAAS"]["VM_ID"])["USER_TEMPLATE"]
     assert set(seen) == {"FLAVOURS", "HOT_RESIZE", "ROLE_NAME", "SERVICE_ID"}
@@ -135,7 +137,7 @@ def test_the_context_of_the_vm_template_is_kept(
     assert context["SR_AUTH"]
 
 
-def test_a_start_script_of_several_lines_reaches_the_vm_as_it_is(
+def test_a_multi_line_start_script_reaches_the_vm_unchanged(
     device: Device, opennebula: OpenNebula, sandbox: Sandbox
 ) -> None:
     flow_with(
@@ -170,7 +172,7 @@ def test_sr_auth_can_be_turned_off(stage: Any, opennebula: OpenNebula) -> None:
     ],
     ids="-".join,
 )
-def test_roles_are_found_by_name_else_by_flavour_else_by_position(
+def test_roles_are_found_by_name_then_by_flavour_then_by_position(
     device: Device, opennebula: OpenNebula, sandbox: Sandbox, roles: list[str]
 ) -> None:
     sandbox.store.add_flow_template("tuple-store", [(role, 0) for role in roles])

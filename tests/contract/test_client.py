@@ -30,7 +30,7 @@ def api(stage: Stage, device: Device) -> Iterator[Client]:
         device.made += [runtime.id for runtime in made.list_runtimes()]
 
 
-def test_a_life(api: Client) -> None:
+def test_a_lifecycle(api: Client) -> None:
     born = api.create_runtime(FAAS, DAAS, name="lamp", lease_seconds=1000)
     assert (born.state, born.name, born.lease_seconds) == ("PENDING", "lamp", 1000)
     runtime = api.wait_until_running(born.id)
@@ -60,10 +60,10 @@ def test_a_create_can_wait_and_be_repeated(api: Client) -> None:
         api.create_runtime(DAAS, key="a key")
 
 
-def test_a_lost_answer_makes_no_second_runtime(
+def test_a_lost_response_creates_no_second_runtime(
     api: Client, opennebula: OpenNebula, stage: Stage, sandbox: Sandbox
 ) -> None:
-    """The first answer of the engine is lost on its way: the client asks again by itself."""
+    """The engine's first response is lost: the client repeats the request by itself."""
     before = opennebula.holdings()
     lost = []
 
@@ -80,13 +80,13 @@ def test_a_lost_answer_makes_no_second_runtime(
     assert len(after["VMs"] - before["VMs"]) == 1
 
 
-def test_a_list_goes_over_all_pages(api: Client) -> None:
+def test_a_list_follows_all_pages(api: Client) -> None:
     made = [api.create_runtime(FAAS).id for _ in range(3)]
     assert [runtime.id for runtime in api.list_runtimes(page_size=2)] == made
     assert [runtime.id for runtime in api.list_runtimes(flavour="nothing")] == []
 
 
-def test_a_dry_run_tells_what_a_create_would(api: Client, opennebula: OpenNebula) -> None:
+def test_a_dry_run_shows_what_a_create_would_do(api: Client, opennebula: OpenNebula) -> None:
     before = opennebula.holdings()
     plan = api.dry_run(FAAS, requirements="free_cpu > 1")
     assert plan["ROLES"]["FAAS"]["ATTRIBUTES"]["SCHED_REQUIREMENTS"] == "FREE_CPU > 1"
@@ -95,7 +95,7 @@ def test_a_dry_run_tells_what_a_create_would(api: Client, opennebula: OpenNebula
     assert opennebula.holdings() == before
 
 
-def test_why_it_does_not_run_is_told(api: Client, sandbox: Sandbox) -> None:
+def test_the_reason_for_not_running_is_shown(api: Client, sandbox: Sandbox) -> None:
     made = api.create_runtime(FAAS, requirements=NO_HOST)
     assert until(lambda: "no host satisfies" in api.get_runtime(made.id).reason)
     with pytest.raises(client.StillWaiting, match="no host satisfies"):
@@ -104,14 +104,14 @@ def test_why_it_does_not_run_is_told(api: Client, sandbox: Sandbox) -> None:
         api.update_runtime(made.id, faas=Function(cpu=2))
 
 
-def test_a_failure_is_told(api: Client, sandbox: Sandbox) -> None:
+def test_a_failure_is_reported(api: Client, sandbox: Sandbox) -> None:
     sandbox.faults.drivers.set("boot", fails=True)
     made = api.create_runtime(FAAS)
     with pytest.raises(client.RuntimeFailed, match="failed to boot"):
         api.wait_until_running(made.id)
 
 
-def test_what_takes_no_login(stage: Stage) -> None:
+def test_requests_without_a_login(stage: Stage) -> None:
     with Client(stage.engine_url) as nobody:
         assert nobody.version() == __version__
         assert nobody.schema()["title"] == "Serverless runtime"

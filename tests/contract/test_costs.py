@@ -32,18 +32,18 @@ from .settings import FLAVOUR, User
 
 FEW, MANY = 50, 5_000
 FAR_ID = 1_000_000
-"""A cloud has so many other documents before the user's first one."""
+"""The number of other documents that exist before the user's first one."""
 LIMIT = 10
 PAGE_CALLS = 4
 """The newest runtime, at most two ranges of ids, and the VMs."""
 SEARCH_CALLS = 18
-"""Two more for each doubling of the number of runtimes, at most, where ranges are sought."""
+"""At most two more for each doubling of the number of runtimes, if ranges are searched."""
 RANGE_DOCUMENTS = 150
-"""So many documents are read for a page at most."""
+"""The maximum number of documents read for a page."""
 PER_DOCUMENT_BYTES = 1_500
 PER_VM_BYTES = 8_000
 POLLS, POLL_BYTES = 6, 4_000
-"""By so many looks at a new service may two creates differ."""
+"""The number of polls of a new service by which two creates may differ."""
 
 
 EXAMPLE = Runtime(
@@ -161,7 +161,7 @@ def test_the_first_page_is_sought_once_in_a_while() -> None:
 
 
 def test_a_page_that_spans_a_gap_costs_no_more() -> None:
-    """Three old runtimes, many documents of others, and then many runtimes at once."""
+    """Three old runtimes, many documents of other users, and then many runtimes at once."""
     with place(3) as gap:
         documents = gap.sandbox.world.store.documents
         documents.next_id = FAR_ID
@@ -199,7 +199,7 @@ def test_a_filter_reads_a_bounded_number_of_runtimes(many: Place, query: Json) -
     with many.cost() as cost:
         page(many.device, PATH, limit=LIMIT, **query)
     assert cost.calls <= SEARCH_CALLS + 30, cost.methods
-    # With their VMs, where their states are asked for.
+    # With their VMs, if their states are requested.
     each_bytes = PER_DOCUMENT_BYTES + (PER_VM_BYTES if "state" in query else 0)
     assert cost.bytes <= (MAX_READ + MAX_WANTED) * each_bytes
 
@@ -214,9 +214,9 @@ def small_request(place: Place, action: Callable[[Device, int], Any], runtime_id
 
 
 def no_more(of_few: Cost, of_many: Cost) -> None:
-    """Neither calls nor bytes grow; numbers may have two digits more in some ten places."""
+    """Neither calls nor bytes grow, except that some ten numbers may have two more digits."""
     assert sorted(settled(of_many)) == sorted(settled(of_few))
-    # How often a VM is looked at until it has changed depends on how busy the machine is.
+    # The number of polls until a VM has changed depends on how busy the machine is.
     polls = max(0, len(of_many.methods) - len(of_few.methods))
     assert of_many.bytes <= of_few.bytes * 1.05 + 200 + polls * PER_VM_BYTES
 
@@ -259,7 +259,7 @@ def test_a_recovery_costs_the_same(few: Place, many: Place) -> None:
 
 
 def create(place: Place, **headers: str) -> Cost:
-    """What a create costs, but for the calls that wait for its VMs."""
+    """The cost of a create, without the calls that wait for its VMs."""
     with place.cost() as cost:
         answer = place.device.request(
             "POST", PATH, {"SERVERLESS_RUNTIME": {"FAAS": small()}}, headers=headers
@@ -271,11 +271,11 @@ def create(place: Place, **headers: str) -> Cost:
 
 
 POLLED = ("one.document.info", "one.vm.info", "one.vmpool.infoset")
-"""What is read again and again until a VM is there or has changed."""
+"""The calls that poll until a VM exists or has changed."""
 
 
 def settled(cost: Cost) -> list[str]:
-    """The methods, polls counted once: how many there are follows from OpenNebula's speed."""
+    """The methods, with polls counted once: their number depends on OpenNebula's speed."""
     return [m for i, m in enumerate(cost.methods) if m not in POLLED or m not in cost.methods[:i]]
 
 
@@ -293,7 +293,7 @@ def test_a_create_with_a_key_costs_what_came_since_the_last(few: Place, many: Pl
         create(place, **{"Idempotency-Key": "first"})
         without = create(place)
         costs.append(create(place, **{"Idempotency-Key": "second"}))
-        # Before the intent, and after it: what came since, and whether another one won.
+        # Before the intent, and after it: what is new, and whether another request won.
         assert costs[-1].calls <= without.calls + 4 + POLLS, costs[-1].methods
         assert costs[-1].bytes <= without.bytes + 20_000 + POLLS * POLL_BYTES
     assert sorted(settled(costs[0])) == sorted(settled(costs[1]))
@@ -312,7 +312,7 @@ def alone() -> Iterator[Place]:
 
 @pytest.fixture(scope="module")
 def crowd() -> Iterator[Place]:
-    """The runtimes of the users lie between each other's, one of a hundred for each."""
+    """The ids of the users' runtimes are interleaved: each user has one in a hundred."""
     with place(USERS * EACH, users=USERS, templates=TEMPLATES) as crowd:
         yield crowd
 
@@ -335,7 +335,7 @@ PEOPLE = 1_000
 
 
 def test_what_a_process_remembers_is_bounded() -> None:
-    """Ten times as many users, runtimes and keys as may be remembered; the newest stay known."""
+    """Ten times as many users, runtimes and keys as fit into memory; the newest stay known."""
     cache, vms, keys = Cache(60, max_entries=100), SeenVms(100), KeyIndex(100)
     for number in range(PEOPLE):
         credentials = Credentials(f"user{number}", "pass")
@@ -375,5 +375,5 @@ def test_nothing_is_remembered_of_a_wait_that_is_over() -> None:
 
 
 def entries(memory: object) -> int:
-    """How many entries there are in the dictionaries of a memory."""
+    """The number of entries in all dictionaries of a cache."""
     return sum(len(value) for value in vars(memory).values() if isinstance(value, dict))

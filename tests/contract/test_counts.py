@@ -1,4 +1,4 @@
-"""How often OpenNebula is asked: the sandbox counts every call that reaches it."""
+"""The number of calls to OpenNebula: the sandbox counts every one."""
 
 from __future__ import annotations
 
@@ -68,7 +68,9 @@ def test_an_update_makes_no_call_of_oneflow(device: Device, sandbox: Sandbox) ->
 @pytest.mark.parametrize(
     "path", ["/", "/server/version", "/server/config", "/serverless-runtimes/schema"]
 )
-def test_what_needs_no_login_asks_nobody(device: Device, sandbox: Sandbox, path: str) -> None:
+def test_requests_without_a_login_make_no_calls(
+    device: Device, sandbox: Sandbox, path: str
+) -> None:
     sandbox.clear_calls()
     assert device.request("GET", path, auth=lambda request: request).status_code == 200
     assert counted(sandbox) == {}
@@ -88,7 +90,7 @@ def test_every_call_carries_the_callers_own_credentials(
     assert {call.user for call in sandbox.calls} == {stranger.user.name}
 
 
-def test_connections_to_oned_are_kept(device: Device, sandbox: Sandbox) -> None:
+def test_connections_to_oned_are_reused(device: Device, sandbox: Sandbox) -> None:
     runtime = device.create_running()
     before = sandbox.connections["oned"]
     for _ in range(20):

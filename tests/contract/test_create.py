@@ -16,7 +16,7 @@ from .opennebula import OpenNebula, until
 from .settings import ADMIN, DATA_FLAVOUR, DENIED_FLAVOUR, DISK_MB, ENGINE, FAILING_FLAVOUR, FLAVOUR
 
 
-def test_a_runtime_is_born_pending_with_its_vm_and_perhaps_without_endpoint(
+def test_a_new_runtime_is_pending_and_has_a_vm(
     device: Device,
 ) -> None:
     answer = device.post(FAAS=small())
@@ -29,13 +29,15 @@ def test_a_runtime_is_born_pending_with_its_vm_and_perhaps_without_endpoint(
     assert answer.headers["Location"].endswith(f"{PATH}/{runtime['ID']}")
 
 
-def test_a_runtime_runs_after_a_while_and_has_an_endpoint(device: Device) -> None:
+def test_a_runtime_becomes_running_and_gets_an_endpoint(device: Device) -> None:
     runtime = device.create_running(FAAS=small())
     assert runtime["FAAS"]["STATE"] == "RUNNING"
     assert re.fullmatch(r"[0-9a-fA-F.:]+", runtime["FAAS"]["ENDPOINT"])
 
 
-def test_a_data_vm_is_made_beside_the_function_vm(device: Device, opennebula: OpenNebula) -> None:
+def test_a_data_vm_is_created_beside_the_function_vm(
+    device: Device, opennebula: OpenNebula
+) -> None:
     born = device.create(FAAS=small(CPU=2), DAAS=data(MEMORY=192))
     assert born["DAAS"]["STATE"] == born["FAAS"]["STATE"] == "PENDING"
     runtime = device.read_until(born["ID"], "RUNNING")
@@ -60,7 +62,7 @@ def test_a_flavour_is_found_by_the_mapping_of_the_configuration(
     assert int(vm["USER_TEMPLATE"]["FLAVOURS"]) == opennebula.flow_template_id(FLAVOUR)
 
 
-def test_a_runtime_has_the_name_that_was_asked_for(device: Device, opennebula: OpenNebula) -> None:
+def test_a_runtime_has_the_requested_name(device: Device, opennebula: OpenNebula) -> None:
     runtime = device.create(NAME='lamp <7> & "é" 漢', FAAS=small())
     assert runtime["NAME"] == 'lamp <7> & "é" 漢'
     assert device.read(runtime["ID"])["NAME"] == runtime["NAME"]
@@ -97,9 +99,7 @@ def test_only_faas_and_its_flavour_are_required(device: Device) -> None:
     assert runtime["FAAS"]["MEMORY"] >= 1
 
 
-def test_what_the_request_leaves_open_comes_from_the_vm_template(
-    device: Device, sandbox: Sandbox
-) -> None:
+def test_missing_sizes_come_from_the_vm_template(device: Device, sandbox: Sandbox) -> None:
     """CPU 1 and MEMORY 128 are the VM template's; DISK_SIZE, which it lacks, engine.conf's."""
     faas = device.create(FAAS={"FLAVOUR": FLAVOUR})["FAAS"]
     assert (faas["CPU"], faas["MEMORY"], faas["DISK_SIZE"]) == (1, 128, 1024)
@@ -121,7 +121,7 @@ def test_scheduling_and_device_info_come_back_as_they_were_sent(device: Device) 
         assert born[name] == seen[name] == value
 
 
-def test_an_unknown_flavour_is_told_with_faas_and_daas_as_they_were_sent(device: Device) -> None:
+def test_an_unknown_flavour_is_rejected_with_faas_and_daas_as_sent(device: Device) -> None:
     faas, daas = {"FLAVOUR": "no such", "CPU": 1}, {"FLAVOUR": "thing", "X": [1]}
     answer = device.post(FAAS=faas, DAAS=daas)
     assert answer.status_code == 422
@@ -143,7 +143,7 @@ def test_a_flavour_whose_vm_template_is_missing_starts_nothing(
     assert opennebula.holdings() == before
 
 
-def test_a_service_that_fails_to_deploy_is_told_with_its_log_and_leaves_nothing(
+def test_a_failed_deployment_is_reported_with_its_log_and_leaves_nothing(
     device: Device, opennebula: OpenNebula, sandbox: Sandbox
 ) -> None:
     before = opennebula.holdings()
@@ -157,7 +157,7 @@ def test_a_service_that_fails_to_deploy_is_told_with_its_log_and_leaves_nothing(
 
 
 @pytest.mark.parametrize("limits", [{"VMS": 0}, {"MEMORY": 64}, {"CPU": 1}])
-def test_a_quota_that_is_reached_is_no_capacity_and_leaves_nothing(
+def test_an_exhausted_quota_is_a_lack_of_capacity_and_leaves_nothing(
     device: Device, sandbox: Sandbox, stage: Stage, limits: dict
 ) -> None:
     before = stage.opennebula.holdings()
@@ -192,9 +192,7 @@ def test_a_user_who_may_use_no_flow_template_at_all_is_forbidden(
     assert answer.status_code == 403
 
 
-def test_the_first_disk_has_the_size_that_was_asked_for(
-    device: Device, opennebula: OpenNebula
-) -> None:
+def test_the_first_disk_has_the_requested_size(device: Device, opennebula: OpenNebula) -> None:
     runtime = device.create(FAAS=small())
     assert runtime["FAAS"]["DISK_SIZE"] == DISK_MB
     disk = opennebula.vm(runtime["FAAS"]["VM_ID"])["TEMPLATE"]["DISK"]
@@ -211,7 +209,7 @@ def test_the_service_and_the_document_belong_to_the_caller(
         assert opennebula.document(number).findtext("UNAME") == opennebula.user.name
 
 
-def test_runtimes_made_at_the_same_time_are_different_ones(device: Device) -> None:
+def test_runtimes_created_at_the_same_time_are_distinct(device: Device) -> None:
     with ThreadPoolExecutor(6) as threads:
         made = list(threads.map(lambda _: device.create(FAAS=small()), range(6)))
     for key in ("ID", "SERVICE_ID", "NAME"):
@@ -231,10 +229,10 @@ def test_a_service_whose_vms_do_not_appear_in_time_is_a_504_and_leaves_nothing(
     assert opennebula.holdings() == before
 
 
-def test_a_flow_template_that_was_removed_meanwhile_is_told_with_faas_and_daas_as_sent(
+def test_a_flow_template_removed_meanwhile_is_reported_with_faas_and_daas_as_sent(
     device: Device, stage: Stage, sandbox: Sandbox, opennebula: OpenNebula
 ) -> None:
-    """Also where the engine still remembers it."""
+    """Also if the engine still has it in its cache."""
     made = sandbox.store.add_flow_template("shortlived", [("FAAS", 0)])
     sent = {"FLAVOUR": "shortlived", "CPU": 1}
     with stage.another_engine("timeout: 10\ncache: {seconds: 60}\n") as url:
@@ -249,8 +247,8 @@ def test_a_flow_template_that_was_removed_meanwhile_is_told_with_faas_and_daas_a
     assert [answer.json()["message"] for answer in answers] == [{"FAAS": sent}] * 2
 
 
-def test_a_backend_that_was_restarted_costs_no_request(device: Device, sandbox: Sandbox) -> None:
-    """The connections that the engine has kept are dead then."""
+def test_a_restarted_backend_fails_no_request(device: Device, sandbox: Sandbox) -> None:
+    """The engine's idle connections are dead then."""
     runtime = device.create_running()
     sandbox.restart(keep_state=True)
     assert device.update(runtime["ID"], FAAS={"CPU": 2})["FAAS"]["CPU"] == 2

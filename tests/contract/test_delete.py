@@ -42,7 +42,7 @@ def test_a_runtime_that_is_still_being_deployed_can_be_deleted(
     assert opennebula.holdings() == before
 
 
-def test_a_runtime_can_be_deleted_right_after_it_was_born(
+def test_a_runtime_can_be_deleted_right_after_its_creation(
     device: Device, opennebula: OpenNebula
 ) -> None:
     before = opennebula.holdings()
@@ -51,7 +51,7 @@ def test_a_runtime_can_be_deleted_right_after_it_was_born(
     assert opennebula.holdings() == before
 
 
-def test_a_service_that_is_already_gone_is_no_error(device: Device, opennebula: OpenNebula) -> None:
+def test_a_missing_service_is_not_an_error(device: Device, opennebula: OpenNebula) -> None:
     runtime = device.create_running()
     opennebula.end_service(runtime["SERVICE_ID"])
     until(lambda: opennebula.refusal("document.info", runtime["SERVICE_ID"], False))
@@ -59,7 +59,7 @@ def test_a_service_that_is_already_gone_is_no_error(device: Device, opennebula: 
     assert device.get(runtime["ID"]).status_code == 404
 
 
-def test_a_vm_that_is_being_resized_does_not_save_a_runtime(
+def test_a_runtime_is_deleted_although_its_vm_is_being_resized(
     device: Device, opennebula: OpenNebula, sandbox: Sandbox
 ) -> None:
     before = opennebula.holdings()
@@ -84,9 +84,7 @@ def test_a_runtime_with_a_broken_vm_can_be_deleted(
     assert opennebula.holdings() == before
 
 
-def test_a_runtime_that_another_holds_is_not_deleted_now(
-    device: Device, opennebula: OpenNebula
-) -> None:
+def test_a_locked_runtime_is_not_deleted(device: Device, opennebula: OpenNebula) -> None:
     runtime = device.create_running()
     opennebula.call("document.lock", runtime["ID"], 3, True)
     answer = device.delete(runtime["ID"])
@@ -102,7 +100,7 @@ def test_the_runtime_of_another_user_cannot_be_deleted(device: Device, stranger:
     assert device.read(runtime["ID"])["FAAS"]["STATE"] == "RUNNING"
 
 
-def test_a_service_that_takes_longer_to_end_than_the_answer_is_deleted_all_the_same(
+def test_a_service_that_ends_after_the_response_is_deleted_too(
     device: Device, opennebula: OpenNebula, sandbox: Sandbox
 ) -> None:
     runtime = device.create_running()
@@ -115,5 +113,5 @@ def test_a_service_that_takes_longer_to_end_than_the_answer_is_deleted_all_the_s
     finally:
         sandbox.timings = QUICK
         until(lambda: opennebula.refusal("document.info", runtime["SERVICE_ID"], False))
-        # `provision-engine reconcile` does it where an operator lets it run.
+        # `provision-engine reconcile` does it if an operator runs it.
         opennebula.refusal("document.delete", runtime["ID"])

@@ -1,4 +1,4 @@
-"""What the device clients in the field really send, and what they cannot read."""
+"""What device clients in the field actually send, and what they cannot read."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_empty_strings_mean_absent(device: Device) -> None:
     assert runtime["DEVICE_INFO"] == {"LATENCY_TO_PE": 0.361224}
 
 
-def test_a_daas_without_flavour_is_none(device: Device, opennebula: OpenNebula) -> None:
+def test_a_daas_with_an_empty_flavour_is_absent(device: Device, opennebula: OpenNebula) -> None:
     runtime = device.create(FAAS=small(), DAAS={"FLAVOUR": "", "CPU": 4, "ENDPOINT": ""})
     assert "DAAS" not in runtime
     assert opennebula.service_vm_ids(runtime["SERVICE_ID"]) == [runtime["FAAS"]["VM_ID"]]
@@ -72,7 +72,7 @@ def test_the_latency_is_a_number_and_stays_one(
         {"ID": -1, "SERVICE_ID": 1.5},
     ],
 )
-def test_what_only_the_engine_knows_may_be_sent_in_any_type(device: Device, echoed: Json) -> None:
+def test_members_set_by_the_engine_may_be_sent_in_any_type(device: Device, echoed: Json) -> None:
     sent = small(VM_ID="x", STATE=None, ENDPOINT=7, ERROR={"a": 1})
     runtime = device.create(FAAS=sent, **echoed)
     assert runtime["FAAS"]["STATE"] == "PENDING"
@@ -83,7 +83,7 @@ def test_what_only_the_engine_knows_may_be_sent_in_any_type(device: Device, echo
 def test_a_put_of_the_whole_runtime_with_an_empty_flavour_changes_only_what_differs(
     device: Device,
 ) -> None:
-    """One client sends back all that it has read, and the new capacity."""
+    """One client sends back everything that it has read, plus the new capacity."""
     runtime = device.create_running(FAAS=small(), DEVICE_INFO={"LATENCY_TO_PE": 0.5})
     sent = runtime | {"ID": str(runtime["ID"])}
     sent["FAAS"] = runtime["FAAS"] | {"FLAVOUR": "", "ENDPOINT": "", "CPU": 2, "STATE": "ERROR"}
@@ -106,7 +106,7 @@ def test_a_put_with_the_default_capacities_of_a_small_vm(device: Device) -> None
     assert updated == runtime | {"DEVICE_INFO": {"LATENCY_TO_PE": 0.25}}
 
 
-def test_members_that_nobody_knows_are_ignored(device: Device, opennebula: OpenNebula) -> None:
+def test_unknown_members_are_ignored(device: Device, opennebula: OpenNebula) -> None:
     runtime = device.create(
         FAAS=small(GPU=1, SSH="x"),
         SCHEDULING={"POLICY": "a", "MORE": "b"},

@@ -1,4 +1,4 @@
-"""The dialect is found out, and found out again when OpenNebula is upgraded under the engine."""
+"""The dialect is detected, and detected again after an upgrade of OpenNebula."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def test_a_running_engine_speaks_the_new_dialect_after_an_upgrade(before: str, a
     with Sandbox(before, timings=QUICK) as old:
         urls = old.oned_url, old.oneflow_url
         ports = [int(url.split(":")[2].split("/")[0]) for url in urls]
-        # Remembered templates must not outlive the upgrade: the usual cache is on.
+        # Cached templates must not survive the upgrade: the default cache is on.
         with engine(*urls, "timeout: 10\n") as url:
             device = Device(url, settings.USER)
             assert device.create_running(FAAS=small(), DAAS=data())["DAAS"]["CPU"] == 1
             old.stop()
             with Sandbox(after, *ports, timings=QUICK):
-                # The first one may meet what was remembered of the old release.
+                # The first create may still use what is cached of the old release.
                 device.post(FAAS=small(CPU=2), DAAS=data(CPU=1))
                 sent = {"GEOGRAPHIC_LOCATION": 'say "hi"'}
                 runtime = device.create_running(

@@ -1,4 +1,4 @@
-"""Runtimes that the Ruby engine made go on living under this one."""
+"""Runtimes that the Ruby engine created continue to work with this one."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ def dry_run(device: Device, flag: str = "true", **members: Any) -> requests.Resp
     return device.request("POST", f"{PATH}?dry_run={flag}", {"SERVERLESS_RUNTIME": members})
 
 
-def test_it_tells_what_would_be_made_and_makes_nothing(
+def test_it_shows_what_would_be_created_and_creates_nothing(
     device: Device, opennebula: OpenNebula
 ) -> None:
     before = opennebula.holdings()
@@ -43,7 +43,7 @@ def test_it_tells_what_would_be_made_and_makes_nothing(
     assert opennebula.holdings() == before
 
 
-def test_what_it_tells_is_what_a_create_makes(device: Device, opennebula: OpenNebula) -> None:
+def test_it_shows_what_a_create_creates(device: Device, opennebula: OpenNebula) -> None:
     wanted: Json = {"FAAS": small(CPU=2), "SCHEDULING": {"POLICY": "energy"}}
     plan = dry_run(device, **wanted).json()
     vm = opennebula.vm(device.create(**wanted)["FAAS"]["VM_ID"])
@@ -87,7 +87,7 @@ def test_it_gives_the_error_that_a_create_gives(
     assert rehearsed.json()["error"] == real.json()["error"]
     if isinstance(real.json()["message"], str | dict):
         assert rehearsed.json() == real.json()
-    else:  # the log of the service, with its times; the rehearsal has but the reason
+    else:  # a create has the log of the service; the dry run has only the reason
         assert rehearsed.json()["message"]
     assert opennebula.holdings() == before
 
@@ -106,7 +106,7 @@ def test_it_gives_the_error_of_a_quota(
     assert dry_run(device, **wanted).status_code == 200
 
 
-def test_it_takes_a_login(device: Device) -> None:
+def test_it_requires_a_login(device: Device) -> None:
     answer = device.request(
         "POST",
         f"{PATH}?dry_run=true",
@@ -117,13 +117,13 @@ def test_it_takes_a_login(device: Device) -> None:
 
 
 @pytest.mark.parametrize("flag", ["false", "0"])
-def test_it_is_none_where_it_is_not_wanted(device: Device, flag: str) -> None:
+def test_a_false_flag_is_a_create(device: Device, flag: str) -> None:
     answer = dry_run(device, flag, FAAS=small())
     assert answer.status_code == 201
     device.made.append(answer.json()["SERVERLESS_RUNTIME"]["ID"])
 
 
-def test_a_flag_that_makes_no_sense_is_told_and_nothing_made(
+def test_an_invalid_flag_is_rejected_and_nothing_is_created(
     device: Device, opennebula: OpenNebula
 ) -> None:
     before = opennebula.holdings()

@@ -1,4 +1,4 @@
-"""Every status of the contract, and the one form of all errors."""
+"""Every status of the contract, and the form of all errors."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ HOSTILE_BODIES = {
 
 
 @pytest.mark.parametrize("body", HOSTILE_BODIES.values(), ids=HOSTILE_BODIES)
-def test_a_body_that_does_not_fit_is_a_400(device: Device, body: bytes) -> None:
+def test_an_invalid_body_is_a_400(device: Device, body: bytes) -> None:
     answer = device.request("POST", PATH, body)
     assert answer.status_code == 400
     assert answer.json()["message"]
 
 
 @pytest.mark.parametrize("body", HOSTILE_BODIES.values(), ids=HOSTILE_BODIES)
-def test_neither_does_it_fit_in_an_update(
+def test_an_invalid_body_of_an_update_is_a_400(
     device: Device, opennebula: OpenNebula, body: bytes
 ) -> None:
     document = '<TEMPLATE><NAME>n</NAME><BODY>{"FAAS": {"FLAVOUR": "f"}}</BODY></TEMPLATE>'
@@ -124,7 +124,7 @@ HEADERS = {
 
 @pytest.mark.parametrize("header", HEADERS.values(), ids=HEADERS)
 @pytest.mark.parametrize("method", ["POST", "GET", "PUT", "DELETE"])
-def test_no_malformed_or_wrong_credentials_are_a_401(
+def test_missing_malformed_or_wrong_credentials_are_a_401(
     device: Device, method: str, header: str | None
 ) -> None:
     path = PATH if method == "POST" else f"{PATH}/{NO_ID}"
@@ -134,7 +134,7 @@ def test_no_malformed_or_wrong_credentials_are_a_401(
 
 
 class Verbatim(requests.auth.AuthBase):
-    """Sets the Authorization header to a text, or leaves it out."""
+    """Sets the Authorization header to a text, or omits it."""
 
     def __init__(self, header: str | None) -> None:
         self.header = header
@@ -160,19 +160,19 @@ def test_the_callers_password_is_in_no_error(device: Device) -> None:
      "%20", "1%20", "%D9%A1", "1;2", "schema2", "+1", "1e3", "%00", "..%2f1"],
 )  # fmt: skip
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
-def test_no_such_runtime_is_a_404(device: Device, method: str, runtime_id: str) -> None:
+def test_an_unknown_runtime_is_a_404(device: Device, method: str, runtime_id: str) -> None:
     assert device.request(method, f"{PATH}/{runtime_id}", GOOD).status_code == 404
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
-def test_a_document_of_another_type_is_no_runtime(
+def test_a_document_of_another_type_is_not_a_runtime(
     device: Device, opennebula: OpenNebula, method: str
 ) -> None:
     flow_template_id = opennebula.flow_template_id(FLAVOUR)
     assert device.request(method, f"{PATH}/{flow_template_id}", GOOD).status_code == 404
 
 
-def test_a_service_is_no_runtime(device: Device) -> None:
+def test_a_service_is_not_a_runtime(device: Device) -> None:
     runtime = device.create()
     assert device.get(runtime["SERVICE_ID"]).status_code == 404
     assert device.delete(runtime["SERVICE_ID"]).status_code == 404
@@ -250,7 +250,7 @@ def hurried(stage: Stage, device: Device) -> Any:
 
 @pytest.mark.parametrize(("kind", "status"), BACKEND_FAULTS)
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "POST"])
-def test_an_oned_that_fails_has_its_status(
+def test_each_failure_of_oned_has_its_status(
     hurried: Device, device: Device, sandbox: Sandbox, method: str, kind: str, status: int
 ) -> None:
     runtime = device.create_running()
@@ -265,10 +265,10 @@ def test_an_oned_that_fails_has_its_status(
 
 
 @pytest.mark.parametrize(("kind", "status"), BACKEND_FAULTS)
-def test_a_oneflow_that_fails_when_a_runtime_is_made_leaves_nothing(
+def test_a_failure_of_oneflow_during_a_create_leaves_nothing(
     hurried: Device, sandbox: Sandbox, opennebula: OpenNebula, kind: str, status: int
 ) -> None:
-    """Where oneflow may have started the service, it is found and removed; else nothing was."""
+    """If oneflow may have started the service, it is found and removed."""
     before = opennebula.holdings()
     sandbox.faults.set("oneflow", kind, method="POST /service_template", times=1)
     answer = hurried.post(FAAS=small())
@@ -279,7 +279,7 @@ def test_a_oneflow_that_fails_when_a_runtime_is_made_leaves_nothing(
     }
     left = opennebula.ids(RUNTIME) - before["runtimes"]
     for runtime_id in left:
-        # Nobody sees it; whoever comes later removes it, since the service may still appear.
+        # It is invisible; a later request removes it, since the service may still appear.
         assert hurried.get(runtime_id).status_code == 404
         opennebula.call("document.delete", runtime_id)
 
@@ -287,7 +287,7 @@ def test_a_oneflow_that_fails_when_a_runtime_is_made_leaves_nothing(
 @pytest.mark.parametrize(
     ("kind", "status"), [("refuse", 503), ("hang", 504), ("error", 502), ("garbage", 502)]
 )
-def test_a_oneflow_that_fails_when_a_runtime_is_deleted_leaves_a_runtime_to_delete(
+def test_a_failure_of_oneflow_during_a_delete_leaves_a_runtime_to_delete(
     hurried: Device,
     device: Device,
     opennebula: OpenNebula,
@@ -295,14 +295,14 @@ def test_a_oneflow_that_fails_when_a_runtime_is_deleted_leaves_a_runtime_to_dele
     kind: str,
     status: int,
 ) -> None:
-    """When 204 is answered nothing is left that nobody will clean up."""
+    """After a 204 nothing is left that nobody will clean up."""
     runtime = device.create_running()
     until(lambda: opennebula.service_state(runtime["SERVICE_ID"]) == 2)
     sandbox.faults.set("oneflow", kind, method="DELETE /service")
     answer = hurried.delete(runtime["ID"])
     sandbox.faults.clear()
     try:
-        assert answer.status_code in (status, 504)
+        assert answer.status_code == status
         assert device.delete(runtime["ID"]).status_code == 204
     finally:
         opennebula.end_service(runtime["SERVICE_ID"])
@@ -310,13 +310,13 @@ def test_a_oneflow_that_fails_when_a_runtime_is_deleted_leaves_a_runtime_to_dele
 
 
 @pytest.mark.parametrize("kind", [kind for kind, _ in BACKEND_FAULTS])
-def test_reads_go_on_when_oneflow_fails(device: Device, sandbox: Sandbox, kind: str) -> None:
+def test_reads_work_when_oneflow_fails(device: Device, sandbox: Sandbox, kind: str) -> None:
     runtime = device.create_running()
     sandbox.faults.set("oneflow", kind)
     assert device.read(runtime["ID"])["FAAS"]["STATE"] == "RUNNING"
 
 
-def test_a_request_id_that_is_sane_comes_back(device: Device) -> None:
+def test_a_valid_request_id_is_returned(device: Device) -> None:
     answer = device.request("GET", f"{PATH}/{NO_ID}", headers={"X-Request-ID": "lamp-7.a_B"})
     assert answer.headers["X-Request-ID"] == "lamp-7.a_B"
 
@@ -324,7 +324,7 @@ def test_a_request_id_that_is_sane_comes_back(device: Device) -> None:
 @pytest.mark.parametrize(
     "sent", ["", "x" * 65, "a b", 'a"b', "a;b", "é".encode().decode("latin-1")]
 )
-def test_another_request_id_is_replaced(device: Device, sent: str) -> None:
+def test_an_invalid_request_id_is_replaced(device: Device, sent: str) -> None:
     answer = device.request("GET", "/", headers={"X-Request-ID": sent})
     assert answer.headers["X-Request-ID"] not in ("", sent)
 
@@ -333,7 +333,7 @@ def test_each_request_has_its_own_id(device: Device) -> None:
     assert len({device.request("GET", "/").headers["X-Request-ID"] for _ in range(20)}) == 20
 
 
-def test_nothing_is_left_of_an_engine_whose_backend_is_not_there(device: Device) -> None:
+def test_an_unreachable_backend_is_a_503_and_the_engine_stays_up(device: Device) -> None:
     from .conftest import engine
 
     with socket.create_server(("127.0.0.1", 0)) as closed:

@@ -25,7 +25,7 @@ def put(device: Device, runtime_id: int, if_match: str, **members: object) -> in
     return answer.status_code
 
 
-def test_it_stays_as_long_as_nothing_changes(device: Device) -> None:
+def test_it_is_the_same_while_nothing_changes(device: Device) -> None:
     runtime = device.create_running()
     assert tag(device, runtime["ID"]) == tag(device, runtime["ID"])
     assert tag(device, runtime["ID"]).startswith('"')
@@ -49,7 +49,7 @@ def test_it_changes_with_the_state(device: Device, opennebula: OpenNebula) -> No
     assert tag(device, runtime["ID"]) != before
 
 
-def test_what_has_not_changed_is_not_sent_again(device: Device) -> None:
+def test_an_unchanged_runtime_is_a_304(device: Device) -> None:
     runtime = device.create_running()
     seen = tag(device, runtime["ID"])
     path = f"{PATH}/{runtime['ID']}"
@@ -59,7 +59,7 @@ def test_what_has_not_changed_is_not_sent_again(device: Device) -> None:
     assert other.status_code == 200
 
 
-def test_an_update_of_what_was_seen_is_done_and_tells_the_new_tag(device: Device) -> None:
+def test_an_update_with_a_matching_tag_returns_the_new_tag(device: Device) -> None:
     runtime = device.create_running()
     answer = device.request(
         "PUT",
@@ -80,7 +80,7 @@ def test_a_lost_update_is_prevented(device: Device, opennebula: OpenNebula) -> N
     assert (after["NAME"], after["FAAS"]["CPU"]) == ("first", 1)
 
 
-def test_a_delete_of_something_else_is_prevented(device: Device) -> None:
+def test_a_delete_with_another_tag_is_prevented(device: Device) -> None:
     runtime = device.create_running()
     seen = tag(device, runtime["ID"])
     device.update(runtime["ID"], NAME="other")
@@ -107,7 +107,7 @@ def test_existence_and_the_body_are_checked_first(device: Device) -> None:
     assert put(device, runtime["ID"], '"a"', NAME=7) == 400
 
 
-def test_it_costs_no_further_call(device: Device, sandbox: Sandbox) -> None:
+def test_it_costs_no_additional_call(device: Device, sandbox: Sandbox) -> None:
     runtime = device.create_running(FAAS=small())
     seen = tag(device, runtime["ID"])
     with counted(sandbox) as without:

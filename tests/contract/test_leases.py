@@ -19,7 +19,7 @@ from .settings import ENGINE, PATIENCE, USER
 
 DONE = "6"
 CLOCK_SECONDS = 30
-"""So much may the clocks of OpenNebula and of this machine differ."""
+"""The maximum difference between the clocks of OpenNebula and of this machine."""
 
 
 def actions(opennebula: OpenNebula, vm_id: int) -> list[Json]:
@@ -37,7 +37,7 @@ def is_over(opennebula: OpenNebula, *vm_ids: int) -> bool:
     return all(opennebula.vm(vm_id)["STATE"] == DONE for vm_id in vm_ids)
 
 
-def test_it_is_shown_with_its_end_which_opennebula_knows(
+def test_it_is_shown_with_the_end_that_opennebula_stores(
     device: Device, opennebula: OpenNebula
 ) -> None:
     asked = time.time()
@@ -61,13 +61,13 @@ def test_a_runtime_without_a_lease_has_none(device: Device, opennebula: OpenNebu
 
 
 @pytest.mark.parametrize("lease", [{}, {"TTL": 0}, {"TTL": -1}, {"TTL": "60"}, {"TTL": 2**31}, 60])
-def test_a_lease_that_makes_no_sense_is_told(device: Device, lease: Any) -> None:
+def test_an_invalid_lease_is_rejected(device: Device, lease: Any) -> None:
     answer = device.post(FAAS=small(), LEASE=lease)
     assert answer.status_code == 400
     assert "LEASE" in answer.json()["message"]
 
 
-def test_opennebula_ends_it_with_every_engine_dead_and_then_it_is_gone(
+def test_opennebula_ends_it_without_any_engine_and_then_it_is_gone(
     stage: Stage, device: Device, opennebula: OpenNebula
 ) -> None:
     if ENGINE:
@@ -77,7 +77,7 @@ def test_opennebula_ends_it_with_every_engine_dead_and_then_it_is_gone(
         runtime = Device(url, USER).create(
             FAAS=small(), DAAS=data(), LEASE={"TTL": PATIENCE.short_lease_seconds}
         )
-    # No engine runs in front of it now but the one of the session, which nobody asks.
+    # The session's engine is the only one now, and it gets no requests.
     vm_ids = [runtime[role]["VM_ID"] for role in ("FAAS", "DAAS")]
     assert until(lambda: is_over(opennebula, *vm_ids))
     assert until(lambda: opennebula.holdings()["services"] == before["services"])
@@ -89,7 +89,7 @@ def test_opennebula_ends_it_with_every_engine_dead_and_then_it_is_gone(
 
 
 def ended(device: Device, opennebula: OpenNebula) -> Json:
-    """A runtime that OpenNebula has ended, and nobody has looked at since."""
+    """A runtime that OpenNebula has ended and that no request has read since."""
     runtime = device.create(FAAS=small(), LEASE={"TTL": PATIENCE.short_lease_seconds})
     assert until(lambda: is_over(opennebula, runtime["FAAS"]["VM_ID"]))
     return runtime
@@ -111,9 +111,7 @@ def test_an_update_and_a_recovery_of_it_are_404(device: Device, opennebula: Open
     assert device.get(gone["ID"]).status_code == 404
 
 
-def test_it_can_be_deleted_before_anybody_has_looked(
-    device: Device, opennebula: OpenNebula
-) -> None:
+def test_it_can_be_deleted_before_anyone_reads_it(device: Device, opennebula: OpenNebula) -> None:
     gone = ended(device, opennebula)
     assert device.delete(gone["ID"]).status_code == 204
     assert device.delete(gone["ID"]).status_code == 404
@@ -141,7 +139,7 @@ def test_it_is_renewed_also_with_the_same_time(device: Device, sandbox: Sandbox)
     assert calls.total() <= 10
 
 
-def test_a_lease_that_was_renewed_lives_on(device: Device, opennebula: OpenNebula) -> None:
+def test_a_renewed_lease_outlives_its_former_end(device: Device, opennebula: OpenNebula) -> None:
     runtime = device.create_running(FAAS=small(), LEASE={"TTL": 2 * PATIENCE.short_lease_seconds})
     first = unix(runtime["LEASE"]["EXPIRES"])
     device.update(runtime["ID"], LEASE={"TTL": 1000})
@@ -185,7 +183,7 @@ def test_an_update_of_something_else_leaves_the_lease(
 def limited(
     request: pytest.FixtureRequest, stage: Stage, device: Device
 ) -> Iterator[tuple[Device, int]]:
-    """A client of an engine with a longest lease, and the lease that runtimes get unasked."""
+    """A client of an engine with a maximum and a default lease."""
     if ENGINE:
         pytest.skip("the running engine has a configuration of its own")
     further = f"{stage.configuration()}lease: {{{request.param}}}\n"
@@ -195,7 +193,7 @@ def limited(
         yield client, 500 if "default" in request.param else 1000
 
 
-def test_who_asks_for_no_lease_gets_the_usual_one(
+def test_a_runtime_without_a_requested_lease_gets_the_default(
     limited: tuple[Device, int], opennebula: OpenNebula
 ) -> None:
     device, usual_seconds = limited
@@ -204,7 +202,7 @@ def test_who_asks_for_no_lease_gets_the_usual_one(
     assert len(actions(opennebula, runtime["FAAS"]["VM_ID"])) == 1
 
 
-def test_nobody_gets_a_longer_lease_than_the_operator_allows(
+def test_no_lease_is_longer_than_the_configured_maximum(
     limited: tuple[Device, int], opennebula: OpenNebula
 ) -> None:
     device, _ = limited

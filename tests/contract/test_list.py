@@ -14,12 +14,12 @@ from .opennebula import RUNTIME, OpenNebula, until
 from .settings import DATA_FLAVOUR, FLAVOUR
 
 LIST_CALLS = 3
-"""The documents, their VMs and, where a VM is missing, the services."""
+"""The documents, their VMs and, if a VM is missing, the services."""
 SEARCH_CALLS = 22
 """For the first page of a user whose ids begin far from zero."""
 
 
-def test_it_shows_the_caller_s_own_runtimes_with_fresh_states(
+def test_it_shows_the_caller_s_own_runtimes_with_their_current_states(
     device: Device, stranger: Device
 ) -> None:
     made = [device.create_running(NAME=f"lamp {n}", FAAS=small()) for n in range(2)]
@@ -28,11 +28,11 @@ def test_it_shows_the_caller_s_own_runtimes_with_fresh_states(
     assert not set(ids(made)) & set(ids(listed(stranger)))
 
 
-def test_it_takes_a_login(device: Device) -> None:
+def test_it_requires_a_login(device: Device) -> None:
     assert device.request("GET", PATH, auth=("devuser", "wrong")).status_code == 401
 
 
-def test_it_is_empty_where_there_is_nothing(stranger: Device) -> None:
+def test_it_is_empty_without_runtimes(stranger: Device) -> None:
     assert listed(stranger) == []
 
 
@@ -62,15 +62,13 @@ def test_it_filters_by_name_flavour_and_state(device: Device, sandbox: Sandbox) 
         ({"after": str(2**31)}, "after"),
     ],
 )
-def test_a_query_that_makes_no_sense_is_told(
-    device: Device, query: dict[str, str], place: str
-) -> None:
+def test_an_invalid_query_is_rejected(device: Device, query: dict[str, str], place: str) -> None:
     answer = device.request("GET", PATH, params=query)
     assert answer.status_code == 400
     assert place in answer.json()["message"]
 
 
-def test_pages_show_each_runtime_once_while_others_come_and_go(device: Device) -> None:
+def test_pages_show_each_runtime_once_during_creates_and_deletes(device: Device) -> None:
     made = ids([device.create() for _ in range(5)])
     seen, following = page(device, PATH, limit=2)
     assert ids(seen) == made[:2]
@@ -101,7 +99,7 @@ def test_a_thousand_runtimes_take_as_many_calls_as_one(
     with counted(sandbox) as of_one:
         assert len(listed(device)) == 1
     many = [document(opennebula, f"n{n}", FAAS={"VM_ID": vm_id}) for n in range(999)]
-    # Some without their VM, so that the services are asked for too.
+    # Some without their VM, so that the services are read too.
     odd = document(opennebula, "odd", FAAS={"VM_ID": 10**6}, SERVICE_ID=10**6)
     try:
         with counted(sandbox) as of_thousand:
@@ -118,7 +116,7 @@ def test_a_thousand_runtimes_take_as_many_calls_as_one(
     assert of_page.total() <= LIST_CALLS + SEARCH_CALLS
 
 
-def test_what_cannot_be_read_hides_no_other(device: Device, opennebula: OpenNebula) -> None:
+def test_an_unreadable_runtime_hides_no_other(device: Device, opennebula: OpenNebula) -> None:
     made = device.create()["ID"]
     broken = [raw_document(opennebula, "broken", text) for text in ("{", "[]", '"x"')]
     try:
@@ -128,7 +126,7 @@ def test_what_cannot_be_read_hides_no_other(device: Device, opennebula: OpenNebu
             opennebula.call("document.delete", document_id)
 
 
-def test_a_runtime_in_the_making_is_pending_and_says_so(
+def test_a_runtime_being_created_is_pending_and_says_so(
     device: Device, opennebula: OpenNebula
 ) -> None:
     making = document(opennebula, ENGINE={"PHASE": "CREATING"})
@@ -141,7 +139,7 @@ def test_a_runtime_in_the_making_is_pending_and_says_so(
 
 
 @pytest.mark.parametrize("phase", ["CREATING", "DELETING"])
-def test_what_a_dead_engine_left_is_not_shown_and_removed(
+def test_what_a_dead_engine_left_is_removed_and_not_shown(
     device: Device, opennebula: OpenNebula, phase: str
 ) -> None:
     ours = {"PHASE": phase, "CREATED_AT": int(time.time()) - 10_000}
@@ -150,10 +148,10 @@ def test_what_a_dead_engine_left_is_not_shown_and_removed(
     assert left not in opennebula.ids(RUNTIME)
 
 
-def test_a_list_takes_no_longer_because_much_was_left(
+def test_a_list_is_bounded_however_much_was_left(
     device: Device, opennebula: OpenNebula, sandbox: Sandbox
 ) -> None:
-    """What cannot be settled in a moment is settled by a later one."""
+    """What one list cannot resolve in time is resolved by a later one."""
     ours = {"PHASE": "DELETING", "CREATED_AT": int(time.time()) - 10_000}
     left = [document(opennebula, f"left{n}", ENGINE=ours, SERVICE_ID=10**6) for n in range(3)]
     made = device.create()["ID"]

@@ -11,7 +11,7 @@ from .opennebula import RUNTIME, OpenNebula
 
 
 def lock_since(sandbox: Sandbox, opennebula: OpenNebula, runtime_id: int, age_seconds: int) -> None:
-    """Lock a runtime as an engine does that died so long ago."""
+    """Locks a runtime like an engine that died that many seconds ago."""
     opennebula.call("document.lock", runtime_id, 3, True)
     document = next(d for d in sandbox.store.documents(RUNTIME) if d.id == runtime_id)
     assert document.lock is not None
@@ -20,7 +20,7 @@ def lock_since(sandbox: Sandbox, opennebula: OpenNebula, runtime_id: int, age_se
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
-def test_a_lock_that_a_dead_engine_left_is_taken_over(
+def test_the_lock_of_a_dead_engine_is_taken_over(
     device: Device, sandbox: Sandbox, opennebula: OpenNebula, method: str
 ) -> None:
     runtime = device.create_running()
@@ -34,7 +34,7 @@ def test_a_lock_that_a_dead_engine_left_is_taken_over(
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
-def test_a_lock_that_a_living_engine_may_hold_is_respected(
+def test_the_lock_of_a_live_engine_is_respected(
     device: Device, sandbox: Sandbox, opennebula: OpenNebula, method: str
 ) -> None:
     runtime = device.create_running()
@@ -47,7 +47,7 @@ def test_a_lock_that_a_living_engine_may_hold_is_respected(
     opennebula.call("document.unlock", runtime["ID"])
 
 
-def test_a_locked_runtime_is_read_all_the_same(device: Device, opennebula: OpenNebula) -> None:
+def test_a_locked_runtime_can_be_read(device: Device, opennebula: OpenNebula) -> None:
     runtime = device.create_running()
     opennebula.call("document.lock", runtime["ID"], 3, True)
     seen = device.read(runtime["ID"])
@@ -56,7 +56,7 @@ def test_a_locked_runtime_is_read_all_the_same(device: Device, opennebula: OpenN
 
 
 @pytest.mark.parametrize("kind", ["error", "garbage", "cut"])
-def test_an_update_that_fails_in_the_middle_keeps_no_lock(
+def test_an_update_that_fails_releases_its_lock(
     device: Device, sandbox: Sandbox, opennebula: OpenNebula, kind: str
 ) -> None:
     runtime = device.create_running()

@@ -1,4 +1,4 @@
-"""GET /quota: what the caller may have, and has."""
+"""GET /quota: the caller's limits and usage."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .device import Device, small
 from .settings import USER
 
 
-def test_what_a_runtime_takes_is_used(device: Device) -> None:
+def test_the_usage_includes_a_runtime(device: Device) -> None:
     before = device.request("GET", "/quota").json()
     device.create(FAAS=small(CPU=2))
     after = device.request("GET", "/quota").json()
@@ -17,7 +17,7 @@ def test_what_a_runtime_takes_is_used(device: Device) -> None:
     assert after["MEMORY"]["USED"] - before["MEMORY"]["USED"] == small()["MEMORY"]
 
 
-def test_a_limit_is_a_number_and_none_is_null(device: Device, sandbox: Sandbox) -> None:
+def test_a_limit_is_a_number_or_null(device: Device, sandbox: Sandbox) -> None:
     sandbox.store.set_quota(USER.name, VMS=4)
     told = device.request("GET", "/quota").json()
     assert told["VMS"]["LIMIT"] == 4

@@ -1,4 +1,4 @@
-"""REASON and SINCE: why a function does not run, for a person."""
+"""REASON and SINCE: why a function is not running, for people."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from .settings import FLAVOUR, USER
 
 
 def seconds_ago(since: str) -> float:
-    """How long an RFC 3339 time is past."""
+    """How many seconds ago an RFC 3339 time was."""
     assert since.endswith("Z")
     return time.time() - datetime.fromisoformat(since).astimezone(UTC).timestamp()
 
 
 def reason_until(device: Device, runtime_id: int, wanted: str) -> str:
-    """The reason of the function as soon as it is the wanted one, else what it is in the end."""
+    """The function's reason, once it is the expected one or the time is over."""
     seen = ""
 
     def look() -> bool:
@@ -34,13 +34,13 @@ def reason_until(device: Device, runtime_id: int, wanted: str) -> str:
     return seen
 
 
-def test_a_newborn_says_why_it_is_pending_and_since_when(device: Device) -> None:
+def test_a_new_runtime_says_why_it_is_pending_and_since_when(device: Device) -> None:
     born = device.create()["FAAS"]
     assert born["REASON"]
     assert -5 < seconds_ago(born["SINCE"]) < 60
 
 
-def test_requirements_that_no_host_fulfils_are_named(device: Device, sandbox: Sandbox) -> None:
+def test_requirements_that_no_host_satisfies_are_named(device: Device, sandbox: Sandbox) -> None:
     runtime = device.create(FAAS=small(), SCHEDULING={"REQUIREMENTS": "free_cpu > 1000"})
     assert reason_until(device, runtime["ID"], "no host satisfies FREE_CPU > 1000")
     seen = device.read(runtime["ID"])["FAAS"]
@@ -53,7 +53,7 @@ def test_requirements_that_no_host_fulfils_are_named(device: Device, sandbox: Sa
     assert -5 < seconds_ago(running["SINCE"]) < 60
 
 
-def test_a_cloud_without_room_is_named(device: Device, sandbox: Sandbox) -> None:
+def test_a_lack_of_capacity_is_named(device: Device, sandbox: Sandbox) -> None:
     runtime = device.create(FAAS=small(CPU=1000))
     wanted = "no host has enough free CPU and memory"
     assert reason_until(device, runtime["ID"], wanted) == wanted
@@ -83,7 +83,7 @@ def test_a_quota_is_named(device: Device, opennebula: OpenNebula, sandbox: Sandb
         ("undeploy-hard", "VM was undeployed"),
     ],
 )
-def test_a_vm_that_was_taken_down_is_an_error_that_says_so(
+def test_a_vm_that_was_stopped_is_an_error_that_says_so(
     device: Device, opennebula: OpenNebula, action: str, reason: str
 ) -> None:
     runtime = device.create_running()
@@ -103,7 +103,7 @@ def test_a_vm_that_was_terminated_is_an_error_before_and_after_its_service_goes(
     assert seen["REASON_CODE"] in ("GONE", "SERVICE_GONE")
 
 
-def test_an_error_is_forgotten_when_the_vm_is_back(device: Device, opennebula: OpenNebula) -> None:
+def test_an_error_disappears_when_the_vm_is_back(device: Device, opennebula: OpenNebula) -> None:
     runtime = device.create_running()
     opennebula.call("vm.action", "poweroff-hard", runtime["FAAS"]["VM_ID"])
     device.read_until(runtime["ID"], "ERROR")
@@ -132,7 +132,7 @@ def test_a_vm_that_has_not_reported_yet_says_so(device: Device, sandbox: Sandbox
     assert "REASON" not in device.read_until(runtime["ID"], "RUNNING")["FAAS"]
 
 
-def test_the_reason_takes_no_further_call(device: Device, sandbox: Sandbox) -> None:
+def test_the_reason_takes_no_additional_call(device: Device, sandbox: Sandbox) -> None:
     runtime = stuck(device)
     with counted(sandbox) as calls:
         device.read(runtime["ID"])

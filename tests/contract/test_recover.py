@@ -29,7 +29,7 @@ def recover(device: Device, runtime_id: int) -> Json:
 
 @pytest.fixture
 def failed(device: Device, opennebula: OpenNebula, sandbox: Sandbox) -> Json:
-    """A runtime of which OpenNebula refused to make the VM, and would not refuse it any more."""
+    """A runtime whose VM OpenNebula refused to create, but would create now."""
     sandbox.store.set_quota(USER.name, VMS=0)
     service = opennebula.start_service(opennebula.flow_template_id(FLAVOUR), "failed")
     runtime = document(opennebula, SERVICE_ID=service)
@@ -39,9 +39,7 @@ def failed(device: Device, opennebula: OpenNebula, sandbox: Sandbox) -> Json:
     return device.read(runtime)
 
 
-def test_what_failed_to_deploy_is_deployed_again(
-    device: Device, failed: Json, sandbox: Sandbox
-) -> None:
+def test_a_failed_deployment_is_retried(device: Device, failed: Json, sandbox: Sandbox) -> None:
     assert failed["FAAS"]["REASON"] == "user quota of 0 VMs reached"
     with counted(sandbox) as calls:
         recovered = recover(device, failed["ID"])
@@ -59,20 +57,20 @@ def test_it_can_wait_until_the_runtime_runs(device: Device, failed: Json) -> Non
     assert answer.json()["SERVERLESS_RUNTIME"]["FAAS"]["STATE"] == "RUNNING"
 
 
-def test_what_fails_again_says_so(device: Device, failed: Json, sandbox: Sandbox) -> None:
+def test_a_second_failure_is_reported(device: Device, failed: Json, sandbox: Sandbox) -> None:
     sandbox.store.set_quota(USER.name, VMS=0)
     recover(device, failed["ID"])
     assert until(lambda: device.read(failed["ID"])["FAAS"]["STATE"] == "ERROR")
 
 
-def test_where_nothing_failed_nothing_is_done(device: Device, sandbox: Sandbox) -> None:
+def test_without_a_failure_nothing_is_done(device: Device, sandbox: Sandbox) -> None:
     runtime = device.create_running()
     with counted(sandbox) as calls:
         assert recover(device, runtime["ID"]) == runtime
     assert not [call for call in calls if call.startswith("POST")]
 
 
-def test_what_is_on_its_way_is_locked(device: Device, sandbox: Sandbox) -> None:
+def test_a_runtime_in_a_transient_state_is_locked(device: Device, sandbox: Sandbox) -> None:
     runtime = stuck(device)
     answer = device.request("POST", f"{PATH}/{runtime['ID']}/recover")
     assert answer.status_code == 423
@@ -111,7 +109,7 @@ def test_a_vm_that_failed_to_boot_is_replaced(device: Device, sandbox: Sandbox) 
     recovered_until_running(device, runtime["ID"])
 
 
-def test_data_is_replaced_only_where_that_is_allowed(
+def test_a_data_vm_is_replaced_only_if_that_is_allowed(
     device: Device, opennebula: OpenNebula
 ) -> None:
     runtime = device.create_running(FAAS=small(), DAAS=data())
@@ -136,7 +134,7 @@ def test_a_vm_that_was_stopped_is_resumed(
     assert recovered["FAAS"]["VM_ID"] == runtime["FAAS"]["VM_ID"]
 
 
-def test_what_fails_again_ends_the_wait(device: Device, sandbox: Sandbox) -> None:
+def test_a_second_failure_ends_the_wait(device: Device, sandbox: Sandbox) -> None:
     sandbox.faults.drivers.set("boot", fails=True)
     runtime = device.create()
     device.read_until(runtime["ID"], "ERROR")
@@ -145,17 +143,15 @@ def test_what_fails_again_ends_the_wait(device: Device, sandbox: Sandbox) -> Non
 
 
 @pytest.mark.parametrize("runtime_id", ["999999", "x", "0x1"])
-def test_there_is_nothing_to_recover_where_there_is_no_runtime(
-    device: Device, runtime_id: str
-) -> None:
+def test_recovering_an_unknown_runtime_is_a_404(device: Device, runtime_id: str) -> None:
     answer = device.request("POST", f"{PATH}/{runtime_id}/recover")
     assert answer.status_code == 404
 
 
-def test_another_user_may_not(stranger: Device, device: Device) -> None:
+def test_another_user_may_not_recover_it(stranger: Device, device: Device) -> None:
     runtime = device.create()
     answer = stranger.request("POST", f"{PATH}/{runtime['ID']}/recover")
-    assert answer.status_code in (403, 404)
+    assert answer.status_code == 403
 
 
 # ---- an update of a function in ERROR --------------------------------------------------------
@@ -189,7 +185,9 @@ def test_an_update_that_cannot_be_recovered_says_why(
     assert "?replace=true" in message["RECOVERY"]
 
 
-def test_an_update_resumes_what_was_powered_off(device: Device, opennebula: OpenNebula) -> None:
+def test_an_update_resumes_a_vm_that_was_powered_off(
+    device: Device, opennebula: OpenNebula
+) -> None:
     runtime = device.create_running(FAAS=small())
     opennebula.call("vm.action", "poweroff-hard", runtime["FAAS"]["VM_ID"])
     device.read_until(runtime["ID"], "ERROR")

@@ -1,4 +1,4 @@
-"""What the engine tells about itself, and what it writes down."""
+"""The engine's information about itself, and its logs."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def anonymous(request: Any) -> Any:
     return request
 
 
-def test_the_root_answers_without_asking_opennebula(device: Device, sandbox: Sandbox) -> None:
+def test_the_root_responds_without_calling_opennebula(device: Device, sandbox: Sandbox) -> None:
     """Devices time it to measure their latency to the engine."""
     with counted(sandbox) as calls:
         assert device.request("GET", "/", auth=anonymous).status_code == 200
     assert calls.total() == 0
 
 
-def test_the_version_is_a_json_string_of_semantic_versioning(device: Device) -> None:
+def test_the_version_is_a_semantic_version(device: Device) -> None:
     answer = device.request("GET", "/server/version", auth=anonymous)
     assert answer.status_code == 200
     assert re.fullmatch(r"\d+\.\d+\.\d+([-+][0-9A-Za-z.-]+)?", answer.json())
@@ -53,7 +53,7 @@ def test_the_schemas_are_valid_in_draft_4_to_6(name: str, draft: Any) -> None:
     assert not newer & set(re.findall(r'"([$\w]+)":', json.dumps(read)))
 
 
-def test_the_configuration_fits_its_schema_and_holds_no_colons(device: Device) -> None:
+def test_the_configuration_matches_its_schema_and_has_no_colons(device: Device) -> None:
     answer = device.request("GET", "/server/config", auth=anonymous)
     assert answer.status_code == 200
     jsonschema.Draft4Validator(schema("config")).validate(answer.json())
@@ -65,7 +65,7 @@ def test_the_configuration_fits_its_schema_and_holds_no_colons(device: Device) -
 
 
 @pytest.mark.parametrize("style", [":%s:", "%s:"])
-def test_the_configuration_is_that_of_the_file_when_it_sets_every_key(
+def test_the_configuration_equals_a_file_that_sets_every_key(
     stage: Stage, device: Device, style: str
 ) -> None:
     def key(name: str) -> str:
@@ -104,7 +104,7 @@ def test_the_configuration_is_that_of_the_file_when_it_sets_every_key(
 
 @pytest.fixture
 def logs(tmp_path: Path) -> Any:
-    """The log files of all engines in this process, with everything written down."""
+    """The log files of all engines in this process, at debug level."""
     log.start(config.parse(f"log: {{level: 0, directory: {tmp_path}}}\n", tmp_path / "c").log)
     yield tmp_path
     log.stop()
@@ -112,7 +112,7 @@ def logs(tmp_path: Path) -> Any:
         logger.setLevel(logging.NOTSET)
 
 
-def test_a_life_is_written_down_without_secrets_and_one_event_a_line(
+def test_a_lifecycle_is_logged_without_secrets_and_one_event_per_line(
     device: Device, stage: Stage, logs: Path
 ) -> None:
     with stage.another_engine() as url:
@@ -138,7 +138,7 @@ def test_a_life_is_written_down_without_secrets_and_one_event_a_line(
     assert [text for text in lines if not line.fullmatch(text)] == []
 
 
-def test_a_member_that_nobody_knows_is_a_warning_in_the_log(
+def test_an_unknown_member_is_a_warning_in_the_log(
     device: Device, stage: Stage, logs: Path
 ) -> None:
     with stage.another_engine() as url:

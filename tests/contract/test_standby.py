@@ -1,4 +1,4 @@
-"""Standby runtimes: ready before they are asked for."""
+"""Standby runtimes, which are started before they are requested."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from .opennebula import OpenNebula, until
 from .settings import ENGINE, FLAVOUR, USER
 
 PLAIN = {"FAAS": {"FLAVOUR": FLAVOUR}}
-"""A request that asks for no sizes: a standby has those of the VM template."""
+"""A request without sizes: a standby has those of the VM template."""
 
 pytestmark = pytest.mark.skipif(bool(ENGINE), reason="the engine has a configuration of its own")
 
 
 @contextmanager
 def engine(stage: Stage, count: int = 2, further: str = "") -> Iterator[Device]:
-    """A device client of an engine that keeps so many standbys; it leaves none behind."""
+    """A device client of an engine with that many standbys; it leaves none behind."""
     text = f"{stage.configuration()}standby: {{flavours: {{{FLAVOUR}: {count}}}, seconds: 600}}\n"
     with stage.another_engine(text + further) as url:
         device = Device(url, USER)
         try:
             yield device
         finally:
-            # The last create has ordered what was missing, and nothing else orders more.
+            # The last create has requested what was missing, and nothing else requests more.
             assert until(lambda: len(standbys(device)) >= count)
             for runtime_id in [*device.made, *(s["ID"] for s in standbys(device))]:
                 device.delete(runtime_id)
@@ -43,7 +43,7 @@ def standbys(device: Device) -> list[Json]:
 
 
 def ready(device: Device, count: int) -> list[Json]:
-    """The standbys, once there are so many and all of them run."""
+    """The standbys, once there are that many and all of them are running."""
     seen: list[Json] = []
 
     def look() -> bool:
@@ -78,7 +78,7 @@ def test_a_create_takes_a_standby_with_its_address(stage: Stage, opennebula: Ope
         ready(device, 2)
 
 
-def test_standbys_are_not_listed_unless_asked_for(stage: Stage) -> None:
+def test_standbys_are_listed_only_on_request(stage: Stage) -> None:
     with engine(stage, 1) as device:
         made = device.create(**PLAIN)
         (standby,) = ready(device, 1)
@@ -88,7 +88,7 @@ def test_standbys_are_not_listed_unless_asked_for(stage: Stage) -> None:
         assert device.put(standby["ID"], NAME="mine").status_code == 422
 
 
-def test_requirements_mean_a_create_of_its_own(stage: Stage) -> None:
+def test_requirements_rule_out_a_standby(stage: Stage) -> None:
     with engine(stage, 1) as device:
         device.create(**PLAIN)
         (standby,) = ready(device, 1)
@@ -96,7 +96,7 @@ def test_requirements_mean_a_create_of_its_own(stage: Stage) -> None:
         assert made["FAAS"]["VM_ID"] != standby["FAAS"]["VM_ID"]
 
 
-def test_other_sizes_are_reached_by_a_resize(stage: Stage) -> None:
+def test_a_standby_of_another_size_is_resized(stage: Stage) -> None:
     with engine(stage, 1) as device:
         device.create(**PLAIN)
         (standby,) = ready(device, 1)
@@ -108,7 +108,7 @@ def test_other_sizes_are_reached_by_a_resize(stage: Stage) -> None:
         assert seen["LEASE"]["TTL"] == 1000
 
 
-def test_what_is_beyond_the_maximum_is_created(stage: Stage) -> None:
+def test_a_size_above_the_maximum_is_a_new_create(stage: Stage) -> None:
     with engine(stage, 1) as device:
         device.create(**PLAIN)
         (standby,) = ready(device, 1)
@@ -132,7 +132,7 @@ def test_a_standby_of_another_template_is_never_handed_out(stage: Stage, sandbox
         sandbox.store.set_quota(USER.name, VMS=-1)
         device.create(**PLAIN)
         (standby,) = ready(device, 1)
-        # Another engine is configured differently, so that its VMs would be others.
+        # Another engine with another configuration, whose VMs would differ.
         with engine(stage, 1, "context: {sr_auth: false}\n") as other:
             made = other.create(**PLAIN)
             assert made["FAAS"]["VM_ID"] != standby["FAAS"]["VM_ID"]
@@ -149,7 +149,7 @@ def test_a_standby_is_handed_out_once(stage: Stage) -> None:
         assert len({runtime["ID"] for runtime in made}) == 4
 
 
-def test_a_key_makes_one_runtime_of_a_standby(stage: Stage) -> None:
+def test_a_key_creates_one_runtime_from_a_standby(stage: Stage) -> None:
     with engine(stage, 1) as device:
         device.create(**PLAIN)
         ready(device, 1)
@@ -162,6 +162,8 @@ def test_a_key_makes_one_runtime_of_a_standby(stage: Stage) -> None:
         assert (first["ID"], first["FAAS"]["VM_ID"]) == (second["ID"], second["FAAS"]["VM_ID"])
 
 
-def test_without_a_configuration_there_are_none(device: Device, opennebula: OpenNebula) -> None:
+def test_without_configuration_there_are_no_standbys(
+    device: Device, opennebula: OpenNebula
+) -> None:
     made = device.create(FAAS=small())
     assert opennebula.ids(1337) == {made["ID"]}

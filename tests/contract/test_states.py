@@ -1,4 +1,4 @@
-"""STATE, ERROR and ENDPOINT as VMs and services go through their lives."""
+"""STATE, ERROR and ENDPOINT during the lifecycles of VMs and services."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .opennebula import OpenNebula, until
         ("DONE", "gone"),
     ],
 )
-def test_a_vm_that_does_not_run_is_an_error_that_says_so(
+def test_a_vm_that_is_not_running_is_an_error_that_says_so(
     device: Device, sandbox: Sandbox, state: str, word: str
 ) -> None:
     runtime = device.create_running()
@@ -67,7 +67,7 @@ def test_an_old_error_disappears_when_the_vm_recovers(device: Device, sandbox: S
     assert device.read(runtime["ID"]) == runtime
 
 
-def test_an_error_of_one_function_leaves_the_other_as_it_is(
+def test_an_error_of_one_function_does_not_affect_the_other(
     device: Device, sandbox: Sandbox
 ) -> None:
     runtime = device.create_running(FAAS=small(), DAAS=data())
@@ -76,9 +76,9 @@ def test_an_error_of_one_function_leaves_the_other_as_it_is(
     assert (seen["FAAS"]["STATE"], seen["DAAS"]["STATE"]) == ("RUNNING", "ERROR")
 
 
-def test_a_vm_that_fits_on_no_host_stays_pending(device: Device, opennebula: OpenNebula) -> None:
+def test_a_vm_without_a_suitable_host_stays_pending(device: Device, opennebula: OpenNebula) -> None:
     runtime = device.create(FAAS=small(), SCHEDULING={"REQUIREMENTS": 'NAME = "no such host"'})
-    device.create_running()  # so the scheduler has been at work since
+    device.create_running()  # so the scheduler has run since
     seen = device.read(runtime["ID"])["FAAS"]
     assert seen["STATE"] == "PENDING"
     assert "ERROR" not in seen
@@ -122,7 +122,7 @@ def test_a_service_that_is_gone_shows_as_an_error(device: Device, opennebula: Op
     assert device.read(runtime["ID"])["FAAS"]["ERROR"]
 
 
-def test_the_endpoint_is_where_the_vm_answers(device: Device, opennebula: OpenNebula) -> None:
+def test_the_endpoint_is_the_address_of_the_vm(device: Device, opennebula: OpenNebula) -> None:
     runtime = device.create_running()
     nic = opennebula.vm(runtime["FAAS"]["VM_ID"])["TEMPLATE"]["NIC"]
     first = nic[0] if isinstance(nic, list) else nic

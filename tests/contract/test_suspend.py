@@ -41,7 +41,7 @@ def test_a_suspended_runtime_is_listed_as_such(device: Device) -> None:
     assert [one["SERVERLESS_RUNTIME"]["ID"] for one in answer.json()] == [runtime["ID"]]
 
 
-def test_what_somebody_else_suspended_is_an_error_and_can_be_resumed(
+def test_a_vm_suspended_in_opennebula_is_an_error_and_can_be_resumed(
     device: Device, opennebula: OpenNebula
 ) -> None:
     runtime = device.create_running()
@@ -72,14 +72,16 @@ def test_a_suspended_runtime_is_deleted(device: Device, opennebula: OpenNebula) 
     assert opennebula.vm_state(runtime["FAAS"]["VM_ID"]) == "DONE"
 
 
-def test_what_is_on_its_way_is_busy(device: Device) -> None:
+def test_a_transient_state_is_locked(device: Device) -> None:
     runtime = device.create(FAAS=small(), SCHEDULING={"REQUIREMENTS": 'NAME = "no such host"'})
     answer = device.request("POST", f"{PATH}/{runtime['ID']}/suspend")
     assert answer.status_code == 423
     assert int(answer.headers["Retry-After"]) > 0
 
 
-def test_what_failed_is_recovered_and_not_resumed(device: Device, opennebula: OpenNebula) -> None:
+def test_a_failed_runtime_is_recovered_and_not_resumed(
+    device: Device, opennebula: OpenNebula
+) -> None:
     runtime = device.create_running()
     opennebula.call("vm.action", "poweroff-hard", runtime["FAAS"]["VM_ID"])
     device.read_until(runtime["ID"], "ERROR")
@@ -87,7 +89,7 @@ def test_what_failed_is_recovered_and_not_resumed(device: Device, opennebula: Op
     assert "/recover" in answer["message"]
 
 
-def test_a_stranger_may_do_neither(device: Device, stranger: Device) -> None:
+def test_another_user_may_do_neither(device: Device, stranger: Device) -> None:
     runtime = device.create_running()
     for what in ("suspend", "resume"):
         answer = stranger.request("POST", f"{PATH}/{runtime['ID']}/{what}")

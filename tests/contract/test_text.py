@@ -1,4 +1,4 @@
-"""Texts arrive as they were sent, or are a 400 that names field and character."""
+"""Texts arrive unchanged, or are a 400 that names field and character."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CARRIED = [
     "  blanks  ",
 ]
 SCHEDULED = {"TM_MAD_SYSTEM"}
-"""What OpenNebula adds when a VM gets its host."""
+"""What OpenNebula adds when a VM is deployed."""
 REFUSED = [
     ("line\nbreak", "U+000A"),
     ("carriage\rreturn", "U+000D"),
@@ -50,8 +50,7 @@ FIELDS = [
     "DEVICE_INFO.GEOGRAPHIC_LOCATION",
     "DEVICE_INFO.FURTHER",
 ]
-INJECTIONS = [
-    'x"]\nMEMORY="4096"\nINJ=[A="1',
+CARRIED_INJECTIONS = [
     'x"] MEMORY="4096" INJ=[A="1',
     'x", INJ="1',
     'x\\"] INJ="1',
@@ -59,9 +58,13 @@ INJECTIONS = [
     "x] INJ=1 #",
     '"INJ="1',
     '\\" INJ="1',
+    "</USER_TEMPLATE><INJ>1</INJ>",
+]
+"""Text that tries to add an attribute, and that OpenNebula can store as text."""
+REFUSED_INJECTIONS = [
+    'x"]\nMEMORY="4096"\nINJ=[A="1',
     'x"\nINJ=["',
     "]]></DEVICE_INFO><INJ>1</INJ><DEVICE_INFO><![CDATA[",
-    "</USER_TEMPLATE><INJ>1</INJ>",
 ]
 
 
@@ -79,7 +82,7 @@ def with_text(field: str, text: str) -> Json:
 def test_a_text_arrives_as_it_was_sent(device: Device, opennebula: OpenNebula, text: str) -> None:
     """In device info, in requirements (upper-cased there), in the name; at create and update."""
     other = text[:2000]
-    # What a requirement may not hold: a quote ends its text, and a dollar is substituted.
+    # Characters not allowed in requirements: a quote ends the text, a dollar is substituted.
     requirements = 'NAME != "{}"'.format(other.replace('"', "'").replace("$", "S"))
     sent = {
         "NAME": text[:128],
@@ -101,7 +104,7 @@ def test_a_text_arrives_as_it_was_sent(device: Device, opennebula: OpenNebula, t
 
 @pytest.mark.parametrize("field", FIELDS)
 @pytest.mark.parametrize(("text", "named"), REFUSED, ids=[repr(t)[:25] for t, _ in REFUSED])
-def test_a_text_that_cannot_arrive_is_a_400_that_names_field_and_character(
+def test_a_text_opennebula_cannot_store_is_a_400_that_names_field_and_character(
     device: Device, field: str, text: str, named: str
 ) -> None:
     answer = device.post(**with_text(field, text))
@@ -131,32 +134,48 @@ def test_a_text_that_is_too_long_is_a_400_that_names_the_field(
     assert field.rpartition(".")[2] in answer.json()["message"]
 
 
-@pytest.mark.parametrize("text", INJECTIONS, ids=lambda t: repr(t)[:30])
-@pytest.mark.parametrize("place", ["SCHEDULING", "DEVICE_INFO"])
-def test_an_injection_leaves_no_further_attribute(
-    device: Device, opennebula: OpenNebula, text: str, place: str
+@pytest.mark.parametrize("text", CARRIED_INJECTIONS, ids=lambda t: repr(t)[:30])
+def test_an_injection_in_device_info_arrives_as_text(
+    device: Device, opennebula: OpenNebula, text: str
 ) -> None:
-    """It arrives as text or is a 400, at create and at update."""
-    name = "POLICY" if place == "SCHEDULING" else "GEOGRAPHIC_LOCATION"
+    """It adds no other attribute and changes none, at create and at update."""
+    info = {"GEOGRAPHIC_LOCATION": text}
     runtime = device.create_running(FAAS=small())
     plain = opennebula.vm(runtime["FAAS"]["VM_ID"])
-    for answer in (
-        device.post(FAAS=small(), **{place: {name: text}}),
-        device.put(runtime["ID"], **{place: {name: text}}),
-    ):
-        if answer.status_code == 400:
-            continue
-        assert answer.status_code in (200, 201)
+    created = device.post(FAAS=small(), DEVICE_INFO=info)
+    updated = device.put(runtime["ID"], DEVICE_INFO=info)
+    assert (created.status_code, updated.status_code) == (201, 200)
+    for answer in (created, updated):
         vm = opennebula.vm(answer.json()["SERVERLESS_RUNTIME"]["FAAS"]["VM_ID"])
-        wanted = "SCHED_RANK" if place == "SCHEDULING" else "DEVICE_INFO"
-        assert set(vm["USER_TEMPLATE"]) == set(plain["USER_TEMPLATE"]) | {wanted}
+        assert set(vm["USER_TEMPLATE"]) == set(plain["USER_TEMPLATE"]) | {"DEVICE_INFO"}
         assert set(vm["TEMPLATE"]) | SCHEDULED == set(plain["TEMPLATE"]) | SCHEDULED
         assert vm["TEMPLATE"]["MEMORY"] == plain["TEMPLATE"]["MEMORY"]
-        arrived = vm["USER_TEMPLATE"][wanted]
-        assert arrived == (text.upper() if place == "SCHEDULING" else {name: text})
+        assert vm["USER_TEMPLATE"]["DEVICE_INFO"] == info
 
 
-def test_a_name_of_device_info_cannot_inject_either(device: Device, opennebula: OpenNebula) -> None:
+@pytest.mark.parametrize(
+    ("part", "text"),
+    [
+        *[({"DEVICE_INFO": "GEOGRAPHIC_LOCATION"}, text) for text in REFUSED_INJECTIONS],
+        *[({"SCHEDULING": "POLICY"}, t) for t in CARRIED_INJECTIONS + REFUSED_INJECTIONS],
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_an_injection_that_cannot_be_stored_as_text_is_a_400(
+    device: Device, opennebula: OpenNebula, part: dict[str, str], text: str
+) -> None:
+    """A policy has to be an expression, so none of them is possible there."""
+    members = {name: {member: text} for name, member in part.items()}
+    runtime = device.create_running(FAAS=small())
+    before = opennebula.vm(runtime["FAAS"]["VM_ID"])["USER_TEMPLATE"]
+    assert device.post(FAAS=small(), **members).status_code == 400
+    assert device.put(runtime["ID"], **members).status_code == 400
+    assert opennebula.vm(runtime["FAAS"]["VM_ID"])["USER_TEMPLATE"] == before
+
+
+def test_a_member_name_of_device_info_cannot_inject_either(
+    device: Device, opennebula: OpenNebula
+) -> None:
     hostile = {'A="1"] INJ=[B': "x", "A]": "y", "a": "z", "OK": "kept"}
     runtime = device.create(FAAS=small(), DEVICE_INFO=hostile)
     assert runtime["DEVICE_INFO"] == {"OK": "kept"}

@@ -19,10 +19,10 @@ from .opennebula import OpenNebula, until
 from .settings import ENGINE, USER
 
 LOOK = ("one.document.info", "one.vmpool.infoset")
-"""What one look at a runtime takes, once each."""
+"""The calls of one read of a runtime, once each."""
 
 
-def test_a_create_that_waits_answers_what_it_saw(device: Device) -> None:
+def test_a_create_that_waits_returns_the_current_state(device: Device) -> None:
     answer = device.request(
         "POST", f"{PATH}?wait=60", {"SERVERLESS_RUNTIME": {"FAAS": small(), "DAAS": data()}}
     )
@@ -33,9 +33,7 @@ def test_a_create_that_waits_answers_what_it_saw(device: Device) -> None:
     assert runtime["FAAS"]["ENDPOINT"]
 
 
-def test_a_read_that_waits_answers_when_the_last_function_runs(
-    device: Device, sandbox: Sandbox
-) -> None:
+def test_a_read_that_waits_returns_when_all_functions_run(device: Device, sandbox: Sandbox) -> None:
     runtime = stuck(device, DAAS=data())
     with beside(lambda: waiting(device, runtime["ID"], 60)) as answer:
         release(sandbox, runtime)
@@ -56,7 +54,7 @@ def test_a_failure_ends_the_wait(device: Device, sandbox: Sandbox) -> None:
     assert answer.json()["SERVERLESS_RUNTIME"]["FAAS"]["STATE"] == "ERROR"
 
 
-def test_when_the_seconds_are_over_the_runtime_is_told_as_it_is(
+def test_when_the_time_is_over_the_current_state_is_returned(
     device: Device, sandbox: Sandbox
 ) -> None:
     runtime = stuck(device)
@@ -66,7 +64,7 @@ def test_when_the_seconds_are_over_the_runtime_is_told_as_it_is(
     release(sandbox, runtime)
 
 
-def test_an_update_that_waits_is_told_when_it_is_done(device: Device, sandbox: Sandbox) -> None:
+def test_an_update_that_waits_returns_when_it_is_done(device: Device, sandbox: Sandbox) -> None:
     runtime = device.create_running()
     answer = device.request(
         "PUT", f"{PATH}/{runtime['ID']}?wait=60", {"SERVERLESS_RUNTIME": {"FAAS": {"CPU": 2}}}
@@ -76,7 +74,7 @@ def test_an_update_that_waits_is_told_when_it_is_done(device: Device, sandbox: S
     assert (updated["STATE"], updated["CPU"]) == ("RUNNING", 2)
 
 
-def test_who_need_not_wait_costs_one_look(device: Device, sandbox: Sandbox) -> None:
+def test_a_wait_for_a_settled_runtime_reads_it_once(device: Device, sandbox: Sandbox) -> None:
     runtime = device.create_running()
     with counted(sandbox) as calls:
         device.request("GET", f"{PATH}/{runtime['ID']}?wait=60")
@@ -85,7 +83,7 @@ def test_who_need_not_wait_costs_one_look(device: Device, sandbox: Sandbox) -> N
 
 @pytest.mark.parametrize("seconds", ["-1", "soon", "nan", "inf", "1e999", ""])
 @pytest.mark.parametrize("method", ["POST", "GET", "PUT"])
-def test_a_wait_that_makes_no_sense_is_told_and_nothing_done(
+def test_an_invalid_wait_is_rejected_and_nothing_is_done(
     device: Device, opennebula: OpenNebula, method: str, seconds: str
 ) -> None:
     path = PATH if method == "POST" else f"{PATH}/{device.create()['ID']}"
@@ -101,10 +99,10 @@ def test_a_wait_that_makes_no_sense_is_told_and_nothing_done(
 # ---- cheap ---------------------------------------------------------------------------------
 
 
-def test_many_who_wait_for_the_same_runtime_share_the_looks(
+def test_requests_that_wait_for_the_same_runtime_share_its_reads(
     device: Device, sandbox: Sandbox
 ) -> None:
-    """Eight cost less than two would that look on their own."""
+    """Eight cost less than two that poll separately."""
     runtime = stuck(device)
     with counted(sandbox) as of_one:
         waiting(device, runtime["ID"], 1)
@@ -129,7 +127,7 @@ def test_the_intervals_grow(device: Device, sandbox: Sandbox) -> None:
 
 
 def watched(sandbox: Sandbox) -> Callable[[], bool]:
-    """Tells whether somebody has begun to look at a VM again and again."""
+    """Whether some request has started to poll."""
     before = len(sandbox.calls)
     return lambda: [c.method for c in sandbox.calls[before:]].count("one.vmpool.infoset") > 2
 
@@ -139,7 +137,7 @@ def watched(sandbox: Sandbox) -> Callable[[], bool]:
 
 @pytest.fixture
 def narrow(stage: Stage) -> Iterator[Device]:
-    """A client of an engine that lets one request wait at a time."""
+    """A client of an engine in which one request may wait at a time."""
     if ENGINE:
         pytest.skip("the running engine has a configuration of its own")
     further = f"{stage.configuration()}wait: {{max_requests: 1, max_seconds: 60}}\n"
@@ -147,7 +145,7 @@ def narrow(stage: Stage) -> Iterator[Device]:
         yield Device(url, USER)
 
 
-def test_a_waiting_request_leaves_the_others_their_places(
+def test_a_waiting_request_leaves_slots_for_others(
     device: Device, narrow: Device, opennebula: OpenNebula, sandbox: Sandbox
 ) -> None:
     running = device.create_running()
@@ -159,12 +157,12 @@ def test_a_waiting_request_leaves_the_others_their_places(
         refused = narrow.request("GET", f"{path}?wait=1")
         assert refused.status_code == 429
         assert int(refused.headers["Retry-After"]) > 0
-        # Whoever does not wait is served as if nobody did.
+        # Requests that do not wait are served as usual.
         assert narrow.read(runtime["ID"])["FAAS"]["STATE"] == "PENDING"
         assert ids(listed(narrow)) == ids([running, runtime])
-        # Nor does anybody need a place who has nothing to wait for.
+        # A request that has nothing to wait for needs no slot.
         assert narrow.request("GET", f"{PATH}/{running['ID']}?wait=9").status_code == 200
-        # A create that cannot wait makes nothing.
+        # A create that gets no slot creates nothing.
         before = opennebula.holdings()
         answer = narrow.request("POST", f"{PATH}?wait=9", {"SERVERLESS_RUNTIME": {"FAAS": small()}})
         assert answer.status_code == 429
@@ -174,7 +172,7 @@ def test_a_waiting_request_leaves_the_others_their_places(
     assert narrow.request("GET", f"{path}?wait=1").status_code == 200
 
 
-def test_a_client_that_goes_away_frees_its_place(
+def test_a_client_that_disconnects_frees_its_slot(
     device: Device, narrow: Device, sandbox: Sandbox
 ) -> None:
     runtime = stuck(device)
@@ -191,7 +189,7 @@ def test_a_client_that_goes_away_frees_its_place(
     release(sandbox, runtime)
 
 
-def test_a_wait_is_as_long_as_the_configuration_lets_it_be(
+def test_a_wait_is_limited_by_the_configuration(
     stage: Stage, device: Device, sandbox: Sandbox
 ) -> None:
     runtime = stuck(device)
@@ -204,7 +202,7 @@ def test_a_wait_is_as_long_as_the_configuration_lets_it_be(
 # ---- what is done is done ------------------------------------------------------------------
 
 
-def test_a_create_is_told_although_the_wait_failed(device: Device, sandbox: Sandbox) -> None:
+def test_a_create_is_reported_although_the_wait_failed(device: Device, sandbox: Sandbox) -> None:
     sandbox.faults.set("oned", "error", method="one.vmpool.infoset")
     answer = device.request("POST", f"{PATH}?wait=60", {"SERVERLESS_RUNTIME": {"FAAS": small()}})
     sandbox.faults.clear()
@@ -214,13 +212,21 @@ def test_a_create_is_told_although_the_wait_failed(device: Device, sandbox: Sand
     assert runtime["FAAS"]["STATE"] == "PENDING"
 
 
-def test_a_runtime_that_is_deleted_meanwhile_ends_the_wait(
-    device: Device, sandbox: Sandbox
-) -> None:
+def test_the_end_of_its_vm_ends_the_wait(device: Device, sandbox: Sandbox) -> None:
+    """As in the middle of a delete, when the VM has ended and the runtime still exists."""
     runtime = stuck(device)
     with beside(lambda: waiting(device, runtime["ID"], 60)) as answer:
-        assert device.delete(runtime["ID"]).status_code == 204
-    if answer.result().status_code == 200:  # it looked while the VM was gone already
-        assert answer.result().json()["SERVERLESS_RUNTIME"]["FAAS"]["STATE"] == "ERROR"
-    else:
-        assert answer.result().status_code == 404
+        sandbox.store.put_vm(runtime["FAAS"]["VM_ID"], "DONE")
+    assert answer.result().status_code == 200
+    assert answer.result().json()["SERVERLESS_RUNTIME"]["FAAS"]["STATE"] == "ERROR"
+
+
+def test_the_end_of_the_runtime_ends_the_wait(
+    device: Device, sandbox: Sandbox, opennebula: OpenNebula
+) -> None:
+    """As at the end of a delete, when the runtime's document is removed."""
+    runtime = stuck(device)
+    with beside(lambda: waiting(device, runtime["ID"], 60)) as answer:
+        opennebula.call("document.delete", runtime["ID"])
+    assert answer.result().status_code == 404
+    opennebula.end_service(runtime["SERVICE_ID"])

@@ -1,4 +1,4 @@
-"""A sandbox with an engine in front of it, as the pages and the examples meet them."""
+"""A sandbox and an engine, as the pages and the examples expect them."""
 
 from __future__ import annotations
 

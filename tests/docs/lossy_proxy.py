@@ -1,4 +1,4 @@
-"""A proxy in front of an engine that loses, holds or refuses what a test names."""
+"""A proxy in front of an engine that loses, holds or rejects the requests a test names."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LIMIT_SECONDS = 60.0
 
 
 class Fate(Enum):
-    """What becomes of a request."""
+    """What happens to a request."""
 
     LOSE = "the engine gets it, and its response never arrives"
     HOLD = "the engine gets it, and its response waits until the test releases it"
@@ -24,7 +24,7 @@ class Fate(Enum):
 
 @dataclass(frozen=True)
 class Request:
-    """A request that came by, and the status of its response."""
+    """A request that arrived, and the status of its response."""
 
     method: str
     key: str
@@ -118,5 +118,5 @@ def _answer(
     try:
         request.end_headers()
         request.wfile.write(text)
-    except OSError:  # who asked is gone, as a device that was told to stop
+    except OSError:  # the client has disconnected, like a device that was stopped
         request.close_connection = True

@@ -1,4 +1,4 @@
-"""Every text with which the program can refuse something, read from its sources."""
+"""Every error message of the program, read from its sources."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.docs.pages import ROOT
 
 PACKAGE = ROOT / "provision_engine"
 ELSEWHERE = ("sandbox", "demo")
-"""Programs of their own: their texts explain themselves."""
+"""Separate programs, whose messages explain themselves."""
 BASES = {
     "EngineError",
     "OperatorError",
@@ -20,11 +20,11 @@ BASES = {
     "InvalidExpression",
 }
 LEAST_LETTERS = 8
-"""A shorter text is only the frame around another one."""
+"""A shorter text only wraps another one."""
 
 
 def messages() -> dict[str, str]:
-    """The texts, with … for what is filled in, and the file in which each stands."""
+    """The texts, with … for placeholders, and the file of each."""
     trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in _sources()}
     known = _families(trees.values())
     found = {}
@@ -38,7 +38,7 @@ def messages() -> dict[str, str]:
 
 
 def conditions() -> set[str]:
-    """The texts of REASON that the engine has of its own, with … for what is filled in."""
+    """The engine's own texts of REASON, with … for placeholders."""
     found = set()
     for path in sorted((PACKAGE / "engine").glob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -99,7 +99,7 @@ def _name(node: ast.expr) -> str:
 
 
 def _text(node: ast.expr) -> str:
-    """A literal, with … for each part that is filled in; empty for anything else."""
+    """A string literal, with … for each placeholder; empty for anything else."""
     if isinstance(node, ast.Constant):
         return str(node.value) if isinstance(node.value, str) else ""
     if isinstance(node, ast.JoinedStr):

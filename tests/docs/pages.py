@@ -1,6 +1,6 @@
-"""The pages of the documentation, their fenced blocks, and running them.
+"""Runs the fenced blocks of the documentation's pages.
 
-A block of shell commands says in its first line how it was tried: ``sh run`` is run by the tests,
+The first line of a block of shell commands says how it is tested: ``sh run`` is run by the tests,
 ``sh hand`` was run by hand, and its page says so. What a run block prints is checked against the
 block behind it when that is marked ``json answer`` or ``text answer``. To write the answers of a
 page anew: ``python tests/docs/pages.py README.md``.
@@ -86,7 +86,7 @@ class Site:
         return f"http://127.0.0.1:{self.engine_port}"
 
     def renamed(self) -> list[tuple[str, str]]:
-        """As it is called in the pages, and as it is called here."""
+        """The names in the pages, and the actual ones."""
         return [
             ("127.0.0.1:1337", f"127.0.0.1:{self.engine_port}"),
             ("http://127.0.0.1:2633/RPC2", self.sandbox.oned_url),
@@ -98,7 +98,7 @@ class Site:
         ]
 
     def run(self, shell_blocks: list[str]) -> list[str]:
-        """What each block prints, all run in one shell. AssertionError where one fails."""
+        """What each block prints, all run in one shell. AssertionError if one fails."""
         script = ["set -eu"]
         for number, text in enumerate(shell_blocks):
             for page, here in self.renamed():
@@ -137,7 +137,7 @@ class Site:
 
 @contextlib.contextmanager
 def running_site(directory: Path, release: str = "7.4.0") -> Iterator[Site]:
-    """A sandbox in this process and an engine as it is started by service managers."""
+    """A sandbox in this process, and an engine as service managers start it."""
     with Sandbox(release=release) as sandbox:
         engine = EngineProcess(directory, settings_for(sandbox, timeout=30))
         engine.start()

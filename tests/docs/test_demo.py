@@ -1,4 +1,4 @@
-"""The demo shows the whole life of a runtime, and leaves nothing behind however it ends."""
+"""The demo shows the lifecycle of a runtime, and leaves nothing behind however it ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The devices in examples/ live one runtime's life against a sandbox, all with the same words."""
+"""The example devices take one runtime through its lifecycle, with the same output."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_a_device_deletes_a_failed_runtime(language: str, site: Site, tmp_path: 
 def test_a_lost_response_leaks_no_runtime(
     language: str, method: str, site: Site, tmp_path: Path
 ) -> None:
-    """The engine carries the request out, and its response never arrives: it is repeated."""
+    """The engine executes the request, but its response is lost: the device repeats it."""
     with LossyProxy(site.engine_port) as proxy:
         proxy.first[method] = Fate.LOSE
         done = run(device(language, tmp_path), ENGINE=proxy.url)
@@ -128,7 +128,7 @@ def test_a_device_whose_creates_are_all_lost_leaves_a_lease(
 @LANGUAGES
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("method", ["POST", "GET"])
-def test_a_signal_gives_the_runtime_back(
+def test_a_signal_deletes_the_runtime(
     language: str, number: signal.Signals, method: str, site: Site, tmp_path: Path
 ) -> None:
     """While the create is on its way, and while the runtime is waited for; Ctrl-C reaches all

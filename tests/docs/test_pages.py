@@ -1,4 +1,4 @@
-"""The documentation is true: commands run, responses are real, nothing is left out."""
+"""The documentation is correct and complete: commands run, responses are real."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from . import messages
 from .pages import PAGES, ROOT, Site, answers, blocks, comparable, rewritten
 
 OWN_RULES = ("reliability.md", "performance.md", "lifetime.md", "upgrade.md")
-"""Pages that tell by themselves how their commands were tried."""
+"""Pages that say themselves how their commands were tested."""
 
 
 def name(path: Path) -> str:
@@ -42,13 +42,13 @@ def run_pages() -> list[Path]:
 
 
 @pytest.mark.parametrize("path", run_pages(), ids=name)
-def test_commands_of_a_page_run_and_answer_as_it_says(path: Path, site: Site) -> None:
+def test_the_commands_of_a_page_print_what_it_shows(path: Path, site: Site) -> None:
     for block, answer in answers(path.read_text(encoding="utf-8"), site):
         assert comparable(block.text) == comparable(answer), f"python tests/docs/pages.py {path}"
 
 
 @pytest.mark.parametrize("path", [p for p in PAGES if p.name not in OWN_RULES], ids=name)
-def test_each_command_was_tried(path: Path) -> None:
+def test_each_command_is_executed(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     for block in filter(lambda block: block.is_shell, blocks(text)):
         assert block.words in (("sh", "run"), ("sh", "hand")), f"run or hand? {block.text}"
@@ -59,7 +59,7 @@ def test_each_command_was_tried(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", PAGES, ids=name)
-def test_links_lead_somewhere(path: Path) -> None:
+def test_links_have_a_target(path: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8")):
         if "://" not in target:
             assert (path.parent / target).exists(), f"{name(path)} links to {target}"
@@ -97,12 +97,12 @@ def troubleshooting() -> str:
 
 
 def pattern(text: str) -> re.Pattern[str]:
-    """Matches a text in which … stands for what is filled in."""
+    """A pattern for a text in which … is a placeholder."""
     return re.compile(".+".join(map(re.escape, text.split("…"))))
 
 
 def quoted(text: str) -> list[str]:
-    """What stands between backquotes."""
+    """The texts in backquotes."""
     return re.findall(r"`([^`\n]+)`", text)
 
 
@@ -137,7 +137,7 @@ def test_each_refusal_outside_of_the_api_is_explained() -> None:
 @pytest.mark.parametrize(
     "text", ["a,b", '"a', "1a", "a b", '"/"', "(" * 60 + "a", "a +", "a & b > 1", "a !> 1"]
 )
-def test_what_is_wrong_with_an_expression_is_explained(text: str) -> None:
+def test_each_error_of_an_expression_is_explained(text: str) -> None:
     for check in (scheduling.check_rank, scheduling.check_requirements):
         with pytest.raises(scheduling.InvalidExpression) as raised:
             check(text)
@@ -183,7 +183,7 @@ def test_the_table_has_each_reason_code() -> None:
 
 
 @pytest.mark.parametrize("condition", every_condition(), ids=str)
-def test_each_condition_stands_in_the_row_of_its_code(condition: Condition) -> None:
+def test_each_condition_is_in_the_row_of_its_code(condition: Condition) -> None:
     if condition.reason is None:
         assert condition == Condition(states.State.RUNNING)
         return
@@ -202,6 +202,6 @@ def test_each_reason_is_explained() -> None:
     assert missing == []
 
 
-def test_answers_can_be_written_anew(site: Site) -> None:
+def test_outputs_can_be_updated(site: Site) -> None:
     page = "```sh run\necho '{\"a\": 1}'\n```\n\n```json answer\nold\n```\n"
     assert rewritten(page, site) == page.replace("old\n", '{\n  "a": 1\n}\n')

@@ -33,7 +33,7 @@ def post(url: str, credentials: str, body: Json) -> Json:
 
 
 @pytest.mark.parametrize(("release", "mark"), [("6.8.0", "flow-6"), ("7.4.0", "flow-7")])
-def test_a_template_of_the_guide_is_a_flavour(release: str, mark: str, tmp_path: Path) -> None:
+def test_each_template_of_the_guide_is_a_flavour(release: str, mark: str, tmp_path: Path) -> None:
     template = shown(mark)
     wanted = {"SERVERLESS_RUNTIME": {"FAAS": {"FLAVOUR": template["name"]}}}
     with running_site(tmp_path, release) as site:

@@ -1,4 +1,4 @@
-"""The files in etc/: each is understood by the program for which it is made."""
+"""The files in etc/: each is accepted by the program for which it is written."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ def test_the_configuration_shows_every_key() -> None:
     assert {key for name in leaves() for key in name.split(".")} - shown == set()
 
 
-def test_the_unit_is_understood_by_systemd(tmp_path: Path) -> None:
+def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
     unit = tmp_path / "provision-engine.service"
-    # Verified without the command being installed here.
+    # Verified although the command is not installed here.
     text = (ETC / unit.name).read_text()
     unit.write_text(text.replace("/usr/local/bin/provision-engine", "/bin/true"))
     done = subprocess.run(
@@ -62,7 +62,7 @@ def test_the_unit_is_understood_by_systemd(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_logrotate_rotates_and_the_logs_go_on(tmp_path: Path) -> None:
+def test_logging_continues_after_logrotate(tmp_path: Path) -> None:
     logs = tmp_path / "logs"
     rules = tmp_path / "rules"
     text = (ETC / "logrotate").read_text()

@@ -1,4 +1,4 @@
-"""install.sh in all its forms, in a directory of its own (DESTDIR): no root is needed."""
+"""install.sh in all its forms, in a temporary directory (DESTDIR), without root."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SCRIPT = Path(__file__).parents[2] / "install.sh"
 
 
 class Installation:
-    """What install.sh makes below one directory."""
+    """What install.sh creates below one directory."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -49,7 +49,7 @@ class Installation:
         )
 
     def package(self) -> Path:
-        """Return where the installed program's code lies."""
+        """The directory of the installed program's code."""
         code = "import provision_engine; print(provision_engine.__path__[0])"
         done = subprocess.run(
             [self.opt / "venv/bin/python", "-c", code],
@@ -63,7 +63,7 @@ class Installation:
 
 
 def _plain_environment() -> dict[str, str]:
-    """Return the environment without what leads a Python to the code under test."""
+    """The environment without variables that lead Python to the code under test."""
     hidden = ("PYTHONPATH", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
     return {name: value for name, value in os.environ.items() if name not in hidden}
 
@@ -91,7 +91,7 @@ def registry(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])
-def test_the_script_is_good_syntax(shell: str) -> None:
+def test_the_script_has_no_syntax_errors(shell: str) -> None:
     done = subprocess.run([shell, "-n", SCRIPT], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -99,7 +99,7 @@ def test_the_script_is_good_syntax(shell: str) -> None:
 @pytest.mark.parametrize(
     "arguments", [["link"], ["copy", "clean"], ["clean", "all"], ["purge"], [""], ["clean purge"]]
 )
-def test_unknown_arguments_are_answered_with_the_usage(
+def test_unknown_arguments_print_the_usage(
     installation: Installation, arguments: list[str]
 ) -> None:
     done = installation.install(*arguments)
@@ -108,7 +108,7 @@ def test_unknown_arguments_are_answered_with_the_usage(
     assert not installation.directory.exists()
 
 
-def test_help_is_no_mistake(installation: Installation) -> None:
+def test_help_exits_with_0(installation: Installation) -> None:
     done = installation.install("--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert "DESTDIR" in done.stdout
@@ -120,11 +120,11 @@ def test_help_is_no_mistake(installation: Installation) -> None:
         ("exit 1", "Python 3.11 or newer is missing: apt-get install python3 python3-venv"),
         (
             'case "$2" in *version_info*) exit 0;; *) exit 1;; esac',
-            "cannot make virtual environments: apt-get install python3-venv",
+            "cannot create virtual environments: apt-get install python3-venv",
         ),
     ],
 )
-def test_what_is_missing_is_said_with_its_package(
+def test_a_missing_program_is_reported_with_its_package(
     installation: Installation, tmp_path: Path, python: str, reason: str
 ) -> None:
     fake = tmp_path / "python"
@@ -143,7 +143,7 @@ def test_a_relative_destination_is_refused(installation: Installation) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["clean"], ["clean", "purge"]])
-def test_cleaning_what_is_not_there_is_no_mistake(
+def test_cleaning_without_an_installation_exits_with_0(
     installation: Installation, arguments: list[str]
 ) -> None:
     installation.directory.mkdir()
@@ -151,7 +151,7 @@ def test_cleaning_what_is_not_there_is_no_mistake(
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_command_of_somebody_else_is_left(installation: Installation) -> None:
+def test_another_program_s_command_is_left_alone(installation: Installation) -> None:
     installation.command.parent.mkdir(parents=True)
     installation.command.write_text("another program")
     assert installation.install("clean", "purge").returncode == 0
@@ -171,11 +171,11 @@ def installed(installation: Installation, *arguments: str) -> str:
 
 
 @pytest.mark.usefixtures("registry")
-def test_a_life_from_installation_to_purge(installation: Installation) -> None:
+def test_a_lifecycle_from_installation_to_purge(installation: Installation) -> None:
     checkout = SCRIPT.parent
     before = {path.name for path in checkout.iterdir()}
 
-    # A link to the checkout, which stays as it is.
+    # A link to the checkout, which stays unchanged.
     assert "start it with" in installed(installation)
     assert installation.package() == checkout / "provision_engine"
     # Other tests measure their coverage meanwhile.
@@ -202,7 +202,7 @@ def test_a_life_from_installation_to_purge(installation: Installation) -> None:
     match = re.search(r"pid (\d+)", done.stdout)
     assert match
 
-    # A copy takes the link's place; what was edited stays, and the engine is not disturbed.
+    # A copy replaces the link; edited files stay, and the running engine is not disturbed.
     (installation.etc / "schemas/old.json").touch()
     text = installed(installation, "copy")
     assert "engine.conf, which was edited" in text
@@ -213,7 +213,7 @@ def test_a_life_from_installation_to_purge(installation: Installation) -> None:
     assert f"pid {match[1]})" in installation.call("status").stdout
     assert installation.call("restart").returncode == 0
 
-    # Once more changes nothing; cleaning ends the engine and keeps what is the operator's.
+    # Installing again changes nothing; clean stops the engine, but keeps configuration and logs.
     installed(installation, "copy")
     assert file.read_text() == edited
     done = installation.install("clean")
@@ -230,7 +230,7 @@ def test_a_life_from_installation_to_purge(installation: Installation) -> None:
 
 
 @pytest.mark.usefixtures("registry")
-def test_a_configuration_that_nobody_edited_is_replaced(installation: Installation) -> None:
+def test_an_unedited_configuration_is_replaced(installation: Installation) -> None:
     installed(installation, "copy")
     for file in (installation.opt / "engine.conf", installation.etc / "engine.conf"):
         file.write_text("# that of an older release\n")
@@ -241,7 +241,7 @@ def test_a_configuration_that_nobody_edited_is_replaced(installation: Installati
 
 
 @pytest.mark.usefixtures("registry")
-def test_in_the_place_of_the_ruby_engine_and_as_a_service(installation: Installation) -> None:
+def test_it_replaces_the_ruby_engine_and_runs_as_a_service(installation: Installation) -> None:
     root = installation.directory
     units = root / "usr/local/lib/systemd/system"
     (root / "run/systemd/system").mkdir(parents=True)

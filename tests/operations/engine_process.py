@@ -11,7 +11,7 @@ from tests.support.engine import EngineProcess, is_answering, settings_for
 
 
 class Engine(EngineProcess):
-    """Two workers, so that what they count has to be added up."""
+    """Two workers, so that their counters have to be added up."""
 
     def __init__(self, directory: Path, sandbox: Sandbox, **settings: Any) -> None:
         server = {"workers": 2, "grace_seconds": 1}
@@ -21,7 +21,7 @@ class Engine(EngineProcess):
         return super().answers() and is_answering(self.port, "/healthz")
 
     def call(self, method: str, path: str, body: Any = None) -> tuple[int, str]:
-        """Ask on a connection of its own, so that any worker may take it."""
+        """Sends a request over a new connection, so that any worker may get it."""
         sent = None if body is None else json.dumps(body).encode()
         response = self.request(method, path, body=sent)
         return response.status, response.content.decode()

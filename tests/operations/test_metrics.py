@@ -68,7 +68,7 @@ def test_what_happens_to_runtimes_is_counted(engine: Engine, sandbox: Sandbox) -
     assert samples(engine, "cache_lookups_total", result="miss") >= 2
 
 
-def test_no_label_holds_what_a_user_wrote(engine: Engine) -> None:
+def test_no_label_contains_user_input(engine: Engine) -> None:
     number = made(engine)
     engine.call("GET", f"{RUNTIMES}/{number}?name=secret-filter")
     engine.call("GET", "/secret-path")
@@ -95,7 +95,7 @@ def test_names_follow_the_conventions(engine: Engine) -> None:
             assert family.name.endswith("_seconds")
 
 
-def test_in_flight_and_waiting_go_up_and_down(engine: Engine, sandbox: Sandbox) -> None:
+def test_in_flight_and_waiting_requests_are_gauges(engine: Engine, sandbox: Sandbox) -> None:
     sandbox.faults.drivers.set("boot", slow_seconds=60)
     status, text = engine.call("POST", RUNTIMES, NATURE)
     assert status == 201
@@ -120,7 +120,7 @@ def test_a_worker_that_is_killed_leaves_no_request_in_flight(engine: Engine) -> 
     assert samples(engine, "runtimes_created_total") == counted == 1
 
 
-def test_a_new_engine_begins_to_count_from_nothing(engine: Engine) -> None:
+def test_a_new_engine_starts_its_counters_at_zero(engine: Engine) -> None:
     made(engine)
     engine.stop()
     assert list(Path(engine.pid_file.with_suffix(".metrics")).iterdir())
@@ -129,7 +129,7 @@ def test_a_new_engine_begins_to_count_from_nothing(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("backend", ["oned", "oneflow"])
-def test_a_gauge_shows_whether_each_backend_answers(
+def test_a_gauge_shows_whether_each_backend_responds(
     engine: Engine, sandbox: Sandbox, backend: str
 ) -> None:
     """Without any request but the scrape itself."""
@@ -158,12 +158,12 @@ def test_readiness_names_the_backend_that_fails(
     wait_until(lambda: engine.call("GET", "/readyz")[0] == 200)
 
 
-def test_readiness_asks_the_backends_once_a_second_at_most(
+def test_readiness_probes_the_backends_at_most_once_per_second(
     engine: Engine, sandbox: Sandbox
 ) -> None:
     sandbox.clear_calls()
     answers = [engine.call("GET", "/readyz")[0] for _ in range(100)]
     assert set(answers) == {200}
     asked = len([call for call in sandbox.calls if call.backend == "oned"])
-    # Each of the two workers asks for itself, and 100 requests take a few seconds at most.
+    # Each of the two workers probes for itself, and 100 requests take a few seconds at most.
     assert 1 <= asked <= 20

@@ -1,4 +1,4 @@
-"""What etc/ ships for systemd, logrotate, nginx and HAProxy, tried with those programs."""
+"""The files in etc/ for systemd, logrotate, nginx and HAProxy, tested with those programs."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ def run(*command: str, cwd: Path | None = None) -> subprocess.CompletedProcess[s
 
 
 @pytest.mark.parametrize("name", ["provision-engine.service", "provision-engine-reconcile.timer"])
-def test_systemd_takes_the_units(tmp_path: Path, name: str) -> None:
+def test_systemd_accepts_the_units(tmp_path: Path, name: str) -> None:
     program = needs("systemd-analyze")
     for unit in ETC.glob("provision-engine*.*"):
-        # The program itself is not installed here, which is no fault of the unit.
+        # The program itself is not installed here, which is not an error of the unit.
         text = unit.read_text().replace("/usr/local/bin/provision-engine", "/bin/true")
         (tmp_path / unit.name).write_text(text)
     done = run(program, "verify", "--man=no", str(tmp_path / name))
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_systemd_finds_the_service_hardened() -> None:
+def test_systemd_rates_the_service_as_hardened() -> None:
     done = run(
         needs("systemd-analyze"),
         "security",
@@ -57,7 +57,7 @@ def test_systemd_finds_the_service_hardened() -> None:
     assert done.returncode == 0
 
 
-def test_the_service_is_told_to_systemd_when_it_answers(engine: Engine, tmp_path: Path) -> None:
+def test_systemd_is_notified_when_the_engine_responds(engine: Engine, tmp_path: Path) -> None:
     engine.stop()
     told = tmp_path / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
@@ -67,11 +67,11 @@ def test_the_service_is_told_to_systemd_when_it_answers(engine: Engine, tmp_path
         assert listener.recv(4096).startswith(b"READY=1")
 
 
-def test_sysusers_and_tmpfiles_are_understood(tmp_path: Path) -> None:
+def test_systemd_accepts_sysusers_and_tmpfiles(tmp_path: Path) -> None:
     done = run(needs("systemd-sysusers"), "--dry-run", str(ETC / "sysusers.conf"))
     assert done.returncode == 0, done.stderr
     assert "provision-engine" in done.stdout + done.stderr
-    # tmpfiles has no dry run: it makes the directories below another root, as its owner.
+    # tmpfiles has no dry run: it creates the directories below another root, as its owner.
     text = (ETC / "tmpfiles.conf").read_text()
     file = tmp_path / "tmpfiles.conf"
     file.write_text(text.replace("provision-engine provision-engine -", "- - -"))
@@ -81,7 +81,9 @@ def test_sysusers_and_tmpfiles_are_understood(tmp_path: Path) -> None:
     assert (tmp_path / "run/provision-engine").is_dir()
 
 
-def test_logrotate_moves_the_files_and_the_engine_goes_on(engine: Engine, tmp_path: Path) -> None:
+def test_the_engine_continues_after_logrotate_moves_its_files(
+    engine: Engine, tmp_path: Path
+) -> None:
     program = needs("logrotate")
     logs = engine.directory / "logs"
     logs.chmod(0o750)
@@ -106,7 +108,7 @@ def _text(logs: Path) -> str:
     return (logs / "api.log").read_text()
 
 
-def test_nginx_takes_the_example_and_passes_requests_on(engine: Engine, tmp_path: Path) -> None:
+def test_nginx_accepts_the_example_and_forwards_requests(engine: Engine, tmp_path: Path) -> None:
     program = needs("nginx")
     port = free_port()
     key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
@@ -146,7 +148,7 @@ def test_nginx_takes_the_example_and_passes_requests_on(engine: Engine, tmp_path
         server.wait(30)
 
 
-def test_a_wheel_holds_everything_that_is_served(tmp_path: Path) -> None:
+def test_a_wheel_contains_everything_that_is_served(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
     for name in ("provision_engine", "setup.cfg", "pyproject.toml", "README.md", "LICENSE"):

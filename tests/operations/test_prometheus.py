@@ -46,7 +46,7 @@ def dashboard() -> list[tuple[str, str]]:
     ]
 
 
-def test_promtool_takes_the_rules() -> None:
+def test_promtool_accepts_the_rules() -> None:
     done = subprocess.run(
         [needs("promtool"), "check", "rules", str(RULES)], capture_output=True, text=True
     )
@@ -70,7 +70,7 @@ def test_each_alert_fires_when_it_should_and_only_then() -> None:
     assert tested == {rule["alert"] for rule in rules() if "alert" in rule}
 
 
-def test_the_dashboard_is_whole() -> None:
+def test_the_dashboard_is_complete() -> None:
     panels = json.loads(DASHBOARD.read_text())["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels) >= 10
     places = [panel["gridPos"] for panel in panels]
@@ -139,7 +139,7 @@ def prometheus(tmp_path: Path, engine: Engine) -> Iterator[Prometheus]:
     prometheus.stop()
 
 
-def test_a_real_prometheus_reads_the_engine(engine: Engine, prometheus: Prometheus) -> None:
+def test_a_real_prometheus_scrapes_the_engine(engine: Engine, prometheus: Prometheus) -> None:
     wait_until(lambda: prometheus.value('up{job="provision-engine"}') == 1)
     status, text = engine.call("POST", "/serverless-runtimes?wait=5", NATURE)
     assert status == 201
@@ -158,7 +158,7 @@ def test_a_real_prometheus_reads_the_engine(engine: Engine, prometheus: Promethe
     assert loaded.keys() == {rule.get("alert", rule.get("record")) for rule in rules()}
     wait_until(lambda: all(r["health"] == "ok" for r in _rules(prometheus)))
 
-    # Rates need two scrapes that differ, so each panel shows something after further traffic.
+    # A rate needs two different scrapes, so a panel has data only after more traffic.
     def nothing_to_show() -> set[str]:
         engine.call("GET", f"/serverless-runtimes/{number}")
         engine.call("GET", "/serverless-runtimes/999999")

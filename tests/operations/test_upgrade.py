@@ -1,4 +1,4 @@
-"""The Ruby engine's configuration and documents, under this engine."""
+"""The Ruby engine's configuration and documents, used by this engine."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def cloud(configuration: config.Configuration) -> CloudClient:
 
 @pytest.fixture
 def old(sandbox: Sandbox, cloud: CloudClient) -> int:
-    """A runtime as the Ruby engine left it: ids are text, and nobody knows of ENGINE."""
+    """A runtime as the Ruby engine stored it: ids are strings, and there is no ENGINE."""
     number = sandbox.store.flow_templates()["nature"]
     answer = requests.post(
         f"{sandbox.oneflow_url}/service_template/{number}/action",
@@ -101,7 +101,7 @@ def old(sandbox: Sandbox, cloud: CloudClient) -> int:
     return cloud.oned.allocate_document(document, DocumentType.RUNTIME)
 
 
-def test_the_configuration_is_understood_and_told_without_colons(
+def test_the_configuration_is_read_and_shown_without_colons(
     configuration: config.Configuration,
 ) -> None:
     told = configuration.as_document()

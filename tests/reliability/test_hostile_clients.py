@@ -140,8 +140,8 @@ def test_half_requests_end_and_the_engine_answers_again(
                 pass
 
 
-def endless(port: int, head: bytes, piece: bytes, most_bytes: int) -> tuple[bytes, int]:
-    """Send for ever; the answer, and how much was sent until it came."""
+def send_endlessly(port: int, head: bytes, piece: bytes, most_bytes: int) -> int:
+    """Send `piece` again and again; how many bytes until the engine responds or closes."""
     with socket.create_connection(("127.0.0.1", port), 30) as connection:
         connection.sendall(head)
         connection.settimeout(0.01)
@@ -153,36 +153,33 @@ def endless(port: int, head: bytes, piece: bytes, most_bytes: int) -> tuple[byte
             except TimeoutError:
                 number = 0
             except OSError:
-                break  # closed by the engine, perhaps before its answer could be read
+                break
             sent_bytes, pending = sent_bytes + number, pending[number:]
             if select.select([connection], [], [], 0)[0]:
-                with contextlib.suppress(OSError):
-                    return connection.recv(65_536), sent_bytes
                 break
-        return b"", sent_bytes
+        return sent_bytes
 
 
-def test_a_body_without_end_is_ended(
+def test_an_endless_body_is_rejected(
     engines: Callable[[int], list[EngineProcess]],
 ) -> None:
     (engine,) = engines(1)
     piece = b"10000\r\n" + b" " * 65_536 + b"\r\n"
     head = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
-    answer, sent_bytes = endless(engine.port, head, piece, 64 * 1_048_576)
+    sent_bytes = send_endlessly(engine.port, head, piece, 64 * 1_048_576)
     assert sent_bytes < 32 * 1_048_576
-    if answer:  # else the connection was closed before it could be read
-        assert answer.split(b"\r\n")[0].split()[1] == b"413"
+    # The connection may be closed before the client can read the response.
+    wait_until(lambda: '" 413 ' in engine.log("api"))
     assert engine.request("GET", RUNTIMES).status == 200
 
 
-def test_a_head_without_end_is_ended(
+def test_an_endless_header_section_is_rejected(
     engines: Callable[[int], list[EngineProcess]],
 ) -> None:
     (engine,) = engines(1)
-    answer, sent_bytes = endless(engine.port, HEAD, b"X-More: " + b"y" * 1000 + b"\r\n", 2**26)
+    sent_bytes = send_endlessly(engine.port, HEAD, b"X-More: " + b"y" * 1000 + b"\r\n", 2**26)
     assert sent_bytes < 8 * 1_048_576
-    if answer:
-        assert answer.split(b"\r\n")[0].split()[1] in (b"431", b"400")
+    wait_until(lambda: '" 431 ' in engine.log("api"))
     assert engine.request("GET", RUNTIMES).status == 200
 
 

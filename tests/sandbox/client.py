@@ -1,4 +1,4 @@
-"""A small caller of both services, for the tests."""
+"""A small client of both services, for the tests."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Caller:
         self.session = session if session is not None else SESSIONS[user]
 
     def one(self, method: str, *arguments: Any) -> list[Any]:
-        """The whole answer array of an XML-RPC method."""
+        """The whole result array of an XML-RPC method."""
         with xmlrpc.client.ServerProxy(self.sandbox.oned_url) as proxy:
             answer = getattr(proxy, f"one.{method}")(self.session, *arguments)
         assert isinstance(answer, list)
@@ -55,7 +55,7 @@ class Caller:
         return answer[2], answer[1]
 
     def flow(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        """Status and answer (JSON if it is JSON) of oneflow."""
+        """Status and body (parsed if it is JSON) of a response of oneflow."""
         parts = urlsplit(self.sandbox.oneflow_url)
         assert parts.hostname
         connection = HTTPConnection(parts.hostname, parts.port, timeout=DEADLINE_SECONDS)
@@ -71,7 +71,7 @@ class Caller:
             return response.status, text
 
     def instantiate(self, template: str = "Function", **merge: Any) -> int:
-        """The id of a new service."""
+        """Creates a service and returns its id."""
         number = self.sandbox.store.flow_templates()[template]
         action = {"perform": "instantiate", "params": {"merge_template": merge}}
         status, answer = self.flow("POST", f"/service_template/{number}/action", {"action": action})
@@ -79,7 +79,7 @@ class Caller:
         return int(answer["DOCUMENT"]["ID"])
 
     def act(self, service_id: int, perform: str, **params: Any) -> tuple[int, Any]:
-        """Status and answer of an action of a service."""
+        """Status and body of the response to an action on a service."""
         action = {"perform": perform, "params": params}
         return self.flow("POST", f"/service/{service_id}/action", {"action": action})
 
@@ -99,14 +99,14 @@ def contents(release: str, **attributes: Any) -> dict[str, Any]:
 
 
 def pass_time(sandbox: Sandbox, seconds: float) -> None:
-    """Moves a sandbox's manual clock."""
+    """Advances a sandbox's manual clock."""
     clock = sandbox.world.store.agenda.clock
     assert isinstance(clock, ManualClock)
     clock.advance(seconds)
 
 
 def state(sandbox: Sandbox, service_id: int) -> int | None:
-    """The state of a service; None if it is gone."""
+    """The state of a service, or None if it is gone."""
     body = sandbox.store.service(service_id)
     return None if body is None else body["state"]
 
@@ -121,7 +121,7 @@ def vm_of(sandbox: Sandbox, service_id: int, role: int = 0) -> int:
 
 
 def until(condition: Callable[[], Any], what: str) -> Any:
-    """Polls until a condition is true; fails when the deadline is over."""
+    """Polls until a condition is true. AssertionError if it is not in time."""
     deadline = time.monotonic() + DEADLINE_SECONDS
     while time.monotonic() < deadline:
         found = condition()

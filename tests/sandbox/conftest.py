@@ -1,4 +1,4 @@
-"""Prints the figures of the replay at the end of a run."""
+"""Prints the results of the replay at the end of a run."""
 
 from __future__ import annotations
 

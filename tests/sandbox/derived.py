@@ -1,4 +1,4 @@
-"""What a recording itself tells of the machine on which it was made."""
+"""What can be derived from a recording about the machine on which it was made."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from provision_engine.sandbox.template import Template
 
 
 def counters(calls: list[dict[str, Any]]) -> dict[str, Any]:
-    """The counters at which a story began."""
+    """The ids that OpenNebula had reached at the beginning of a story."""
     text = json.dumps(calls)
     address = re.search(r"<ETH0_IP><!\[CDATA\[10\.0\.(\d+)\.(\d+)\]", text)
     before = int(address[1]) * 256 + int(address[2]) - 1 if address else 0
@@ -27,7 +27,7 @@ def counters(calls: list[dict[str, Any]]) -> dict[str, Any]:
         "role_order": _role_order(calls),
         "taken_addresses": tuple(range(1, before + 1)),
         "last_address": before,
-        "left_behind": _older_documents(calls),
+        "prepare_objects": _older_documents(calls),
         "first_flow_template": 0,
         "network_id": _first(r"<NETWORK_ID><!\[CDATA\[(\d+)", text),
     }
@@ -46,7 +46,7 @@ def _first(pattern: str, text: str) -> int | None:
 
 
 def _older_documents(calls: list[dict[str, Any]]) -> Callable[[Sandbox], object]:
-    """The runtimes that a pool call shows and that the story has not made."""
+    """The runtimes that a pool call shows and that the story has not created."""
     made = {c["result"][1] for c in calls if c.get("method") == "one.document.allocate"}
     pools = [c["result"][1] for c in calls if c.get("method") == "one.documentpool.info"]
     shown = [document for pool in pools for document in ElementTree.fromstring(pool)]
@@ -69,10 +69,10 @@ _IN_PENDING = "<STATE>1</STATE>"
 
 
 def paces_by_looks(release: str, calls: list[dict[str, Any]]) -> dict[int, dict[str, float]]:
-    """For each service of a story, when its VM was there and when the scheduler looked at it.
+    """For each service of a story, when its VM existed and when it was scheduled.
 
-    Each is the middle between the last look at which it had not happened and the first at which
-    it had.
+    Each is the middle between the last read before it had happened and the first read after
+    that.
     """
     paces = {}
     usual = Timings.measured(release).vms_visible_seconds
@@ -96,7 +96,7 @@ def _waits_for_scheduler(text: str) -> bool:
 
 
 def _looks(calls: list[dict[str, Any]], method: str, number: int | None) -> list[tuple[float, str]]:
-    """When an object was looked at, and what was seen."""
+    """When an object was read, and what was returned."""
     looks = []
     for position, call in enumerate(calls):
         if call["method"] != method or call["params"][0] != number or call["result"][0] is not True:
@@ -111,7 +111,7 @@ def _looks(calls: list[dict[str, Any]], method: str, number: int | None) -> list
 
 
 def _middle(looks: list[tuple[float, str]], is_before: Callable[[str], bool]) -> float | None:
-    """The middle between the last look before something happened and the first after it."""
+    """The middle between the last read before something happened and the first after it."""
     before = [at for at, text in looks if is_before(text)]
     after = [at for at, text in looks if not is_before(text)]
     if not after:
@@ -120,7 +120,7 @@ def _middle(looks: list[tuple[float, str]], is_before: Callable[[str], bool]) ->
 
 
 def paces_by_stamps(epoch: float, calls: list[dict[str, Any]]) -> dict[int, dict[str, float]]:
-    """The same where calls tell nothing of the time between, from the stamps of each first VM."""
+    """The same from the timestamps of each first VM, if the calls do not show it."""
     paces = {}
     births = [c for c in calls if '"instantiate"' in json.dumps(c.get("request"))]
     for number, birth in enumerate(b for b in births if b["status"] == 201):

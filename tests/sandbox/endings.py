@@ -1,4 +1,4 @@
-"""Scenarios for `record.py`: how VMs and services end, and what becomes of those that fail."""
+"""Scenarios for `record.py`: how VMs and services end, and what happens to those that fail."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _running(r: Recorder, name: str) -> tuple[int, int]:
 
 
 def _end(r: Recorder, service: int, vm: int) -> None:
-    """Deletes a service whose VM may be terminated, and shows that both are gone."""
+    """Deletes a service whose VM can be terminated, and records that both are gone."""
     r.flow("DELETE", f"/service/{service}")
     r.wait(vm, DONE)
     r.wait_gone(service)
@@ -218,7 +218,7 @@ def vm_ends_under_its_service(r: Recorder) -> None:
 
 
 def vm_is_replaced_by_its_service(r: Recorder) -> None:
-    """The autoscaler of oneflow makes a new VM where there are fewer than a role's `min_vms`."""
+    """oneflow's autoscaler creates a new VM if there are fewer than a role's `min_vms`."""
     service, vm = _running(r, "replaced-1")
     r.one("vm.action", "terminate-hard", vm)
     r.wait(vm, DONE)

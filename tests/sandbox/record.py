@@ -38,7 +38,7 @@ _POLL_SECONDS = 0.1
 
 
 class Recorder:
-    """Makes calls as one user, and notes them."""
+    """Makes calls as one user, and records them."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.user, _, _ = options.user.partition(":")
@@ -58,7 +58,7 @@ class Recorder:
     # ---- calls -------------------------------------------------------------------------------
 
     def quiet(self, method: str, *parameters: Any) -> list[Any]:
-        """An XML-RPC call that is not noted."""
+        """An XML-RPC call that is not recorded."""
         with xmlrpc.client.ServerProxy(self._oned) as proxy:
             answer = getattr(proxy, f"one.{method}")(self._session, *parameters)
         assert isinstance(answer, list)
@@ -74,7 +74,7 @@ class Recorder:
         return answer
 
     def flow(self, method: str, path: str, request: Json | None = None) -> tuple[int, Any]:
-        """A call of oneflow: its status and answer."""
+        """A call of oneflow: its status and response."""
         began = time.time()
         parts = urlsplit(self._oneflow)
         assert parts.hostname
@@ -105,7 +105,7 @@ class Recorder:
 
     @contextlib.contextmanager
     def driver(self, setting: str, *names: str) -> Iterator[None]:
-        """Drivers that are slow or fail within the block, and then as they were before."""
+        """Makes drivers slow or failing within the block, and restores them afterwards."""
         before = {name: self._setting(name) for name in names}
         for name in names:
             self._set(name, setting)
@@ -133,7 +133,7 @@ class Recorder:
     # ---- what scenarios are made of ------------------------------------------------------------
 
     def begin(self, scenario: str) -> None:
-        """From now on calls belong to that scenario; tells how the drivers are."""
+        """Starts a scenario, and records the settings of the drivers."""
         self.scenario = scenario
         for name in DRIVER_FILES:
             setting = self._setting(name)
@@ -141,7 +141,7 @@ class Recorder:
                 self._note_driver(name, setting)
 
     def instantiate(self, name: str, template: int = 0, **role: Any) -> int:
-        """A new service's id."""
+        """Creates a service and returns its id."""
         merge: Json = {"name": name}
         if role:
             merge["roles"] = [role]
@@ -156,7 +156,7 @@ class Recorder:
         return self.flow("POST", f"/service/{service}/action", {"action": action})
 
     def vms(self, service: int, count: int = 1) -> list[int]:
-        """The VMs of a service, as soon as they are there."""
+        """The VMs of a service, as soon as they exist."""
 
         def found() -> list[int]:
             text = str(self.quiet("document.info", service, False)[1])
@@ -166,24 +166,24 @@ class Recorder:
         return self._until(found)
 
     def wait(self, vm: int, state: int, lcm_state: int = 0) -> None:
-        """Waits until a VM is there, without noting the looks; then shows it."""
+        """Waits without recording until a VM exists; then records it."""
         wanted = f"<STATE>{state}</STATE><LCM_STATE>{lcm_state}</LCM_STATE>"
         self._until(lambda: wanted in str(self.quiet("vm.info", vm, False)[1]))
         self.one("vm.info", vm, False)
 
     def wait_gone(self, service: int) -> None:
-        """Waits until a service is gone, without noting the looks; then shows that."""
+        """Waits without recording until a service is gone; then records that."""
         self._until(lambda: not self.quiet("document.info", service, False)[0])
         self.one("document.info", service, False)
 
     def wait_service(self, service: int, state: int) -> None:
-        """Waits until a service has a state, without noting the looks; then shows it."""
+        """Waits without recording until a service has a state; then records it."""
         wanted = f'"state":{state},"start_time"'
         self._until(lambda: wanted in str(self.quiet("document.info", service, False)[1]))
         self.one("document.info", service, False)
 
     def pause(self, seconds: float) -> None:
-        """Lets the installation go on."""
+        """Waits, to let the installation continue."""
         time.sleep(seconds)
 
     @staticmethod
@@ -197,14 +197,14 @@ class Recorder:
         raise TimeoutError("the installation did not get there")
 
     def save(self, path: Path) -> None:
-        """Writes what was noted."""
+        """Writes the recorded calls."""
         path.write_text(
             "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in self._lines)
         )
 
 
 def main() -> None:
-    """Records the scenarios that are named, or all of them."""
+    """Records the named scenarios, or all of them."""
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("oned", "oneflow", "drivers", "user", "out"):
         parser.add_argument(f"--{name}", required=True)

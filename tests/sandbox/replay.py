@@ -1,8 +1,8 @@
-"""Feeds recorded calls to a sandbox over its sockets and compares the answers.
+"""Replays recorded calls against a sandbox over its sockets and compares the responses.
 
-Time is a manual clock that is set to the moment of each recorded call, so that VMs live as fast as
-they did then, in no time at all. Ids need no mapping: a story begins with the counters at which
-the recording stood. What cannot be known is masked, and each mask has its reason.
+A manual clock is set to the time of each recorded call, so that VMs change as fast as they did
+then, without any waiting. Ids need no mapping: a story begins with the ids that OpenNebula had
+reached. Values that cannot be known are masked, and each mask has its reason.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from urllib.parse import urlsplit
 
 from provision_engine.sandbox import ManualClock, Sandbox
 
-from .environments import STORIES, Environment, environment_of
+from .environments import Environment
+from .recorded_environments import environment_of
+from .stories import STORIES
 
 RECORDINGS = Path(__file__).parent / "recordings"
 FILES = (
@@ -33,45 +35,45 @@ FILES = (
 RELEASES = ("6.8.0", "7.4.0")
 PASSWORDS = {"devuser": "devpass", "other": "otherpass", "oneadmin": "opennebula"}
 DRIVER = "driver"
-"""The backend of lines that tell how a driver was set."""
+"""The backend of lines that record a driver's setting."""
 _DRIVERS = {
     "prolog": "prolog", "deploy": "boot", "resize": "resize", "resize_disk": "disk-resize",
     "save": "save", "shutdown": "shutdown", "cancel": "shutdown", "epilog": "epilog",
 }  # fmt: skip
-"""The names of the drivers' files, and what the sandbox calls them."""
+"""The names of the drivers' files, and their names in the sandbox."""
 TIME_TOLERANCE_SECONDS = 2
 CUT_MARK = "…(cut)"
 
 MASKS: tuple[tuple[str, str, str], ...] = (
-    (r"(<UUID><!\[CDATA\[)[0-9a-f-]{36}", r"\1UUID", "drawn by lot"),
-    (r"<(REQ_ID|REQUEST_ID)>\d+<", r"<\1>N<", "a counter of the server's, also of others' calls"),
-    (r"<MONITORING>.*?</MONITORING>", "<MONITORING></MONITORING>", "drawn by lot by the driver"),
-    (r"<LAST_POLL>\d+<", "<LAST_POLL>N<", "when the monitoring last came by"),
-    (r"\bhost\d\d\b", "hostNN", "which host is best depends on loads drawn by lot"),
+    (r"(<UUID><!\[CDATA\[)[0-9a-f-]{36}", r"\1UUID", "random"),
+    (r"<(REQ_ID|REQUEST_ID)>\d+<", r"<\1>N<", "a counter that calls of other users increase too"),
+    (r"<MONITORING>.*?</MONITORING>", "<MONITORING></MONITORING>", "random values of the driver"),
+    (r"<LAST_POLL>\d+<", "<LAST_POLL>N<", "the time of the last monitoring"),
+    (r"\bhost\d\d\b", "hostNN", "the best host depends on random loads"),
     (r"<HID>\d+<", "<HID>N<", "the same"),
-    (r"(<TOKEN_PASSWORD><!\[CDATA\[)[^\]]*", r"\1SECRET", "left out of the recording"),
+    (r"(<TOKEN_PASSWORD><!\[CDATA\[)[^\]]*", r"\1SECRET", "omitted from the recording"),
     (r"127\.0\.0\.1:\d+", "127.0.0.1:PORT", "the port of that installation's OneGate"),
     (
         r"(Error executing image transfer script)[^\]]*",
         r"\1",
-        "what follows is the words of the drivers",
+        "what follows is text of the drivers",
     ),
-    (r"at line \d+", "at line 1", "6.8.0 shows memory it never wrote here"),
+    (r"at line \d+", "at line 1", "6.8.0 shows uninitialized memory here"),
     (
         r"\b[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \d{4}\b",
         "DATE",
-        "the time of a message, in words",
+        "the time of a message",
     ),
 )
 """Pattern, replacement and the reason why the value cannot be known."""
 
-_RACE = "seen in the milliseconds in which an order that was accepted had not yet had its effect"
-_STRANGER = "shows a VM that an engine of an earlier test had left"
-_PLAN = "was placed in one plan with a VM of somebody else"
-_BUSY = "oneflow needed many seconds for what it does, because the machine was busy"
-_UNKNOWN = "not understood: all other services refuse a DELETE in DEPLOYING"
+_RACE = "read in the milliseconds before an accepted action had its effect"
+_STRANGER = "shows a VM left by an earlier test"
+_PLAN = "was scheduled together with a VM of another user"
+_BUSY = "oneflow took many seconds, because the machine was busy"
+_UNKNOWN = "unexplained: all other services refuse a DELETE in DEPLOYING"
 NOT_EQUAL: dict[tuple[str, str, float], str] = {
-    ("6.8.0", "slow-shutdown", 35.19): "seen between two writes at the end of a boot",
+    ("6.8.0", "slow-shutdown", 35.19): "read between two writes at the end of a boot",
     ("6.8.0", "slow-shutdown", 38.147): _RACE,
     ("6.8.0", "scheduled-actions-in-pool", 46.415): _STRANGER,
     ("6.8.0", "scheduled-actions-in-pool", 46.471): _STRANGER,
@@ -95,13 +97,13 @@ NOT_EQUAL: dict[tuple[str, str, float], str] = {
     ("7.4.0", "slow-epilog", 350.415): _BUSY,
     ("7.4.0", "slow-epilog", 357.525): _BUSY,
 }
-"""Release, scenario and time of calls whose answers the sandbox does not give, and why not.
+"""Release, scenario and time of calls whose responses differ in the sandbox, and why.
 
-They are compared all the same and count as not equal; that they differ is expected.
+They are still compared, and count as not equal; the difference is expected.
 """
 
 LEFT_OUT: dict[str, str] = {
-    "page": "the page is the web framework's own; its status and type are compared",
+    "page": "the page is the web framework's; only its status and type are compared",
 }
 _MASKS = [(re.compile(pattern, re.S), to) for pattern, to, _ in MASKS]
 _TIME = re.compile(r"\b17\d{8}\b")
@@ -109,7 +111,7 @@ _TIME = re.compile(r"\b17\d{8}\b")
 
 @dataclass
 class Result:
-    """What came of a story's calls; a call counts once, however often it was repeated."""
+    """The results of a scenario's calls; a repeated call counts once."""
 
     release: str
     scenario: str
@@ -125,12 +127,12 @@ class Result:
 
     @property
     def equal(self) -> int:
-        """Those that were compared and equal."""
+        """The calls that were compared and equal."""
         return self.compared - len(self.differences) - self.expected_differences
 
 
 def recorded(release: str) -> list[dict[str, Any]]:
-    """The calls of a release's recordings, in order, each with the part in which `at` grows."""
+    """The calls of a release's recordings, in order, each with its part: `at` grows within one."""
     calls = [call for name in FILES for call in _lines(RECORDINGS / name.format(release))]
     part, last = 0, 0.0
     for call in calls:
@@ -146,14 +148,14 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 
 
 def stories(release: str) -> Iterator[tuple[tuple[str, ...], list[dict[str, Any]]]]:
-    """The scenarios that belong together, with their calls."""
+    """The stories: the scenarios of each, with their calls."""
     calls = recorded(release)
     for names in STORIES[release]:
         yield names, [call for call in calls if call["scenario"] in names]
 
 
 def replay(release: str, names: tuple[str, ...], calls: list[dict[str, Any]]) -> list[Result]:
-    """Replays one story on a fresh sandbox; a result for each of its scenarios."""
+    """Replays one story on a new sandbox; returns a result for each of its scenarios."""
     environment = environment_of(release, names, calls)
     results = {name: Result(release, name) for name in names}
     with _Player(release, environment) as player:
@@ -194,7 +196,7 @@ class _Player:
         self._sandbox.stop()
 
     def play(self, call: dict[str, Any], following: float | None, result: Result) -> None:
-        """Makes a recorded call, as often as it was made, and compares each answer."""
+        """Makes a recorded call as often as it was made, and compares each response."""
         times = call.get("repeated", 1)
         end = call["at"] + call["ms"] / 1000
         step = ((following or end) - end) / times if times > 1 else 0.0
@@ -209,7 +211,7 @@ class _Player:
         result.compared += 1
         is_expected = (result.release, result.scenario, call["at"]) in NOT_EQUAL
         if is_expected and not difference:
-            difference = "    equal, though NOT_EQUAL says otherwise"
+            difference = "    equal, although listed in NOT_EQUAL"
         elif is_expected:
             result.expected_differences += 1
             return
@@ -217,7 +219,7 @@ class _Player:
             result.differences.append(f"at {call['at']}: {_title(call)}\n{difference}")
 
     def set_driver(self, call: dict[str, Any]) -> None:
-        """Makes a driver slow or failing, or well again, as it was made for the recording."""
+        """Makes a driver slow, failing or normal, as in the recording."""
         drivers, name = self._sandbox.faults.drivers, _DRIVERS[call["driver"]]
         self._set_clock(call["part"], call["at"])
         word, _, seconds = call["setting"].partition(" ")
@@ -307,7 +309,7 @@ def _session(user: str, fails: bool) -> str:
 
 
 def _differ(wanted: str, found: str, tolerance: int = TIME_TOLERANCE_SECONDS) -> str | None:
-    """None if two answers are the same but for masks and a second or two; else both."""
+    """The first difference of two responses; None if only masked values and small times differ."""
     for pattern, to in _MASKS:
         wanted, found = pattern.sub(to, wanted), pattern.sub(to, found)
     times = zip(_TIME.findall(wanted), _TIME.findall(found), strict=False)

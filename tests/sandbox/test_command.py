@@ -1,4 +1,4 @@
-"""The command line and the control endpoint."""
+"""The command line and the control API."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ANY_PORTS = ["--oned-port", "0", "--oneflow-port", "0"]
 
 
 def _start(*flags: str) -> tuple[subprocess.Popen[str], list[str]]:
-    """A sandbox of its own, and what it printed until it was ready."""
+    """Starts a sandbox process; returns it and what it printed until it was ready."""
     process = subprocess.Popen(
         [sys.executable, "-m", "provision_engine.sandbox", *ANY_PORTS, *flags],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
@@ -51,7 +51,7 @@ def _end(process: subprocess.Popen[str], number: int = signal.SIGTERM) -> int:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_introduces_itself_and_ends(number: int) -> None:
+def test_it_prints_its_urls_and_stops_on_a_signal(number: int) -> None:
     process, lines = _start("--release", "6.8.0", "--control-port", "0")
     assert _end(process, number) == 0
     assert lines[0] == "OpenNebula 6.8.0 (sandbox)"
@@ -76,7 +76,7 @@ def test_it_introduces_itself_and_ends(number: int) -> None:
         (["--hosts", "many"], ["--hosts", "many", "number"]),
     ],
 )
-def test_wrong_flags(
+def test_invalid_options(
     flags: list[str], named: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(flags) == 2
@@ -85,13 +85,13 @@ def test_wrong_flags(
     assert [word for word in named if word not in shown.err] == []
 
 
-def test_help_tells_of_faults_and_control(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_describes_faults_and_control(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     shown = capsys.readouterr().out
     assert [w for w in ("--state", "driver:boot:fails", "POST /barrier") if w not in shown] == []
 
 
-def test_a_taken_port(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_port_in_use(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -116,7 +116,7 @@ def test_state_survives_in_a_file(tmp_path: Path) -> None:
         state.load(World("6.8.0"), file)
 
 
-def test_a_state_from_elsewhere_is_refused(
+def test_a_foreign_state_file_is_rejected(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "state"
@@ -201,7 +201,7 @@ def test_the_barrier(controlled: tuple[Sandbox, str], moment: str, documents: in
     until(lambda: len(done) == 2, "the second call")
 
 
-def test_wrong_barriers(controlled: tuple[Sandbox, str]) -> None:
+def test_invalid_barriers(controlled: tuple[Sandbox, str]) -> None:
     _, url = controlled
     for wrong in ({}, {"method": "x", "moment": "never"}, {"method": "x", "number": 0}):
         assert _request(url, "POST", "/barrier", wrong)[0] == 400

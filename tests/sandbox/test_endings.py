@@ -1,4 +1,4 @@
-"""What does not end when it is told to: VMs in passing states, services above them, orders."""
+"""VMs and services that do not end at once: transient states, scheduled terminations."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _order(sandbox: Sandbox, seconds: int = 0) -> str:
 
 
 @pytest.mark.parametrize("where", ["PROLOG", "BOOT"])
-def test_a_service_vanishes_above_a_vm_that_is_starting(sandbox: Sandbox, where: str) -> None:
+def test_a_service_disappears_before_its_starting_vm_ends(sandbox: Sandbox, where: str) -> None:
     sandbox.faults.drivers.set(where.lower(), slow_seconds=SLOW_SECONDS)
     caller = Caller(sandbox)
     service = caller.instantiate()
@@ -56,7 +56,7 @@ def test_a_service_vanishes_above_a_vm_that_is_starting(sandbox: Sandbox, where:
 
 
 @pytest.mark.parametrize("where", ["HOTPLUG_RESIZE", "DISK_RESIZE", "SAVE_SUSPEND"])
-def test_a_running_service_vanishes_above_a_busy_vm(sandbox: Sandbox, where: str) -> None:
+def test_a_running_service_disappears_before_its_busy_vm_ends(sandbox: Sandbox, where: str) -> None:
     caller, service = Caller(sandbox), _running(sandbox)
     vm = vm_of(sandbox, service)
     sandbox.store.put_vm(vm, where, stays=True)
@@ -68,7 +68,7 @@ def test_a_running_service_vanishes_above_a_busy_vm(sandbox: Sandbox, where: str
     assert (state(sandbox, service), sandbox.store.orphaned_vms()) == (None, [vm])
 
 
-def test_the_first_role_that_refuses_spares_the_others(sandbox: Sandbox) -> None:
+def test_after_the_first_role_that_fails_the_others_are_not_ended(sandbox: Sandbox) -> None:
     sandbox.faults.drivers.set("boot", slow_seconds=SLOW_SECONDS)
     caller = Caller(sandbox)
     service = caller.instantiate("Function-Data")
@@ -89,7 +89,7 @@ def test_a_second_delete_removes_a_service_whose_vm_still_shuts_down(sandbox: Sa
     assert list(sandbox.store.living_vms().values()) == ["SHUTDOWN"]
 
 
-def test_an_order_is_tried_until_it_succeeds(sandbox: Sandbox) -> None:
+def test_a_scheduled_termination_is_retried_until_it_succeeds(sandbox: Sandbox) -> None:
     sandbox.faults.drivers.set("boot", slow_seconds=30)
     sandbox.timings = replace(SLOW_STEPS, action_retry_seconds=20)
     caller = Caller(sandbox)
@@ -107,7 +107,7 @@ def test_an_order_is_tried_until_it_succeeds(sandbox: Sandbox) -> None:
     assert sandbox.store.living_vms() == {}
 
 
-def test_an_order_to_a_vm_that_is_done(sandbox: Sandbox) -> None:
+def test_a_scheduled_action_for_a_vm_that_is_done(sandbox: Sandbox) -> None:
     caller, service = Caller(sandbox), _running(sandbox)
     vm = vm_of(sandbox, service)
     sandbox.store.put_vm(vm, "DONE")
@@ -142,7 +142,7 @@ def test_ids_of_scheduled_actions_are_global(sandbox: Sandbox) -> None:
         ("POWEROFF", S.WARNING), ("UNKNOWN", S.WARNING), ("BOOT_FAILURE", S.WARNING),
     ],
 )  # fmt: skip
-def test_what_a_vm_makes_of_its_service(sandbox: Sandbox, where: str, becomes: S) -> None:
+def test_how_a_service_follows_its_vm(sandbox: Sandbox, where: str, becomes: S) -> None:
     caller, service = Caller(sandbox), _running(sandbox)
     sandbox.store.put_vm(vm_of(sandbox, service), where)
     pass_time(sandbox, SETTLED_SECONDS)
@@ -167,7 +167,7 @@ def test_an_owner_cannot_recover_a_vm_that_failed_to_boot(sandbox: Sandbox) -> N
     assert caller.act(service, "recover")[0] == 500
 
 
-def test_a_service_whose_shutdown_failed_stays_above_a_running_vm(sandbox: Sandbox) -> None:
+def test_a_service_with_a_failed_shutdown_stays_with_its_running_vm(sandbox: Sandbox) -> None:
     caller, service = Caller(sandbox), _running(sandbox)
     sandbox.faults.drivers.set("shutdown", fails=True)
     assert caller.flow("DELETE", f"/service/{service}")[0] == 204
@@ -238,7 +238,7 @@ def test_a_requirement_that_does_not_parse_waits_alone(sandbox: Sandbox) -> None
     assert "Error in SCHED_REQUIREMENTS: " in shown
 
 
-def test_calls_tell_their_bytes(sandbox: Sandbox) -> None:
+def test_calls_record_their_sizes(sandbox: Sandbox) -> None:
     caller = Caller(sandbox)
     caller.good("document.allocate", "NAME=a", 1337)
     answer = caller.good("documentpool.info", -3, -1, -1, 1337)
@@ -247,7 +247,7 @@ def test_calls_tell_their_bytes(sandbox: Sandbox) -> None:
     assert listed.response_bytes > len(answer)
 
 
-def test_a_range_of_a_large_pool_is_small(sandbox: Sandbox) -> None:
+def test_a_range_of_a_large_pool_has_a_small_response(sandbox: Sandbox) -> None:
     sandbox.store.populate(users=1, runtimes=500, flow_templates=0)
     ids = [document.id for document in sandbox.store.documents()]
     caller = Caller(sandbox, session="user0:pass0")

@@ -1,4 +1,4 @@
-"""Faults: the backends', and a restart in the middle of things."""
+"""Faults of the backends and of drivers, and restarts."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_hang_until_cleared(sandbox: Sandbox) -> None:
     assert isinstance(answers[0], Exception)
 
 
-def test_cut_has_its_effect_all_the_same(sandbox: Sandbox) -> None:
+def test_a_cut_response_does_not_undo_the_call(sandbox: Sandbox) -> None:
     sandbox.faults.set("oned", "cut", method="one.document.allocate")
     with pytest.raises((HTTPException, ExpatError)):
         Caller(sandbox).one("document.allocate", "A=1", 1337)
@@ -115,7 +115,7 @@ def test_slow_for_one_method(sandbox: Sandbox) -> None:
         ("DELETE", "POST /service/1/action", False),
     ],
 )
-def test_which_calls_a_fault_strikes(method: str, line: str, strikes: bool) -> None:
+def test_which_calls_a_fault_affects(method: str, line: str, strikes: bool) -> None:
     assert Fault("oned", "slow", method).strikes(line) is strikes
 
 
@@ -124,7 +124,7 @@ def test_which_calls_a_fault_strikes(method: str, line: str, strikes: bool) -> N
     ["oned", "nobody:hang", "oned:explode", "oned:slow:seconds=x", "oned:slow:colour=red",
      "oned:error:every=0", "driver:legs:fails"],
 )  # fmt: skip
-def test_wrong_faults(text: str) -> None:
+def test_invalid_faults(text: str) -> None:
     with pytest.raises(ValueError, match=r"fault|backend|driver"):
         Faults().set_text(text)
 
@@ -231,7 +231,7 @@ def test_other_ways_to_send_a_body(sandbox: Sandbox, request_text: str) -> None:
     assert b"7.4.0" in received
 
 
-def test_what_is_no_http_is_closed(sandbox: Sandbox) -> None:
+def test_a_connection_without_http_is_closed(sandbox: Sandbox) -> None:
     port = int(sandbox.oned_url.rsplit(":", 1)[1].split("/")[0])
     with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
         connection.sendall(b"nonsense\r\n\r\n")

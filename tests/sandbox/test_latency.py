@@ -1,18 +1,19 @@
-"""Delays: counts and ratios only."""
+"""The delays of calls. `time.sleep` is replaced, so that no test depends on real time."""
 
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from provision_engine.sandbox import Sandbox
-from provision_engine.sandbox.latency import MEASURED_MILLISECONDS, Latency
+from provision_engine.sandbox.latency import MEASURED_MILLISECONDS, SATURATION, Latency
 from provision_engine.sandbox.oned import METHODS
 
-from .client import Caller
+from .client import DEADLINE_SECONDS, Caller
+
+SLEEP = "provision_engine.sandbox.latency.time.sleep"
 
 
 def test_off_by_default() -> None:
@@ -34,7 +35,7 @@ def test_measured(backend: str, line: str, key: str) -> None:
     assert Latency("measured", factor=2).seconds(backend, line) == 2 * seconds
 
 
-def test_unknown_calls_have_a_delay_too() -> None:
+def test_calls_that_were_not_measured_are_delayed_too() -> None:
     latency = Latency("measured")
     assert 0 < latency.seconds("oned", "one.no.such") < latency.seconds("oneflow", "GET /no")
 
@@ -44,55 +45,53 @@ def test_reading_through_oneflow_is_far_slower() -> None:
     assert flow / one > 100
 
 
-def test_the_table_names_methods_there_are() -> None:
+def test_the_table_contains_only_existing_methods() -> None:
     named = {name for name in MEASURED_MILLISECONDS if name.startswith("one.")}
     assert named <= set(METHODS)
 
 
-def test_a_sandbox_takes_its_time() -> None:
-    """The quickest of some calls each, so that a busy machine does not matter."""
-    with Sandbox(latency="measured") as slow, Sandbox() as quick:
-        took = [_quickest(sandbox) for sandbox in (slow, quick)]
-    assert took[0] > 3 * took[1]
-    assert took[0] >= MEASURED_MILLISECONDS["GET /service_template"] / 1000
+@pytest.mark.parametrize(
+    ("profile", "delay_seconds"),
+    [(None, 0), ("measured", MEASURED_MILLISECONDS["GET /service_template"] / 1000)],
+)
+def test_a_sandbox_delays_each_call(
+    profile: str | None, delay_seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(SLEEP, slept.append)
+    with Sandbox(latency=profile) as sandbox:
+        assert Caller(sandbox).flow("GET", "/service_template")[0] == 200
+    assert sum(slept) == pytest.approx(delay_seconds)
 
 
-def _quickest(sandbox: Sandbox) -> float:
-    caller, seconds = Caller(sandbox), []
-    for _ in range(4):
-        start = time.monotonic()
-        assert caller.flow("GET", "/service_template")[0] == 200
-        seconds.append(time.monotonic() - start)
-    return min(seconds)
-
-
-def test_an_unknown_profile() -> None:
+def test_an_unknown_profile_is_rejected() -> None:
     with pytest.raises(ValueError, match="imagined"):
         Sandbox(latency="imagined")
 
 
-def test_a_busy_oned_keeps_others_waiting() -> None:
-    """One client gets 436 pairs a second from the measured one, and eight get but 640."""
-    latency, clients, calls = Latency("measured", factor=10), 8, 6
+def test_a_busy_oned_executes_part_of_each_call_exclusively(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Eight clients together overlap in the other part of a call, but never in this one."""
+    clients, latency = 8, Latency("measured")
+    seconds = latency.seconds("oned", "one.vm.info")
+    exclusive_seconds = seconds * SATURATION["oned"]
+    exclusive, all_overlap = threading.Lock(), threading.Barrier(clients)
+    collisions: list[float] = []
 
-    def work() -> None:
-        for _ in range(calls):
-            latency.pass_time("oned", "one.vm.info")
+    def sleep(slept_seconds: float) -> None:
+        if slept_seconds == exclusive_seconds:
+            if not exclusive.acquire(blocking=False):
+                collisions.append(slept_seconds)
+                return
+            threading.Event().wait(0.001)  # lets the other threads run
+            exclusive.release()
+        else:
+            all_overlap.wait(DEADLINE_SECONDS)
 
-    alone_seconds = _seconds(work)
-    threads = [threading.Thread(target=work) for _ in range(clients)]
-    together_seconds = _seconds(lambda: _run(threads))
-    assert together_seconds > 2.5 * alone_seconds  # 5.45 in theory; 1 where nobody waits
-
-
-def _run(threads: list[threading.Thread]) -> None:
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-
-def _seconds(work: Callable[[], None]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
+    monkeypatch.setattr(SLEEP, sleep)
+    with ThreadPoolExecutor(clients) as pool:
+        calls = [pool.submit(latency.pass_time, "oned", "one.vm.info") for _ in range(clients)]
+    for call in calls:
+        call.result()
+    assert collisions == []

@@ -49,7 +49,7 @@ def test_permissions(
     assert (number in _ids(stranger.good("documentpool.info", -2, -1, -1, 1337))) is may_read
 
 
-def test_only_admins_hand_out_admin_rights(sandbox: Sandbox) -> None:
+def test_only_admins_can_grant_admin_rights(sandbox: Sandbox) -> None:
     (number,) = _make(Caller(sandbox))
     wanted = (1, 1, 1, 0, 0, 0, 0, 0, 0)
     code, message = Caller(sandbox).refused("document.chmod", number, *wanted)
@@ -141,7 +141,7 @@ def test_ids_are_never_used_again(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("session", ["", "devuser", "devuser:", "devuser:wrong", "nobody:x", ":"])
-def test_wrong_sessions(sandbox: Sandbox, session: str) -> None:
+def test_invalid_sessions(sandbox: Sandbox, session: str) -> None:
     caller = Caller(sandbox, session=session)
     code, message = caller.refused("document.info", 6, False)
     assert (code, message.endswith("aborting call.")) == (AUTHENTICATION, True)
@@ -149,7 +149,7 @@ def test_wrong_sessions(sandbox: Sandbox, session: str) -> None:
 
 
 @pytest.mark.parametrize("password", ["a:b:c", ":", "pässwört", "with space"])
-def test_strange_passwords(sandbox: Sandbox, password: str) -> None:
+def test_unusual_passwords(sandbox: Sandbox, password: str) -> None:
     sandbox.store.add_user("strange", password)
     caller = Caller(sandbox, session=f"strange:{password}")
     assert caller.good("system.version") == "7.4.0"

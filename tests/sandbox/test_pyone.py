@@ -1,4 +1,4 @@
-"""pyone, the client everybody uses, understands every answer."""
+"""pyone, the usual Python client, understands every response."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _server(sandbox: Sandbox, session: str = "devuser:devpass") -> Any:
     return pyone.OneServer(sandbox.oned_url, session=session)
 
 
-def test_a_vm_in_each_part_of_its_life(sandbox: Sandbox) -> None:
+def test_a_vm_in_each_phase_of_its_lifecycle(sandbox: Sandbox) -> None:
     one = _server(sandbox)
     release = sandbox.world.store.release.version
     lease = {"ACTION": "terminate-hard", "TIME": "+30"}

@@ -1,4 +1,4 @@
-"""The sandbox answers as the real OpenNebula did: every recorded call, scenario by scenario."""
+"""The sandbox responds as the real OpenNebula did: every recorded call, by scenario."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CASES = [
     for names, calls in replay.stories(release)
 ]
 FIGURES: dict[str, list[replay.Result]] = defaultdict(list)
-"""What came of each release's scenarios; conftest.py prints it at the end."""
+"""The results of each release's scenarios; conftest.py prints them at the end."""
 
 
 @pytest.mark.parametrize(("release", "names", "calls"), _CASES)
@@ -49,7 +49,7 @@ def test_every_scenario_has_a_story_and_an_environment() -> None:
 
 
 def test_a_wrong_answer_is_noticed() -> None:
-    """The comparison itself can fail: another value, another time, another order of members."""
+    """The comparison detects another value, another time, and another order of members."""
     assert replay._differ("<CPU>1</CPU>", "<CPU>2</CPU>")
     assert replay._differ("at 1795484881", "at 1795484891")
     assert replay._differ('{"a": 1, "b": 2}', '{"b": 2, "a": 1}')
@@ -57,7 +57,7 @@ def test_a_wrong_answer_is_noticed() -> None:
 
 
 def lines(release: str, results: list[replay.Result]) -> list[str]:
-    """The figures of a release, a line for each scenario and one for all."""
+    """The results of a release: a line for each scenario and one for all."""
     shown = [
         f"{release}  {r.scenario:<40} {r.equal:>4} of {r.total:>4} equal"
         + (f", {r.left_out} left out" if r.left_out else "")

@@ -1,4 +1,4 @@
-"""oneflow's services: from birth to end, in both dialects."""
+"""oneflow's services, from creation to deletion, in both dialects."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _release(sandbox: Sandbox) -> str:
     return sandbox.world.store.release.version
 
 
-def test_from_birth_to_end(sandbox: Sandbox) -> None:
+def test_from_creation_to_deletion(sandbox: Sandbox) -> None:
     service = Caller(sandbox).instantiate(name="x")
     seen = []
     for _ in range(6):
@@ -113,7 +113,7 @@ def test_a_second_role_that_fails_leaves_the_first_ones_vm(sandbox: Sandbox) -> 
     assert sandbox.store.count() == {"runtimes": 0, "services": 0, "vms": 0}
 
 
-def test_trouble_makes_a_warning_which_passes(sandbox: Sandbox) -> None:
+def test_a_vm_in_trouble_turns_its_service_to_warning_and_back(sandbox: Sandbox) -> None:
     service = _running(sandbox)
     vm = vm_of(sandbox, service)
     Caller(sandbox).good("vm.action", "poweroff", vm)
@@ -125,7 +125,7 @@ def test_trouble_makes_a_warning_which_passes(sandbox: Sandbox) -> None:
     assert Caller(sandbox).act(service, "recover")[1].endswith("in state: RUNNING")
 
 
-def test_a_resize_is_no_trouble(sandbox: Sandbox) -> None:
+def test_a_resize_does_not_affect_the_service(sandbox: Sandbox) -> None:
     service = _running(sandbox)
     Caller(sandbox).good("vm.resize", vm_of(sandbox, service), "CPU=2", True)
     pass_time(sandbox, 5)
@@ -241,7 +241,9 @@ def test_service_templates_over_rest(sandbox: Sandbox) -> None:
     "merge",
     [{"roles": [1]}, {"roles": {"a": 1}}, {"roles": [{"name": "FAAS", "cardinality": "x"}]}],
 )
-def test_nonsense_is_a_500_and_leaves_nothing(sandbox: Sandbox, merge: dict[str, Any]) -> None:
+def test_an_invalid_request_is_a_500_and_leaves_nothing(
+    sandbox: Sandbox, merge: dict[str, Any]
+) -> None:
     number = sandbox.store.flow_templates()["Function"]
     action = {"action": {"perform": "instantiate", "params": {"merge_template": merge}}}
     status, _ = Caller(sandbox).flow("POST", f"/service_template/{number}/action", action)
@@ -249,7 +251,7 @@ def test_nonsense_is_a_500_and_leaves_nothing(sandbox: Sandbox, merge: dict[str,
     assert sandbox.store.services() == []
 
 
-def test_another_type_of_document_is_no_service(sandbox: Sandbox) -> None:
+def test_a_document_of_another_type_is_not_a_service(sandbox: Sandbox) -> None:
     number = Caller(sandbox).good("document.allocate", "A=1", 1337)
     status, text = Caller(sandbox).flow("GET", f"/service/{number}")
     assert (status, text) == (500, f"[DocumentInfo] Error getting document [{number}].")

@@ -50,19 +50,19 @@ def test_refuses(text: str, message: str) -> None:
     assert str(error.value).endswith(message)
 
 
-def test_an_unescaped_quote_injects() -> None:
+def test_an_unescaped_quote_allows_injection() -> None:
     """What a careless caller would write for the value `x"] MEMORY="4096`."""
     injected = parse('INFO=[PLACE="x"]\nMEMORY="4096"\nINJ=[A="1"]')
     assert injected.text("MEMORY") == "4096"
 
 
-def test_a_trailing_backslash_runs_on() -> None:
+def test_a_trailing_backslash_swallows_the_quote() -> None:
     with pytest.raises(TemplateError, match="unexpected VARIABLE"):
         parse('INFO=[PLACE="x\\"]\nNAME="y"\n')
 
 
 @pytest.mark.parametrize("text", ['A="]]>"', 'V=[A="]]>"]', 'A="<![CDATA[x]]>"'])
-def test_the_end_of_cdata_is_refused(text: str) -> None:
+def test_the_end_of_a_cdata_section_is_rejected(text: str) -> None:
     with pytest.raises(TemplateError, match=r"^Parse error\.$"):
         parse(text)
 

@@ -1,4 +1,4 @@
-"""The life of VMs: states in time, sizes, hosts, requirements, quotas and scheduled actions."""
+"""The lifecycle of VMs: states, sizes, hosts, requirements, quotas and scheduled actions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
 
 
 def _vm(sandbox: Sandbox, extra: str = "", user: str = "devuser") -> int:
-    """A VM on its own, PENDING."""
+    """A PENDING VM without a service."""
     vm = Caller(sandbox, user).good("template.instantiate", 0, "vm", False, extra, False)
     assert isinstance(vm, int)
     return vm
@@ -37,7 +37,7 @@ def _running(sandbox: Sandbox, extra: str = "") -> int:
     return vm
 
 
-def test_birth_in_time(sandbox: Sandbox) -> None:
+def test_a_vm_boots_in_the_configured_time(sandbox: Sandbox) -> None:
     vm = _vm(sandbox)
     seen = []
     for _ in range(5):
@@ -46,7 +46,7 @@ def test_birth_in_time(sandbox: Sandbox) -> None:
     assert seen == ["PENDING", "PROLOG", "BOOT", "RUNNING", "RUNNING"]
 
 
-def test_times_are_those_of_the_steps_however_late_one_looks(sandbox: Sandbox) -> None:
+def test_timestamps_do_not_depend_on_when_they_are_read(sandbox: Sandbox) -> None:
     vm = _vm(sandbox)
     born = sandbox.store.vm(vm).stime
     pass_time(sandbox, 1000)
@@ -54,8 +54,8 @@ def test_times_are_those_of_the_steps_however_late_one_looks(sandbox: Sandbox) -
     assert (record.stime - born, record.rstime - born) == (1, 2)
 
 
-def test_the_window_of_7(sandbox: Sandbox) -> None:
-    """A second VM does not wait longer than the first: they are placed together."""
+def test_the_scheduling_window_of_7(sandbox: Sandbox) -> None:
+    """A second VM does not wait longer than the first: they are scheduled together."""
     first = _vm(sandbox)
     pass_time(sandbox, 0.9)
     second = _vm(sandbox)
@@ -145,7 +145,7 @@ HOTPLUG = next(p for p, step in STEPS.items() if step.duration == "resize_second
 DONE = ACTIONS["terminate"].leads[PENDING]
 
 
-def test_every_passing_position_leads_somewhere_that_stays() -> None:
+def test_every_transient_position_ends_in_a_stable_one() -> None:
     for start in STEPS:
         position, steps = start, 0
         while position in STEPS:
@@ -177,7 +177,7 @@ def test_off_and_on_again(sandbox: Sandbox) -> None:
     )
 
 
-def test_the_end_gives_everything_back(sandbox: Sandbox) -> None:
+def test_the_end_of_a_vm_releases_everything(sandbox: Sandbox) -> None:
     vm, caller = _running(sandbox), Caller(sandbox)
     caller.good("vm.action", "terminate-hard", vm)
     pass_time(sandbox, 2)
@@ -209,7 +209,7 @@ def test_recover_needs_admin_rights(sandbox: Sandbox) -> None:
     assert sandbox.store.vm_state(vm) == "DONE"
 
 
-def test_a_full_host_makes_vms_wait(sandbox: Sandbox) -> None:
+def test_vms_wait_for_a_full_host(sandbox: Sandbox) -> None:
     sandbox.store.set_hosts(1)
     first, second = _vm(sandbox, "CPU=6"), _vm(sandbox, "CPU=4")
     pass_time(sandbox, 10)
@@ -226,7 +226,7 @@ def test_a_full_host_makes_vms_wait(sandbox: Sandbox) -> None:
     assert "SCHED_MESSAGE" not in Caller(sandbox).good("vm.info", second, False)
 
 
-def test_new_requirements_are_looked_at(sandbox: Sandbox) -> None:
+def test_new_requirements_are_scheduled(sandbox: Sandbox) -> None:
     vm = _vm(sandbox, 'SCHED_REQUIREMENTS="ENERGY=50"')
     pass_time(sandbox, 10)
     shown = Caller(sandbox).good("vm.info", vm, False)
@@ -263,7 +263,7 @@ def test_requirements(expression: str, matches: bool) -> None:
 
 
 @pytest.mark.parametrize("expression", ["NO SUCH (", "(", "A", "A=", "A=1 &", "A=1)", "A ~ 1"])
-def test_bad_requirements(sandbox: Sandbox, expression: str) -> None:
+def test_invalid_requirements(sandbox: Sandbox, expression: str) -> None:
     with pytest.raises(ExpressionError):
         compile_requirements(expression)
     vm = _vm(sandbox, f'SCHED_REQUIREMENTS="{expression}"')
@@ -326,7 +326,7 @@ def test_a_scheduled_action_ends_a_vm(sandbox: Sandbox) -> None:
     assert sandbox.store.vm(vm).history[-1].action == 28
 
 
-def test_a_scheduled_action_that_is_not_possible_yet_is_tried_again(sandbox: Sandbox) -> None:
+def test_a_scheduled_action_that_fails_is_retried(sandbox: Sandbox) -> None:
     sandbox.faults.drivers.set("boot", slow_seconds=20)
     vm = _vm(sandbox, 'SCHED_ACTION=[ACTION="terminate-hard",TIME="+10"]')
     pass_time(sandbox, 15)
@@ -336,7 +336,7 @@ def test_a_scheduled_action_that_is_not_possible_yet_is_tried_again(sandbox: San
     assert sandbox.store.vm_state(vm) == "DONE"
 
 
-def test_a_lease_is_renewed_and_given_up(sandbox: Sandbox) -> None:
+def test_a_lease_is_renewed_and_removed(sandbox: Sandbox) -> None:
     vm, caller = _running(sandbox), Caller(sandbox)
     number = caller.good("vm.schedadd", vm, 'SCHED_ACTION=[ACTION="terminate-hard",TIME="+10"]')
     caller.good("vm.schedupdate", vm, number, 'SCHED_ACTION=[TIME="+60"]')
@@ -361,7 +361,7 @@ def test_a_scheduled_action_may_be_absolute(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("text", ["A=1", 'SCHED_ACTION=[ACTION="fly",TIME="+1"]', "SCHED_ACTION=["])
-def test_wrong_scheduled_actions(sandbox: Sandbox, text: str) -> None:
+def test_invalid_scheduled_actions(sandbox: Sandbox, text: str) -> None:
     assert Caller(sandbox).refused("vm.schedadd", _running(sandbox), text)[0] == INTERNAL
 
 
@@ -390,7 +390,7 @@ def test_a_driver_may_be_slow(sandbox: Sandbox) -> None:
     assert state(sandbox, service) == 2
 
 
-def test_a_vm_may_be_put_anywhere(sandbox: Sandbox) -> None:
+def test_a_vm_may_be_put_into_any_state(sandbox: Sandbox) -> None:
     vm = _vm(sandbox)
     sandbox.store.put_vm(vm, "BOOT", stays=True)
     pass_time(sandbox, 100)
@@ -402,5 +402,5 @@ def test_a_vm_may_be_put_anywhere(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("size", ["CPU=nan", "MEMORY=inf", "CPU=-1", "VCPU=x"])
-def test_sizes_that_are_no_numbers(sandbox: Sandbox, size: str) -> None:
+def test_sizes_that_are_not_numbers(sandbox: Sandbox, size: str) -> None:
     assert Caller(sandbox).refused("vm.resize", _running(sandbox), size, True)[0] == ACTION

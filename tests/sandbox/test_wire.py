@@ -1,4 +1,4 @@
-"""The wire: requests that are not pyone's, and answers byte by byte."""
+"""The wire format: requests that are not pyone's, and the bytes of responses."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_reads_other_forms(value: str, read: object) -> None:
         b"</value></param></params></methodCall>",
     ],
 )
-def test_what_is_no_call(body: bytes) -> None:
+def test_malformed_calls(body: bytes) -> None:
     with pytest.raises(RpcFault) as fault:
         rpc.read(body)
     assert fault.value.code == -503
@@ -115,7 +115,7 @@ def test_services_belong_to_their_owner(sandbox: Sandbox) -> None:
 
 
 def test_a_changed_body_is_seen_by_both(sandbox: Sandbox) -> None:
-    """A service's document may be changed through oned; oneflow goes on with it."""
+    """A service's document may be changed through oned; oneflow uses the new body."""
     service = Caller(sandbox).instantiate()
     pass_time(sandbox, 5)
     body = sandbox.store.service(service)
@@ -143,7 +143,7 @@ def test_a_changed_body_is_seen_by_both(sandbox: Sandbox) -> None:
         ('NIC=[NETWORK="other"]', "does not own a network with name: other"),
     ],
 )
-def test_vms_that_cannot_be_made(sandbox: Sandbox, extra: str, why: str) -> None:
+def test_vms_that_cannot_be_created(sandbox: Sandbox, extra: str, why: str) -> None:
     code, message = Caller(sandbox).refused("template.instantiate", 0, "", False, extra, False)
     assert (code, why in message) == (0x4000, True)
     assert sandbox.store.live_vms() == []

@@ -1,8 +1,8 @@
-"""What the tests share: engines, requests, waiting, ports, and looking into OpenNebula.
+"""Test support: engines, requests, waiting, ports, and access to OpenNebula.
 
 =============== =============================================================================
 ``engine``      start an engine, in this process or as a process of its own
-``client``      requests to an engine, and the runtimes that they ask for
+``client``      requests to an engine, and specifications of runtimes
 ``opennebula``  OpenNebula as a user sees it, sandbox or real, without the engine
 ``users``       whose credentials are used
 ``waiting``     wait for a condition

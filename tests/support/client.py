@@ -1,4 +1,4 @@
-"""Requests to an engine, one connection each, and the runtimes that they ask for."""
+"""Requests to an engine, one connection each, and specifications of runtimes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Response(NamedTuple):
 
     @property
     def is_error(self) -> bool:
-        """Whether it has the form of the API's errors."""
+        """Does it have the form of the API's errors?"""
         if self.headers.get("Content-Type") != "application/json" or not self.content:
             return False
         is_form = isinstance(self.json, dict) and sorted(self.json) == ["error", "message"]
@@ -85,6 +85,8 @@ def request(
     finally:
         connection.close()
     if not content and method != "HEAD" and response.status not in (204, 304):
-        raise http.client.IncompleteRead(content)  # a server that dies sends no more than a head
+        raise http.client.IncompleteRead(
+            content
+        )  # a server that dies may send only the header section
     spent = time.monotonic() - start
     return Response(response.status, dict(response.getheaders()), content, spent)

@@ -1,4 +1,4 @@
-"""How slow the hypervisor of a real test installation is: files of OpenNebula's dummy driver.
+"""Slow or failing hypervisors in a real test installation: files of OpenNebula's dummy driver.
 
 A file ``deploy`` with ``success 6`` makes each boot take six seconds, one with ``failure`` makes
 it fail; ``resize``, ``resize_disk``, ``cancel`` and ``shutdown`` likewise. An installation whose
@@ -27,9 +27,9 @@ BOOT_FAILS = SLOW | {"deploy": "failure"}
 
 @contextlib.contextmanager
 def driver_actions(directory: Path | None, actions: Mapping[str, str]) -> Iterator[None]:
-    """Let the driver act so; afterwards its files are as they were. Without a directory, nothing.
+    """Sets the driver, and restores its files afterwards. Does nothing without a directory.
 
-    OSError when the directory cannot be written.
+    OSError if the directory is not writable.
     """
     if directory is None:
         yield

@@ -25,7 +25,7 @@ from tests.support.waiting import WAIT_SECONDS, wait_until
 
 
 class Backend(Protocol):
-    """A sandbox, a proxy, or whatever else has an OpenNebula's two addresses."""
+    """A sandbox, a proxy, or anything else with the URLs of oned and oneflow."""
 
     @property
     def oned_url(self) -> str: ...
@@ -35,7 +35,7 @@ class Backend(Protocol):
 
 
 def settings_for(backend: Backend, **settings: Any) -> dict[str, Any]:
-    """What engine.conf says for a backend."""
+    """The settings of engine.conf for a backend."""
     urls = {"one_xmlrpc": backend.oned_url, "oneflow_server": backend.oneflow_url}
     return urls | {"timeout": 30} | settings
 
@@ -115,7 +115,7 @@ class EngineProcess:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self, environment: Mapping[str, str] | None = None) -> None:
-        """Returns when it answers."""
+        """Starts it; returns when it responds."""
         with (self.directory / "output").open("ab") as output:
             self.process = subprocess.Popen(
                 [*self.command("start"), "--foreground"],
@@ -132,14 +132,14 @@ class EngineProcess:
         return [*first, *arguments]
 
     def kill(self) -> None:
-        """SIGKILL for the engine and its workers, which are a process group of their own."""
+        """Sends SIGKILL to the engine and its workers, which are a process group."""
         with self._guard:
             if self.process is not None and self.process.returncode is None:
                 os.killpg(self.process.pid, signal.SIGKILL)
                 self.process.wait()
 
     def stop(self) -> None:
-        """As a service manager does it."""
+        """Stops it as a service manager does."""
         if self.process is not None and self.process.poll() is None:
             self.process.terminate()
             self.process.wait(WAIT_SECONDS)
@@ -148,7 +148,7 @@ class EngineProcess:
         return request(self.port, method, path, *arguments, **named)
 
     def answers(self) -> bool:
-        """Whether it answers now. AssertionError with its output when it has ended."""
+        """Does it respond now? AssertionError with its output if it has ended."""
         if self.process is None or self.process.poll() is not None:
             raise AssertionError((self.directory / "output").read_text())
         return is_answering(self.port)
@@ -164,7 +164,7 @@ class EngineProcess:
 
 
 def is_answering(port: int, path: str = "/") -> bool:
-    """Whether a server answers 200 on this port."""
+    """Does a server on this port respond with 200?"""
     try:
         return request(port, "GET", path, user=None, seconds=5).status == 200
     except (OSError, http.client.HTTPException):

@@ -1,4 +1,4 @@
-"""An OpenNebula to test on, with a user that has it alone: a sandbox, or a real one."""
+"""An OpenNebula to test on, a sandbox or a real one, with a user for one test at a time."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from tests.support.opennebula import OpenNebula
 from tests.support.users import ADMINISTRATOR, USER, User
 
 RELEASES = ("6.8.0", "7.4.0")
-"""Of the sandbox, if no other is asked for."""
+"""The default release of the sandbox."""
 
 
 @dataclass
 class Installation:
-    """What one case at a time runs on; nobody else uses its user meanwhile."""
+    """What one test case runs on; no other uses its user meanwhile."""
 
     release: str
     oned_url: str
     oneflow_url: str
     user: User
     admin: User | None = None
-    """Who may set quotas; not every real installation gives us one."""
+    """An administrator, to set quotas; absent in some real installations."""
     sandbox: Sandbox | None = None
-    """None where the installation is a real one."""
+    """None if the installation is a real one."""
 
     @property
     def opennebula(self) -> OpenNebula:
@@ -38,7 +38,7 @@ class Installation:
 
 
 class Target:
-    """Which OpenNebula the tests run on, and how many cases at the same time it bears."""
+    """Which OpenNebula the tests run on, and how many cases it can run at the same time."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class Target:
 
     @contextlib.contextmanager
     def _user(self) -> Iterator[User]:
-        """One of those given, else one that is made and removed."""
+        """One of the given users, or else one that is created and removed."""
         if self._admin is None:
             with self._guard:
                 user = self._free.pop()

@@ -1,4 +1,4 @@
-"""OpenNebula as a user sees it, sandbox or real, over its own wires and not through the engine."""
+"""OpenNebula as a user sees it, sandbox or real: through its own APIs, not the engine."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def as_dict(element: etree._Element) -> Any:
 
 
 class _Transport(xmlrpc.client.Transport):
-    """With a time limit, and no call is made twice where its connection breaks."""
+    """Has a time limit, and does not repeat a call whose connection breaks."""
 
     def request(self, host: Any, handler: str, request_body: Any, verbose: bool = False) -> Any:
         return self.single_request(host, handler, request_body, verbose)
@@ -59,13 +59,13 @@ class OpenNebula:
         self.oned_url, self.oneflow_url, self.user = oned_url, oneflow_url, user
 
     def call(self, method: str, *params: Any) -> Any:
-        """A call of oned that succeeds."""
+        """Calls oned; AssertionError if that fails."""
         answer = self._answer(method, *params)
         assert answer[0], answer[1]
         return answer[1]
 
     def refusal(self, method: str, *params: Any) -> int:
-        """The code of a call that does not succeed; 0 if it does."""
+        """The error code of a call of oned; 0 if it succeeds."""
         answer = self._answer(method, *params)
         return 0 if answer[0] else int(answer[2])
 
@@ -77,22 +77,22 @@ class OpenNebula:
         return etree.fromstring(self.call(method, *params).encode())
 
     def ids(self, kind: int, whose: int = MINE) -> set[int]:
-        """Of the documents of a type."""
+        """The ids of the documents of a type."""
         pool = self._xml("documentpool.info", whose, -1, -1, kind)
         return {int(text) for text in pool.xpath("DOCUMENT/ID/text()")}
 
     def vm_ids(self) -> set[int]:
-        """Of the user's VMs that are not DONE."""
+        """The ids of the user's VMs that are not DONE."""
         pool = self._xml("vmpool.info", MINE, -1, -1, -1, "")
         return {int(text) for text in pool.xpath("VM/ID/text()")}
 
     def locks(self) -> set[int]:
-        """Of the user's runtimes those that are locked."""
+        """The ids of the user's locked runtimes."""
         pool = self._xml("documentpool.info", MINE, -1, -1, RUNTIME)
         return {int(d.findtext("ID") or -1) for d in pool.xpath("DOCUMENT[LOCK]")}
 
     def holdings(self) -> Holdings:
-        """All that the user has."""
+        """Everything that the user owns."""
         return {
             "runtimes": self.ids(RUNTIME),
             "services": self.ids(SERVICE),
@@ -101,7 +101,7 @@ class OpenNebula:
         }
 
     def count(self) -> dict[str, int]:
-        """How much the user has of each."""
+        """The numbers of what the user owns."""
         return {what: len(ids) for what, ids in self.holdings().items()}
 
     def flow_template_id(self, name: str) -> int:
@@ -117,7 +117,7 @@ class OpenNebula:
         return as_dict(self._xml("vm.info", vm_id, False))
 
     def vm_state(self, vm_id: int) -> str:
-        """Its life-cycle state while it is active, else its state: ``RUNNING``, ``POWEROFF``."""
+        """Its life-cycle state if it is active, else its state: ``RUNNING``, ``POWEROFF``."""
         vm = self._xml("vm.info", vm_id, False)
         state, lcm_state = (int(vm.findtext(name) or 0) for name in ("STATE", "LCM_STATE"))
         if state == pyone.VM_STATE.ACTIVE:
@@ -131,7 +131,7 @@ class OpenNebula:
         return str(self.call("system.version"))
 
     def add_user(self, user: User) -> int:
-        """An ordinary user, made by an administrator; its id."""
+        """Creates an ordinary user, as an administrator, and returns its id."""
         return int(self.call("user.allocate", *user, "core", [ORDINARY_GROUP]))
 
     def flow(self, method: str, path: str, **body: Any) -> requests.Response:
@@ -144,7 +144,7 @@ class OpenNebula:
         )
 
     def start_service(self, flow_template_id: int, name: str) -> int:
-        """A service without the engine."""
+        """Creates a service without the engine."""
         params = {"merge_template": {"name": name}}
         answer = self.flow(
             "POST",
@@ -169,13 +169,13 @@ class OpenNebula:
         return int(json.loads(body)["state"])
 
     def end_service(self, service_id: int) -> None:
-        """Ask for its end; the caller sees whether it came."""
+        """Requests its deletion; the caller checks the outcome."""
         action = {"perform": "recover", "params": {"delete": True}}
         with contextlib.suppress(requests.ConnectionError, requests.Timeout):
             self.flow("POST", f"/service/{service_id}/action", action=action)
 
     def sweep(self, before: Holdings | None = None) -> Holdings:
-        """Begin to remove what was not there before; what that was."""
+        """Starts to remove what was not there before, and returns what that was."""
         holdings = self.holdings()
         left = {what: ids - (before or {}).get(what, set()) for what, ids in holdings.items()}
         for service_id in left["services"]:
@@ -189,7 +189,7 @@ class OpenNebula:
         return {what: ids for what, ids in left.items() if ids}
 
     def clear(self, seconds: float = 300.0) -> None:
-        """Remove all that the user has. A VM that boots is tried again until it can be ended."""
+        """Removes everything that the user owns. Retries a VM that boots until it can be ended."""
         wait_until(self._is_swept, seconds, 0.0)
 
     def _is_swept(self) -> bool:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import random
 import socket
 
-_RANDOM = random.SystemRandom()  # not the one that other tests seed
+_RANDOM = random.SystemRandom()  # not the generator that other tests seed
 FIRST, LAST = 15_000, 32_000
-"""Below those that Linux gives to outgoing connections, any of which could take one meanwhile."""
+"""Below Linux' range for outgoing connections, which could occupy a port meanwhile."""
 
 
 def free_port() -> int:
-    """A port on which nobody listens now, on any address."""
+    """A port on which nothing listens now, on any address."""
     while True:
         port = _RANDOM.randrange(FIRST, LAST)
         with socket.socket() as probe:

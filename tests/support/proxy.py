@@ -1,16 +1,16 @@
 """A proxy in front of oned and oneflow, sandbox or real, that can lose calls and responses.
 
-Each call is named as ``vm.action`` (oned) or ``POST service/action`` (oneflow, without ids).
+Calls have names like ``vm.action`` (oned) and ``POST service/action`` (oneflow, without ids).
 ``on_call`` is told of each one ``before`` it reaches the backend, and ``after`` its effect, before
 its response; what it raises breaks the connection. From then on, a fault makes the backend
 
 =========== =================================================================================
 refuse      refuse connections; open ones are closed
-hang        read the request and never answer
-cut         do what was asked, and close the connection in the middle of the response
-garbage     answer what is neither XML-RPC nor JSON
-error       answer HTTP 500 with a short text
-slow        do what was asked ``seconds`` later
+hang        read the request and never respond
+cut         execute the call, and close the connection in the middle of the response
+garbage     respond with neither XML-RPC nor JSON
+error       respond with HTTP 500 with a short text
+slow        respond ``seconds`` later
 =========== =================================================================================
 """
 
@@ -41,7 +41,7 @@ CHANGING = (
     "allocate", "update", "rename", "delete", "lock", "unlock", "resize", "diskresize",
     "action", "schedadd", "schedupdate", "scheddelete",
 )  # fmt: skip
-"""Last words of oned's methods that change something."""
+"""The last parts of the names of oned's methods that change something."""
 
 
 class Call(NamedTuple):
@@ -51,7 +51,7 @@ class Call(NamedTuple):
 
     @property
     def is_change(self) -> bool:
-        """Whether it may change something in OpenNebula."""
+        """May it change something in OpenNebula?"""
         is_of_oneflow = self.name.startswith(("POST", "PUT", "DELETE"))
         return is_of_oneflow or self.name.rpartition(".")[2] in CHANGING
 
@@ -64,9 +64,9 @@ class Fault:
     kind: str
     seconds: float = 1.0
     name: str = ""
-    """Of the only call that it hits; empty for every call."""
+    """The name of the only call that it affects; empty for all calls."""
     times: int = 0
-    """How many calls it hits before it goes by itself; 0 means no end."""
+    """The number of calls after which it ends by itself; 0 means never."""
 
     def hits(self, call: Call) -> bool:
         if self.name not in ("", call.name) or self.times < 0:
@@ -77,7 +77,7 @@ class Fault:
 
 
 class Proxy:
-    """In front of a backend; has ``oned_url`` and ``oneflow_url`` like one. Use it in a `with`."""
+    """A context manager; it has ``oned_url`` and ``oneflow_url`` like a backend."""
 
     def __init__(self, backend: Backend) -> None:
         self.on_call: OnCall | None = None
@@ -97,7 +97,7 @@ class Proxy:
             front.close()
 
     def set_fault(self, backend: str, kind: str, **limits: Any) -> None:
-        """From now on, until ``clear_faults``; ``limits`` are those of Fault."""
+        """Activates a fault until ``clear_faults``; ``limits`` are those of Fault."""
         if kind not in KINDS:
             raise ValueError(f"unknown fault {kind!r}")
         self._faults[backend] = Fault(kind, **limits)
@@ -115,7 +115,7 @@ class Proxy:
     # ---- one call --------------------------------------------------------------------------
 
     def pass_on(self, call: Call, exchange: _Exchange) -> None:
-        """Let one request through, or not. OSError when its connection is to be closed."""
+        """Forwards a request, unless a fault prevents it. OSError to close its connection."""
         self.calls.append(call)
         self._tell(call, "before")
         lifted, fault = self._lifted, self._faults.get(call.backend)
@@ -139,7 +139,7 @@ class Proxy:
 
 
 class _Front:
-    """A listener in front of one of the two services; keeps its port when it is closed."""
+    """A listener in front of one of the two services; it has the same port when reopened."""
 
     def __init__(self, backend: str, target_url: str, proxy: Proxy) -> None:
         self.backend, self.proxy = backend, proxy
@@ -160,7 +160,7 @@ class _Front:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
 
     def _bound(self, exchange: type[_Exchange]) -> ThreadingHTTPServer | None:
-        """None where somebody else has the port just now."""
+        """None if the port is in use."""
         port = self._port or free_port()
         try:
             server = ThreadingHTTPServer(("127.0.0.1", port), exchange)
@@ -194,7 +194,7 @@ class _Front:
 
 
 class _Exchange(BaseHTTPRequestHandler):
-    """The connection of one client."""
+    """Serves the connection of one client."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -210,7 +210,7 @@ class _Exchange(BaseHTTPRequestHandler):
             super().finish()
 
     def handle(self) -> None:
-        with contextlib.suppress(OSError):  # the client has gone
+        with contextlib.suppress(OSError):  # the client has disconnected
             super().handle()
 
     def relay(self) -> None:
@@ -224,7 +224,7 @@ class _Exchange(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = do_DELETE = relay  # noqa: N815
 
     def forward(self) -> tuple[int, list[tuple[str, str]], bytes]:
-        """Ask the backend; its response."""
+        """Sends the request to the backend and returns its response."""
         target = self.front.target
         connection = http.client.HTTPConnection(
             target.hostname or "", target.port, timeout=FORWARD_SECONDS

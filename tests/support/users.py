@@ -1,4 +1,4 @@
-"""Whose credentials the tests use. Those named here exist in each sandbox."""
+"""The users of the tests. Those named here exist in each sandbox."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class User(NamedTuple):
 
     @property
     def session(self) -> str:
-        """As oned takes it."""
+        """As oned expects it."""
         return f"{self.name}:{self.password}"
 
     @property

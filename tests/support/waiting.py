@@ -12,7 +12,7 @@ WAIT_SECONDS = 60.0
 def wait_until(
     condition: Callable[[], Any], seconds: float = WAIT_SECONDS, interval_seconds: float = 0.02
 ) -> Any:
-    """The first true value of the condition. AssertionError when there is none in time."""
+    """The first true value of the condition. AssertionError if there is none in time."""
     end = time.monotonic() + seconds
     while True:
         if value := condition():

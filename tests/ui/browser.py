@@ -48,17 +48,17 @@ PASSING = (
     ElementNotInteractableException,
     StaleElementReferenceException,
 )
-"""What a click meets while the page is rendered anew."""
+"""Errors of a click while the page is being rendered again."""
 
 
 def engine(sandbox: Sandbox) -> AbstractContextManager[str]:
-    """The engine in this process; its address."""
+    """The URL of an engine in this process."""
     return engine_in_process(settings_for(sandbox, timeout=10, cache={"seconds": 0}))
 
 
 @contextmanager
 def chromium(directory: Path) -> Iterator[Any]:
-    """A browser that knows nothing, and calls nobody by itself."""
+    """A browser with an empty profile, which sends no requests of its own."""
     options = Options()
     options.binary_location = _program("chromium")
     for flag in (*FLAGS, f"--user-data-dir={directory}"):
@@ -80,7 +80,7 @@ def _program(name: str) -> str:
 
 
 def axe_script() -> str:
-    """The source of axe-core, as the package axe-playwright-python ships it."""
+    """The source of axe-core from the package axe-playwright-python."""
     package = importlib.util.find_spec("axe_playwright_python")
     assert package is not None
     assert package.submodule_search_locations
@@ -113,7 +113,7 @@ class Page:
         self.until(lambda: self.all("#login, .top nav"))
 
     def go(self, view: str) -> None:
-        """Another address within the page, without loading it again."""
+        """Goes to another address within the page, without reloading it."""
         self.driver.execute_script("location.hash = arguments[0]", view)
 
     def log_in(
@@ -218,7 +218,7 @@ class Page:
         return found
 
     def until(self, condition: Callable[[], Any]) -> Any:
-        """The first true value of a condition; fails when there is none in time."""
+        """The first true value of a condition; fails if there is none in time."""
         end = time.monotonic() + WAIT_SECONDS
         while time.monotonic() < end:
             try:
@@ -248,7 +248,7 @@ class Page:
         return self.driver.execute_async_script(script)
 
     def violations(self, context: str = "document") -> list[str]:
-        """What axe-core says about the page as it is: rule and elements."""
+        """The violations that axe-core finds in the page: rule and elements."""
         # Through the debugger, since the page's own policy allows no foreign script.
         self.driver.execute_cdp_cmd("Runtime.evaluate", {"expression": axe_script()})
         script = f"""
@@ -262,12 +262,12 @@ class Page:
     # ---- what the browser noted -------------------------------------------------------
 
     def complaints(self) -> list[str]:
-        """What the browser's console holds since the last call, but for responses like 401."""
+        """The browser's console messages since the last call, without failed responses like 401."""
         entries = self.driver.get_log("browser")
         return [e["message"] for e in entries if "Failed to load resource" not in e["message"]]
 
     def requests(self) -> list[tuple[str, str]]:
-        """Method and URL of what the page has sent since the last call."""
+        """Method and URL of the requests that the page has sent since the last call."""
         events = [json.loads(e["message"])["message"] for e in self.driver.get_log("performance")]
         sent = [
             e["params"]["request"] for e in events if e["method"] == "Network.requestWillBeSent"

@@ -27,11 +27,11 @@ def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
 
 @pytest.fixture
 def page(driver: Any, sandbox: Sandbox) -> Iterator[Page]:
-    """The page, open. What it does may neither offend its policy nor leave this host."""
+    """The opened page. It must neither violate its policy nor send requests to another host."""
     with engine(sandbox) as address:
         page = Page(driver, address)
         page.show_on(DESKTOP)
-        page.complaints(), page.requests()  # of a test before that failed
+        page.complaints(), page.requests()  # of an earlier test that failed
         page.open()
         yield page
         complaints, hosts = page.complaints(), {urlsplit(url).netloc for _, url in page.requests()}

@@ -1,4 +1,4 @@
-"""Takes the pictures of /ui that the documents show: screenshots.py DIRECTORY."""
+"""Takes the screenshots of /ui for the documentation: screenshots.py DIRECTORY."""
 
 from __future__ import annotations
 

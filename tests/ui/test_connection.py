@@ -1,4 +1,4 @@
-"""A backend that is down, slow, or back."""
+"""A backend that is down, slow, or up again."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from provision_engine.sandbox import Sandbox
 from .browser import Page
 
 
-def test_a_backend_that_is_down_is_told_until_it_is_back(page: Page, sandbox: Sandbox) -> None:
+def test_a_backend_that_is_down_is_shown_until_it_is_back(page: Page, sandbox: Sandbox) -> None:
     page.enter()
     page.create(name="survivor")
     page.until_text("#runtimes", "Running")
@@ -32,7 +32,7 @@ def test_a_backend_that_is_down_is_told_until_it_is_back(page: Page, sandbox: Sa
     page.until_text("#runtimes", "survivor", "Running")
 
 
-def test_a_backend_that_hangs_is_told_while_it_does(page: Page, sandbox: Sandbox) -> None:
+def test_a_backend_that_hangs_is_shown_until_it_recovers(page: Page, sandbox: Sandbox) -> None:
     page.enter()
     page.create(name="survivor")
     page.until_text("#runtimes", "Running")

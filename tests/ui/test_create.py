@@ -29,7 +29,7 @@ def test_a_runtime_is_created_and_a_toast_leads_to_it(page: Page, sandbox: Sandb
     assert page.driver.current_url.endswith(f"#/runtimes/{runtime.id}")
 
 
-def test_a_second_click_after_a_lost_response_makes_no_second_runtime(
+def test_a_second_click_after_a_lost_response_creates_no_second_runtime(
     page: Page, sandbox: Sandbox
 ) -> None:
     page.enter()
@@ -43,7 +43,7 @@ def test_a_second_click_after_a_lost_response_makes_no_second_runtime(
     assert sandbox.store.count()["runtimes"] == 1
 
 
-def test_other_wishes_after_a_lost_response_are_refused(page: Page, sandbox: Sandbox) -> None:
+def test_another_request_after_a_lost_response_is_rejected(page: Page, sandbox: Sandbox) -> None:
     page.enter()
     page.run(LOSE_ONE_RESPONSE)
     page.fill_in(name="once")
@@ -97,7 +97,7 @@ def test_typing_is_followed_by_one_check_and_not_one_per_key(page: Page) -> None
     assert len(checked()) == 1
 
 
-def test_a_refused_create_keeps_the_form_and_says_why(page: Page, sandbox: Sandbox) -> None:
+def test_a_rejected_create_leaves_the_form_open_and_says_why(page: Page, sandbox: Sandbox) -> None:
     sandbox.store.set_quota("devuser", CPU=4)
     page.enter()
     page.fill_in(name="too much", **{"FAAS.CPU": "5"})
@@ -134,7 +134,7 @@ def test_scheduling_location_and_lease_arrive(page: Page) -> None:
     assert len(page.all(".map .pin")) == 1
 
 
-def test_a_flavour_page_tells_what_cannot_be_deployed_and_why(page: Page) -> None:
+def test_the_flavours_page_shows_what_cannot_be_deployed_and_why(page: Page) -> None:
     page.enter()
     page.go("#/flavours")
     page.until_text(".flavours", "DenyVMTemplate", "Not deployable", "there is no VM template 999")
@@ -145,7 +145,7 @@ def test_a_flavour_page_tells_what_cannot_be_deployed_and_why(page: Page) -> Non
     assert offered == {"Function", "Function-Data", "nature", "nature-s3"}
 
 
-def test_the_command_of_the_dialog_holds_what_was_filled_in(page: Page) -> None:
+def test_the_command_of_the_dialog_contains_its_fields(page: Page) -> None:
     page.enter()
     page.fill_in(name="it's")
     page.press("The same from a shell", "dialog summary")

@@ -15,7 +15,7 @@ def test_swagger_ui_shows_the_document_without_leaving_the_host(page: Page, is_d
     assert bool(page.all("html.dark-mode")) == is_dark
     page.click("#operations-runtimes-create_runtime button.opblock-summary-control")
     page.until_text("#operations-runtimes-create_runtime", "Idempotency-Key", "dry_run")
-    # What is Swagger UI's own is not ours to repair.
+    # Violations of Swagger UI itself are not ours to fix.
     assert page.violations("{exclude: ['#api']}") == []
     page.press("Runtimes", "nav a")
     page.until(lambda: page.all("#login"))

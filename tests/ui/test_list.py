@@ -184,7 +184,7 @@ def test_the_columns_do_not_move_when_the_content_changes(page: Page, sandbox: S
     assert columns() == before
 
 
-def test_what_a_device_says_is_text_and_no_markup(page: Page) -> None:
+def test_device_info_is_shown_as_text_and_not_as_markup(page: Page) -> None:
     name = "<img src=x onerror=document.title='hacked'>"
     page.enter()
     page.create(name=name)

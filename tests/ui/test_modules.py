@@ -1,4 +1,4 @@
-"""The page's pure modules, in the browser that runs them."""
+"""The page's pure modules, run in the browser."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_coordinates(page: Page, text: str, expected: list[float] | None) -> Non
         ),
         ({"STATE": "PENDING", "REASON_CODE": "BOOT"}, ["Booting", "BOOT", False]),
         ({"STATE": "ERROR", "REASON_CODE": "BOOT_FAILED"}, ["Failed to boot", "ERROR", False]),
-        # An engine that tells no code, or one that this page does not know.
+        # Without a code, or with one that the page does not know.
         ({"STATE": "PENDING", "REASON": "VM boots"}, ["VM boots", None, False]),
         (
             {"STATE": "ERROR", "ERROR": "why", "REASON_CODE": "OF_TOMORROW"},

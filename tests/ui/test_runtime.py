@@ -46,7 +46,7 @@ def test_resize(page: Page) -> None:
     page.until_text(".events", "resized")
 
 
-def test_a_resize_that_is_refused_says_why(page: Page, sandbox: Sandbox) -> None:
+def test_a_rejected_resize_says_why(page: Page, sandbox: Sandbox) -> None:
     sandbox.store.set_quota("devuser", CPU=4)
     page.enter()
     open_new(page, name="camera")
@@ -118,7 +118,7 @@ def test_the_timeline_shows_how_long_each_step_took(page: Page) -> None:
     page.until_text(".timeline", "Function", "Data", "Ordering the VM")
     assert len(page.all(".timeline .bar")) == 2
     page.until_text(".events", "Function: VM created", "Data: VM created")
-    # Another visitor sees what OpenNebula remembers.
+    # Another session shows what OpenNebula has stored.
     page.driver.refresh()
     page.log_in()
     page.until_text(".timeline", "to the second")

@@ -21,13 +21,13 @@ def test_a_wrong_password_is_refused_and_shows_nothing(page: Page) -> None:
     page.until_text(".user", "devuser")
 
 
-def test_a_password_may_hold_anything(page: Page, sandbox: Sandbox) -> None:
+def test_a_password_may_contain_any_character(page: Page, sandbox: Sandbox) -> None:
     sandbox.store.add_user("jürgen", "a:ß €")
     page.log_in("jürgen", "a:ß €")
     page.until_text(".user", "jürgen")
 
 
-def test_without_asking_the_password_is_in_memory_only(page: Page) -> None:
+def test_by_default_the_password_is_in_memory_only(page: Page) -> None:
     page.enter()
     assert stored(page) == '[{},{},""]'
     page.open()
@@ -35,7 +35,7 @@ def test_without_asking_the_password_is_in_memory_only(page: Page) -> None:
     assert page.all(".top nav") == []
 
 
-def test_a_session_that_stays_survives_a_reload_and_ends_with_the_log_out(page: Page) -> None:
+def test_a_remembered_session_survives_a_reload_and_ends_with_the_logout(page: Page) -> None:
     page.enter(stays=True)
     page.driver.refresh()
     page.until_text(".user", "devuser")
@@ -61,13 +61,13 @@ def test_a_password_that_changed_ends_the_session(page: Page, sandbox: Sandbox) 
     assert stored(page) == '[{},{},""]'
 
 
-def test_an_address_within_the_page_survives_the_login(page: Page) -> None:
+def test_a_deep_link_survives_the_login(page: Page) -> None:
     page.open("#/flavours")
     page.log_in()
     page.until_text("h1", "Flavours")
 
 
-def test_after_the_login_nothing_but_the_heading_is_focused_and_it_has_no_frame(
+def test_after_the_login_the_heading_is_focused_without_an_outline(
     page: Page,
 ) -> None:
     page.enter()
@@ -75,7 +75,7 @@ def test_after_the_login_nothing_but_the_heading_is_focused_and_it_has_no_frame(
     assert page.focused.value_of_css_property("outline-style") == "none"
 
 
-def test_what_one_user_saw_is_gone_for_the_next(page: Page, sandbox: Sandbox) -> None:
+def test_one_user_s_data_is_gone_for_the_next(page: Page, sandbox: Sandbox) -> None:
     sandbox.store.add_user("other", "pass")
     page.enter()
     page.create(name="secret")

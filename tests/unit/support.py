@@ -1,4 +1,4 @@
-"""Shared by several tests: recorded answers, and objects of OpenNebula made by hand."""
+"""Shared by several tests: recorded responses, and hand-made objects of OpenNebula."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def document_xml(body: Any, *, type_: int = 1337, name: str = "a name", id_: int
 
 
 def xmlrpc_answer(success: bool, value: str | int, code: int = 0) -> str:
-    """oned's answer to a call, as it goes over the wire."""
+    """oned's response to a call, as sent over the wire."""
     held = f"<i4>{value}</i4>" if isinstance(value, int) else f"<string>{escape(value)}</string>"
     rest = "" if success else "<value><i4>-1</i4></value><value><i4>-1</i4></value>"
     return (

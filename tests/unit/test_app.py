@@ -1,4 +1,4 @@
-"""The application around the routes: the one form of errors, request ids, crashes."""
+"""The application around the routes: the form of errors, request ids, crashes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def raising(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def fits(answer: Any) -> dict[str, Any]:
-    """The error in an answer of the one form."""
+    """The error in a response; AssertionError if it does not have the form of errors."""
     assert answer.content_type == "application/json"
     assert len(answer.data) <= ANSWER_BYTES
     body: dict[str, Any] = json.loads(answer.data)
@@ -56,7 +56,7 @@ def fits(answer: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("kind", classes())
 @pytest.mark.parametrize("message", ["", "why", {"FAAS": {"X": [1]}}, [{"log": "entry"}]])
-def test_each_of_our_errors_has_its_status_and_the_one_form(
+def test_each_error_has_its_status_and_the_error_form(
     client: FlaskClient, raising: Any, kind: type[EngineError], message: Any
 ) -> None:
     raising(kind(message))
@@ -69,7 +69,7 @@ def test_each_of_our_errors_has_its_status_and_the_one_form(
 
 
 @pytest.mark.parametrize("status", [423, 429])
-def test_who_has_to_come_back_is_told_when(status: int) -> None:
+def test_a_temporary_error_has_a_retry_after(status: int) -> None:
     for kind in classes():
         if kind.status == status:
             assert kind.retry_after_seconds
@@ -92,7 +92,7 @@ def test_the_statuses_are_those_of_the_contract() -> None:
         AssertionError(),
     ],
 )
-def test_a_crash_has_the_one_form_and_tells_nothing(
+def test_a_crash_has_the_error_form_and_reveals_nothing(
     client: FlaskClient, raising: Any, crash: Exception
 ) -> None:
     raising(crash)
@@ -145,7 +145,7 @@ def test_a_lone_surrogate_in_an_error_is_still_json() -> None:
         ("POST", "/server/config", 405),
     ],
 )
-def test_unknown_paths_and_methods_have_the_one_form(
+def test_unknown_paths_and_methods_have_the_error_form(
     client: FlaskClient, method: str, path: str, status: int
 ) -> None:
     answer = client.open(path, method=method)
@@ -155,7 +155,7 @@ def test_unknown_paths_and_methods_have_the_one_form(
     assert answer.headers["X-Request-ID"]
 
 
-def test_a_slash_at_the_end_is_no_redirect(client: FlaskClient) -> None:
+def test_a_trailing_slash_is_not_a_redirect(client: FlaskClient) -> None:
     assert client.get("/server/version/").status_code == 200
 
 
@@ -172,7 +172,7 @@ def test_a_body_of_the_limit_is_read(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("method", ["POST", "GET", "PUT", "DELETE"])
-def test_without_credentials_nobody_is_asked(client: FlaskClient, method: str) -> None:
+def test_without_credentials_opennebula_is_not_called(client: FlaskClient, method: str) -> None:
     path = "/serverless-runtimes" if method == "POST" else PATH
     answer = client.open(path, method=method, data=b"{")
     assert answer.status_code == 401
@@ -181,18 +181,18 @@ def test_without_credentials_nobody_is_asked(client: FlaskClient, method: str) -
 
 
 @pytest.mark.parametrize("sent", ["a", "0-9.A_z", "x" * 64])
-def test_a_sane_request_id_comes_back(client: FlaskClient, sent: str) -> None:
+def test_a_valid_request_id_is_returned(client: FlaskClient, sent: str) -> None:
     assert client.get("/", headers={"X-Request-ID": sent}).headers["X-Request-ID"] == sent
 
 
 @pytest.mark.parametrize("sent", ["", "x" * 65, "a b", "a/b", "<a>", "é", "a,b"])
-def test_another_request_id_is_replaced_by_a_sane_one(client: FlaskClient, sent: str) -> None:
+def test_an_invalid_request_id_is_replaced_by_a_valid_one(client: FlaskClient, sent: str) -> None:
     given = client.get("/", headers={"X-Request-ID": sent}).headers["X-Request-ID"]
     assert given != sent
     assert given.isalnum()
 
 
-def test_a_head_of_a_page_that_exists_has_no_body(client: FlaskClient) -> None:
+def test_the_response_to_head_has_no_body(client: FlaskClient) -> None:
     answer = client.head("/server/version")
     assert (answer.status_code, answer.data) == (200, b"")
 
@@ -205,7 +205,7 @@ def test_the_schemas_are_valid_in_draft_4_and_6(name: str) -> None:
     assert schema.get("$schema") in (None, "http://json-schema.org/draft-04/schema#")
 
 
-def test_the_schema_lets_through_what_a_create_takes_and_nothing_without_flavour() -> None:
+def test_the_schema_accepts_what_a_create_accepts_and_requires_a_flavour() -> None:
     validator = jsonschema.Draft4Validator(validation.RUNTIME_SCHEMA)
     assert validator.is_valid({"SERVERLESS_RUNTIME": {"FAAS": {"FLAVOUR": "f"}, "ID": "851"}})
     assert not validator.is_valid({"SERVERLESS_RUNTIME": {"FAAS": {}}})

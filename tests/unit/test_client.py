@@ -1,4 +1,4 @@
-"""The Python client, against answers made by hand."""
+"""The Python client, with hand-made responses."""
 
 from __future__ import annotations
 

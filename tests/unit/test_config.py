@@ -1,4 +1,4 @@
-"""engine.conf: what is read, what is refused and with which words."""
+"""engine.conf: what is accepted, what is rejected, and with which messages."""
 
 from __future__ import annotations
 
@@ -80,11 +80,11 @@ def test_symbols_are_read_as_keys_and_as_values() -> None:
     assert found.mapping == {"nature": 5, "s3": 6}
 
 
-def test_an_ipv6_address_is_no_symbol() -> None:
+def test_an_ipv6_address_is_not_a_symbol() -> None:
     assert parsed("host: ::1").host == "::1"
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_key(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_not_part_of_the_first_key(tmp_path: Path) -> None:
     file = tmp_path / "engine.conf"
     file.write_bytes(b"\xef\xbb\xbfport: 4000\n")
     assert config.load(file).port == 4000
@@ -97,7 +97,7 @@ def test_bounds_in_flight_leave_threads_to_the_others() -> None:
 
 
 def test_the_workers_leave_connections_of_oned_to_its_other_clients() -> None:
-    """It keeps 15 for all of them, and oneflow needs some to do what the engine asks of it."""
+    """It accepts 15 in total, and oneflow needs some for the engine's own requests."""
     for workers in (1, 2, 5):
         found = parsed(f"server: {{workers: {workers}}}")
         assert found.limits.oned_requests == 10 // workers
@@ -111,7 +111,7 @@ def test_a_lock_is_stale_only_when_no_update_can_still_hold_it() -> None:
     )
 
 
-def test_a_usual_lease_is_no_longer_than_the_longest() -> None:
+def test_the_default_lease_is_no_longer_than_the_maximum() -> None:
     assert parsed("lease: {default_seconds: 60, max_seconds: 60}").lease.max_seconds == 60
     assert "lease.default_seconds is 61: must be at most lease.max_seconds, which is 60" in refused(
         "lease: {default_seconds: 61, max_seconds: 60}"
@@ -184,7 +184,7 @@ def test_old_and_new_validators_accept_schema_and_document(validator: Any) -> No
     assert list(checker.iter_errors({"port": "1337"}))
 
 
-def test_each_key_of_the_schema_is_described_and_each_default_fits() -> None:
+def test_each_key_of_the_schema_is_described_and_each_default_is_valid() -> None:
     for name in leaves():
         rules = rules_at(tuple(name.split(".")))
         assert rules["description"].endswith("."), name
@@ -274,7 +274,7 @@ def test_a_wrong_value_is_named_with_its_key_and_what_is_allowed(
         ("tls: {key: /a}", "tls: certificate and key must be given together"),
     ],
 )
-def test_a_file_that_makes_no_sense_is_refused(text: str, reason: str) -> None:
+def test_an_invalid_file_is_rejected(text: str, reason: str) -> None:
     assert reason in refused(text)
 
 
@@ -307,7 +307,7 @@ def test_the_argument_comes_before_the_environment(
     assert config.load(other).path == other
 
 
-def test_only_the_usual_file_may_be_missing(
+def test_only_the_default_file_may_be_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     missing = tmp_path / "missing.conf"
@@ -321,7 +321,7 @@ def test_only_the_usual_file_may_be_missing(
         config.load()
 
 
-def test_the_usual_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usual = tmp_path / "engine.conf"
     usual.write_text("port: 4003\n")
     monkeypatch.delenv(config.ENVIRONMENT_VARIABLE, raising=False)
@@ -336,7 +336,7 @@ def test_the_usual_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         (b"#" * 1_048_577, "is longer than"),
     ],
 )
-def test_a_file_that_cannot_be_understood_is_refused(
+def test_a_file_that_cannot_be_parsed_is_rejected(
     tmp_path: Path, content: bytes, reason: str
 ) -> None:
     file = tmp_path / "engine.conf"
@@ -345,6 +345,6 @@ def test_a_file_that_cannot_be_understood_is_refused(
         config.load(file)
 
 
-def test_a_directory_is_no_file(tmp_path: Path) -> None:
+def test_a_directory_is_not_a_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="cannot be read: Is a directory"):
         config.load(tmp_path)

@@ -1,4 +1,4 @@
-"""How long a request may still take."""
+"""The time that is left for a request."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from provision_engine.deadline import Deadline
 
 
 class Clock:
-    """Time that passes only when somebody sleeps."""
+    """Time that passes only during `sleep`."""
 
     def __init__(self) -> None:
         self.now = 1000.0

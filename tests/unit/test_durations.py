@@ -1,4 +1,4 @@
-"""provision_engine.durations: how people write durations, and how they are shown."""
+"""provision_engine.durations: how durations are written and shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The logs: their forms, one event on one line, nothing secret, rotation, many writers."""
+"""The logs: their formats, one line per event, no secrets, rotation, many writers."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ HEADER = re.compile(
 
 @pytest.fixture(autouse=True)
 def _no_request() -> Iterator[None]:
-    """Nothing of the requests that other tests made in this process."""
+    """Removes what requests of other tests left in this process."""
     with log.request(""):
         yield
 
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Iterator[Path]:
-    """Logs at debug level in a directory of their own."""
+    """Logs at debug level, in a temporary directory."""
     log.start(Log(0, "file", tmp_path / "logs"))
     yield tmp_path / "logs"
     log.stop()
 
 
 def lines(directory: Path, component: str = "engine") -> list[str]:
-    """Return the lines of a log but its first, which is checked."""
+    """The lines of a log without the first, which is checked."""
     first, *rest = (directory / f"{component}.log").read_bytes().decode().split("\n")
     assert HEADER.fullmatch(first)
     assert rest.pop() == ""
@@ -91,8 +91,8 @@ def test_the_access_log_has_the_common_form(directory: Path) -> None:
     )
 
 
-def test_the_request_stands_in_the_access_log_only_where_it_is_wanted(tmp_path: Path) -> None:
-    """Readers of the contract's form find nothing new in it."""
+def test_the_request_id_is_in_the_access_log_only_if_configured(tmp_path: Path) -> None:
+    """The default format is exactly that of the contract."""
     for form, end in (("text", "0.5000"), ("extended", "0.5000 5c2e4955")):
         (tmp_path / form).mkdir()
         log.start(Log(1, "file", tmp_path / form, form))
@@ -137,7 +137,7 @@ def test_the_request_is_named_only_while_it_lasts(directory: Path) -> None:
         ("Zürich 東京 😀", "Zürich 東京 😀"),
     ],
 )
-def test_whatever_breaks_a_line_is_shown(directory: Path, text: str, written: str) -> None:
+def test_line_breaks_are_escaped(directory: Path, text: str, written: str) -> None:
     log.engine.info("%s", text)
     with log.request(text):
         log.cloud.info("x")
@@ -147,7 +147,7 @@ def test_whatever_breaks_a_line_is_shown(directory: Path, text: str, written: st
     assert f'"GET /{written} HTTP/1.1" 400' in lines(directory, "api")[0]
 
 
-def test_a_character_that_utf8_cannot_write_is_shown() -> None:
+def test_a_character_that_utf8_cannot_encode_is_escaped() -> None:
     assert log.one_line("a\ud800b") == "a\\ud800b"
 
 
@@ -169,17 +169,17 @@ def test_an_exception_stays_on_one_line_with_its_cause(directory: Path) -> None:
     assert "caused by KeyError: 'first\\nline'" in line
 
 
-def test_a_very_long_text_is_cut(directory: Path) -> None:
+def test_a_very_long_text_is_truncated(directory: Path) -> None:
     log.engine.info("x" * 1_000_000)
     (line,) = lines(directory)
     assert len(line) < 70_000
     assert line.endswith("… (1000000 characters)")
 
 
-def test_a_wrong_call_of_the_logger_costs_no_request(
+def test_a_wrong_call_of_the_logger_fails_no_request(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # pytest's own handler is less lenient.
+    # pytest's own handler is stricter.
     monkeypatch.setattr(log.engine, "propagate", False)
     log.engine.info("%d things", "no number")
     assert "%d things (cannot be formatted" in lines(directory)[0]
@@ -255,7 +255,7 @@ CREDENTIALS = base64.b64encode(b"user:password").decode()
         f"authorization={CREDENTIALS}",
     ],
 )
-def test_credentials_are_hidden_wherever_they_stand(directory: Path, text: str) -> None:
+def test_credentials_are_hidden_wherever_they_occur(directory: Path, text: str) -> None:
     log.cloud.debug("before %s after", text)
     (line,) = lines(directory, "CloudClient")
     assert CREDENTIALS.rstrip("=") not in line
@@ -272,7 +272,7 @@ def test_words_about_credentials_stay(directory: Path, text: str) -> None:
 # ---- files -----------------------------------------------------------------------------
 
 
-def test_a_rotated_file_is_left_and_a_new_one_begun(directory: Path) -> None:
+def test_after_a_rotation_a_new_file_is_started(directory: Path) -> None:
     log.engine.info("before")
     (directory / "engine.log").rename(directory / "engine.log.1")
     log.engine.info("after")
@@ -288,7 +288,7 @@ def test_an_empty_file_made_by_the_rotation_gets_its_first_line(directory: Path)
     assert len(lines(directory)) == 1
 
 
-def test_an_existing_file_goes_on(directory: Path) -> None:
+def test_an_existing_file_is_continued(directory: Path) -> None:
     log.engine.info("one")
     log.start(Log(0, "file", directory))
     log.reopen()
@@ -296,11 +296,11 @@ def test_an_existing_file_goes_on(directory: Path) -> None:
     assert [line[-3:] for line in lines(directory)] == ["one", "two"]
 
 
-def test_files_are_not_for_everyone(directory: Path) -> None:
+def test_files_are_not_readable_by_everyone(directory: Path) -> None:
     assert (directory / "engine.log").stat().st_mode & 0o007 == 0
 
 
-def test_a_full_disk_costs_lines_and_no_request(
+def test_a_full_disk_loses_lines_but_fails_no_request(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = os.write
@@ -323,7 +323,7 @@ def test_a_full_disk_costs_lines_and_no_request(
     assert found[2].endswith(": whole")
 
 
-def test_a_directory_that_vanished_costs_lines_and_no_request(directory: Path) -> None:
+def test_a_missing_directory_loses_lines_but_fails_no_request(directory: Path) -> None:
     for file in directory.iterdir():
         file.unlink()
     directory.rmdir()
@@ -345,7 +345,7 @@ def test_a_directory_that_cannot_be_written_stops_the_start(tmp_path: Path) -> N
 
 @contextmanager
 def ordinary_user() -> Iterator[None]:
-    """Root may write everywhere, so it becomes somebody else for a while."""
+    """Root may write everywhere, so it becomes another user for a while."""
     is_root = os.geteuid() == 0
     if is_root:
         os.seteuid(NOBODY)
@@ -431,15 +431,13 @@ def test_syslog_gets_each_component_under_its_name(
     assert not (tmp_path / "engine.log").exists()
 
 
-def test_a_syslog_that_is_not_there_stops_the_start(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_syslog_stops_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(handlers, "SYSLOG_SOCKET", str(tmp_path / "none"))
     with pytest.raises(log.LogError, match=r"log\.system is syslog, but .*none cannot be reached"):
         log.start(Log(0, "syslog", tmp_path))
 
 
-def test_a_syslog_that_went_away_costs_no_request(
+def test_a_syslog_that_disappears_fails_no_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(handlers, "SYSLOG_SOCKET", str(tmp_path / "log"))

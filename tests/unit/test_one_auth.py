@@ -1,4 +1,4 @@
-"""provision_engine.one_auth: where OpenNebula's user and password are read from."""
+"""provision_engine.one_auth: where OpenNebula's user and password come from."""
 
 from __future__ import annotations
 
@@ -70,7 +70,9 @@ def test_a_named_file_must_exist(tmp_path: Path) -> None:
         one_auth.read({"HOME": str(tmp_path), "ONE_AUTH": str(tmp_path / "auth")})
 
 
-def test_a_user_and_a_password_are_no_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_and_a_password_are_not_a_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(OperatorError, match="does not exist"):
         one_auth.read({"ONE_AUTH": "user:password"})
@@ -87,7 +89,7 @@ def test_a_user_and_a_password_are_no_path(tmp_path: Path, monkeypatch: pytest.M
         (b"\xff", "cannot be read: it is not UTF-8 text"),
     ],
 )
-def test_what_is_wrong_is_one_line(tmp_path: Path, content: bytes, reason: str) -> None:
+def test_an_error_is_one_line(tmp_path: Path, content: bytes, reason: str) -> None:
     file = written(tmp_path / "auth", content)
     with pytest.raises(OperatorError) as caught:
         one_auth.read({"ONE_AUTH": str(file)})

@@ -1,4 +1,4 @@
-"""Who calls: HTTP Basic with OpenNebula's user and password."""
+"""HTTP Basic authentication with OpenNebula's user and password."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_user_and_password_are_read(header: str, user: str, password: str) -> No
         basic(b"u:\x80\x81"),
     ],
 )
-def test_anything_else_is_unauthorized_and_repeats_nothing(header: str | None) -> None:
+def test_other_headers_are_unauthorized_and_not_repeated(header: str | None) -> None:
     with pytest.raises(Unauthorized) as caught:
         auth.credentials(header)
     assert caught.value.status == 401

@@ -1,4 +1,4 @@
-"""Routes, answers and the OpenAPI document are held against each other."""
+"""Routes, responses and the OpenAPI document are compared with each other."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def resolved(part: dict[str, Any]) -> dict[str, Any]:
 
 
 class Watched:
-    """Calls the engine, and holds each answer against the document."""
+    """Calls the engine, and checks each response against the document."""
 
     def __init__(self, app: Flask) -> None:
         self.app = app
@@ -90,7 +90,7 @@ class Watched:
 
 
 def check(method: str, rule: str, answer: Any) -> None:
-    """Raise AssertionError or ValidationError where an answer is not as documented."""
+    """Raises AssertionError or ValidationError if a response is not as documented."""
     responses = DOCUMENT["paths"][rule][method]["responses"]
     status = str(answer.status_code)
     assert status in responses, f"{method} {rule} answered {status}: {answer.data[:200]!r}"
@@ -159,7 +159,7 @@ def test_each_route_is_documented_and_each_path_is_a_route(call: Watched) -> Non
     assert set(ui.PAGES) <= set(DOCUMENT["paths"])
 
 
-def test_each_documented_status_is_given_and_no_other(
+def test_each_documented_status_occurs_and_no_other(
     sandbox: Sandbox, call: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _ask_about_the_engine(sandbox, call)
@@ -260,7 +260,7 @@ def _on_all() -> list[tuple[str, str]]:
 
 
 def _fail_behind(call: Watched, one: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever goes wrong behind a call, its answer is a documented one."""
+    """Whatever goes wrong behind a call, its response is a documented one."""
     failures: tuple[Exception, ...] = (
         errors.Forbidden("no"),
         errors.TooManyRequests("no"),
@@ -288,7 +288,7 @@ def _fail_behind(call: Watched, one: str, monkeypatch: pytest.MonkeyPatch) -> No
         for path in ("recover", "suspend", "resume"):
             assert call("post", f"{one}/{path}")[0] == 422
     with monkeypatch.context() as patch:
-        # What oneflow refuses again and again has to be repeated later.
+        # A delete that oneflow keeps refusing has to be repeated later.
         patch.setattr(Oneflow, "_send", refused)
         assert call("delete", one)[0] == 423
 
@@ -311,7 +311,7 @@ def test_the_check_notices_what_is_not_documented(call: Watched) -> None:
 
 
 @pytest.mark.parametrize("name", ["RuntimeRequest", "RuntimeUpdate"])
-def test_a_request_fits_the_document_where_the_engine_takes_it(name: str) -> None:
+def test_a_request_matches_the_document_if_the_engine_accepts_it(name: str) -> None:
     sent = {
         "SERVERLESS_RUNTIME": {
             "NAME": "",
@@ -351,7 +351,7 @@ def test_the_pages_load_nothing_from_elsewhere(call: Watched) -> None:
             assert all("src=" in script for script in re.findall(r"<script[^>]*>", text))
 
 
-def test_only_what_is_listed_is_sent(call: Watched) -> None:
+def test_only_listed_files_are_served(call: Watched) -> None:
     for path in ("/ui/ui.html", "/docs/LICENSE", "/ui/..%2fschemas", "/docs/app.js"):
         answer = call.client.get(path)
         assert (answer.status_code, answer.mimetype) == (404, "application/json")

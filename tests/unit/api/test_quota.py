@@ -16,7 +16,7 @@ def read(limits: str, defaults: str = "") -> dict[str, object]:
     return quota.as_json(Quota.from_xml(etree.fromstring(xml)))
 
 
-def test_limits_and_use_are_numbers_and_no_limit_is_null() -> None:
+def test_limits_and_usage_are_numbers_and_no_limit_is_null() -> None:
     told = read(
         "<VMS>4</VMS><VMS_USED>1</VMS_USED><CPU>2.5</CPU><CPU_USED>0.5</CPU_USED>"
         "<MEMORY>-1</MEMORY><MEMORY_USED>128</MEMORY_USED>"

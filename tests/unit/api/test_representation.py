@@ -1,4 +1,4 @@
-"""A runtime at one moment, as a client reads it."""
+"""The JSON representation of a snapshot."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def nic(**addresses: str) -> str:
     return f"<NIC>{inner}</NIC>"
 
 
-def test_a_runtime_that_nobody_looked_at_is_pending_without_an_endpoint() -> None:
+def test_a_new_runtime_is_pending_without_an_endpoint() -> None:
     ordered = representation.members(Snapshot.unseen(BOTH))
     for role, vm_id in (("FAAS", 7), ("DAAS", 8)):
         assert ordered[role]["STATE"] == "PENDING"
@@ -75,7 +75,7 @@ def test_sizes_are_those_of_the_vm_as_integers() -> None:
     assert all(type(seen[name]) is int for name in ("CPU", "MEMORY", "DISK_SIZE", "VM_ID"))
 
 
-def test_a_part_of_a_core_counts_as_one() -> None:
+def test_a_fraction_of_a_core_counts_as_one() -> None:
     assert shown(RUNTIME, {7: vm(template="<CPU>0.5</CPU>")})["FAAS"]["CPU"] == 1
 
 
@@ -126,7 +126,7 @@ def test_the_etag_changes_with_anything_that_is_shown_and_with_nothing_else() ->
 
 
 @pytest.mark.parametrize("seen", recorded("vms"), ids=lambda s: f"{s['scenario']}-{s['state']}")
-def test_recorded_vms_make_responses_that_fit_the_schema(seen: dict) -> None:
+def test_recorded_vms_make_responses_that_match_the_schema(seen: dict) -> None:
     found = Vm.from_xml(parse(seen["xml"]))
     functions = {"FAAS": dataclasses.replace(FAAS, vm_id=found.id)}
     body = shown(dataclasses.replace(RUNTIME, functions=functions), {found.id: found})
@@ -142,7 +142,7 @@ def encoded(text: str) -> bytes:
 
 
 @pytest.mark.parametrize("letter", ["x", '"', "é", "漢", "\\", "\ud800"])
-def test_a_long_reason_is_cut_where_it_takes_so_many_bytes(letter: str) -> None:
+def test_a_long_reason_is_truncated_by_bytes(letter: str) -> None:
     def reason(message: str) -> str:
         waiting = dataclasses.replace(vm(1, 0), sched_message=message)
         return str(shown(RUNTIME, {7: waiting})["FAAS"]["REASON"])
@@ -158,7 +158,7 @@ def test_a_long_reason_is_cut_where_it_takes_so_many_bytes(letter: str) -> None:
 def test_no_runtime_that_a_create_accepts_is_longer_than_a_small_device_can_read(
     letter: str,
 ) -> None:
-    """As long as a create lets it be, and with the longest errors of both functions."""
+    """As long as a create allows, with the longest errors of both functions."""
     escaped = len(json.dumps(letter, ensure_ascii=False).encode()) - 2
     text = letter * min(4096, (update.SENT_BYTES - 2000) // (3 * escaped))
     sent = {

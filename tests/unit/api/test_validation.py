@@ -1,4 +1,4 @@
-"""A body becomes a checked specification, or a 400 that names the place."""
+"""A body becomes a validated specification, or a 400 that names the path."""
 
 from __future__ import annotations
 
@@ -104,14 +104,14 @@ def test_whatever_bytes_are_sent_are_a_400(raw: bytes) -> None:
         (b"{'a': 1}", "JSON"),
     ],
 )
-def test_what_is_no_json_object_says_so(raw: bytes, word: str) -> None:
+def test_a_body_that_is_not_a_json_object_is_rejected(raw: bytes, word: str) -> None:
     assert word in refused(raw)
 
 
 @pytest.mark.parametrize("name", ["CPU", "MEMORY", "DISK_SIZE"])
 @pytest.mark.parametrize("value", ["2", "", True, None, 0, -1, 0.5, [], {}, 10**12])
 @pytest.mark.parametrize("role", ["FAAS", "DAAS"])
-def test_a_size_is_a_positive_integer(name: str, value: object, role: str) -> None:
+def test_a_size_must_be_a_positive_integer(name: str, value: object, role: str) -> None:
     function = {"FLAVOUR": "f", name: value}
     place = f"SERVERLESS_RUNTIME.{role}.{name}"
     assert place in refused(body(**({"FAAS": FAAS} | {role: function})))
@@ -128,31 +128,31 @@ def test_a_size_is_a_positive_integer(name: str, value: object, role: str) -> No
         ("DEVICE_INFO", "GEOGRAPHIC_LOCATION"),
     ],
 )
-def test_a_text_is_a_text(part: str, name: str, value: object) -> None:
+def test_a_text_must_be_a_string(part: str, name: str, value: object) -> None:
     assert f"{part}.{name}" in refused(body(**({"FAAS": FAAS} | {part: {name: value}})))
 
 
 @pytest.mark.parametrize("value", ["0.36", None, [], {}, True])
-def test_the_latency_is_a_number(value: object) -> None:
+def test_the_latency_must_be_a_number(value: object) -> None:
     message = refused(body(FAAS=FAAS, DEVICE_INFO={"LATENCY_TO_PE": value}))
     assert "SERVERLESS_RUNTIME.DEVICE_INFO.LATENCY_TO_PE" in message
 
 
 @pytest.mark.parametrize("latency", ["1e999", "-1e999"])
-def test_a_latency_without_end_is_refused(latency: str) -> None:
+def test_an_infinite_latency_is_rejected(latency: str) -> None:
     raw = '{"SERVERLESS_RUNTIME": {"FAAS": {"FLAVOUR": "f"}, "DEVICE_INFO": {"LATENCY_TO_PE": %s}}}'
     assert "LATENCY_TO_PE" in refused((raw % latency).encode())
 
 
 @pytest.mark.parametrize("part", ["FAAS", "DAAS", "SCHEDULING", "DEVICE_INFO"])
 @pytest.mark.parametrize("value", [None, 1, "x", [], True])
-def test_a_part_is_an_object(part: str, value: object) -> None:
+def test_a_part_must_be_an_object(part: str, value: object) -> None:
     members = {"FAAS": FAAS} | {part: value}
     assert f"SERVERLESS_RUNTIME.{part}" in refused(body(**members))
     assert f"SERVERLESS_RUNTIME.{part}" in refused(body(**members), update=True)
 
 
-def test_a_function_needs_a_flavour_when_it_is_made() -> None:
+def test_a_new_function_requires_a_flavour() -> None:
     assert "FAAS" in refused(body(DAAS={"FLAVOUR": "s3"}))
     assert "FAAS.FLAVOUR" in refused(body(FAAS={"FLAVOUR": ""}))
     assert "FAAS" in refused(body(FAAS={"CPU": 1}))
@@ -190,7 +190,7 @@ def test_an_update_with_an_empty_flavour_and_sizes() -> None:
 
 
 @pytest.mark.parametrize("echo", [None, "851", 851, 1.5, [], {}, True])
-def test_what_only_the_engine_knows_is_ignored_in_any_type(echo: object) -> None:
+def test_members_set_by_the_engine_are_ignored_in_any_type(echo: object) -> None:
     function = FAAS | dict.fromkeys(["VM_ID", "STATE", "ENDPOINT", "ERROR"], echo)
     made = created(FAAS=function, ID=echo, SERVICE_ID=echo)
     assert made.functions == {"FAAS": RequestedFunction("nature")}
@@ -212,7 +212,7 @@ def test_a_text_that_is_too_long_names_its_place(members: dict, place: str) -> N
 
 
 @pytest.mark.parametrize("letter", ["x", "漢"])
-def test_texts_of_the_longest_length_are_carried(letter: str) -> None:
+def test_texts_of_the_maximum_length_are_accepted(letter: str) -> None:
     requirements = f'A = "{letter * 4090}"'
     made = created(
         NAME=letter * 128,
@@ -222,18 +222,18 @@ def test_texts_of_the_longest_length_are_carried(letter: str) -> None:
     assert made.scheduling == {"POLICY": "A" * 4096, "REQUIREMENTS": requirements}
 
 
-def test_more_than_a_small_device_can_read_is_refused_although_each_text_fits() -> None:
+def test_the_total_length_is_limited_to_what_a_small_device_can_read() -> None:
     info = {f"A{n}": "x" * 4096 for n in range(10)}
     assert "bytes" in refused(body(FAAS=FAAS, DEVICE_INFO=info))
 
 
-def test_a_text_that_cannot_be_carried_names_place_and_character() -> None:
+def test_a_text_opennebula_cannot_store_is_rejected_with_path_and_character() -> None:
     message = refused(body(FAAS=FAAS, DEVICE_INFO={"FURTHER": "a\nb"}))
     assert "SERVERLESS_RUNTIME.DEVICE_INFO.FURTHER" in message
     assert "U+000A" in message
 
 
-def test_members_that_nobody_knows_are_a_warning_with_their_place(
+def test_unknown_members_are_warnings_with_their_paths(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     raw = body(
@@ -252,7 +252,7 @@ def test_members_that_nobody_knows_are_a_warning_with_their_place(
     assert len(warnings) == len(paths)
 
 
-def test_what_everybody_knows_is_no_warning(caplog: pytest.LogCaptureFixture) -> None:
+def test_known_members_are_not_warnings(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "provision_engine.engine"):
         created(
             NAME="n",
@@ -301,17 +301,17 @@ def test_zero_seconds_of_latency_are_not_absent() -> None:
 
 @pytest.mark.parametrize("name", ["A", "A1", "A_B", "BATTERY_LEVEL"])
 @pytest.mark.parametrize("value", ["text", 3, 0.5, -1])
-def test_further_members_of_device_info_are_carried(name: str, value: object) -> None:
+def test_other_members_of_device_info_are_stored(name: str, value: object) -> None:
     assert created(DEVICE_INFO={name: value}).device_info == {name: value}
 
 
 @pytest.mark.parametrize("name", ["a", "1A", "_A", "A-B", "A B", "É", "A\n", "", 'A="1"] X=["'])
-def test_members_of_device_info_with_another_name_are_not(name: str) -> None:
+def test_members_of_device_info_with_invalid_names_are_not_stored(name: str) -> None:
     assert created(DEVICE_INFO={name: "x"}).device_info == {}
 
 
 @pytest.mark.parametrize("value", [True, False, None, [], {}, ["x"]])
-def test_members_of_device_info_that_are_no_text_or_number_are_not(value: object) -> None:
+def test_other_types_in_device_info_are_not_stored(value: object) -> None:
     assert created(DEVICE_INFO={"A": value}).device_info == {}
 
 
@@ -331,7 +331,7 @@ def test_the_functions_are_remembered_as_they_were_sent_for_error_messages() -> 
     ("members", "seconds", "is_lifted"),
     [({}, None, False), ({"LEASE": {"TTL": 60}}, 60, False), ({"LEASE": None}, None, True)],
 )
-def test_an_update_may_set_a_lease_or_lift_it(
+def test_an_update_may_set_or_remove_a_lease(
     members: dict, seconds: int | None, is_lifted: bool
 ) -> None:
     made = updated(NAME="n", **members)
@@ -367,7 +367,7 @@ def test_a_scheduling_expression_that_opennebula_cannot_parse_names_path_and_pos
 
 
 @pytest.mark.parametrize("header", ["k", "x" * 255, " ~"])
-def test_of_an_idempotency_key_the_digest_is_left(header: str) -> None:
+def test_only_the_digest_of_an_idempotency_key_is_stored(header: str) -> None:
     digest = validation.idempotency_key(header)
     assert re.fullmatch("[0-9a-f]{64}", digest)
     assert digest == validation.idempotency_key(header)
@@ -379,6 +379,6 @@ def test_a_request_without_an_idempotency_key_has_none() -> None:
 
 
 @pytest.mark.parametrize("header", ["", "x" * 256, "é", "a\nb", "a\x7f"])
-def test_another_idempotency_key_is_refused(header: str) -> None:
+def test_an_invalid_idempotency_key_is_rejected(header: str) -> None:
     with pytest.raises(BadRequest, match="Idempotency-Key"):
         validation.idempotency_key(header)

@@ -1,4 +1,4 @@
-"""oned and oneflow as HTTP servers that answer what a test wants."""
+"""oned and oneflow as HTTP servers whose responses a test sets."""
 
 from __future__ import annotations
 

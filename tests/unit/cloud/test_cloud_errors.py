@@ -1,4 +1,4 @@
-"""Foreign failures as ours: each recorded refusal has its status."""
+"""The errors of OpenNebula as the engine's: each recorded refusal has its status."""
 
 from __future__ import annotations
 

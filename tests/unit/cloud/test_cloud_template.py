@@ -1,4 +1,4 @@
-"""Template syntax, held against what real installations stored."""
+"""Template syntax, compared with what real installations stored."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def arrivals() -> dict[str, set[bool]]:
 
 
 @pytest.mark.parametrize(("text", "arrived"), arrivals().items(), ids=lambda x: repr(x)[:40])
-def test_exactly_what_arrived_unchanged_on_both_releases_is_carried(
+def test_exactly_what_arrived_unchanged_on_both_releases_is_accepted(
     text: str, arrived: set[bool]
 ) -> None:
     assert (why_not(text) is None) is (arrived == {True})
@@ -61,11 +61,11 @@ CARRIED_LINES = [(text, stored) for text, stored in recorded_lines() if why_not(
 
 
 @pytest.mark.parametrize(("text", "stored"), CARRIED_LINES, ids=lambda x: repr(x)[:40])
-def test_what_we_carry_is_stored_by_oned_as_it_is(text: str, stored: str | None) -> None:
+def test_accepted_text_is_stored_unchanged_by_oned(text: str, stored: str | None) -> None:
     assert stored == text
 
 
-def test_the_recordings_hold_enough_of_our_way_to_write() -> None:
+def test_the_recordings_cover_our_way_of_quoting() -> None:
     assert len(CARRIED_LINES) > 20
 
 
@@ -86,7 +86,7 @@ def test_the_recordings_hold_enough_of_our_way_to_write() -> None:
         ("no character \uffff", "U+FFFF"),
     ],
 )
-def test_what_cannot_be_carried_names_the_character_and_its_place(text: str, named: str) -> None:
+def test_rejected_text_names_the_character_and_its_position(text: str, named: str) -> None:
     reason = why_not(text)
     assert reason is not None
     assert named in reason
@@ -108,7 +108,7 @@ def test_what_cannot_be_carried_names_the_character_and_its_place(text: str, nam
         " blanks ",
     ],
 )
-def test_everything_else_is_carried(text: str) -> None:
+def test_everything_else_is_accepted(text: str) -> None:
     assert why_not(text) is None
 
 
@@ -116,8 +116,8 @@ CARRIED = st.text(max_size=60).filter(lambda text: why_not(text) is None)
 
 
 @given(CARRIED, CARRIED)
-def test_no_text_that_is_carried_leaves_its_quotes(first: str, second: str) -> None:
-    """oned knows one escape: a quote behind a backslash; and a string ends at the next quote."""
+def test_no_accepted_text_ends_its_quotes(first: str, second: str) -> None:
+    """oned knows one escape, a quote after a backslash; a string ends at the next quote."""
     written = render({"A": {"B": first, "C": second}})
     strings = re.findall(r'"((?:\\"|[^"])*)"', written)
     assert [text.replace('\\"', '"') for text in strings] == [
@@ -127,7 +127,7 @@ def test_no_text_that_is_carried_leaves_its_quotes(first: str, second: str) -> N
     assert re.sub(r'"(?:\\"|[^"])*"', "", written) == "A=[B=,C=]"
 
 
-def test_a_name_that_comes_several_times_is_written_several_times() -> None:
+def test_a_repeated_name_is_written_several_times() -> None:
     assert render({"DISK": [{"A": "1"}, {"A": "2"}]}) == 'DISK=[A="1"]\nDISK=[A="2"]'
 
 

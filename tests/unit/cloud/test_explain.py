@@ -1,4 +1,4 @@
-"""What OpenNebula says, in words for a person. The messages are those of the recordings."""
+"""OpenNebula's messages, explained for people. The messages are those of the recordings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What several tests of the engine begin with."""
+"""Objects that several tests of the engine need."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FUNCTION_TEMPLATE = {  # VM template 0 of the recordings
 
 
 class Cloud:
-    """The caller's client, in front of whatever a test puts in the place of OpenNebula."""
+    """The caller's client, with the test's replacement of OpenNebula."""
 
     def __init__(self, oned: Any = None, oneflow: Any = None) -> None:
         self.oned, self.oneflow = oned, oneflow

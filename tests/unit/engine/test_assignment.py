@@ -20,7 +20,7 @@ from provision_engine.engine.assignment import assign_roles
         ({"FAAS": "a"}, [], {}),
     ],
 )
-def test_roles_are_found_by_name_else_flavour_else_position_and_play_one_part(
+def test_roles_are_found_by_name_then_flavour_then_position(
     flavours: dict[str, str], names: list[str], indexes: dict[str, int]
 ) -> None:
     assert assign_roles(flavours, names) == indexes

@@ -114,7 +114,7 @@ def test_nothing_but_the_attributes_of_the_contract_is_set() -> None:
 @pytest.mark.parametrize(
     ("value", "text"), [(1, "1"), (0, "0"), (0.36, "0.36"), ('x"y', 'x"y'), (-1.5, "-1.5")]
 )
-def test_device_info_is_carried_as_text(value: object, text: str) -> None:
+def test_device_info_is_stored_as_text(value: object, text: str) -> None:
     assert attributes(0, device_info={"A": value})["DEVICE_INFO"] == {"A": text}
 
 

@@ -1,4 +1,4 @@
-"""What one process remembers of OpenNebula, for each user apart."""
+"""What one process caches of OpenNebula, separately for each user."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from provision_engine.errors import BackendTimeout
 ME, OTHER = Credentials("devuser", "devpass"), Credentials("other", "otherpass")
 
 
-def test_each_user_and_each_password_is_remembered_apart() -> None:
+def test_each_user_and_password_has_its_own_entries() -> None:
     cache = Cache(10)
     loads: list[str] = []
 
@@ -32,7 +32,7 @@ def test_each_user_and_each_password_is_remembered_apart() -> None:
     assert loads == [ME.session, OTHER.session, wrong.session]
 
 
-def test_what_is_too_old_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_expired_entry_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
     monkeypatch.setattr(cache_module, "time", SimpleNamespace(monotonic=lambda: now[0]))
     cache, values = Cache(10), iter(range(10))
@@ -43,12 +43,12 @@ def test_what_is_too_old_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None
     assert seen == [0, 0, 1, 1, 2]
 
 
-def test_nothing_is_remembered_where_the_time_is_zero() -> None:
+def test_nothing_is_cached_if_the_time_is_zero() -> None:
     cache, values = Cache(0), iter(range(10))
     assert [cache.get(ME, "key", lambda: next(values)) for _ in range(3)] == [0, 1, 2]
 
 
-def test_a_failure_is_not_remembered() -> None:
+def test_a_failure_is_not_cached() -> None:
     cache = Cache(10)
 
     def fail() -> int:
@@ -59,7 +59,7 @@ def test_a_failure_is_not_remembered() -> None:
     assert cache.get(ME, "key", lambda: 7) == 7
 
 
-def test_what_is_forgotten_is_forgotten_of_that_user_only() -> None:
+def test_only_that_user_s_entries_are_removed() -> None:
     cache = Cache(10)
     for whose in (ME, OTHER):
         cache.get(whose, "key", lambda: "old")
@@ -68,7 +68,7 @@ def test_what_is_forgotten_is_forgotten_of_that_user_only() -> None:
     assert cache.get(OTHER, "key", lambda: "new") == "old"
 
 
-def test_only_so_much_is_remembered() -> None:
+def test_the_number_of_entries_is_limited() -> None:
     cache = Cache(10, max_entries=2)
     for key in ("a", "b", "c"):
         cache.get(ME, key, lambda: "old")
@@ -95,13 +95,13 @@ def test_many_threads_may_use_it_at_once() -> None:
     assert wrong == []
 
 
-def test_no_password_is_kept_in_it() -> None:
+def test_it_stores_no_password() -> None:
     cache = Cache(10)
     cache.get(ME, "key", lambda: 1)
     assert "devpass" not in str(vars(cache))
 
 
-def test_it_is_told_which_looks_were_hits() -> None:
+def test_hits_and_misses_are_counted() -> None:
     looks: list[bool] = []
     cache = Cache(10, looks.append)
     for key in ("a", "a", "b", "a"):

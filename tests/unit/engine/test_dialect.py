@@ -1,4 +1,4 @@
-"""A role's VM attributes in both dialects of oneflow, as recorded creates had them."""
+"""A role's VM attributes in both dialects of oneflow, as in recorded creates."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.unit.support import recorded
 
 
 def parsed(text: str) -> dict:
-    """Template syntax without any escapes, as the recorded bodies have it."""
+    """Template syntax without escapes, as in the recorded bodies."""
     found: dict = {}
     for name, vector, quoted, plain in re.findall(
         r'(\w+)=(?:\[(.*?)\]|"([^"]*)"|([^\s,\]]+))', text, re.S
@@ -69,7 +69,7 @@ def test_the_object_for_release_7_says_what_a_recorded_create_said(
         ("10.0.0", Dialect.SEVEN),
     ],
 )
-def test_the_version_tells_the_dialect(version: str, spoken: Dialect) -> None:
+def test_the_version_determines_the_dialect(version: str, spoken: Dialect) -> None:
     assert Dialect.from_version(version) is spoken
 
 
@@ -80,7 +80,7 @@ def test_each_dialect_has_its_own_member_for_the_vm_template(spoken: Dialect, me
     assert spoken.template_member == member
 
 
-def test_roles_stand_in_the_order_of_the_flow_template_since_release_6_merges_by_position() -> None:
+def test_roles_have_the_order_of_the_flow_template_since_release_6_merges_by_position() -> None:
     flow = [FlowRole("Other", 1), FlowRole("DAAS", 1), FlowRole("FAAS", 0)]
     made = dialect.merge_template("n", flow, {"FAAS": {"CPU": "1"}}, Dialect.SIX)
     assert made["roles"] == [

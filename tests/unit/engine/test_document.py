@@ -1,4 +1,4 @@
-"""A runtime as it is stored, also as the Ruby engine stored it."""
+"""The stored form of a runtime, including that of the Ruby engine."""
 
 from __future__ import annotations
 
@@ -60,26 +60,26 @@ class TestADocumentOfTheRubyEngine:
         assert runtime.device_info == RUBY["DEVICE_INFO"]
 
     @pytest.mark.parametrize("daas", [None, {}, "", []])
-    def test_has_no_daas_where_it_holds_nothing(self, daas: object) -> None:
+    def test_has_no_daas_if_that_is_empty(self, daas: object) -> None:
         assert list(of({**RUBY, "DAAS": daas}).functions) == ["FAAS"]
 
     @pytest.mark.parametrize("nothing", [None, "", []])
-    def test_may_hold_nothing_instead_of_an_object(self, nothing: object) -> None:
+    def test_may_have_null_instead_of_an_object(self, nothing: object) -> None:
         runtime = of({**RUBY, "SCHEDULING": nothing, "DEVICE_INFO": nothing})
         assert (runtime.scheduling, runtime.device_info) == ({}, {})
 
-    def test_is_the_same_after_it_was_written_by_us(self) -> None:
+    def test_is_the_same_after_the_engine_wrote_it(self) -> None:
         runtime = of(RUBY)
         assert of(body_of(runtime)) == runtime
 
 
-def test_a_document_of_another_type_is_no_runtime() -> None:
+def test_a_document_of_another_type_is_not_a_runtime() -> None:
     with pytest.raises(NotFound):
         of(RUBY, type_=100)
 
 
 @pytest.mark.parametrize("body", ["", "no json", "[1]", "3", "null", '"x"'])
-def test_a_body_that_is_no_json_object_is_nonsense_of_opennebula(body: str) -> None:
+def test_a_body_that_is_not_a_json_object_is_an_invalid_response(body: str) -> None:
     with pytest.raises(BadGateway):
         of(body)
 
@@ -98,7 +98,7 @@ def test_a_body_that_is_no_json_object_is_nonsense_of_opennebula(body: str) -> N
         max_leaves=12,
     )
 )
-def test_whatever_a_users_own_document_holds_is_a_runtime_or_an_error_of_ours(body: object) -> None:
+def test_any_document_of_a_user_is_a_runtime_or_an_error(body: object) -> None:
     try:
         runtime = of(body)
     except EngineError:
@@ -107,13 +107,13 @@ def test_whatever_a_users_own_document_holds_is_a_runtime_or_an_error_of_ours(bo
 
 
 @pytest.mark.parametrize("number", ["Infinity", "-Infinity", "1e999"])
-def test_a_number_without_bounds_in_a_document_is_none(number: str) -> None:
+def test_an_infinite_number_in_a_document_is_ignored(number: str) -> None:
     text = '{"FAAS": {"FLAVOUR": "f", "VM_ID": %s}, "SERVICE_ID": %s}' % (number, number)  # noqa: UP031
     runtime = of(text)
     assert (runtime.vm_ids, runtime.service_id) == ([], None)
 
 
-def test_a_phase_of_a_later_engine_is_told() -> None:
+def test_a_phase_of_a_later_engine_is_reported() -> None:
     with pytest.raises(BadGateway, match="HIBERNATING"):
         of({"FAAS": {"FLAVOUR": "f"}, "ENGINE": {"PHASE": "HIBERNATING"}})
 
@@ -220,7 +220,7 @@ def test_no_document_has_a_name_that_opennebula_refuses(name: str) -> None:
     assert all(ord(character) <= 0xFFFF for character in accepted)
 
 
-def test_members_stand_where_the_ruby_engine_looks_for_them() -> None:
+def test_members_are_where_the_ruby_engine_expects_them() -> None:
     body = json.loads(body_of(RUNTIME))
     assert body["SERVICE_ID"] == 850
     assert body["FAAS"] == {
@@ -232,7 +232,7 @@ def test_members_stand_where_the_ruby_engine_looks_for_them() -> None:
     }
 
 
-def test_a_document_locked_says_since_when() -> None:
+def test_a_locked_document_says_since_when() -> None:
     xml = (
         "<DOCUMENT><ID>1</ID><UID>2</UID><NAME>n</NAME><TYPE>1337</TYPE><LOCK><LOCKED>3</LOCKED>"
         "<TIME>1795484884</TIME></LOCK><TEMPLATE><BODY>{}</BODY></TEMPLATE></DOCUMENT>"

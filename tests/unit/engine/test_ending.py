@@ -1,4 +1,4 @@
-"""Ending for certain: each VM is gone or has an order to end, whatever oneflow does meanwhile."""
+"""Certain ends: each VM is gone or has a scheduled termination, whatever oneflow does."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ DONE = (VmState.DONE, LcmState.LCM_INIT)
 
 
 class OpenNebula:
-    """Some VMs and services, as oned and oneflow show them; it writes down what is done to them."""
+    """Some VMs and services, as oned and oneflow show them; records what is done to them."""
 
     def __init__(self, vms: Mapping[int, tuple[int, int]]) -> None:
         self.vms_by_id = {i: vm(*states, vm_id=i) for i, states in vms.items()}
@@ -63,7 +63,7 @@ class OpenNebula:
         return [self.document(i) for i in self.services if i >= first_id]
 
     def vms(self, vm_ids: list[int]) -> dict[int, Vm]:
-        """Of several VMs a pool shows only that something is ordered."""
+        """A pool shows only that VMs have scheduled actions, not which."""
         seen = {i: self.vms_by_id[i] for i in vm_ids if i in self.vms_by_id}
         if len(vm_ids) == 1:
             return seen
@@ -98,7 +98,7 @@ class OpenNebula:
         self.services[service_id]["state"] = ServiceState.UNDEPLOYING
 
     def purge_service(self, service_id: int) -> None:
-        """Recover with delete, which may say that it is done although it is not."""
+        """Recover with delete, which may report success although it failed."""
         self.events.append(("purge", service_id))
         self.purges_needed -= 1
         if self.refused_purges > 0:
@@ -126,24 +126,24 @@ def end(
 @pytest.mark.parametrize(
     ("vm_state", "service_state", "events"),
     [
-        # A busy VM gets its order before the service is removed: this process may die any time.
+        # A busy VM gets a scheduled termination before the service is removed: the process may die.
         (BOOT, ServiceState.DEPLOYING, [("order", VM, 0), ("purge", SERVICE)]),
         (PROLOG, ServiceState.DEPLOYING, [("order", VM, 0), ("purge", SERVICE)]),
         (BOOT, ServiceState.FAILED_DEPLOYING, [("order", VM, 0), ("purge", SERVICE)]),
         (RESIZE, ServiceState.RUNNING, [("order", VM, 0), ("delete", SERVICE)]),
-        # A VM that oneflow shuts down may take its time, and then ends whatever its guest does.
+        # A VM that oneflow shuts down may take long, but then ends whatever its guest does.
         (RUNNING, ServiceState.RUNNING, [("delete", SERVICE), ("order", VM, GRACE_SECONDS)]),
         (RUNNING, ServiceState.WARNING, [("delete", SERVICE), ("order", VM, GRACE_SECONDS)]),
         (RUNNING, ServiceState.COOLDOWN, [("delete", SERVICE), ("order", VM, GRACE_SECONDS)]),
         (RUNNING, ServiceState.HOLD, [("delete", SERVICE), ("order", VM, GRACE_SECONDS)]),
         (SHUTDOWN, ServiceState.UNDEPLOYING, [("order", VM, GRACE_SECONDS)]),
-        # What can be ended is ended, where no service does it.
+        # Without a service, the VMs that can be ended are ended directly.
         (RUNNING, ServiceState.SCALING, [("purge", SERVICE), ("terminate-hard", VM)]),
         (BOOT_FAILURE, ServiceState.FAILED_DEPLOYING, [("purge", SERVICE), ("terminate-hard", VM)]),
         (PENDING, ServiceState.DEPLOYING, [("purge", SERVICE), ("terminate-hard", VM)]),
         (SUSPENDED, ServiceState.SCALING, [("purge", SERVICE), ("terminate-hard", VM)]),
         (SHUTDOWN, ServiceState.SCALING, [("purge", SERVICE), ("order", VM, GRACE_SECONDS)]),
-        # What is done is left alone.
+        # VMs that are DONE are left alone.
         (DONE, ServiceState.RUNNING, [("delete", SERVICE)]),
         (DONE, ServiceState.FAILED_UNDEPLOYING, [("purge", SERVICE)]),
     ],
@@ -187,7 +187,7 @@ def test_a_service_may_need_several_attempts(purges_needed: int) -> None:
     assert opennebula.events == [("order", VM, 0), *[("purge", SERVICE)] * purges_needed]
 
 
-def test_a_refusal_of_oneflow_is_one_attempt_more() -> None:
+def test_a_refusal_of_oneflow_is_retried() -> None:
     opennebula = OpenNebula({VM: RUNNING})
     opennebula.add_service(ServiceState.SCALING, [VM])
     opennebula.refused_purges = 2
@@ -253,7 +253,7 @@ def test_a_repetition_gives_no_second_order() -> None:
     assert opennebula.events == [("order", VM, 0)]
 
 
-def test_services_and_vms_that_are_gone_are_no_error() -> None:
+def test_missing_services_and_vms_are_not_an_error() -> None:
     assert end(OpenNebula({}), [SERVICE, 851], [VM]) == {VM}
 
 
@@ -276,7 +276,7 @@ RUNTIME = Runtime(
         (None, Phase.CREATING, {901, 903}),
         (None, Phase.DELETING, {901, 903}),
         (None, Phase.REPLACING, {901, 903}),
-        # The old service is still known when the new one may have been started.
+        # The old service is still stored when the new one may have been started.
         (SERVICE, Phase.REPLACING, {SERVICE, 901, 903}),
     ],
 )
@@ -286,7 +286,7 @@ def test_a_service_whose_id_was_never_written_is_found_by_its_name(
     opennebula = OpenNebula({VM: RUNNING})
     for number in (SERVICE, 899, 901, 902, 903):
         opennebula.add_service(ServiceState.DEPLOYING, [], number)
-    # A start that was repeated has two; one that is older than the runtime is another's.
+    # A repeated start has two services; a service older than the runtime is not its own.
     opennebula.names = dict.fromkeys((899, 901, 903), "nature_x")
     opennebula.purge_service = lambda service_id: (  # type: ignore[method-assign]
         opennebula.events.append(("purge", service_id)),

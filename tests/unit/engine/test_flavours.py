@@ -1,4 +1,4 @@
-"""Flavour tuple → flow template and its roles, and what is remembered of them."""
+"""Flavour tuple → flow template and its roles, and how they are cached."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def flow(id_: int, name: str, *roles: str, dialect: str = "vm_template") -> Any:
 
 
 class Oned:
-    """What the tests need of oned; it counts what it was asked."""
+    """The part of oned that the tests need; it counts its calls."""
 
     def __init__(self, *documents: Any) -> None:
         self.held = {d.id: d for d in documents}
@@ -76,18 +76,18 @@ def test_a_flow_template_is_found_by_the_name_of_the_tuple() -> None:
     assert of(oned).flow_template(wanted("nature", "s3")).id == 4
 
 
-def test_the_mapping_comes_before_the_name() -> None:
+def test_the_mapping_takes_precedence_over_the_name() -> None:
     oned = Oned(flow(3, "nature", "FAAS"), flow(8, "another", "FAAS"))
     assert of(oned, {"nature": 8}).flow_template(wanted()).id == 8
     assert of(oned, {"other": 8}).flow_template(wanted()).id == 3
 
 
-def test_of_several_templates_with_one_name_the_oldest_is_taken() -> None:
+def test_the_oldest_of_several_templates_with_one_name_is_used() -> None:
     oned = Oned(flow(9, "nature", "new"), flow(3, "nature", "old"))
     assert of(oned).flow_template(wanted()).id == 3
 
 
-def test_no_template_of_that_name_is_told_with_faas_and_daas_as_they_were_sent() -> None:
+def test_a_missing_template_is_reported_with_faas_and_daas_as_sent() -> None:
     sent = {"FAAS": {"FLAVOUR": "x", "MORE": 1}, "DAAS": {"FLAVOUR": "y"}}
     specification = dataclasses.replace(wanted("x", "y"), sent=sent)
     with pytest.raises(NoFlowTemplate) as caught:
@@ -97,7 +97,7 @@ def test_no_template_of_that_name_is_told_with_faas_and_daas_as_they_were_sent()
 
 
 @pytest.mark.parametrize("mapped", [77, 50])
-def test_a_mapping_to_nothing_or_to_another_document_is_the_same(mapped: int) -> None:
+def test_a_wrong_mapping_is_reported_in_the_same_way(mapped: int) -> None:
     oned = Oned(flow(3, "nature", "FAAS"), document({}, id_=50, type_=100))
     with pytest.raises(NoFlowTemplate) as caught:
         of(oned, {"nature": mapped}).flow_template(wanted())
@@ -127,7 +127,7 @@ def test_a_user_who_may_use_no_template_at_all_is_forbidden() -> None:
         (["FAAS", "DAAS", "more"], ["FAAS", "DAAS"]),
     ],
 )
-def test_roles_are_found_by_name_else_by_flavour_else_by_position(
+def test_roles_are_found_by_name_then_by_flavour_then_by_position(
     roles: list[str], assigned: list[str]
 ) -> None:
     found = FlowTemplate.from_document(flow(1, "t", *roles)).assign(wanted("nature", "s3"))
@@ -135,7 +135,7 @@ def test_roles_are_found_by_name_else_by_flavour_else_by_position(
 
 
 @pytest.mark.parametrize("roles", [[], ["FAAS"], ["only"]])
-def test_too_few_roles_are_no_flow_template_for_the_tuple(roles: list[str]) -> None:
+def test_a_flow_template_with_too_few_roles_does_not_match(roles: list[str]) -> None:
     with pytest.raises(NoFlowTemplate):
         FlowTemplate.from_document(flow(1, "t", *roles)).assign(wanted("nature", "s3"))
 
@@ -149,13 +149,13 @@ def test_a_role_names_its_vm_template_in_either_dialect(dialect: str) -> None:
 @pytest.mark.parametrize(
     "role", [{}, {"vm_template": None}, {"vm_template": "x"}, {"template_id": []}]
 )
-def test_a_role_without_vm_template_is_nonsense_of_opennebula(role: dict) -> None:
+def test_a_role_without_a_vm_template_is_an_invalid_response(role: dict) -> None:
     with pytest.raises(BadGateway):
         FlowTemplate.from_document(document({"roles": [role]}, type_=101))
 
 
-def test_a_vm_template_that_does_not_exist_is_told_before_anything_is_started() -> None:
-    """Some releases of oneflow would neither deploy such a service nor give up."""
+def test_a_missing_vm_template_is_reported_before_anything_is_started() -> None:
+    """Some releases of oneflow would neither deploy such a service nor report an error."""
     found = of(Oned())
     assert found.vm_template(FlowRole("A", 5)) == {"CPU": "5"}
     with pytest.raises(DeployFailed, match="Role A: VM template 999 does not exist"):
@@ -165,7 +165,7 @@ def test_a_vm_template_that_does_not_exist_is_told_before_anything_is_started() 
 # ---- what is remembered -----------------------------------------------------------------
 
 
-def test_opennebula_is_asked_once_within_the_time() -> None:
+def test_opennebula_is_called_once_within_the_cache_time() -> None:
     oned, cache = Oned(flow(3, "nature", "FAAS")), Cache(10)
     for _ in range(3):
         of(oned, cache=cache).flow_template(wanted())

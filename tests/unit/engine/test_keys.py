@@ -1,4 +1,4 @@
-"""The index of idempotency keys: what it reads, what it finds, and how little it holds."""
+"""The index of idempotency keys: what it reads, what it finds, and its limits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ME, OTHER = b"me", b"other"
 
 
 class Pool:
-    """A user's runtimes by id; it remembers from which ids on they were read."""
+    """A user's runtimes by id; it records from which id on they were read."""
 
     def __init__(self, **ids_by_key: list[int]) -> None:
         self.runtimes = {i: Runtime(i, "", {}, key=k) for k, ids in ids_by_key.items() for i in ids}
@@ -66,14 +66,14 @@ def test_a_document_that_has_gone_is_forgotten_and_no_other(index: KeyIndex) -> 
     assert index.candidates(ME, "b", pool.read) == [4]
 
 
-def test_users_are_apart(index: KeyIndex) -> None:
+def test_users_are_separate(index: KeyIndex) -> None:
     mine, theirs = Pool(a=[3]), Pool(a=[4])
     assert index.candidates(ME, "a", mine.read) == [3]
     assert index.candidates(OTHER, "a", theirs.read) == [4]
     assert (mine.read_from, theirs.read_from) == ([0], [0])
 
 
-def test_so_many_users_are_remembered_and_the_others_are_read_anew() -> None:
+def test_the_number_of_users_is_limited() -> None:
     index, pools = KeyIndex(max_users=2), {owner: Pool(a=[1]) for owner in (b"1", b"2", b"3")}
     for owner in (b"1", b"2", b"1", b"3", b"1", b"2"):
         assert index.candidates(owner, "a", pools[owner].read) == [1]
@@ -82,9 +82,7 @@ def test_so_many_users_are_remembered_and_the_others_are_read_anew() -> None:
 
 
 @pytest.mark.parametrize("first", [0, 500])
-def test_it_is_built_anew_when_it_holds_many_more_keys_than_it_began_with(
-    index: KeyIndex, first: int
-) -> None:
+def test_it_is_rebuilt_when_it_has_grown_much(index: KeyIndex, first: int) -> None:
     pool = Pool()
     for number in range(first):
         pool.add(number, f"first {number}")
@@ -103,7 +101,7 @@ def test_it_is_built_anew_when_it_holds_many_more_keys_than_it_began_with(
     assert pool.read_from[-1] == highest + 1, "and then goes on from there"
 
 
-def test_a_reading_that_fails_leaves_it_as_it_was(index: KeyIndex) -> None:
+def test_a_failed_read_leaves_it_unchanged(index: KeyIndex) -> None:
     pool = Pool(a=[3])
     index.candidates(ME, "a", pool.read)
 

@@ -1,4 +1,4 @@
-"""Leases: when they end, who ends what is left, and exactly one action for each VM."""
+"""Leases: when they end, what removes the rest, and exactly one action for each VM."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ RENEWED = {"lease_seconds": 60, "lease_ends_at": 5000, "is_lease_renewed": True}
 @pytest.mark.parametrize(
     ("parts", "vms", "ends_at"),
     [
-        # As the VMs' own actions say, the earliest of them.
+        # The earliest action of the VMs counts.
         ({"lease_seconds": 60}, [vm(actions=(action(700),))], 700),
         ({"lease_seconds": 60}, [vm(actions=(action(900), action(700)))], 700),
         (
@@ -59,12 +59,12 @@ RENEWED = {"lease_seconds": 60, "lease_ends_at": 5000, "is_lease_renewed": True}
         ({"lease_seconds": 60}, [vm(actions=(action(700, "terminate"),))], 700),
         # Other actions end nothing.
         ({"lease_seconds": 60}, [vm(started_at=1000, actions=(action(700, "poweroff"),))], 1060),
-        # From the start of the first VM, where a pool does not show the actions.
+        # From the start of the first VM, if a pool does not show the actions.
         ({"lease_seconds": 60, "lease_ends_at": 1058}, [vm(started_at=1000)], 1060),
         ({"lease_seconds": 60}, [vm(started_at=1000), vm(started_at=990, vm_id=8)], 1050),
         # From the renewal, which wrote an absolute time.
         (RENEWED, [vm(started_at=1000)], 5000),
-        # As it was written down, where no VM is left.
+        # As it was stored, if no VM is left.
         ({"lease_seconds": 60, "lease_ends_at": 1058}, [], 1058),
         ({"lease_seconds": 60}, [], None),
         # Without a lease.
@@ -111,7 +111,7 @@ def test_a_lease_is_over_when_its_vms_are_or_should_long_have_been(
 
 
 @pytest.mark.parametrize("phase", [Phase.CREATING, Phase.REPLACING, Phase.DELETING])
-def test_what_is_unfinished_has_no_lease_that_is_over(phase: Phase) -> None:
+def test_an_unfinished_runtime_has_no_expired_lease(phase: Phase) -> None:
     past = int(time.time()) - LONG
     assert not leases.is_over(runtime(phase=phase, lease_seconds=1, lease_ends_at=past), {})
     assert leases.is_over(runtime(lease_seconds=1, lease_ends_at=past), {})
@@ -148,7 +148,7 @@ def test_an_order_to_end_is_known_where_the_vm_tells_of_one_in_time(
         (90, 30, 90, 90),
     ],
 )
-def test_the_lease_is_as_requested_else_the_default(
+def test_the_lease_is_as_requested_or_the_default(
     requested: int | None, default: int | None, longest: int | None, granted: int | None
 ) -> None:
     policy = Lease(default_seconds=default, max_seconds=longest)
@@ -221,7 +221,7 @@ def test_lifting_a_lease_leaves_no_order_to_end(known: Actions) -> None:
     assert oned.actions == {STOP.id: STOP}
 
 
-def test_an_order_that_another_process_has_withdrawn_is_no_error() -> None:
+def test_a_scheduled_termination_removed_by_another_process_is_not_an_error() -> None:
     oned = Oned(*THREE)
     oned.withdrawn_by_others = {4, 6}
     leases.renew(Cloud(oned), 7, 5000)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Which runtimes are listed, in which pages, and how much is read for each page."""
+"""Which runtimes are listed on which page, and how much is read for each page."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ VM_IDS_BEGIN_AT = 10**7
 
 
 class Oned:
-    """A pool of runtimes, each with one VM; it counts what is read of it."""
+    """A pool of runtimes, each with one VM; it counts what is read from it."""
 
     def __init__(self, ids: Iterable[int]) -> None:
         self.pool: dict[int, Document] = {}
         self.states: dict[int, tuple[int, int]] = {}
         self.gone_vms: set[int] = set()
         self.windows: list[int] = []
-        """How many documents each call has returned."""
+        """The number of documents that each call has returned."""
         self.vms_read: list[int] = []
         for runtime_id in ids:
             self.add(runtime_id)
@@ -150,7 +150,7 @@ def test_pages_are_full_but_for_the_last(count: int, limit: int, is_newest_first
 @DIRECTIONS
 @EACH_POOL
 @pytest.mark.parametrize("limit", [7, 300])
-def test_pages_hold_everything_once(pool: list[int], limit: int, is_newest_first: bool) -> None:
+def test_pages_contain_everything_once(pool: list[int], limit: int, is_newest_first: bool) -> None:
     pages = walk(Oned(pool), limit, is_newest_first)
     assert flat(pages) == sorted(pool, reverse=is_newest_first)
     assert all(len(of_page) <= limit for of_page in pages)
@@ -158,7 +158,7 @@ def test_pages_hold_everything_once(pool: list[int], limit: int, is_newest_first
 
 @DIRECTIONS
 @pytest.mark.parametrize("seed", range(20))
-def test_pages_hold_once_what_is_there_while_others_come_and_go(
+def test_pages_contain_everything_once_during_creates_and_deletes(
     seed: int, is_newest_first: bool
 ) -> None:
     chance = random.Random(seed)
@@ -179,7 +179,7 @@ def test_pages_hold_once_what_is_there_while_others_come_and_go(
 @DIRECTIONS
 @EACH_POOL
 @pytest.mark.parametrize("limit", [3, 50])
-def test_pages_hold_once_what_a_filter_shows(
+def test_pages_contain_once_what_a_filter_selects(
     pool: list[int], limit: int, is_newest_first: bool
 ) -> None:
     failed = [number for number in pool if number % 5 == 2]
@@ -191,7 +191,7 @@ def test_pages_hold_once_what_a_filter_shows(
 
 
 @DIRECTIONS
-def test_where_few_match_the_pages_are_short_and_still_hold_all(is_newest_first: bool) -> None:
+def test_if_few_match_the_pages_are_short_but_complete(is_newest_first: bool) -> None:
     oned = Oned(range(10_000))
     matching = [3, 2500, 2501, 9990]
     for number in matching:
@@ -223,7 +223,7 @@ def test_a_cursor_says_where_a_page_begins_and_ends(cursor: Cursor, expected: li
 
 @pytest.mark.parametrize("limit", [None, 3])
 @pytest.mark.parametrize("unreadable", [0, 4, 9])
-def test_a_document_that_nobody_can_read_hides_no_other(unreadable: int, limit: int | None) -> None:
+def test_an_unreadable_document_hides_no_other(unreadable: int, limit: int | None) -> None:
     oned = Oned(range(10))
     oned.pool[unreadable] = document("no json", id_=unreadable)
     pages = [ids(page(oned))] if limit is None else walk(oned, limit, is_newest_first=False)
@@ -275,7 +275,7 @@ def test_only_one_page_of_vms_is_looked_at_unless_the_state_decides() -> None:
 
 
 @DIRECTIONS
-def test_a_page_on_which_nothing_matches_reads_so_much_and_tells_where_to_go_on(
+def test_a_page_without_a_match_is_bounded_and_has_a_cursor(
     is_newest_first: bool,
 ) -> None:
     oned = Oned(range(10_000))

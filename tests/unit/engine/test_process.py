@@ -1,4 +1,4 @@
-"""Whether the process that wrote something down still lives, as far as that can be told."""
+"""Whether the process that wrote a document is still alive, as far as can be determined."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def child() -> subprocess.Popen[str]:
 
 
 def own(**parts: str) -> str:
-    """The identity of this process, with other words in it."""
+    """The identity of this process, with some parts replaced."""
     words = dict(zip(("host", "process", "started"), process.identity().split(), strict=True))
     return " ".join((words | parts).values())
 
@@ -75,7 +75,7 @@ NOBODY_CAN_TELL = {
 
 
 @pytest.mark.parametrize("identity", NOBODY_CAN_TELL.values(), ids=NOBODY_CAN_TELL)
-def test_of_any_other_process_nothing_is_concluded(identity: str) -> None:
+def test_nothing_is_concluded_about_any_other_process(identity: str) -> None:
     assert process.is_gone(identity) is False
 
 

@@ -1,4 +1,4 @@
-"""What helps a runtime with a function in ERROR."""
+"""The remedy for a runtime with a function in ERROR."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ RUNS = Condition(State.RUNNING)
 
 
 class OpenNebula:
-    """oned and oneflow; it writes down what is done."""
+    """oned and oneflow; records what is done."""
 
     def __init__(self, *, is_retrying: bool = True) -> None:
         self.done: list[tuple[Any, ...]] = []
@@ -95,9 +95,7 @@ def test_each_reason_has_its_remedy(reason: Reason | None) -> None:
 
 @pytest.mark.parametrize("state", [s for s in State if s is not State.ERROR])
 @pytest.mark.parametrize("reason", [Reason.SUSPENDED, Reason.FAILED, None])
-def test_a_function_that_is_not_in_error_needs_no_remedy(
-    state: State, reason: Reason | None
-) -> None:
+def test_a_function_without_an_error_needs_no_remedy(state: State, reason: Reason | None) -> None:
     opennebula = OpenNebula()
     apply(opennebula, seen(failed(Reason.STOPPED), Condition(state, "why", reason)))
     assert opennebula.done == [("resume", 7)]
@@ -121,7 +119,7 @@ def test_the_greater_remedy_of_two_helps_both_functions(
         assert opennebula.done == done
 
 
-def test_where_oneflow_does_not_try_again_the_runtime_is_replaced() -> None:
+def test_if_oneflow_does_not_retry_the_runtime_is_replaced() -> None:
     opennebula = OpenNebula(is_retrying=False)
     assert apply(opennebula, seen(failed(Reason.QUOTA))) == REPLACED
     assert opennebula.done == [("retry", 850)]
@@ -134,7 +132,7 @@ def test_a_runtime_without_a_service_is_replaced() -> None:
     assert opennebula.done == []
 
 
-def test_the_disk_of_a_daas_is_lost_only_where_that_is_allowed() -> None:
+def test_the_disk_of_a_daas_is_lost_only_if_that_is_allowed() -> None:
     lost = seen(failed(Reason.BOOT_FAILED))
     with pytest.raises(ActionRefused, match=r"\?replace=true"):
         apply(OpenNebula(), lost, may_replace_data=False)

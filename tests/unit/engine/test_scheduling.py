@@ -89,7 +89,7 @@ def test_requirements_are_a_boolean_expression(text: str) -> None:
 @pytest.mark.parametrize(
     ("check", "text", "position", "reason"),
     [
-        # The scanner reads -5 as one number, so that no operator is left.
+        # The scanner reads -5 as one number, so there is no operator.
         (check_rank, "A -5", 3, "expected an operator, not '-5'"),
         (check_rank, "A-5", 2, "expected an operator, not '-5'"),
         (check_rank, "A B", 3, "expected an operator, not 'B'"),
@@ -148,7 +148,7 @@ def test_anything_else_is_refused_with_the_position_and_the_reason(
         (check_requirements, "!", "A = 1", ""),
     ],
 )
-def test_so_deep_may_an_expression_be_nested_and_no_deeper(
+def test_the_nesting_of_an_expression_is_limited(
     check: Check, opening: str, inner: str, closing: str
 ) -> None:
     check(opening * MAX_DEPTH + inner + closing * MAX_DEPTH)
@@ -165,7 +165,7 @@ def test_parentheses_beside_one_another_are_not_nested() -> None:
 # ---- for any text -------------------------------------------------------------------------------
 
 SCANNED = re.compile(r"""(?:[ \t0-9A-Za-z_.@!&|=><()*+/^-]|"[^"]*")*""")
-"""The characters that the scanner knows; any at all inside of quotes."""
+"""The characters that the scanner knows; inside quotes, any."""
 
 PIECES = ["A", "b_1", "-", "5", "1.5", '"', '""', '"x"', "é", "%", "\n", ".", "_", " "]
 TEXTS = st.text(max_size=30) | st.lists(
@@ -218,24 +218,22 @@ def test_all_requirements_of_the_grammar_are_accepted(text: str) -> None:
 
 @pytest.mark.parametrize("check", [check_rank, check_requirements])
 @given(text=TEXTS | RANKS | REQUIREMENTS)
-def test_what_is_accepted_holds_only_what_the_scanner_knows(check: Check, text: str) -> None:
+def test_accepted_expressions_have_only_characters_the_scanner_knows(
+    check: Check, text: str
+) -> None:
     if is_accepted(check, text):
         assert SCANNED.fullmatch(text), text
 
 
 @pytest.mark.parametrize("check", [check_rank, check_requirements])
 @given(text=TEXTS | RANKS | REQUIREMENTS)
-def test_what_is_accepted_is_so_in_the_upper_case_in_which_it_is_sent(
-    check: Check, text: str
-) -> None:
+def test_accepted_expressions_are_valid_in_upper_case_too(check: Check, text: str) -> None:
     assert not is_accepted(check, text) or is_accepted(check, text.upper())
 
 
 @pytest.mark.parametrize("check", [check_rank, check_requirements])
 @given(text=TEXTS)
-def test_the_position_of_what_is_wrong_lies_in_the_text_or_at_its_end(
-    check: Check, text: str
-) -> None:
+def test_the_position_of_an_error_is_in_the_text_or_at_its_end(check: Check, text: str) -> None:
     if not is_accepted(check, text):
         with pytest.raises(InvalidExpression) as caught:
             check(text)

@@ -21,7 +21,7 @@ from tests.unit.support import configuration
         ((None, 1, None), {"CPU": "4"}, (4, 1, 1024)),
     ],
 )
-def test_capacity_is_as_requested_else_of_the_vm_template_else_of_the_configuration(
+def test_capacity_is_requested_or_of_the_vm_template_or_configured(
     requested: tuple, template: dict, sizes: tuple
 ) -> None:
     function = sizing.size(RequestedFunction("f", *requested), template, configuration().capacity)

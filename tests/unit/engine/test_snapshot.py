@@ -1,4 +1,4 @@
-"""A runtime with what is seen of its VMs."""
+"""A runtime with the conditions of its VMs."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_service_that_failed_shows_in_the_function_it_left_without_a_vm() -> N
         (True, (3, 3), (State.RUNNING, None)),
     ],
 )
-def test_a_vm_is_suspended_only_where_that_was_asked_for_here(
+def test_a_vm_is_suspended_only_if_that_was_requested_here(
     is_suspended: bool, state: tuple[int, int], expected: tuple[State, Reason | None]
 ) -> None:
     runtime = dataclasses.replace(RUNTIME, is_suspended=is_suspended)
@@ -92,7 +92,7 @@ def test_a_vm_is_suspended_only_where_that_was_asked_for_here(
         ),
     ],
 )
-def test_a_vm_that_no_host_takes_tells_what_its_user_required(
+def test_a_vm_without_a_host_shows_what_its_user_required(
     message: str, text: str, reason: Reason
 ) -> None:
     runtime = dataclasses.replace(RUNTIME, scheduling={"REQUIREMENTS": "a > 1"})
@@ -114,7 +114,7 @@ def test_a_vm_on_its_way_to_be_suspended_is_updating(is_suspended: bool) -> None
     ("phase", "reason", "since"),
     [(Phase.CREATING, Reason.ORDERED, 5), (Phase.REPLACING, Reason.REPLACING, 50)],
 )
-def test_what_is_being_made_is_pending_whatever_its_old_vms_do(
+def test_a_runtime_being_created_is_pending_whatever_its_old_vms_do(
     phase: Phase, reason: Reason, since: int
 ) -> None:
     runtime = dataclasses.replace(RUNTIME, phase=phase, intended_at=50)
@@ -133,7 +133,7 @@ def test_what_is_being_made_is_pending_whatever_its_old_vms_do(
         ((3, 62), (3, 36), False),
     ],
 )
-def test_it_is_settled_when_no_function_is_on_its_way(
+def test_it_is_settled_when_no_function_is_in_a_transient_state(
     faas: tuple[int, int], daas: tuple[int, int], is_settled: bool
 ) -> None:
     vms = {7: vm(*faas, vm_id=7), 8: vm(*daas, vm_id=8)}

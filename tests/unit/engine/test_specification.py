@@ -1,4 +1,4 @@
-"""What a caller asks for. How it is read from JSON is tested in ``api/test_validation.py``."""
+"""The request of a caller. ``api/test_validation.py`` tests how it is read from JSON."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_the_flavour_tuple_is_faas_dash_daas(flavours: list[str], flavour_tuple:
     assert Specification(functions=functions).flavour_tuple == flavour_tuple
 
 
-def test_every_text_that_goes_to_opennebula_is_told_with_its_path() -> None:
+def test_every_text_sent_to_opennebula_has_a_path() -> None:
     made = Specification(
         name="n",
         functions={"FAAS": RequestedFunction("f"), "DAAS": RequestedFunction("d")},
@@ -56,7 +56,7 @@ WHERE = {"REQUIREMENTS": "A > 1"}
         (Specification(scheduling=WHERE, lifts_lease=True), False),
     ],
 )
-def test_an_update_of_where_vms_may_run_needs_none_that_runs(
+def test_an_update_of_scheduling_alone_needs_no_running_vm(
     specification: Specification, expected: bool
 ) -> None:
     assert specification.is_about_scheduling is expected

@@ -72,11 +72,11 @@ def test_a_vm_that_changes_is_updating(name: str) -> None:
     assert states.of_vm(vm(3, pyone.LCM_STATE[name].value)).state is State.UPDATING
 
 
-def test_an_unknown_state_of_a_later_release_is_an_error_and_no_crash() -> None:
+def test_an_unknown_state_of_a_later_release_is_an_error() -> None:
     assert states.of_vm(vm(99, 0)).state is State.ERROR
 
 
-def test_an_unknown_life_cycle_state_is_no_crash() -> None:
+def test_an_unknown_life_cycle_state_is_an_error_too() -> None:
     assert states.of_vm(vm(3, 999)).state in State
 
 
@@ -184,6 +184,6 @@ def test_the_first_vm_of_each_role_is_found_also_where_oneflow_wrote_text() -> N
 
 
 @pytest.mark.parametrize("log", [None, "text", [None, 3], {}])
-def test_a_log_that_is_none_is_empty(log: object) -> None:
+def test_an_invalid_log_is_empty(log: object) -> None:
     assert list(states.service_log({"log": log})) == []
     assert states.last_error({"log": log}) == ""

@@ -1,4 +1,4 @@
-"""Waiting for a runtime together: who looks, how often, and who is told what."""
+"""Waiting for a runtime together: which request polls, how often, and what each one gets."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ RUNTIME = Runtime(851, "lamp", {"FAAS": Function("nature", 1, 1, 1, 7)})
 
 
 def snapshot(*states: State, number: int = 0) -> Snapshot:
-    """``number`` tells two looks apart."""
+    """``number`` distinguishes two snapshots."""
     roles = zip(("FAAS", "DAAS"), states, strict=False)
     return Snapshot(RUNTIME, {r: Observation(Condition(s)) for r, s in roles}, ends_at=number)
 
 
 class Looks:
-    """A runtime whose state the test sets; counts the looks and who takes them."""
+    """A runtime whose state the test sets; it counts the reads and who makes them."""
 
     def __init__(self, state: State = State.PENDING) -> None:
         self.state, self.taken = state, 0
@@ -61,7 +61,7 @@ def waiting() -> Waiting:
 
 @pytest.fixture(autouse=True)
 def _reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A caller's OpenNebula is the looks that a test has put there."""
+    """A caller's OpenNebula is the `Looks` of the test."""
     monkeypatch.setattr(read, "get_runtime", lambda caller, runtime_id: caller.cloud.oned.take())
 
 
@@ -96,19 +96,19 @@ def many(count: int, waiting: Waiting, looks: Looks) -> tuple[ThreadPoolExecutor
 
 
 @pytest.mark.parametrize("state", [State.RUNNING, State.ERROR, State.SUSPENDED])
-def test_what_is_settled_takes_one_look(waiting: Waiting, state: State) -> None:
+def test_a_settled_runtime_takes_one_read(waiting: Waiting, state: State) -> None:
     looks = Looks(state)
     assert state_of(wait(waiting, looks)) == state
     assert looks.taken == 1
 
 
-def test_when_the_time_is_over_it_is_told_as_it_is(waiting: Waiting) -> None:
+def test_when_the_time_is_over_the_last_snapshot_is_returned(waiting: Waiting) -> None:
     looks = Looks(State.UPDATING)
     assert state_of(wait(waiting, looks, 0)) == State.UPDATING
     assert looks.taken == 1
 
 
-def test_one_looks_for_all_and_all_are_told(waiting: Waiting) -> None:
+def test_one_request_polls_for_all(waiting: Waiting) -> None:
     looks = Looks()
     pool, answers = many(16, waiting, looks)
     until(lambda: looks.taken > 20)
@@ -118,7 +118,7 @@ def test_one_looks_for_all_and_all_are_told(waiting: Waiting) -> None:
     assert looks.most_at_once == 1
 
 
-def test_the_looks_are_as_many_as_if_one_waited(waiting: Waiting) -> None:
+def test_the_number_of_reads_does_not_depend_on_the_number_of_requests(waiting: Waiting) -> None:
     alone, together = Looks(), Looks()
     wait(waiting, alone, 0.6)
     with ThreadPoolExecutor(16) as pool:
@@ -133,7 +133,7 @@ def test_the_intervals_grow(waiting: Waiting) -> None:
     assert long.taken < 3 * short.taken
 
 
-def test_when_who_looks_goes_away_another_looks_on(waiting: Waiting) -> None:
+def test_when_the_polling_request_ends_another_continues(waiting: Waiting) -> None:
     looks = Looks()
     gone = threading.Event()
     with ThreadPoolExecutor(2) as pool:
@@ -146,7 +146,7 @@ def test_when_who_looks_goes_away_another_looks_on(waiting: Waiting) -> None:
         assert state_of(second.result(SECONDS)) == State.RUNNING
 
 
-def test_a_look_that_fails_is_the_failure_of_who_took_it(waiting: Waiting) -> None:
+def test_a_failed_read_fails_only_the_request_that_made_it(waiting: Waiting) -> None:
     looks = Looks()
     with ThreadPoolExecutor(2) as pool:
         answers = [pool.submit(wait, waiting, looks) for _ in range(2)]
@@ -158,8 +158,8 @@ def test_a_look_that_fails_is_the_failure_of_who_took_it(waiting: Waiting) -> No
     assert sorted(type(error).__name__ for error in failed) == ["BackendUnreachable", "NoneType"]
 
 
-def test_nobody_is_told_what_was_seen_before_they_asked(waiting: Waiting) -> None:
-    """Who has just changed a runtime must not be told that it runs as it did before."""
+def test_no_request_gets_a_snapshot_from_before_it_started(waiting: Waiting) -> None:
+    """A request that has just changed a runtime must not get its former state."""
     looks = Looks()
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(wait, waiting, looks)
@@ -171,7 +171,7 @@ def test_nobody_is_told_what_was_seen_before_they_asked(waiting: Waiting) -> Non
         assert state_of(first.result(SECONDS)) == State.RUNNING
 
 
-def test_different_users_and_runtimes_are_looked_at_on_their_own(waiting: Waiting) -> None:
+def test_different_users_and_runtimes_are_polled_separately(waiting: Waiting) -> None:
     mine, theirs, other = Looks(State.RUNNING), Looks(State.ERROR), Looks(State.RUNNING)
     assert state_of(wait(waiting, mine)) == State.RUNNING
     assert state_of(wait(waiting, theirs, credentials=Credentials("other", "x"))) == State.ERROR
@@ -179,19 +179,19 @@ def test_different_users_and_runtimes_are_looked_at_on_their_own(waiting: Waitin
     assert (mine.taken, theirs.taken, other.taken) == (1, 1, 1)
 
 
-def test_who_is_gone_is_told_nothing_more(waiting: Waiting) -> None:
+def test_a_disconnected_client_ends_its_wait(waiting: Waiting) -> None:
     looks = Looks()
     wait(waiting, looks, is_gone=lambda: True)
     assert looks.taken == 1
 
 
-def test_nothing_is_remembered_of_who_has_waited(waiting: Waiting) -> None:
+def test_nothing_is_stored_after_a_wait(waiting: Waiting) -> None:
     for number in range(50):
         wait(waiting, Looks(State.RUNNING), runtime_id=number)
     assert waiting._watches == {}
 
 
-def test_there_are_so_many_slots(waiting: Waiting) -> None:
+def test_the_number_of_slots_is_limited(waiting: Waiting) -> None:
     slots = [waiting.slot() for _ in range(4)]
     for slot in slots:
         slot.__enter__()
@@ -238,7 +238,7 @@ def test_a_runtime_is_settled_when_no_function_moves(states: list[State], expect
 @pytest.mark.parametrize(
     ("seen", "is_done"),
     [
-        # It is in ERROR at first: the recovery has only just begun.
+        # It is in ERROR at first: the recovery has only just started.
         ([[ERROR], [ERROR], [PENDING], [RUNNING]], [False, False, False, True]),
         ([[ERROR], [PENDING], [ERROR]], [False, False, True]),
         ([[PENDING], [ERROR]], [False, True]),

@@ -1,4 +1,4 @@
-"""provision_engine.server.arrival: who is late, and what becomes of its input."""
+"""provision_engine.server.arrival: which clients are late, and what happens to their input."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def pair() -> Iterator[tuple[Any, socket.socket]]:
         yield SimpleNamespace(sock=ours), theirs
 
 
-def test_a_head_that_is_late_ends(clock: Clock, pair: tuple[Any, socket.socket]) -> None:
+def test_a_late_header_section_is_ended(clock: Clock, pair: tuple[Any, socket.socket]) -> None:
     connection, _ = pair
     arrivals = Arrivals()
     with arrivals.receive(connection) as received:

@@ -1,4 +1,4 @@
-"""What the engine's worker relies on inside gunicorn: an upgrade that changes it fails here.
+"""The internals of gunicorn on which the worker relies: an upgrade that changes them fails here.
 
 The behaviour itself is tested with real engines (tests/cli/test_http_edge.py, test_control.py).
 """
@@ -142,7 +142,7 @@ def test_a_worker_with_too_many_connections_keeps_the_port(
 
 
 def test_the_workers_set_signal_handlers_of_their_own() -> None:
-    """So that what the master ignores (USR2, WINCH) is not ignored by them."""
+    """So that they do not ignore what the master ignores (USR2, WINCH)."""
     assert "signal.SIG_DFL" in inspect.getsource(base.Worker.init_signals)
     assert "cfg.when_ready" in inspect.getsource(Arbiter.start)
     started = inspect.getsource(Arbiter.start)

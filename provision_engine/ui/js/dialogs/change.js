@@ -53,7 +53,7 @@ export function EditDialog({ runtime }) {
   const isSame = JSON.stringify(before) === JSON.stringify(form);
   return html`<${Dialog} title="Edit ${shortName(NAME)}" act=${act} submit="Save" busyText="Saving…" isBlocked=${isSame}>
     ${field("name", "NAME", "Name", { maxlength: 128, required: true })}
-    ${field("requirements", "SCHEDULING.REQUIREMENTS", "Requirements", { hint: "What a host must fulfil, such as FREE_CPU > 100." })}
+    ${field("requirements", "SCHEDULING.REQUIREMENTS", "Requirements", { hint: "An expression that a host must satisfy, such as FREE_CPU > 100." })}
     ${field("policy", "SCHEDULING.POLICY", "Policy", { hint: "How the hosts are ranked, such as FREE_CPU." })}
     ${field("location", "DEVICE_INFO.GEOGRAPHIC_LOCATION", "Location", { hint: "Coordinates show up on the map." })}
   <//>`;

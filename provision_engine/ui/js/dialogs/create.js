@@ -56,7 +56,7 @@ export function CreateDialog({ flavour: preset }) {
       hint="OpenNebula deletes the runtime when the lease is over." onChange=${(lease) => set({ lease })} />
     <details class="more"><summary><${Icon} name="chevron" />Scheduling and device</summary>
       <${TextField} label="Requirements" isOptional name="requirements" maxlength="4096" spellcheck=${false} value=${form.requirements} placeholder="FREE_CPU > 100"
-        hint="What a host must fulfil." error=${errorOf("SCHEDULING.REQUIREMENTS")} onInput=${(requirements) => set({ requirements })} />
+        hint="An expression that a host must satisfy." error=${errorOf("SCHEDULING.REQUIREMENTS")} onInput=${(requirements) => set({ requirements })} />
       <${TextField} label="Policy" isOptional name="policy" maxlength="4096" spellcheck=${false} value=${form.policy} placeholder="FREE_CPU"
         hint="How the hosts are ranked." error=${errorOf("SCHEDULING.POLICY")} onInput=${(policy) => set({ policy })} />
       <${TextField} label="Location" isOptional name="location" maxlength="4096" value=${form.location} placeholder="40.4168, -3.7038"
