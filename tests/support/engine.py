@@ -50,6 +50,10 @@ def configuration(settings: Mapping[str, Any]) -> Configuration:
 
 # ---- in this process -----------------------------------------------------------------------
 
+_building = threading.Lock()
+"""Werkzeug compiles each route with `ast`, which up to Python 3.11.4 fails when threads do it at
+the same time (SystemError: AST constructor recursion depth mismatch)."""
+
 
 class _Quiet(WSGIRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -61,7 +65,8 @@ class _Quiet(WSGIRequestHandler):
 @contextmanager
 def engine_in_process(settings: Mapping[str, Any]) -> Iterator[str]:
     """An engine with these settings on a free port of 127.0.0.1; its URL."""
-    app = create_app(configuration(settings))
+    with _building:
+        app = create_app(configuration(settings))
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Quiet)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
