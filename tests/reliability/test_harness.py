@@ -104,7 +104,7 @@ def test_calls_pass_and_are_named(proxy: Proxy) -> None:
     assert version(proxy) == "7.4.0"
     one = OpenNebula(proxy.oned_url, proxy.oneflow_url, USER)
     service_id = one.start_service(one.flow_template_id("nature"), "named")
-    one.service_state(service_id)
+    one.service_vm_ids(service_id)
     assert proxy.calls == [
         Call("oned", "system.version"),
         Call("oned", "documentpool.info"),

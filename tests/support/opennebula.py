@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import xmlrpc.client
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +18,7 @@ from tests.support.waiting import wait_until
 SERVICE, FLOW_TEMPLATE, RUNTIME = 100, 101, 1337
 CALL_SECONDS, FLOW_SECONDS = 60.0, 120.0
 ORDINARY_GROUP = 1
+NO_SUCH_OBJECT = 0x0400
 Holdings = dict[str, set[int]]
 """Ids of ``runtimes``, ``services``, ``VMs`` that are not DONE, and of locked ``locks``."""
 MINE, USABLE = -3, -2
@@ -157,11 +159,13 @@ class OpenNebula:
         return [int(node["deploy_id"]) for node in nodes]
 
     def service_state(self, service_id: int) -> int:
-        """2 is RUNNING; -1 when it is gone."""
-        answer = self.flow("GET", f"/service/{service_id}")
-        if answer.status_code != 200:
+        """2 is RUNNING; -1 when it is gone. Read through oned, which is faster than oneflow."""
+        answer = self._answer("document.info", service_id, False)
+        if not answer[0] and answer[2] == NO_SUCH_OBJECT:
             return -1
-        return int(answer.json()["DOCUMENT"]["TEMPLATE"]["BODY"]["state"])
+        assert answer[0], answer[1]
+        body = etree.fromstring(answer[1].encode()).findtext("TEMPLATE/BODY") or "{}"
+        return int(json.loads(body)["state"])
 
     def end_service(self, service_id: int) -> None:
         """Ask for its end; the caller sees whether it came."""
