@@ -19,6 +19,7 @@ SERVICE, FLOW_TEMPLATE, RUNTIME = 100, 101, 1337
 CALL_SECONDS, FLOW_SECONDS = 60.0, 120.0
 ORDINARY_GROUP = 1
 NO_SUCH_OBJECT = 0x0400
+SWEEP_SECONDS = 2.0
 Holdings = dict[str, set[int]]
 """Ids of ``runtimes``, ``services``, ``VMs`` that are not DONE, and of locked ``locks``."""
 MINE, USABLE = -3, -2
@@ -189,4 +190,15 @@ class OpenNebula:
 
     def clear(self, seconds: float = 300.0) -> None:
         """Remove all that the user has. A VM that boots is tried again until it can be ended."""
-        wait_until(lambda: not self.sweep(), seconds, 0.2)
+        wait_until(self._is_swept, seconds, 0.0)
+
+    def _is_swept(self) -> bool:
+        """Sweep, and give what ends by itself a moment before oneflow is asked once more."""
+
+        def is_empty() -> bool:
+            return not any(self.holdings().values())
+
+        if self.sweep():
+            with contextlib.suppress(AssertionError):
+                wait_until(is_empty, SWEEP_SECONDS, 0.1)
+        return is_empty()
