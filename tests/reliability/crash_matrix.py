@@ -105,6 +105,7 @@ def run_case(lane: CrashLane, case: Case) -> Outcome:
     """Kill, start again, repeat, count."""
     operation = OPERATIONS[case.operation]
     lane.specification, lane.key = case.specification, uuid.uuid4().hex
+    lane.is_unsure = False
     operation.prepare(lane)
     outcome = Outcome(case)
     if _killed(lane, operation, case):

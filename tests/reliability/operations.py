@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from tests.reliability.lanes import Lane, until_accepted
+from tests.reliability.lanes import Lane, until_accepted, until_count
 from tests.support.client import RUNTIMES, Response
 from tests.support.waiting import wait_until
 
@@ -75,6 +75,9 @@ def running(lane: Lane) -> None:
     lane.runtime_id = until_accepted(lambda: create_with_key(lane), (200, 201)).runtime["ID"]
     service_id = read_whole(lane)["SERVICE_ID"]
     wait_until(lambda: lane.opennebula.service_state(service_id) == RUNNING, 180, 0.1)
+    left = until_count(lane, lane.expected(1))
+    assert left == "", left
+    lane.is_unsure = False
 
 
 def powered_off(lane: Lane) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import threading
 import time
 import urllib.error
@@ -59,6 +60,18 @@ def test_whatever_stays_alive_is_reported(
     assert until_count(lane, NOTHING, seconds=0.1) != ""
     one.clear()
     assert what_is_left(lane, case, Outcome(case)) == []
+
+
+def test_what_a_timeout_left_is_removed_by_a_list(lane: LeakLane) -> None:
+    """As a client's next list would: the answered 504 told that something may be left."""
+    body = json.dumps({"ENGINE": {"PHASE": "DELETING", "CREATED_AT": 1, "SERVICE_NAME": "left"}})
+    template = f"<TEMPLATE><NAME>left</NAME><BODY><![CDATA[{body}]]></BODY></TEMPLATE>"
+    lane.opennebula.call("document.allocate", template, 1337)
+    assert until_count(lane, NOTHING, seconds=0.1) != ""
+    lane.proxy.set_fault("oned", "hang")
+    assert lane.request("GET", RUNTIMES).status == 504
+    lane.proxy.clear_faults()
+    assert until_count(lane, NOTHING) == ""
 
 
 def test_lanes_build_their_engines_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
