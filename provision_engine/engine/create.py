@@ -32,7 +32,7 @@ from provision_engine.errors import EngineError
 UNDO_SHARE = 0.25
 UNDO_SECONDS = 6.0
 """Of a request's time, kept for undoing what fails; oneflow takes 0.2 s for each call."""
-UNDO_LEAST_SECONDS = 0.7
+UNDO_LEAST_SECONDS = 0.6
 """What undoing may take when the request's own time is over."""
 GONE_SECONDS = 2.0
 """How long the end of a service that failed is waited for; it comes in any case."""

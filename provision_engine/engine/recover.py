@@ -25,7 +25,7 @@ from provision_engine.errors import ActionRefused, EngineError, Locked
 
 ENDING_SECONDS = 3.0
 """How long the end of failed VMs is waited for, before others are started in their place."""
-WITHDRAW_LEAST_SECONDS = 0.9
+WITHDRAW_LEAST_SECONDS = 0.75
 """What withdrawing a replacement may take when the request's own time is over."""
 
 
