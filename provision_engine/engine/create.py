@@ -177,6 +177,8 @@ class _Creation:
             if found is None:
                 context.runtimes.mark(self._runtime, Phase.DELETING)
                 return
+            if found:  # written first: oneflow may end it long after its response was given up
+                context.runtimes.mark(self._runtime, Phase.DELETING)
             ending.end(context.cloud, [service.id for service in found])
             context.runtimes.remove(self._runtime.id)
             self._wait_until_gone(context)
