@@ -111,7 +111,10 @@ def mark_for_removal(context: Context, runtime: Runtime) -> None:
 
 
 def _finish(context: Context, runtime: Runtime) -> Runtime | None:
-    """Complete a runtime whose service is there with all its VMs; None if it is not."""
+    """Complete a runtime whose service is there with all its VMs; None if it is not.
+
+    The dead engine may have begun to end them: a service tells of that later than its VMs.
+    """
     if runtime.service_id is not None and runtime.phase is Phase.CREATING:
         return None  # it was a standby, and may be half adapted
     found = services.find(context.cloud, runtime.service_name, newer_than=runtime.id)
@@ -121,7 +124,9 @@ def _finish(context: Context, runtime: Runtime) -> Runtime | None:
     if states.service_has_failed(service) or states.service_is_ending(service):
         return None
     vm_ids = services.assigned(runtime, states.vm_ids(service))
-    if None in vm_ids.values():
+    known = [vm_id for vm_id in vm_ids.values() if vm_id is not None]
+    staying = [vm for vm in ending.alive(context.cloud, known) if not states.is_ending(vm)]
+    if len(staying) < len(vm_ids):
         return None
     return context.runtimes.complete(runtime, found[0].id, vm_ids)
 

@@ -32,7 +32,7 @@ from provision_engine.errors import EngineError
 UNDO_SHARE = 0.25
 UNDO_SECONDS = 6.0
 """Of a request's time, kept for undoing what fails; oneflow takes 0.2 s for each call."""
-UNDO_LEAST_SECONDS = 0.7
+UNDO_LEAST_SECONDS = 0.6
 """What undoing may take when the request's own time is over."""
 GONE_SECONDS = 2.0
 """How long the end of a service that failed is waited for; it comes in any case."""
@@ -177,6 +177,8 @@ class _Creation:
             if found is None:
                 context.runtimes.mark(self._runtime, Phase.DELETING)
                 return
+            if found:  # written first: oneflow may end it long after its response was given up
+                context.runtimes.mark(self._runtime, Phase.DELETING)
             ending.end(context.cloud, [service.id for service in found])
             context.runtimes.remove(self._runtime.id)
             self._wait_until_gone(context)

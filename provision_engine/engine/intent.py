@@ -10,7 +10,7 @@ from provision_engine.errors import EngineError
 
 RECENT = 100
 """So many of the user's newest documents are searched for an intent whose response was lost."""
-WITHDRAW_LEAST_SECONDS = 0.7
+WITHDRAW_LEAST_SECONDS = 0.6
 """What withdrawing an intent may take when the request's own time is over."""
 
 

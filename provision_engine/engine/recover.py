@@ -25,7 +25,7 @@ from provision_engine.errors import ActionRefused, EngineError, Locked
 
 ENDING_SECONDS = 3.0
 """How long the end of failed VMs is waited for, before others are started in their place."""
-WITHDRAW_LEAST_SECONDS = 0.9
+WITHDRAW_LEAST_SECONDS = 0.75
 """What withdrawing a replacement may take when the request's own time is over."""
 
 
@@ -163,10 +163,19 @@ def _withdraw(context: Context, started: Runtime, error: BaseException) -> None:
     try:
         found = services.find_started(hurried.cloud, started, is_unsure=services.is_unsure(error))
         if found is not None:
-            ending.end(hurried.cloud, [service.id for service in found])
-            hurried.runtimes.ready(started)
+            _give_up(hurried, started, [service.id for service in found])
     except EngineError as failure:
         log.engine.error("The replacement of runtime %s is left: %s", started.id, failure)
+
+
+def _give_up(context: Context, started: Runtime, service_ids: list[int]) -> None:
+    """End the services of a replacement. The id is written first: a replacement whose service is
+    known is never finished by a later request, however late oneflow ends it.
+    """
+    for service_id in service_ids:
+        context.runtimes.save(dataclasses.replace(started, service_id=service_id))
+    ending.end(context.cloud, service_ids)
+    context.runtimes.ready(started)
 
 
 def _specification(runtime: Runtime) -> Specification:

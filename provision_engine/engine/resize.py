@@ -16,7 +16,7 @@ from provision_engine.engine.specification import RequestedFunction
 from provision_engine.engine.states import State
 from provision_engine.errors import BackendTimeout, CapacityRefused, EngineError, UpdateFailed
 
-UNDO_LEAST_SECONDS = 0.9
+UNDO_LEAST_SECONDS = 0.75
 """What giving capacity back may take when the request's own time is over."""
 
 

@@ -31,7 +31,14 @@ from typing import Any, NamedTuple
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.reliability.lanes import Lane, run_all, until_accepted, until_count
-from tests.reliability.operations import GROWN, LEASE_SECONDS, OPERATIONS, Operation, read_whole
+from tests.reliability.operations import (
+    GROWN,
+    LEASE_SECONDS,
+    OPERATIONS,
+    Operation,
+    read_whole,
+    undisturbed_calls,
+)
 from tests.support.client import SPECIFICATIONS, Response
 from tests.support.engine import EngineProcess, settings_for
 from tests.support.installation import Target, add_options, target
@@ -105,6 +112,7 @@ def run_case(lane: CrashLane, case: Case) -> Outcome:
     """Kill, start again, repeat, count."""
     operation = OPERATIONS[case.operation]
     lane.specification, lane.key = case.specification, uuid.uuid4().hex
+    lane.is_unsure = False
     operation.prepare(lane)
     outcome = Outcome(case)
     if _killed(lane, operation, case):
@@ -188,17 +196,6 @@ def _what_is_not_updated(lane: Lane, runtime: dict[str, Any]) -> list[str]:
 # ---- all of them ---------------------------------------------------------------------------
 
 
-def calls_of(lane: CrashLane, operation: str, specification: str) -> list[Call]:
-    """The calls that an operation makes when nothing happens, in order."""
-    lane.specification, lane.key = specification, uuid.uuid4().hex
-    OPERATIONS[operation].prepare(lane)
-    lane.proxy.calls.clear()
-    until_accepted(partial(OPERATIONS[operation].request, lane), OPERATIONS[operation].accepted)
-    calls = list(lane.proxy.calls)
-    lane.opennebula.clear()
-    return calls
-
-
 def cases_of(
     release: str, operation: str, specification: str, calls: Sequence[Call], only_changes: bool
 ) -> list[Case]:
@@ -235,7 +232,7 @@ def matrix(
         for operation, specification in itertools.product(operations, specifications):
             try:
                 with opened(release) as lane:
-                    calls = calls_of(lane, operation, specification)
+                    calls = undisturbed_calls(lane, operation, specification)
                 cases += cases_of(release, operation, specification, calls, only_changes)
             except AssertionError as error:
                 case = Case(release, operation, specification, "no kill", 0, "with")

@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.reliability.crash_matrix import stale_seconds
 from tests.reliability.lanes import Lane, reconciler, run_all, silence_logs, until_accepted
-from tests.reliability.operations import OPERATIONS, Operation
+from tests.reliability.operations import OPERATIONS, Operation, undisturbed_calls
 from tests.support.client import SPECIFICATIONS, Response
 from tests.support.engine import engine_in_process, settings_for
 from tests.support.installation import Target, add_options, target
@@ -219,17 +219,6 @@ def _expected(lane: FaultLane, operation: Operation, outcome: Outcome) -> list[d
 # ---- all of them ---------------------------------------------------------------------------
 
 
-def calm_calls(lane: FaultLane, operation: str, specification: str) -> list[Call]:
-    """The calls of an operation when nothing fails."""
-    lane.specification, lane.key = specification, uuid.uuid4().hex
-    OPERATIONS[operation].prepare(lane)
-    lane.proxy.calls.clear()
-    until_accepted(partial(OPERATIONS[operation].request, lane), OPERATIONS[operation].accepted)
-    calls = list(lane.proxy.calls)
-    lane.opennebula.clear()
-    return calls
-
-
 def cases_of(
     first: Case, calls: Sequence[Call], kinds: Sequence[str], which: str
 ) -> Iterator[Case]:
@@ -275,7 +264,7 @@ def matrix(
             case = Case(release, operation, specification, "", "none", "no call", 0)
             try:
                 with opened(release) as lane:
-                    calls = calm_calls(lane, operation, specification)
+                    calls = undisturbed_calls(lane, operation, specification)
                 calm[case[:3]] = Counter(call.name for call in calls)
                 cases += cases_of(case, calls, kinds, which)
             except AssertionError as error:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from provision_engine.sandbox import Sandbox
-from tests.support.client import RUNTIMES, SPECIFICATIONS
+from provision_engine.sandbox import Sandbox, Timings
+from tests.support.client import RUNTIMES, SPECIFICATIONS, Response
 from tests.support.engine import EngineProcess, settings_for
 from tests.support.installation import Target
 from tests.support.opennebula import OpenNebula
@@ -99,5 +99,37 @@ def test_without_a_key_what_nobody_was_told_of_is_undone(
                 return len(listed) == left and opennebula.count() == expected
 
             wait_until(is_resolved)
+        finally:
+            engine.kill()
+
+
+def test_a_repetition_takes_over_no_service_whose_vms_are_ending(tmp_path: Path) -> None:
+    """The engine that died had begun to undo it; the service tells of that later than its VMs."""
+    with Sandbox(timings=Timings(shutdown_seconds=60.0)) as sandbox, Proxy(sandbox) as proxy:
+        opennebula = OpenNebula(sandbox.oned_url, sandbox.oneflow_url, USER)
+        engine = EngineProcess(tmp_path / "engine", settings_for(proxy))
+        engine.start()
+
+        def create() -> Response:
+            key = {"Idempotency-Key": "one"}
+            return engine.request("POST", RUNTIMES, SPECIFICATIONS["FAAS"], headers=key)
+
+        def on_call(made: Call, moment: str) -> None:
+            if moment == "before" and made.name == "document.update":
+                engine.kill()
+                raise ConnectionAbortedError("the engine is dead")
+
+        proxy.on_call = on_call
+        try:
+            with pytest.raises((OSError, http.client.HTTPException)):
+                create()
+            proxy.on_call = None
+            (former,) = opennebula.vm_ids()
+            wait_until(lambda: opennebula.vm_state(former) == "RUNNING")
+            opennebula.call("vm.action", "terminate", former)
+            engine.start()
+            created = create()
+            assert created.status == 201
+            assert opennebula.vm_state(created.runtime["FAAS"]["VM_ID"]) != "SHUTDOWN"
         finally:
             engine.kill()

@@ -5,6 +5,8 @@ At every call, and on a real OpenNebula: python tests/reliability/fault_matrix.p
 
 from __future__ import annotations
 
+import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,8 @@ import pytest
 
 from tests.support.client import RUNTIMES
 from tests.support.installation import Target
+from tests.support.opennebula import RUNTIME
+from tests.support.proxy import Call
 
 from .fault_matrix import (
     KINDS,
@@ -26,6 +30,7 @@ from .fault_matrix import (
 from .lanes import NOTHING, until_count
 
 INSTANTIATE = "POST service_template/action"
+ENDING = ("DELETE service", "POST service/action")
 CHANGES = [name for name in OPERATIONS if name not in ("recover", "replace")]
 """The recoveries have a test of their own."""
 
@@ -94,6 +99,31 @@ def test_a_lost_response_to_instantiate_leaves_nothing(lane: FaultLane) -> None:
     assert create(lane) == 502
     assert [call.name for call in lane.proxy.calls].count(INSTANTIATE) == 1
     assert until_count(lane, NOTHING) == ""
+
+
+@pytest.mark.parametrize(("operation", "phase"), [("create", "DELETING"), ("replace", "REPLACING")])
+def test_what_is_undone_is_written_down_before_oneflow_is_asked_to_end_it(
+    lane: FaultLane, operation: str, phase: str
+) -> None:
+    """oneflow may do it long after its response was given up; nobody takes the service over."""
+    lane.key = "one"
+    OPERATIONS[operation].prepare(lane)
+    written: list[tuple[str, bool]] = []
+    started = threading.Event()
+
+    def on_call(call: Call, moment: str) -> None:
+        if call.name == INSTANTIATE:
+            started.set()
+        if moment == "before" and started.is_set() and call.name in ENDING:
+            (runtime_id,) = lane.opennebula.ids(RUNTIME)
+            text = lane.opennebula.document(runtime_id).findtext("TEMPLATE/BODY") or ""
+            body = json.loads(text)
+            written.append((body["ENGINE"]["PHASE"], body.get("SERVICE_ID") is not None))
+
+    lane.proxy.on_call = on_call
+    lane.proxy.set_fault("oneflow", "cut", name=INSTANTIATE, times=1)
+    assert OPERATIONS[operation].request(lane).status == 502
+    assert set(written) == {(phase, operation == "replace")}
 
 
 def test_connections_that_were_closed_meanwhile_cost_nothing(lane: FaultLane) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import threading
 import time
 import urllib.error
@@ -19,14 +20,14 @@ from provision_engine.app import create_app
 from provision_engine.config import Configuration
 from provision_engine.sandbox import Sandbox
 from tests.support import engine
-from tests.support.client import RUNTIMES
+from tests.support.client import RUNTIMES, Response
 from tests.support.drivers import driver_actions
 from tests.support.installation import Target
 from tests.support.opennebula import OpenNebula
 from tests.support.proxy import Call, Proxy
 from tests.support.users import USER
 
-from . import leak_matrix
+from . import lanes, leak_matrix
 from .lanes import NOTHING, until_count
 from .leak_matrix import Case, LeakLane, Outcome, open_lane, what_is_left
 
@@ -59,6 +60,20 @@ def test_whatever_stays_alive_is_reported(
     assert until_count(lane, NOTHING, seconds=0.1) != ""
     one.clear()
     assert what_is_left(lane, case, Outcome(case)) == []
+
+
+def test_what_a_timeout_left_is_removed_by_a_list(
+    lane: LeakLane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a client's next list would: the answered 504 told that something may be left."""
+    body = json.dumps({"ENGINE": {"PHASE": "DELETING", "CREATED_AT": 1, "SERVICE_NAME": "left"}})
+    template = f"<TEMPLATE><NAME>left</NAME><BODY><![CDATA[{body}]]></BODY></TEMPLATE>"
+    lane.opennebula.call("document.allocate", template, 1337)
+    assert until_count(lane, NOTHING, seconds=0.1) != ""
+    with monkeypatch.context() as patched:
+        patched.setattr(lanes, "request", lambda *_, **__: Response(504, {}, b""))
+        lane.request("POST", RUNTIMES)
+    assert until_count(lane, NOTHING) == ""
 
 
 def test_lanes_build_their_engines_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
