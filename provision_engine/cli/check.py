@@ -129,7 +129,7 @@ def _flavours(inspector: Inspector, wanted: Sequence[str]) -> Iterator[Line]:
 
 
 def _standbys(inspector: Inspector, settings: Configuration) -> Iterator[Line]:
-    """Whether the flavours of which standbys are kept can be deployed at all."""
+    """Can the flavours with standby runtimes be deployed?"""
     kept = settings.standby.flavours
     if not kept:
         return

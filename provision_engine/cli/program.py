@@ -1,4 +1,4 @@
-"""The main program: finds the command, runs it, and turns how it ended into an exit code."""
+"""The main program: finds the command, runs it, and converts its outcome into an exit code."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _service(help: str, name: str) -> Command:
 
 COMMANDS = {
     "start": _service("start the engine", "start"),
-    "stop": _service("stop it once its requests are answered", "stop"),
+    "stop": _service("stop it once its requests are finished", "stop"),
     "restart": _service("stop it if it is running, then start it", "restart"),
     "status": _service("show whether it is running, and where", "status"),
     "check": _command("check configuration, OpenNebula and flavours", "check"),
@@ -67,7 +67,7 @@ COMMANDS = {
         "print completion for bash, zsh or fish", "completion", takes_config=False
     ),
     "sandbox": Command(
-        "run an OpenNebula to try with",
+        "run a simulated OpenNebula to try it with",
         "provision_engine.sandbox.command:main",
         takes_config=False,
     ),
@@ -100,7 +100,7 @@ def parser() -> options.Parser:
     listed = "\n".join(f"  {name:<11} {command.help}" for name, command in COMMANDS.items())
     made = options.Parser(
         "provision-engine",
-        description="Gives devices serverless runtimes on an OpenNebula cloud.",
+        description="Provides devices with serverless runtimes on an OpenNebula cloud.",
         epilog=f"commands:\n{listed}\n\n{EXIT_CODES}\n"
         "'provision-engine COMMAND --help' describes each command.",
     )

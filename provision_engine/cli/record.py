@@ -1,4 +1,4 @@
-"""What a running engine says of itself, in a file beside its pid file.
+"""What a running engine records about itself, in a file beside its pid file.
 
 `stop` and `restart` read it to tell whether this is the engine they are meant to end, `status` to
 show the address that is really served, whatever engine.conf says by now.

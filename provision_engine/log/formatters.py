@@ -1,4 +1,4 @@
-"""The forms of a line: Ruby's logger, the common access log, JSON, syslog."""
+"""The formats of a line: Ruby's logger, the common access log, JSON, syslog."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def add_list(one: Parser) -> None:
 def add_update(one: Parser) -> None:
     add_one(one)
     _add_specification(one)
-    one.add_argument("--no-lease", action="store_true", help="let it live on without a lease")
+    one.add_argument("--no-lease", action="store_true", help="remove its lease")
     _add_match(one)
     _add_waiting(one)
 
@@ -155,7 +155,7 @@ def _add_specification(one: Parser) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="what the device says of itself; may be given several times",
+        help="information about the device; may be given several times",
     )
     one.add_argument(
         "--lease",

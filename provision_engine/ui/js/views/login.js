@@ -1,4 +1,4 @@
-// Who are you?
+// The login form.
 import { html, useState } from "../html.js";
 import { logIn, session } from "../session.js";
 import { useStore } from "../store.js";
