@@ -184,8 +184,11 @@ def _whole(number: int | float | None) -> int | None:
 
 
 def _texts(sent: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, str]:
-    """The texts that are not blank; an empty text means absent."""
-    return {name: sent[name] for name in names if sent.get(name, "").strip()}
+    """The texts that are not empty or all blanks: an empty text means absent.
+
+    Other whitespace is rejected like any control character.
+    """
+    return {name: sent[name] for name in names if sent.get(name, "").strip(" ")}
 
 
 def _device_info(sent: Mapping[str, Any]) -> Iterator[tuple[str, str | int | float]]:

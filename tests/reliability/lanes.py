@@ -91,7 +91,7 @@ def until_accepted(
 def until_count(lane: Lane, *expected: dict[str, int], seconds: float = PATIENCE_SECONDS) -> str:
     """Wait until there is what is expected; what there is instead, empty if nothing."""
     try:
-        wait_until(lambda: lane.opennebula.count() in expected, seconds, 0.1)
+        wait_until(lambda: lane.opennebula.count() in expected, seconds, 0.25)
     except AssertionError:
         return f"{lane.opennebula.holdings()} instead of {' or '.join(map(str, expected))}"
     return ""

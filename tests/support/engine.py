@@ -37,7 +37,7 @@ class Backend(Protocol):
 def settings_for(backend: Backend, **settings: Any) -> dict[str, Any]:
     """The settings of engine.conf for a backend."""
     urls = {"one_xmlrpc": backend.oned_url, "oneflow_server": backend.oneflow_url}
-    return urls | {"timeout": 5} | settings
+    return urls | {"timeout": 30} | settings
 
 
 def configuration_for(backend: Backend, **settings: Any) -> Configuration:
@@ -50,6 +50,10 @@ def configuration(settings: Mapping[str, Any]) -> Configuration:
 
 # ---- in this process -----------------------------------------------------------------------
 
+_building = threading.Lock()
+"""Werkzeug compiles each route with `ast`, which up to Python 3.11.4 fails when threads do it at
+the same time (SystemError: AST constructor recursion depth mismatch)."""
+
 
 class _Quiet(WSGIRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -60,8 +64,9 @@ class _Quiet(WSGIRequestHandler):
 
 @contextmanager
 def engine_in_process(settings: Mapping[str, Any]) -> Iterator[str]:
-    """The URL of an engine with these settings, on a free port of 127.0.0.1."""
-    app = create_app(configuration(settings))
+    """An engine with these settings on a free port of 127.0.0.1; its URL."""
+    with _building:
+        app = create_app(configuration(settings))
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Quiet)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import xmlrpc.client
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +18,8 @@ from tests.support.waiting import wait_until
 SERVICE, FLOW_TEMPLATE, RUNTIME = 100, 101, 1337
 CALL_SECONDS, FLOW_SECONDS = 60.0, 120.0
 ORDINARY_GROUP = 1
+NO_SUCH_OBJECT = 0x0400
+SWEEP_SECONDS = 2.0
 Holdings = dict[str, set[int]]
 """Ids of ``runtimes``, ``services``, ``VMs`` that are not DONE, and of locked ``locks``."""
 MINE, USABLE = -3, -2
@@ -157,11 +160,13 @@ class OpenNebula:
         return [int(node["deploy_id"]) for node in nodes]
 
     def service_state(self, service_id: int) -> int:
-        """2 is RUNNING; -1 if it is gone."""
-        answer = self.flow("GET", f"/service/{service_id}")
-        if answer.status_code != 200:
+        """2 is RUNNING; -1 when it is gone. Read through oned, which is faster than oneflow."""
+        answer = self._answer("document.info", service_id, False)
+        if not answer[0] and answer[2] == NO_SUCH_OBJECT:
             return -1
-        return int(answer.json()["DOCUMENT"]["TEMPLATE"]["BODY"]["state"])
+        assert answer[0], answer[1]
+        body = etree.fromstring(answer[1].encode()).findtext("TEMPLATE/BODY") or "{}"
+        return int(json.loads(body)["state"])
 
     def end_service(self, service_id: int) -> None:
         """Requests its deletion; the caller checks the outcome."""
@@ -185,4 +190,15 @@ class OpenNebula:
 
     def clear(self, seconds: float = 300.0) -> None:
         """Removes everything that the user owns. Retries a VM that boots until it can be ended."""
-        wait_until(lambda: not self.sweep(), seconds, 0.2)
+        wait_until(self._is_swept, seconds, 0.0)
+
+    def _is_swept(self) -> bool:
+        """Sweep, and give what ends by itself a moment before oneflow is asked once more."""
+
+        def is_empty() -> bool:
+            return not any(self.holdings().values())
+
+        if self.sweep():
+            with contextlib.suppress(AssertionError):
+                wait_until(is_empty, SWEEP_SECONDS, 0.1)
+        return is_empty()

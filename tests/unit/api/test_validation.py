@@ -288,6 +288,13 @@ def test_empty_strings_mean_absent() -> None:
     assert (made.name, dict(made.scheduling), dict(made.device_info)) == ("", {}, {})
 
 
+@pytest.mark.parametrize("text", ["\n", "\t", " \r"])
+@pytest.mark.parametrize("member", ["POLICY", "REQUIREMENTS"])
+def test_an_expression_of_control_characters_is_refused(member: str, text: str) -> None:
+    with pytest.raises(BadRequest, match=rf"SCHEDULING\.{member}: .* control character U\+000"):
+        created(SCHEDULING={member: text})
+
+
 def test_zero_seconds_of_latency_are_not_absent() -> None:
     assert created(DEVICE_INFO={"LATENCY_TO_PE": 0}).device_info == {"LATENCY_TO_PE": 0}
 
