@@ -188,7 +188,7 @@ def _options(parser: Parser) -> list[str]:
 
 
 def _options_of_help(run: Callable[[Sequence[str]], int]) -> list[str]:
-    """The options of a command with a parser of its own kind, from its --help."""
+    """The options of a command with its own kind of parser, from its --help."""
     shown = io.StringIO()
     with contextlib.redirect_stdout(shown), contextlib.suppress(SystemExit):
         run(["--help"])

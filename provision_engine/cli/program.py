@@ -22,7 +22,7 @@ exit codes of every command:
   1    it failed; standard error says why
   2    the command line is wrong
   130  interrupted (Ctrl-C)
-  141  whoever read the output closed it, as head does
+  141  the reader of the output closed it, as head does
 """
 
 
@@ -32,7 +32,7 @@ class Command(NamedTuple):
     help: str
     function: str
     parser: str = ""
-    """Empty if the command has a parser of its own kind."""
+    """Empty if the command has its own kind of parser."""
     takes_config: bool = True
 
     def run(self, arguments: Sequence[str]) -> int:

@@ -54,10 +54,10 @@ def client() -> Iterator[Client]:
 
 
 def answer(body: dict[str, Any] | None = None, **state: Any) -> dict[str, Any]:
-    told = {**(body or BODY)}
+    members = {**(body or BODY)}
     if state:
-        told["FAAS"] = {**told["FAAS"], **state}
-    return {"SERVERLESS_RUNTIME": told}
+        members["FAAS"] = {**members["FAAS"], **state}
+    return {"SERVERLESS_RUNTIME": members}
 
 
 def error(title: str = "Not found", message: Any = "there is none") -> dict[str, Any]:
@@ -278,17 +278,17 @@ def test_an_error_has_a_class_and_all_its_details(
     status: int,
     kind: type[module.ClientError],
 ) -> None:
-    told = {"FAAS": "VM was powered off"}
+    details = {"FAAS": "VM was powered off"}
     api.put(
-        f"{RUNTIMES}/851", status=status, json=error("So", told), headers={"X-Request-ID": "ab"}
+        f"{RUNTIMES}/851", status=status, json=error("So", details), headers={"X-Request-ID": "ab"}
     )
     with pytest.raises(module.ClientError) as raised:
         client.update_runtime(851, name="x")
     assert type(raised.value) is kind
     found = raised.value
-    assert (found.status, found.error, found.message) == (status, "So", told)
+    assert (found.status, found.error, found.message) == (status, "So", details)
     assert found.request_id == "ab"
-    assert str(found) == f"So: {told}"
+    assert str(found) == f"So: {details}"
 
 
 @pytest.mark.parametrize("body", ["<html>Bad gateway</html>", "", "[]", '{"error": 1}', "null"])

@@ -15,7 +15,7 @@ TICK_SECONDS = 0.2
 LOOK_SECONDS = 1.0
 """How old a shown state is at most."""
 LONG_HOLD_SECONDS = 60.0
-"""How long a request may wait if nobody watches."""
+"""How long a request may wait if no progress is shown."""
 
 
 class Progress:

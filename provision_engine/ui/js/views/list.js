@@ -110,7 +110,7 @@ function FirstSteps() {
   const { flavours } = useStore(session);
   const usable = flavours.filter((flavour) => flavour.DEPLOYABLE);
   return html`<${Empty} icon="box" title="No runtimes yet">
-    <p>A runtime is a function in a virtual machine of its own, with an address where it answers.
+    <p>A runtime is a function in its own virtual machine, reachable at its own address.
       ${usable.length ? " Choose what to start with; everything else has a default." : " There is no flavour that you can deploy yet."}</p>
     ${usable.length ? html`<div class="first-flavours">${usable.slice(0, 4).map((flavour) => html`<button type="button" class="plain"
       onClick=${() => openDialog("create", { flavour: flavour.FLAVOURS })}>${flavour.FLAVOURS}</button>`)}</div>
