@@ -186,6 +186,6 @@ def parser() -> Parser:
     )
     add_config(made)
     made.add_argument("--request", metavar="REQUEST", help="only the lines of this request")
-    made.add_argument("--follow", "-f", action="store_true", help="go on with what is written")
-    made.add_argument("--rotated", action="store_true", help="begin with the rotated files")
+    made.add_argument("--follow", "-f", action="store_true", help="keep showing new lines")
+    made.add_argument("--rotated", action="store_true", help="include the rotated files")
     return made

@@ -75,7 +75,7 @@ def add_config(parser: Parser) -> None:
         type=Path,
         metavar="FILE",
         help=f"the configuration (default: the file that {config.ENVIRONMENT_VARIABLE} names, "
-        f"else {config.DEFAULT_PATH})",
+        f"or {config.DEFAULT_PATH})",
     )
 
 
