@@ -47,7 +47,7 @@ def create_app(configuration: Configuration) -> Flask:
     app.json = _Json(app)
     app.config["MAX_CONTENT_LENGTH"] = configuration.limits.body_bytes
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
-    # A redirect to the proper form of a path would be an answer in HTML.
+    # A redirect to the proper form of a path would be a response in HTML.
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     app.extensions["configuration"] = configuration

@@ -34,7 +34,7 @@ _SERVER_FAILED = 500
 
 _requests = Counter(
     "provision_engine_http_requests",
-    "Requests that were answered.",
+    "Completed requests.",
     ("method", "route", "status"),
 )
 _request_seconds = Histogram(
@@ -84,7 +84,7 @@ _standby_ready = Gauge(
 )
 _backend_up = Gauge(
     "provision_engine_backend_up",
-    "1 if the backend answered when this was last checked, within a second of the scrape; else 0.",
+    "1 if the backend responded to the last probe, within a second of the scrape; else 0.",
     ("backend",),
     multiprocess_mode="mostrecent",
 )

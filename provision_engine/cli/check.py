@@ -90,7 +90,7 @@ def _reach(settings: Configuration, backends: Backends) -> Iterator[Line]:
             hint = f"is {service} running, and {key} in engine.conf right?"
             yield Line(Mark.FAILED, f"{name}: {url}: {one_line(reasons[name])}", hint)
         else:
-            yield Line(Mark.OK, f"{name}: {url} answers")
+            yield Line(Mark.OK, f"{name}: {url} responds")
 
 
 def _log_in(settings: Configuration, backends: Backends, user: str | None) -> Inspector:

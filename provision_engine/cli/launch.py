@@ -114,7 +114,7 @@ def _wait_until_answering(configuration: Configuration, pid: int, reports: int) 
         if is_ready and _answers(configuration):
             return
     os.kill(pid, signal.SIGTERM)
-    raise OperatorError(f"the engine does not answer within {START_SECONDS:.0f} seconds")
+    raise OperatorError(f"the engine did not respond within {START_SECONDS:.0f} seconds")
 
 
 def _read_report(reports: int, pid: int) -> None:

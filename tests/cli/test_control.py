@@ -32,7 +32,7 @@ def described(engine: Engine, pid: int) -> str:
 # ---- start -----------------------------------------------------------------------------
 
 
-def test_start_returns_when_the_engine_answers(engine: Engine) -> None:
+def test_start_returns_when_the_engine_responds(engine: Engine) -> None:
     pid = engine.start()
     assert engine.get()[0] == 200
     assert engine.pid_file.read_text() == f"{pid}\n"
