@@ -68,7 +68,7 @@ def _circumstances(cloud: Cloud) -> dict[str, Any]:
 
 
 def _load() -> float:
-    """Processes that wanted to run, on average over the last minute."""
+    """The load average of the last minute: runnable processes."""
     return round(os.getloadavg()[0], 1)
 
 

@@ -1,4 +1,4 @@
-"""The floor: a client that makes only the calls to OpenNebula that cannot be left out.
+"""The floor: a client that makes only the indispensable calls to OpenNebula.
 
 It keeps its connections open, writes its requests once and looks at responses no more than
 it has to, so that what it takes is what OpenNebula and the wire take.
@@ -26,7 +26,7 @@ Parameter = str | int | bool
 
 
 class BareClient:
-    """Calls of one user to oned and oneflow, over one kept-alive connection to each."""
+    """Calls of one user to oned and oneflow, over one persistent connection to each."""
 
     def __init__(self, oned_url: str, oneflow_url: str, user: str, password: str) -> None:
         self._session = f"{user}:{password}"
@@ -56,11 +56,11 @@ class BareClient:
             time.sleep(POLL_SECONDS)
 
     def delete(self, service_id: int) -> None:
-        """What oneflow takes to end a service that runs."""
+        """How long oneflow takes to end a running service."""
         self.flow("DELETE", f"/service/{service_id}")
 
     def remove(self, service_id: int) -> None:
-        """End a service in whatever state it is; oneflow may have to be told twice."""
+        """End a service in any state; oneflow may need a second request."""
         body = {"action": {"perform": "recover", "params": {"delete": True}}}
         with contextlib.suppress(RuntimeError):
             self.flow("DELETE", f"/service/{service_id}")
@@ -70,18 +70,18 @@ class BareClient:
                 self.flow("POST", f"/service/{service_id}/action", body)
 
     def service_state(self, service_id: int) -> int:
-        """As oneflow counts them (2 is RUNNING)."""
+        """The state's number in oneflow (2 is RUNNING)."""
         seen = self.call("one.document.info", service_id, False)
         found = re.search(r'"state":\s*(\d+)', seen)
         return int(found[1]) if found else -1
 
     def page(self, first_id: int, last_id: int, vm_ids: Sequence[int]) -> None:
-        """The pair of calls behind a page of the list, if the ids were known."""
+        """The pair of calls that a page of the list needs, if the ids are known."""
         self.call("one.documentpool.info", MINE, first_id, last_id, RUNTIME)
         self.call("one.vmpool.infoset", ",".join(map(str, vm_ids)), True)
 
     def add_document(self, template: str) -> int:
-        """Write a document of type 1337; its id."""
+        """Write a document of type 1337 and return its id."""
         return int(_NUMBER.findall(self.call("one.document.allocate", template, RUNTIME))[0])
 
     def names(self, kind: int, whose: int = MINE) -> dict[int, str]:
@@ -101,7 +101,7 @@ class BareClient:
         return found[1] if found else "unknown"
 
     def call(self, method: str, *parameters: Parameter) -> str:
-        """One call to oned; the response as it came. Raises RuntimeError for a refusal."""
+        """One call to oned; returns the raw response. Raises RuntimeError for an error."""
         values = "".join(map(_parameter, (self._session, *parameters)))
         body = (
             f"<?xml version='1.0'?><methodCall><methodName>{method}</methodName>"
@@ -114,7 +114,7 @@ class BareClient:
         return answer
 
     def flow(self, method: str, path: str, body: dict[str, object] | None = None) -> str:
-        """One call to oneflow; the response as it came. Raises RuntimeError for a refusal."""
+        """One call to oneflow; returns the raw response. Raises RuntimeError for an error."""
         text = None if body is None else json.dumps(body)
         self._oneflow.request(method, path, text, self._oneflow_headers)
         answer = self._oneflow.getresponse()

@@ -1,4 +1,4 @@
-"""A client of the engine over one kept-alive connection."""
+"""A client of the engine over one persistent connection."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Runtime = dict[str, Any]
 
 
 class Device:
-    """One user's client. Raises RuntimeError for a status that was not expected."""
+    """One user's client. Raises RuntimeError for an unexpected status."""
 
     def __init__(self, user: str, password: str, port: int, name: str) -> None:
         token = base64.b64encode(f"{user}:{password}".encode()).decode()
@@ -33,7 +33,7 @@ class Device:
         return json.loads(content) if content else None
 
     def create(self, flavour: str, key: str = "") -> Runtime:
-        """All that a run creates has one name, by which it is found again."""
+        """The name of everything that a run creates, by which it is found for removal."""
         body = {"SERVERLESS_RUNTIME": {"NAME": self._name, "FAAS": {"FLAVOUR": flavour}}}
         headers = {"Idempotency-Key": key} if key else {}
         runtime: Runtime = self.ask("POST", "", body, 201, **headers)["SERVERLESS_RUNTIME"]
@@ -50,7 +50,7 @@ class Device:
         self.ask("DELETE", f"/{runtime_id}", expect=204)
 
     def wait_until_running(self, runtime_id: int, seconds: float, pause_seconds: float) -> None:
-        """Raises RuntimeError when it failed, or is not RUNNING in time."""
+        """Raises RuntimeError if it failed, or is not RUNNING in time."""
         end = time.monotonic() + seconds
         while (state := self.read(runtime_id)["FAAS"]["STATE"]) != "RUNNING":
             if state == "ERROR" or time.monotonic() > end:

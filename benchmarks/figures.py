@@ -1,4 +1,4 @@
-"""Figures and how they are made from measurements."""
+"""Figures, and how they are computed from measurements."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Figure:
     engine: float
     floor: float | None = None
     most: float | None = None
-    """The target: a ratio to the floor of at most (of rates: at least) so much."""
+    """The target: the maximum (for rates: minimum) ratio to the floor."""
     most_alone: float | None = None
-    """The target where there is no floor: at most so much."""
+    """The target without a floor: the maximum value."""
     is_rate: bool = False
 
     @property
@@ -97,7 +97,7 @@ def times_ms(action: Callable[[], Any], count: int) -> list[float]:
 def for_seconds(
     clients: int, seconds: float, connect: Callable[[], Any], action: Callable[[Any], Any]
 ) -> list[float]:
-    """The times in ms of all that so many clients did side by side."""
+    """The times in ms of everything that this many parallel clients did."""
     times: list[list[float]] = [[] for _ in range(clients)]
     end = time.perf_counter() + seconds
 
@@ -112,7 +112,7 @@ def for_seconds(
 
 
 def at_once(work: Callable[[int], None], count: int) -> None:
-    """Run so many threads; raises the first error of any."""
+    """Run this many threads; raises the first error of any."""
     errors: list[BaseException] = []
 
     def guarded(number: int) -> None:

@@ -1,4 +1,4 @@
-"""What a run works with, and how everything that it creates is removed again."""
+"""What a run works with, and the removal of everything that it creates."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ WRITERS = 4
 
 @dataclass
 class Lab:
-    """A cloud, an engine in front of it, and one name for all that is created."""
+    """A cloud, an engine in front of it, and one name for everything that is created."""
 
     cloud: Cloud
     engine: Engine
     directory: Path
     rounds: int
     count: int
-    """How many of a thing that takes long (a create) are measured."""
+    """How many repetitions of a slow operation (a create) are measured."""
     seconds: float
-    """How long the rate of a thing that is quick is measured in each round."""
+    """How long the rate of a fast operation is measured in each round."""
     name: str = field(default_factory=lambda: f"bench-{secrets.token_hex(4)}")
     documents: list[int] = field(default_factory=list)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
@@ -55,7 +55,7 @@ class Lab:
 
     @contextmanager
     def runtime(self) -> Iterator[tuple[Device, Runtime]]:
-        """A runtime that runs, and is deleted afterwards."""
+        """A running runtime, which is deleted afterwards."""
         device = self.device()
         made = device.create(self.cloud.flavour)
         try:
@@ -71,13 +71,13 @@ class Lab:
         device.close()
 
     def wait_for_service(self, client: BareClient, service_id: int) -> None:
-        """Until oneflow can undeploy it with one DELETE."""
+        """Waits until oneflow can undeploy it with one DELETE."""
         end = time.monotonic() + RUNNING_SECONDS
         while client.service_state(service_id) != SERVICE_RUNNING and time.monotonic() < end:
             time.sleep(0.2)
 
     def write_documents(self, total: int, sample: Runtime) -> None:
-        """Have this many documents of runtimes written directly, with the VM of a sample."""
+        """Write this many documents of runtimes directly, with the VM of a sample."""
         missing = total - len(self.documents)
         text = template.document(f"{self.name}-document", _body(self.name, sample))
 
@@ -90,7 +90,7 @@ class Lab:
         at_once(write, WRITERS)
 
     def sweep(self) -> list[str]:
-        """Remove everything that has this run's name; what could not be removed."""
+        """Remove everything that has this run's name; returns what could not be removed."""
         left: list[str] = []
         client = self.bare()
         for number, name in client.names(RUNTIME).items():
@@ -113,7 +113,7 @@ def _try(left: list[str], what: str, action: Callable[..., Any], *arguments: Any
 
 
 def _body(name: str, sample: Runtime) -> str:
-    """As the engine would write it."""
+    """The document as the engine would write it."""
     now = int(time.time())
     function = sample["FAAS"]
     return document.body_of(
@@ -140,7 +140,7 @@ def _body(name: str, sample: Runtime) -> str:
 
 @contextmanager
 def swept(lab: Lab) -> Iterator[Lab]:
-    """Remove what the run has created, also when it was interrupted."""
+    """Remove what the run has created, even if it was interrupted."""
     try:
         yield lab
     finally:

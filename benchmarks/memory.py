@@ -1,4 +1,4 @@
-"""Whether a worker's memory stays flat while many users send many requests."""
+"""Does a worker's memory stay flat while many users send many requests?"""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FLAT = 1.05
 
 
 def main(requests: int, users: int, *, is_json: bool) -> int:
-    """Print the memory of one worker and its master after each tenth; 1 where it is not flat."""
+    """Print the memory of a worker and its master after each tenth; returns 1 if it grows."""
     measured_mb = measure(requests, users)
     # What each user leaves behind is there after the first half, when all had their turn.
     ratio = measured_mb[-1] / measured_mb[len(measured_mb) // 2 - 1]

@@ -39,7 +39,7 @@ class Cloud:
 
 @contextmanager
 def sandbox(release: str, profile: str) -> Iterator[Cloud]:
-    """A sandbox in a process of its own. Profile: ``none`` or ``measured``."""
+    """A sandbox in a separate process. Profile: ``none`` or ``measured``."""
     context = get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs, release, profile))
@@ -64,17 +64,17 @@ def _serve(control: Connection, release: str, profile: str) -> None:
 
 @dataclass
 class Engine:
-    """An engine that runs, in processes of its own."""
+    """A running engine, in separate processes."""
 
     port: int
     master: psutil.Process
 
     def cpu_seconds(self) -> float:
-        """What master and workers have used so far."""
+        """The CPU time that master and workers have used so far."""
         return sum(sum(process.cpu_times()[:2]) for process in self._processes())
 
     def memory_mb(self) -> float:
-        """Of master and workers together; what they share is counted once."""
+        """The memory of master and workers together; shared memory is counted once."""
         return sum(process.memory_full_info().pss for process in self._processes()) / 2**20
 
     def _processes(self) -> list[psutil.Process]:
@@ -105,7 +105,7 @@ def engine(cloud: Cloud, directory: Path, **settings: Any) -> Iterator[Engine]:
 
 @contextmanager
 def engines_behind_proxy(cloud: Cloud, directory: Path, count: int) -> Iterator[int]:
-    """So many engines of one worker each behind etc/haproxy.cfg; the proxy's port."""
+    """This many engines of one worker each behind etc/haproxy.cfg; the proxy's port."""
     with ExitStack() as stack:
         running = [
             stack.enter_context(engine(cloud, directory / f"engine{n}", server={"workers": 1}))

@@ -1,4 +1,4 @@
-"""The rows of the table. Floor and engine take turns, so that a slow moment hits both."""
+"""The rows of the table. Floor and engine take turns, so that a slow moment affects both."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def read(lab: Lab) -> list[Figure]:
 
 
 def throughput(lab: Lab) -> list[Figure]:
-    """Reads a second from eight clients at once."""
+    """Reads per second from eight clients at once."""
     floor: list[float] = []
     ours: list[float] = []
     with lab.runtime() as (_, made):
@@ -59,7 +59,7 @@ def throughput(lab: Lab) -> list[Figure]:
 
 
 def create(lab: Lab) -> list[Figure]:
-    """Creates one after the other, and deletes of what runs."""
+    """Creates one after the other, and deletes of running runtimes."""
     device, client = lab.device(), lab.bare()
     flow_template = client.flow_template(lab.cloud.flavour)
     services: list[int] = []
@@ -91,7 +91,7 @@ def create(lab: Lab) -> list[Figure]:
 
 
 def creates_at_once(lab: Lab) -> list[Figure]:
-    """Eight creates at the same time, until all have been answered."""
+    """Eight creates at the same time, until all have returned."""
     times: dict[str, list[float]] = {"floor": [], "engine": []}
     for _ in range(max(1, lab.rounds // 2)):
         times["floor"].append(timed_ms(lambda: _bare_creates(lab))[0])
@@ -173,7 +173,7 @@ def _create_and_delete_ms(lab: Lab, device: Device, idempotency_key: str) -> flo
 
 
 def standby(lab: Lab) -> list[Figure]:
-    """From the POST until a GET says RUNNING, cold and with a standby."""
+    """From the POST until a GET returns RUNNING, cold and with a standby."""
     cold_ms = _until_running(lab, lab.device(), lab.count, lambda device: None)
     settings = {"flavours": {lab.cloud.flavour: 1}, "seconds": 900}
     with engine(lab.cloud, lab.directory / "standby", standby=settings) as served:

@@ -23,7 +23,7 @@ from provision_engine.engine.wait import Waiting
 from provision_engine.errors import EngineError
 
 ANSWER_BYTES = 30_000
-"""A small device reads an answer into a buffer of this size."""
+"""A small device reads a response into a buffer of this size."""
 SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 # What Flask refuses by itself.
@@ -42,12 +42,12 @@ class _Json(DefaultJSONProvider):
 
 
 def create_app(configuration: Configuration) -> Flask:
-    """The application with this configuration; it may be made before a server forks."""
+    """The application with this configuration; it may be created before a server forks."""
     app = Flask("provision_engine", static_folder=None)
     app.json = _Json(app)
     app.config["MAX_CONTENT_LENGTH"] = configuration.limits.body_bytes
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
-    # A redirect to the proper form of a path would be an answer in HTML.
+    # A redirect to the proper form of a path would be a response in HTML.
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     app.extensions["configuration"] = configuration
@@ -67,7 +67,7 @@ def create_app(configuration: Configuration) -> Flask:
 
 
 def request_id() -> str:
-    """The caller's own id of its request if it sent a sane one, else a new one."""
+    """The client's own request id if it sent a valid one, else a new one."""
     sent = request.headers.get("X-Request-ID", "")
     return sent if SANE_REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex[:8]
 
@@ -92,7 +92,7 @@ def _leave(_error: BaseException | None) -> None:
 
 
 def _answer_error(error: Exception) -> Response:
-    """Whatever happens, a crash included, becomes the one error form."""
+    """Every exception, including a crash, becomes a response in the error form."""
     ours = _as_ours(error)
     if ours.status >= 500:
         log.engine.error("%s", ours, exc_info=None if isinstance(error, EngineError) else error)

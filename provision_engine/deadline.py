@@ -1,4 +1,4 @@
-"""How long a request may still take."""
+"""The time that is left for a request."""
 
 from __future__ import annotations
 

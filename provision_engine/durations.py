@@ -1,4 +1,4 @@
-"""Durations as people write and read them: 90s, 10m, 2h, 1d."""
+"""Durations in the form that people write and read: 90s, 10m, 2h, 1d."""
 
 from __future__ import annotations
 

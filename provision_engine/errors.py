@@ -1,4 +1,4 @@
-"""Everything that can go wrong, as one tree. Each class carries its HTTP status.
+"""All errors of the engine, in one tree. Each class has its HTTP status.
 
 An error has a short title (``error``, the same for every occurrence) and details (``message``:
 text, object or list), which together are the body of the response.
@@ -14,7 +14,7 @@ class OperatorError(Exception):
 
 
 class EngineError(Exception):
-    """Base class; on its own it is a defect of the engine."""
+    """Base class; an instance of this class itself is a defect of the engine."""
 
     status = 500
     error = "Internal server error"
@@ -75,7 +75,7 @@ class CapacityRefused(Unprocessable):
 
 
 class ActionRefused(Unprocessable):
-    """OpenNebula does not do this now, in the state its object is in."""
+    """OpenNebula rejects this action in the current state of the object."""
 
     error = "Action not possible in the current state"
 
@@ -108,7 +108,7 @@ class BackendUnreachable(EngineError):
 
 
 class BackendDown(BackendUnreachable):
-    """Not even a connection could be made: certainly nothing was done."""
+    """No connection could be established, so certainly nothing was done."""
 
 
 class BackendTimeout(EngineError):

@@ -2,7 +2,8 @@
 
 No label has a value that a user chose: routes are those of the program, methods those of HTTP,
 calls those of the backends' adapters. In a server each process writes to its own files in one
-directory (metrics_directory.py), which takes microseconds; the process that is asked adds them up.
+directory (metrics_directory.py), which takes microseconds; the process that serves /metrics adds
+them up.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _SERVER_FAILED = 500
 
 _requests = Counter(
     "provision_engine_http_requests",
-    "Requests that were answered.",
+    "Completed requests.",
     ("method", "route", "status"),
 )
 _request_seconds = Histogram(
@@ -78,12 +79,12 @@ _standby_age = Histogram(
 )
 _standby_ready = Gauge(
     "provision_engine_standby_ready",
-    "Standbys that this engine has ordered and that nobody has taken yet.",
+    "Standbys that this engine has started and that no create has taken yet.",
     multiprocess_mode="livesum",
 )
 _backend_up = Gauge(
     "provision_engine_backend_up",
-    "1 if the backend answered when this was last checked, within a second of the scrape; else 0.",
+    "1 if the backend responded to the last probe, within a second of the scrape; else 0.",
     ("backend",),
     multiprocess_mode="mostrecent",
 )
@@ -145,7 +146,7 @@ def backend_called(backend: str, call: str, outcome: str, seconds: float) -> Non
 
 
 def backends_checked(reasons: Mapping[str, str]) -> None:
-    """Note which backends answer; ``reasons`` has those that do not."""
+    """Record which backends respond; ``reasons`` has those that do not."""
     for backend in BACKENDS:
         _backend_up.labels(backend).set(backend not in reasons)
 

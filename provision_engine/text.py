@@ -1,4 +1,4 @@
-"""Text that other people wrote, on its way to a log, a terminal or an error message."""
+"""Escapes untrusted text for logs, terminals and error messages."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The HTTP API. Nothing here knows OpenNebula's wires."""
+"""The HTTP API. Nothing here depends on OpenNebula's protocols."""

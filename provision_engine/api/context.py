@@ -1,4 +1,4 @@
-"""The request as the engine sees it: who calls, for how long, and what is sent along."""
+"""The engine's context of a request (caller, deadline, shared objects), and its body."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from provision_engine.errors import BodyTooLarge
 
 
 def of_request() -> Context:
-    """With the credentials of the request, for as long as it may take. Raises Unauthorized."""
+    """The context of the current request. Raises Unauthorized."""
     credentials = auth.credentials(request.headers.get("Authorization"))
     log.secret(credentials.password, credentials.token)
     shared = current_app.extensions
@@ -26,10 +26,10 @@ def of_request() -> Context:
 def body() -> bytes:
     """The body of the request. Raises BodyTooLarge.
 
-    One without a length, in chunks, is read to the limit and would then count as whole.
+    A chunked body is read only up to the limit, which does not show whether that is all of it.
     """
     limit_bytes = current_app.extensions["configuration"].limits.body_bytes
     read = request.get_data()
     if request.content_length is None and len(read) >= limit_bytes:
-        raise BodyTooLarge(f"At most {limit_bytes} bytes are read")
+        raise BodyTooLarge(f"At most {limit_bytes} bytes are accepted")
     return read

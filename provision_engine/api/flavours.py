@@ -1,4 +1,4 @@
-"""What the caller can deploy."""
+"""The flavours, and whether the caller can deploy them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the engine is, for whoever watches over it; no login needed."""
+"""Health and metrics, for monitoring; no login needed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ routes = Blueprint("health", __name__)
 
 @routes.get("/healthz")
 def get_health() -> Response:
-    """The process works; whether OpenNebula does is another matter."""
+    """The process is alive, whether or not OpenNebula is."""
     return jsonify({"status": "ok"})
 
 
@@ -27,7 +27,7 @@ def get_readiness() -> Response:
 
 @routes.get("/metrics")
 def get_metrics() -> Response:
-    """All metrics; whether the backends answer is asked when nobody did so within a second."""
+    """All metrics. The backends are probed if they have not been within the last second."""
     metrics.backends_checked(current_app.extensions["probe"].reasons())
     body, content_type = metrics.exposition(request.headers.get("Accept", ""))
     return Response(body, content_type=content_type)

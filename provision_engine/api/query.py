@@ -1,4 +1,4 @@
-"""The query string, checked; and whether its sender still listens."""
+"""The validated query string, and whether the client is still connected."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ORDERS = {"asc": False, "desc": True}
 
 
 def check_known(arguments: Mapping[str, str], *known: str) -> None:
-    """Raises BadRequest where a parameter is unknown."""
+    """Raises BadRequest if a parameter is unknown."""
     for name in arguments:
         if name not in known:
             among = f"; known are {', '.join(known)}" if known else ""
@@ -39,7 +39,7 @@ def wait_seconds(arguments: Mapping[str, str]) -> float:
 
 
 def flag(arguments: Mapping[str, str], name: str) -> bool:
-    """Raises BadRequest where it is neither true nor false."""
+    """Raises BadRequest if it is neither true nor false."""
     text = arguments.get(name, "false")
     if text.lower() not in FLAGS:
         raise BadRequest(f"?{name}={text[:40]}: must be true or false")
@@ -60,7 +60,7 @@ def filter_of(arguments: Mapping[str, str]) -> Filter:
 
 
 def cursor(arguments: Mapping[str, str]) -> Cursor:
-    """Which page of a list is asked for. Raises BadRequest."""
+    """The requested page of a list. Raises BadRequest."""
     order = arguments.get("order", "asc")
     if order not in ORDERS:
         raise BadRequest(f"?order={order[:40]}: must be asc or desc")
@@ -74,7 +74,7 @@ def cursor(arguments: Mapping[str, str]) -> Cursor:
 
 
 def client_watch(request: Request) -> Callable[[], bool]:
-    """Tells, each time it is called, whether the client has closed its connection."""
+    """A function that says whether the client has closed its connection."""
     connection = request.environ.get("gunicorn.socket") or request.environ.get("werkzeug.socket")
 
     def is_gone() -> bool:
@@ -82,7 +82,7 @@ def client_watch(request: Request) -> Callable[[], bool]:
             return False
         try:
             watch = select.poll()
-            # Whether the other side has closed, whatever it sent before, and also under TLS.
+            # This detects that the peer has closed, even with unread data and with TLS.
             watch.register(connection.fileno(), select.POLLRDHUP)
             return bool(watch.poll(0))
         except (OSError, ValueError):

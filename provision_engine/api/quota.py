@@ -11,7 +11,7 @@ from provision_engine.api import context, query
 from provision_engine.cloud.objects import Quota
 
 METRICS = ("VMS", "CPU", "MEMORY", "SYSTEM_DISK_SIZE")
-"""Of what there is a quota; MEMORY and SYSTEM_DISK_SIZE in MB."""
+"""The metrics of the quota; MEMORY and SYSTEM_DISK_SIZE in MB."""
 
 routes = Blueprint("quota", __name__)
 
@@ -25,7 +25,7 @@ def get_quota() -> Response:
 
 
 def as_json(quota: Quota) -> dict[str, Any]:
-    """By metric: what is used, and the limit or None where there is none."""
+    """Usage and limit by metric; the limit is None if there is none."""
     return {
         name: {"LIMIT": _limit(quota.limits[name]), "USED": _number(quota.used[name])}
         for name in METRICS
@@ -37,5 +37,5 @@ def _limit(limit: float) -> float | None:
 
 
 def _number(value: float) -> float:
-    """As an integer where it is one."""
+    """An integer if the value is one."""
     return int(value) if value.is_integer() else value

@@ -1,4 +1,4 @@
-"""What a client reads: the only place that knows the shape of a response."""
+"""The JSON representation: the only place that knows the shape of a response."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from provision_engine.engine.timeline import Step
 
 RUNTIME = "SERVERLESS_RUNTIME"
 REASON_BYTES = 1500
-"""A reason is cut here, because a small device reads a response into 30,000 bytes, and there may
+"""The maximum length of a reason: a small device reads a response into 30,000 bytes, and there may
 be four of them: ERROR and REASON of two functions."""
 ADDRESSES = ("EXTERNAL_IP", "IP6", "IP")
-"""The attributes of a NIC that tell where the VM answers; the first one that exists."""
+"""The attributes of a NIC that may hold the endpoint; the first one that exists counts."""
 
 Json = dict[str, Any]
 
 
 def runtime(snapshot: Snapshot) -> Json:
-    """A runtime, in the object that clients send and receive."""
+    """A runtime, wrapped in the object that clients send and receive."""
     return {RUNTIME: members(snapshot)}
 
 
@@ -53,27 +53,27 @@ def members(snapshot: Snapshot) -> Json:
 
 
 def etag(snapshot: Snapshot) -> str:
-    """A short text that changes whenever anything in the representation does."""
+    """The entity tag: it changes whenever the representation changes."""
     return hashlib.sha256(json.dumps(members(snapshot), sort_keys=True).encode()).hexdigest()[:32]
 
 
 def preflights(found: Iterable[Preflight]) -> list[Json]:
-    """What a caller can deploy."""
+    """The flavours, and whether the caller can deploy them."""
     return [_preflight(flavour) for flavour in found]
 
 
 def timeline(steps: Iterable[Step]) -> Json:
-    """What happened when."""
+    """The timeline of a runtime's creation."""
     return {"STEPS": [_step(step) for step in steps]}
 
 
 def endpoint(nic: Mapping[str, Any]) -> str:
-    """Where a VM answers, by its first NIC; empty if there is no address."""
+    """The endpoint of a VM, from its first NIC; empty if there is no address."""
     return next((str(nic[name]) for name in ADDRESSES if nic.get(name)), "")
 
 
 def rfc3339(at: int) -> str:
-    """A Unix time as RFC 3339 has it, in UTC."""
+    """A Unix time in the format of RFC 3339, in UTC."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -125,7 +125,7 @@ def _step(step: Step) -> Json:
 
 
 def _shortened(text: str) -> str:
-    """A text that takes REASON_BYTES at most where it is shown, in JSON and UTF-8."""
+    """Truncates a text to REASON_BYTES in the response (JSON and UTF-8)."""
     if len(_encoded(text)) <= REASON_BYTES:
         return text
     while len(_encoded(text)) > REASON_BYTES:

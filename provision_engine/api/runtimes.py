@@ -134,7 +134,7 @@ def resume_runtime(runtime_id: str) -> Response:
 
 @routes.get("/<runtime_id>/timeline")
 def get_timeline(runtime_id: str) -> Response:
-    caller = _received("Tell the timeline of", runtime_id)
+    caller = _received("Read the timeline of", runtime_id)
     steps = timeline.get_timeline(caller, _number(caller, runtime_id))
     query.check_known(request.args)
     return jsonify(representation.timeline(steps))
@@ -143,14 +143,14 @@ def get_timeline(runtime_id: str) -> Response:
 # ---- the request --------------------------------------------------------------------------------
 
 
-def _received(what: str, runtime_id: str = "") -> Context:
-    """The caller of a request, which is written down. Raises Unauthorized."""
-    log.engine.info("Received request to %s a Serverless Runtime %s", what, runtime_id)
+def _received(action: str, runtime_id: str = "") -> Context:
+    """Logs a request and returns its context. Raises Unauthorized."""
+    log.engine.info("Received request to %s a Serverless Runtime %s", action, runtime_id)
     return context.of_request()
 
 
 def _number(caller: Context, runtime_id: str) -> int:
-    """The id in the path. Raises NotFound where it cannot be one, for callers who may ask."""
+    """The id in the path. Raises NotFound if it is invalid, or Unauthorized."""
     if runtime_id.isascii() and runtime_id.isdigit() and len(runtime_id) <= 10:
         number = int(runtime_id)
         if number <= LARGEST_ID:
@@ -160,13 +160,13 @@ def _number(caller: Context, runtime_id: str) -> int:
 
 
 def _existing(caller: Context, runtime_id: str, *, is_ending: bool = False) -> int:
-    """The id of a runtime that is there: that is checked before the query and the body."""
+    """The id of an existing runtime, which is checked before the query and the body."""
     number = _number(caller, runtime_id)
     return read.find_runtime(caller, number, is_ending=is_ending).id
 
 
 def _match() -> Callable[[Snapshot], bool] | None:
-    """What If-Match requires of a runtime; None where it requires nothing."""
+    """The condition that If-Match sets for a runtime; None if there is none."""
     tags = request.if_match
     if not request.headers.get("If-Match") or tags.star_tag:
         return None
@@ -179,7 +179,7 @@ def _match() -> Callable[[Snapshot], bool] | None:
 def _changed(
     caller: Context, change: Callable[[], Snapshot], is_done: IsDone = is_settled
 ) -> Response:
-    """Make a change, and wait for its outcome if the caller wants to."""
+    """Makes a change, and waits for its outcome if the caller requests that."""
     seconds = query.wait_seconds(request.args)
     with wait_slot(seconds):
         with change_slot():
@@ -190,7 +190,7 @@ def _changed(
 def _waited(
     caller: Context, snapshot: Snapshot, seconds: float, is_done: IsDone = is_settled
 ) -> Snapshot:
-    """The runtime after the wait that the caller asked for, or as it is."""
+    """The runtime after the requested wait."""
     if not seconds or is_done(snapshot):
         return snapshot
     waiting, is_gone = current_app.extensions["waiting"], query.client_watch(request)
@@ -202,7 +202,7 @@ def _waited(
 def _waited_after(
     caller: Context, snapshot: Snapshot, seconds: float, is_done: IsDone = is_settled
 ) -> Snapshot:
-    """As above after a change, which is done and told as such whatever becomes of the wait."""
+    """As above, after a change: it is reported as done even if the wait fails."""
     try:
         return _waited(caller, snapshot, seconds, is_done)
     except EngineError as error:
@@ -233,14 +233,14 @@ def _rehearsed(plan: validation.Json, ignored: list[str]) -> Response:
 
 
 def _with_warning(response: Response, ignored: list[str]) -> Response:
-    """Name the members that were ignored, as far as a header has room for them."""
+    """Adds a Warning for each ignored member, up to SHOWN_MEMBERS."""
     for path in ignored[: validation.SHOWN_MEMBERS]:
-        response.headers.add("Warning", f'299 - "{_in_head(_warning(path))}"')
+        response.headers.add("Warning", f'299 - "{_for_header(_warning(path))}"')
     return response
 
 
-def _in_head(text: str) -> str:
-    """Clients choose the names of members: only plain characters may stand in a header."""
+def _for_header(text: str) -> str:
+    """Replaces characters that a header cannot contain: clients choose the names of members."""
     return "".join(c if " " <= c <= "~" and c not in '"\\' else "?" for c in text)
 
 
@@ -249,7 +249,7 @@ def _warning(path: str) -> str:
 
 
 def _next_page(cursor: listing.Cursor, next_id: int) -> str:
-    """The address of the page that follows, relative to the server."""
+    """The URL of the next page, relative to the server."""
     edge = {"before" if cursor.is_newest_first else "after": str(next_id)}
-    kept = {n: request.args[n] for n in query.LIST if n in request.args}
-    return f"{request.path}?{urlencode(kept | edge)}"
+    other = {n: request.args[n] for n in query.LIST if n in request.args}
+    return f"{request.path}?{urlencode(other | edge)}"

@@ -1,4 +1,4 @@
-"""What the engine tells about itself; no login needed."""
+"""Information about the engine itself; no login needed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ routes = Blueprint("server", __name__)
 
 @routes.get("/")
 def get_root() -> Response:
-    """Answer at once: devices measure their latency with it."""
+    """Responds at once: devices measure their latency with it."""
     return jsonify({"name": "provision-engine", "version": __version__})
 
 

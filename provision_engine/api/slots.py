@@ -1,4 +1,4 @@
-"""Requests that change runtimes or wait for them must not take the threads that readers need."""
+"""Limits the requests that change runtimes or wait for them, so that threads remain for reads."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from provision_engine.errors import TooManyRequests
 
 @contextmanager
 def change_slot() -> Iterator[None]:
-    """One of so many changes at once, which wait for OpenNebula, perhaps long.
+    """A slot for a change, which may have to wait long for OpenNebula.
 
-    The rest of the threads is for reads. Raises TooManyRequests at once where no slot is free,
-    so that the client comes again or asks another engine.
+    The other threads are for reads. Raises TooManyRequests at once if no slot is free, so that the
+    client repeats the request later or sends it to another engine.
     """
     slots = current_app.extensions["changes"]
     if not slots.acquire(blocking=False):
-        raise TooManyRequests("As many changes as this engine admits are under way")
+        raise TooManyRequests("The maximum number of changes is already in progress")
     try:
         yield
     finally:
@@ -28,6 +28,6 @@ def change_slot() -> Iterator[None]:
 
 
 def wait_slot(seconds: float) -> AbstractContextManager[None]:
-    """A slot among the waiting requests, if the caller wants to wait. Raises TooManyRequests."""
+    """A slot for a waiting request, if the caller wants to wait. Raises TooManyRequests."""
     waiting: Waiting = current_app.extensions["waiting"]
     return waiting.slot() if seconds else nullcontext()

@@ -1,6 +1,6 @@
-"""The two pages for people, /ui and /docs, and the files that they are made of.
+"""The two pages for people, /ui and /docs, with their files.
 
-All files come with the program and from this host; the Content-Security-Policy of each response
+All files are part of the program; the Content-Security-Policy of each response
 allows the browser to load and run nothing else.
 """
 
@@ -48,16 +48,16 @@ MIN_COMPRESSED_BYTES = 1400
 
 
 class Asset(NamedTuple):
-    """A file of the program, ready to be sent."""
+    """A file of the program, with what is needed to send it."""
 
     content: bytes
     compressed: bytes
-    """With gzip; empty where that is not worth it."""
+    """The gzipped content; empty if compression is not worthwhile."""
     etag: str
 
 
 def _files_of_page() -> Iterator[tuple[str, tuple[str, str]]]:
-    """What /ui is made of: every script, style, image and font below FILES but Swagger's."""
+    """The files of /ui: every script, style, image and font below FILES except Swagger's."""
     for file in sorted(FILES.rglob("*")):
         name = file.relative_to(FILES).as_posix()
         if file.suffix in TYPES and not name.startswith("swagger/"):
@@ -104,7 +104,7 @@ def _response(name: str, content_type: str) -> Response:
     if is_compressed:
         response.headers["Content-Encoding"] = "gzip"
     response.headers["Vary"] = "Accept-Encoding"
-    # The compressed form is another representation, and so has another tag.
+    # The compressed form is another representation, so it has another entity tag.
     response.set_etag(asset.etag + ("-gzip" if is_compressed else ""))
     response.make_conditional(request)
     return response

@@ -1,4 +1,4 @@
-"""A body becomes a checked specification. What is wrong with it is told with its path."""
+"""Validates a request's body and converts it to a specification. Errors name the path."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from provision_engine.errors import BadRequest
 SCHEMAS = Path(__file__).parent.parent / "schemas"
 SHOWN_CHARACTERS = 100
 SHOWN_MEMBERS = 8
-"""So many ignored members are named in the head of a response."""
+"""The maximum number of ignored members named in the headers of a response."""
 DEVICE_INFO_NAME = re.compile(r"[A-Z][A-Z0-9_]*")
 
 Json = dict[str, Any]
@@ -43,7 +43,7 @@ def load_schema(name: str) -> Json:
 
 
 def _of_update(schema: Json) -> Json:
-    """The schema of an update: what is not given stays, but something has to be given."""
+    """The schema of an update: all members are optional, but at least one is required."""
     schema = copy.deepcopy(schema)
     for part in (schema["properties"][RUNTIME], schema["definitions"]["function"]):
         del part["required"]
@@ -61,7 +61,7 @@ _KNOWN_OF_FUNCTION: Json = RUNTIME_SCHEMA["definitions"]["function"]["properties
 
 
 def to_create(body: bytes) -> tuple[Specification, list[str]]:
-    """The runtime that a body asks for, and the paths of its members that nobody knows.
+    """The runtime that a body specifies, and the paths of its unknown members.
 
     Raises BadRequest.
     """
@@ -74,7 +74,7 @@ def to_create(body: bytes) -> tuple[Specification, list[str]]:
 
 
 def to_update(body: bytes) -> tuple[Specification, list[str]]:
-    """The changes that a body asks for, and the paths of its members that nobody knows.
+    """The changes that a body specifies, and the paths of its unknown members.
 
     Raises BadRequest.
     """
@@ -83,7 +83,7 @@ def to_update(body: bytes) -> tuple[Specification, list[str]]:
 
 
 def idempotency_key(header: str | None) -> str:
-    """What is kept of a key: its digest; empty without one. Raises BadRequest."""
+    """The digest of a key, which is stored; empty without a key. Raises BadRequest."""
     if header is None:
         return ""
     if not 0 < len(header) <= 255 or not header.isascii() or not header.isprintable():
@@ -92,11 +92,11 @@ def idempotency_key(header: str | None) -> str:
 
 
 def parse(body: bytes) -> Any:
-    """A body's JSON. Raises BadRequest where it is none, or ambiguous."""
+    """Parses a body as JSON. Raises BadRequest if it is invalid or has duplicate members."""
     try:
         return json.loads(
             body.decode("utf-8-sig"),
-            object_pairs_hook=_without_twins,
+            object_pairs_hook=_without_duplicates,
             parse_constant=_no_constant,
         )
     except UnicodeDecodeError as error:
@@ -130,7 +130,7 @@ def _checked(sent: Json) -> Specification:
     specification = _specification(sent)
     for path, text in specification.texts():
         if reason := why_not(text):
-            raise BadRequest(f"{RUNTIME}.{path}: OpenNebula cannot carry it; {reason}")
+            raise BadRequest(f"{RUNTIME}.{path}: OpenNebula cannot store it; {reason}")
     for path, text in specification.texts():
         if len(text) > _max_length(path):
             raise BadRequest(f"{RUNTIME}.{path}: longer than {_max_length(path)} characters")
@@ -143,7 +143,7 @@ def _checked(sent: Json) -> Specification:
 
 
 def _check_expressions(specification: Specification) -> None:
-    """Raises BadRequest where OpenNebula's scheduler could not parse what it is given."""
+    """Raises BadRequest if OpenNebula's scheduler could not parse the expressions."""
     checks = {
         POLICY: (scheduling.check_rank, "a rank"),
         REQUIREMENTS: (scheduling.check_requirements, "requirements"),
@@ -159,7 +159,7 @@ def _check_expressions(specification: Specification) -> None:
 
 
 def _specification(sent: Json) -> Specification:
-    """From the object in SERVERLESS_RUNTIME, which fits the schema."""
+    """From the object in SERVERLESS_RUNTIME, which matches the schema."""
     is_lifted = "LEASE" in sent and sent["LEASE"] is None
     return Specification(
         name=sent.get("NAME", ""),
@@ -184,8 +184,10 @@ def _whole(number: int | float | None) -> int | None:
 
 
 def _texts(sent: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, str]:
-    """Empty texts mean absent, and blank ones are no expression either."""
-    # Blanks alone are an empty expression; other whitespace is refused like any control character.
+    """The texts that are not empty or all blanks: an empty text means absent.
+
+    Other whitespace is rejected like any control character.
+    """
     return {name: sent[name] for name in names if sent.get(name, "").strip(" ")}
 
 
@@ -196,7 +198,7 @@ def _device_info(sent: Mapping[str, Any]) -> Iterator[tuple[str, str | int | flo
 
 
 def _is_device_info(name: str, value: Any) -> bool:
-    """Whether a member of DEVICE_INFO is carried: a plain upper-case name, a text or a number."""
+    """Is a member of DEVICE_INFO stored? Its name must be valid, its value a string or number."""
     is_plain = isinstance(value, str | int | float) and not isinstance(value, bool)
     return is_plain and DEVICE_INFO_NAME.fullmatch(name) is not None
 
@@ -205,7 +207,7 @@ def _max_length(path: str) -> int:
     return 128 if path == "NAME" or path.endswith(".FLAVOUR") else 4096
 
 
-def _without_twins(pairs: Iterable[tuple[str, Any]]) -> Json:
+def _without_duplicates(pairs: Iterable[tuple[str, Any]]) -> Json:
     members: Json = {}
     for name, value in pairs:
         if name in members:
@@ -219,7 +221,7 @@ def _no_constant(name: str) -> None:
 
 
 def _unknown(runtime: Mapping[str, Any]) -> Iterator[str]:
-    """The paths of members that nobody knows."""
+    """The paths of unknown members."""
     for name, value in runtime.items():
         if name not in _KNOWN:
             yield name

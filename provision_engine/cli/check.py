@@ -90,7 +90,7 @@ def _reach(settings: Configuration, backends: Backends) -> Iterator[Line]:
             hint = f"is {service} running, and {key} in engine.conf right?"
             yield Line(Mark.FAILED, f"{name}: {url}: {one_line(reasons[name])}", hint)
         else:
-            yield Line(Mark.OK, f"{name}: {url} answers")
+            yield Line(Mark.OK, f"{name}: {url} responds")
 
 
 def _log_in(settings: Configuration, backends: Backends, user: str | None) -> Inspector:
@@ -129,7 +129,7 @@ def _flavours(inspector: Inspector, wanted: Sequence[str]) -> Iterator[Line]:
 
 
 def _standbys(inspector: Inspector, settings: Configuration) -> Iterator[Line]:
-    """Whether the flavours of which standbys are kept can be deployed at all."""
+    """Can the flavours with standby runtimes be deployed?"""
     kept = settings.standby.flavours
     if not kept:
         return
@@ -176,15 +176,21 @@ def parser() -> Parser:
     made.add_argument(
         "--user",
         metavar="NAME",
-        help="log in as this user, and ask for the password (without a terminal: the first line "
-        f"of the input); else the credentials in the file that {one_auth.VARIABLE} names, "
-        f"else in {one_auth.DEFAULT_FILE}, else ask for both",
+        help="log in as this user, with a password from a prompt or the first line of the input "
+        f"(default: the credentials in the file that {one_auth.VARIABLE} names or in "
+        f"{one_auth.DEFAULT_FILE}, or a prompt)",
     )
     made.add_argument(
-        "--color", choices=("auto", "always", "never"), default="auto", help="green and red"
+        "--color",
+        choices=("auto", "always", "never"),
+        default="auto",
+        help="whether to use colours (default: on a terminal)",
     )
     made.add_argument(
-        "flavours", nargs="*", metavar="FLAVOUR", help="only these, such as nature or nature-s3"
+        "flavours",
+        nargs="*",
+        metavar="FLAVOUR",
+        help="check only these flavours, such as nature or nature-s3",
     )
     return made
 

@@ -88,7 +88,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def complete(arguments: Sequence[str]) -> int:
-    """`complete -- WORD…`: print what may stand in place of the last word, one to a line."""
+    """`complete -- WORD…`: print the candidates for the last word, one per line."""
     words = list(arguments[1:] if arguments[:1] == ["--"] else arguments) or [""]
     found = candidates(words[:-1], words[-1])
     print("\n".join(found), end="\n" if found else "")
@@ -96,7 +96,7 @@ def complete(arguments: Sequence[str]) -> int:
 
 
 def candidates(before: Sequence[str], current: str) -> list[str]:
-    """What may stand in place of the current word, behind the words before it."""
+    """The candidates for the current word, given the words before it."""
     names, rest = _split(before, program.parser())
     if not names:
         return _in(program.parser(), rest, current, list(program.COMMANDS))
@@ -126,7 +126,7 @@ def _of_runtime(before: Sequence[str], rest: Sequence[str], current: str) -> lis
 
 
 def _split(words: Sequence[str], parser: Parser) -> tuple[list[str], list[str]]:
-    """The first word that is no option of this parser, if any, and what stands behind it (or,
+    """The first word that is not an option of this parser, if any, and the words after it (or,
     without one, all words)."""
     position = 0
     while position < len(words):
@@ -141,7 +141,7 @@ def _split(words: Sequence[str], parser: Parser) -> tuple[list[str], list[str]]:
 
 
 def _in(parser: Parser, before: Sequence[str], current: str, names: Sequence[str]) -> list[str]:
-    """Candidates behind these words of one parser: a value, an option, or one of the names."""
+    """Candidates after these words of one parser: a value, an option, or one of the names."""
     waiting = _option(parser, before[-1]) if before else None
     if waiting is not None and _takes_value(waiting, before[-1]) and not current.startswith("-"):
         return [FILES] if waiting.metavar == "FILE" else _starting(waiting.choices or (), current)
@@ -188,7 +188,7 @@ def _options(parser: Parser) -> list[str]:
 
 
 def _options_of_help(run: Callable[[Sequence[str]], int]) -> list[str]:
-    """The options of a command with a parser of its own kind, from its --help."""
+    """The options of a command with its own kind of parser, from its --help."""
     shown = io.StringIO()
     with contextlib.redirect_stdout(shown), contextlib.suppress(SystemExit):
         run(["--help"])

@@ -1,4 +1,4 @@
-"""OpenNebula's user and password: from a file, else from the person at the terminal.
+"""OpenNebula's user and password: from a file, or else typed at the terminal.
 
 Never from an argument, which other users of the machine could read.
 """

@@ -1,4 +1,4 @@
-"""Starts an engine as a process of its own, and waits until it answers."""
+"""Starts an engine as a separate process, and waits until it responds."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def serve(
     on_ready: Callable[[], None],
     on_fork: Callable[[], None] = lambda: None,
 ) -> NoReturn:
-    """Serve in this process until it is told to end. Raises OperatorError if it cannot."""
+    """Serve in this process until it is terminated. Raises OperatorError if it cannot."""
     # Only the process that serves needs gunicorn and the engine itself.
     from provision_engine import server
 
@@ -51,7 +51,7 @@ def serve(
 
 
 def start(configuration: Configuration) -> int:
-    """Start an engine in a process of its own and return its pid once it answers."""
+    """Start an engine as a separate process and return its pid once it responds."""
     sys.stdout.flush()
     sys.stderr.flush()
     reading, writing = os.pipe()
@@ -71,7 +71,7 @@ def start(configuration: Configuration) -> int:
 
 
 def _become_engine(configuration: Configuration, reports: int) -> NoReturn:
-    """Leave the terminal and serve; what prevents that is reported to the starter."""
+    """Detach from the terminal and serve; what prevents that is reported to the starter."""
     os.setsid()
     os.chdir("/")
     _silence()
@@ -83,7 +83,7 @@ def _become_engine(configuration: Configuration, reports: int) -> NoReturn:
         )
     except OperatorError as error:
         _report(reports, str(error))
-    except Exception as error:  # nobody else would ever see it
+    except Exception as error:  # nothing else would show it
         _report(reports, f"{type(error).__name__}: {error}")
     sys.exit(1)
 
@@ -110,11 +110,11 @@ def _wait_until_answering(configuration: Configuration, pid: int, reports: int) 
         if select.select([reports], [], [], _POLL_SECONDS)[0]:
             _read_report(reports, pid)
             is_ready = True
-        # Not earlier: workers of an engine that was killed may still answer for a moment.
+        # Not earlier: workers of an engine that was killed may still respond for a moment.
         if is_ready and _answers(configuration):
             return
     os.kill(pid, signal.SIGTERM)
-    raise OperatorError(f"the engine does not answer within {START_SECONDS:.0f} seconds")
+    raise OperatorError(f"the engine did not respond within {START_SECONDS:.0f} seconds")
 
 
 def _read_report(reports: int, pid: int) -> None:

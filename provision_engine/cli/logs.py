@@ -61,7 +61,7 @@ def main(arguments: Sequence[str]) -> int:
         if options.follow:
             _show(followed(tails), options.request)
     except BrokenPipeError:
-        raise  # an OSError too, but no file is to blame
+        raise  # an OSError too, but not of a file
     except OSError as error:
         raise OperatorError(f"{error.filename}: cannot be read: {error.strerror}") from error
     return int(shown == 0 and options.request is not None)
@@ -73,7 +73,7 @@ def merged(directory: Path, with_rotated: bool = False) -> Iterator[Entry]:
 
 
 def followed(tails: Mapping[str, _Tail]) -> Iterator[Entry]:
-    """What is written from now on, without end, across rotations."""
+    """What is written from now on, endlessly, across rotations."""
     while True:
         news = (_entries(component, tail.news()) for component, tail in tails.items())
         yield from heapq.merge(*news)
@@ -186,6 +186,6 @@ def parser() -> Parser:
     )
     add_config(made)
     made.add_argument("--request", metavar="REQUEST", help="only the lines of this request")
-    made.add_argument("--follow", "-f", action="store_true", help="go on with what is written")
-    made.add_argument("--rotated", action="store_true", help="begin with the rotated files")
+    made.add_argument("--follow", "-f", action="store_true", help="keep showing new lines")
+    made.add_argument("--rotated", action="store_true", help="include the rotated files")
     return made

@@ -1,4 +1,4 @@
-"""What all commands share when they read their command line."""
+"""What all commands share to parse their command lines."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Parser(argparse.ArgumentParser):
         return action
 
     def add_rest(self, metavar: str) -> None:
-        """A name that decides how the rest of the command line is read: two attributes,
+        """A name that decides how the rest of the command line is parsed: two attributes,
         ``command`` and ``arguments``."""
         super().add_argument("command", metavar=metavar, help="see below")
         super().add_argument("arguments", metavar="...", nargs=argparse.REMAINDER)
@@ -75,7 +75,7 @@ def add_config(parser: Parser) -> None:
         type=Path,
         metavar="FILE",
         help=f"the configuration (default: the file that {config.ENVIRONMENT_VARIABLE} names, "
-        f"else {config.DEFAULT_PATH})",
+        f"or {config.DEFAULT_PATH})",
     )
 
 

@@ -1,4 +1,4 @@
-"""The main program: finds the command, runs it, and turns how it ended into an exit code."""
+"""The main program: finds the command, runs it, and converts its outcome into an exit code."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ exit codes of every command:
   1    it failed; standard error says why
   2    the command line is wrong
   130  interrupted (Ctrl-C)
-  141  whoever read the output closed it, as head does
+  141  the reader of the output closed it, as head does
 """
 
 
@@ -32,7 +32,7 @@ class Command(NamedTuple):
     help: str
     function: str
     parser: str = ""
-    """Empty if the command has a parser of its own kind."""
+    """Empty if the command has its own kind of parser."""
     takes_config: bool = True
 
     def run(self, arguments: Sequence[str]) -> int:
@@ -56,7 +56,7 @@ def _service(help: str, name: str) -> Command:
 
 COMMANDS = {
     "start": _service("start the engine", "start"),
-    "stop": _service("stop it once its requests are answered", "stop"),
+    "stop": _service("stop it once its requests are finished", "stop"),
     "restart": _service("stop it if it is running, then start it", "restart"),
     "status": _service("show whether it is running, and where", "status"),
     "check": _command("check configuration, OpenNebula and flavours", "check"),
@@ -67,7 +67,7 @@ COMMANDS = {
         "print completion for bash, zsh or fish", "completion", takes_config=False
     ),
     "sandbox": Command(
-        "run an OpenNebula to try with",
+        "run a simulated OpenNebula to try it with",
         "provision_engine.sandbox.command:main",
         takes_config=False,
     ),
@@ -100,7 +100,7 @@ def parser() -> options.Parser:
     listed = "\n".join(f"  {name:<11} {command.help}" for name, command in COMMANDS.items())
     made = options.Parser(
         "provision-engine",
-        description="Gives devices serverless runtimes on an OpenNebula cloud.",
+        description="Provides devices with serverless runtimes on an OpenNebula cloud.",
         epilog=f"commands:\n{listed}\n\n{EXIT_CODES}\n"
         "'provision-engine COMMAND --help' describes each command.",
     )

@@ -1,7 +1,7 @@
 """``provision-engine reconcile``: finds what was left behind, and removes or repairs it.
 
-It sees what the user in the file that ONE_AUTH names (else ~/.one/one_auth) owns; an administrator
-sees everybody's.
+It uses the credentials in the file that ONE_AUTH names, or in ~/.one/one_auth, and covers what that
+user owns; with an administrator's, it covers all users.
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ def parser() -> Parser:
         "1 something could not be done; 2 the command line is wrong.",
     )
     add_config(made)
-    made.add_argument("--apply", action="store_true", help="do it; else nothing is changed")
+    made.add_argument(
+        "--apply", action="store_true", help="make the changes, instead of only listing them"
+    )
     made.add_argument("--json", action="store_true", help="print JSON instead of a table")
     made.add_argument(
         "--older-than",

@@ -1,4 +1,4 @@
-"""What a running engine says of itself, in a file beside its pid file.
+"""What a running engine records about itself, in a file beside its pid file.
 
 `stop` and `restart` read it to tell whether this is the engine they are meant to end, `status` to
 show the address that is really served, whatever engine.conf says by now.
@@ -46,7 +46,7 @@ def path_of_configuration(configuration: Configuration) -> Path:
 
 def write(pid_file: Path, record: Record) -> None:
     """Replace the record. An engine that cannot write it runs all the same."""
-    told = {
+    content = {
         "pid": record.pid,
         "url": record.url,
         "configuration": str(record.configuration),
@@ -54,7 +54,7 @@ def write(pid_file: Path, record: Record) -> None:
     with contextlib.suppress(OSError):
         descriptor, name = tempfile.mkstemp(dir=pid_file.parent, prefix=".engine-")
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(told, file)
+            json.dump(content, file)
         os.chmod(name, 0o644)
         os.replace(name, _path(pid_file))
 
@@ -63,8 +63,8 @@ def read(pid_file: Path, pid: int) -> Record | None:
     """The record of the engine with this pid; None if it wrote none, as 2.0.0 did."""
     try:
         with _path(pid_file).open("rb") as file:
-            told = json.loads(file.read(_BYTES))
-        record = Record(told["pid"], str(told["url"]), Path(told["configuration"]))
+            content = json.loads(file.read(_BYTES))
+        record = Record(content["pid"], str(content["url"]), Path(content["configuration"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return record if record.pid == pid else None

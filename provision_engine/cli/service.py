@@ -14,23 +14,23 @@ from provision_engine.config import Configuration
 from provision_engine.errors import OperatorError
 from provision_engine.pidfile import AlreadyRunningError, PidFile
 
-# How long ending takes with no request in flight, on top of server.grace_seconds.
+# How long a stop takes with no request in flight, in addition to server.grace_seconds.
 STOP_SECONDS = 15.0
 _POLL_SECONDS = 0.02
 
 
 def start_parser() -> Parser:
-    parser = _parser("start", "Start the engine, and return once it answers.")
+    parser = _parser("start", "Start the engine, and return once it responds.")
     parser.add_argument(
         "--foreground",
         action="store_true",
-        help="serve in this process until it is told to end, as service managers expect",
+        help="serve in this process until it is terminated, as service managers expect",
     )
     return parser
 
 
 def stop_parser() -> Parser:
-    return _parser("stop", "Stop the engine once the requests in flight are answered.")
+    return _parser("stop", "Stop the engine once the requests in flight are finished.")
 
 
 def restart_parser() -> Parser:
@@ -42,7 +42,7 @@ def status_parser() -> Parser:
 
 
 def start(arguments: Sequence[str]) -> int:
-    """`start [--foreground]`: return once the engine answers, or serve in this process."""
+    """`start [--foreground]`: return once the engine responds, or serve in this process."""
     options = parse(start_parser(), arguments)
     settings = configuration(options)
     if options.foreground:
@@ -114,7 +114,7 @@ def _stop(settings: Configuration) -> Record | None:
     if running is None:
         return None
     _refuse_another(running, record.path_of_configuration(settings))
-    # The pid file is locked by the very process that it names, so this pid is nobody else's.
+    # The pid file is locked by the process that it names, so this pid belongs to no other.
     _send_term(running.pid)
     longest_seconds = settings.server.grace_seconds + STOP_SECONDS
     until = time.monotonic() + longest_seconds

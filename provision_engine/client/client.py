@@ -111,7 +111,7 @@ class Client:
         )
 
     def dry_run(self, faas: Function, daas: Function | None = None, **members: Any) -> Json:
-        """What a create would make: flow template, roles, attributes, and WARNINGS.
+        """What a create would create: flow template, roles, attributes, and WARNINGS.
 
         Raises what the create would raise.
         """
@@ -149,7 +149,7 @@ class Client:
         wait_seconds: float = 0.0,
         **members: Any,
     ) -> Runtime:
-        """Change what is given; ``members`` are those of ``specification``.
+        """Change the given members, which are those of ``specification``.
 
         With ``if_match`` (the ``etag`` of a runtime) only if the runtime has not changed since
         that was read; otherwise Changed is raised.
@@ -179,7 +179,7 @@ class Client:
     def recover_runtime(
         self, runtime_id: int, *, replace: bool = False, wait_seconds: float = 0.0
     ) -> Runtime:
-        """Bring a failed runtime back under its id.
+        """Recover a failed runtime under its id.
 
         ``replace`` allows a new VM in place of a failed one even if the DAAS loses its disk.
         """
@@ -191,11 +191,11 @@ class Client:
         return self._act(runtime_id, "suspend", wait_seconds)
 
     def resume_runtime(self, runtime_id: int, *, wait_seconds: float = 0.0) -> Runtime:
-        """Let a suspended runtime run again."""
+        """Resume a suspended runtime."""
         return self._act(runtime_id, "resume", wait_seconds)
 
     def timeline(self, runtime_id: int) -> list[Step]:
-        """What happened while the runtime was created, in time order."""
+        """The steps of the runtime's creation, in time order."""
         response = self._send(Call("GET", f"{PATH}/{runtime_id}/timeline"))
         try:
             return [Step.from_json(step) for step in json_object(response)["STEPS"]]
@@ -246,7 +246,7 @@ class Client:
     # ---- the engine ---------------------------------------------------------------------
 
     def flavours(self) -> list[Flavour]:
-        """What the user can deploy, and why not."""
+        """The flavours, and why the user cannot deploy some of them."""
         response = self._send(Call("GET", "/flavours"))
         try:
             return [Flavour.from_json(entry) for entry in json_array(response)]

@@ -28,10 +28,10 @@ class Function:
     endpoint: str = ""
     """The address of its VM; empty as long as there is none."""
     reason: str = ""
-    """Why it is not running, for a person."""
+    """Why it is not running, for people."""
     since: datetime | None = None
     reason_code: str = ""
-    """The same for a program, such as NO_MATCHING_HOST or BOOT; empty if the engine sent none."""
+    """The same for programs, such as NO_MATCHING_HOST or BOOT; empty if the engine sent none."""
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> Function:
@@ -123,7 +123,7 @@ class Runtime:
 
 @dataclass(frozen=True)
 class Flavour:
-    """A flavour tuple that the user can deploy, or not: then ``findings`` say why."""
+    """A flavour tuple. If the user cannot deploy it, ``findings`` say why."""
 
     name: str
     flow_template_id: int | None
@@ -149,7 +149,7 @@ class Flavour:
 
 @dataclass(frozen=True)
 class Step:
-    """Something that happened while a runtime was created."""
+    """A step of a runtime's creation."""
 
     name: str
     at: datetime
@@ -176,8 +176,8 @@ def specification(
 ) -> Json:
     """The body of a create or an update: what is given, and nothing else.
 
-    ``policy`` ranks hosts, ``requirements`` say which hosts are acceptable. ``lift_lease`` lets
-    a runtime with a lease live on without one.
+    ``policy`` ranks hosts, ``requirements`` say which hosts are acceptable. ``lift_lease`` removes
+    the lease of a runtime.
     """
     members: Json = {"NAME": name} if name else {}
     members |= {r: f.to_request() for r, f in (("FAAS", faas), ("DAAS", daas)) if f is not None}

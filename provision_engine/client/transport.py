@@ -151,7 +151,7 @@ def _checked(response: requests.Response) -> requests.Response:
         body = response.json()
         error, message = str(body["error"]), body["message"]
     except (ValueError, KeyError, TypeError):
-        # A proxy in between, or no engine at all: only that it is busy can be relied on.
+        # A proxy in between, or no engine at all: only whether it is busy can be relied on.
         kind = Busy if kind is Busy else NotAnEngine
         error, message = f"HTTP {status} {response.reason}", response.text[:SHOWN_CHARACTERS]
     raise kind(error, message, status, _request_id(response))
@@ -189,7 +189,7 @@ def _pause_seconds(attempt: int, retry_after: str | None = None) -> float:
     """Before the next attempt: as long as the engine asks for, else longer each time."""
     requested = _retry_after_seconds(retry_after)
     pause = FIRST_PAUSE_SECONDS * 2 ** (attempt - 1) if requested is None else requested
-    # Clients that were turned away together must not come back together.
+    # Clients that were rejected together must not repeat their requests together.
     return min(pause, LONGEST_PAUSE_SECONDS) * random.uniform(1.0, 1.2)
 
 

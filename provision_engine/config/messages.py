@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, in one line that names the key and what is allowed."""
+"""Error messages for a configuration: one line that names the key and what is allowed."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class Capacity:
 class Log:
     """level: 0 debug, 1 info, 2 warning, 3 error; system: "file" or "syslog".
 
-    format: "text" or "json".
+    format: "text", "extended" or "json".
     """
 
     level: int
@@ -78,7 +78,7 @@ class Cache:
 
 @dataclass(frozen=True)
 class Lease:
-    """default_seconds: for runtimes that ask for none. None: no lease, and no maximum."""
+    """default_seconds: for runtimes that request no lease. None: no lease, or no maximum."""
 
     default_seconds: int | None
     max_seconds: int | None
@@ -94,10 +94,10 @@ class Wait:
 
 @dataclass(frozen=True)
 class Standby:
-    """Ready runtimes that wait for their create; off when `flavours` is empty.
+    """Standby runtimes, which are started before they are requested; off if `flavours` is empty.
 
     flavours: flavour tuple to the number of runtimes for each user that uses it; seconds: how long
-    an unused one lives; max_runtimes: of all users together, as far as one engine knows.
+    the lease of an unused one; max_runtimes: of all users together, as far as one engine knows.
     """
 
     flavours: Mapping[str, int]

@@ -1,1 +1,1 @@
-"""The main job, shown on a sandbox: what a device does with a runtime, and what it sees."""
+"""The demo: what a device does with a runtime, and what it sees, on a sandbox."""

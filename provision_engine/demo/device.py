@@ -50,7 +50,7 @@ class Device:
         return runtime
 
     def watch(self, path: str, is_enough: Callable[[str], bool]) -> Json:
-        """Read it again and again, show each change, and return the last state."""
+        """Poll the runtime, show each change, and return the last state."""
         until, seen = time.monotonic() + STATE_SECONDS, ("", "")
         while True:
             runtime = self.call("GET", path, expected=200)
@@ -69,11 +69,11 @@ class Device:
 
     @contextlib.contextmanager
     def watched(self, path: str) -> Iterator[None]:
-        """Show the changes that happen while something else is called."""
+        """Show the changes that happen during another call."""
         over = threading.Event()
 
         def look() -> None:
-            # What fails here fails for the other call as well, which reports it.
+            # A failure here also fails the other call, which reports it.
             with contextlib.suppress(DemoError):
                 self.watch(path, lambda state: over.is_set() and state != "UPDATING")
 

@@ -1,4 +1,4 @@
-"""The two programs of the demo, a sandbox and the engine, as processes of their own."""
+"""The two programs of the demo, a sandbox and the engine, as separate processes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from provision_engine.demo.errors import DemoError
 
-# Slow enough to see each state, quick enough to watch.
+# Slow enough to see each state, and fast enough to watch.
 SANDBOX_SECONDS = {
     "--schedule-seconds": 0.4,
     "--prolog-seconds": 0.6,
@@ -31,7 +31,7 @@ SHOWN_LOG_LINES = 12
 
 
 class Cloud(NamedTuple):
-    """Where an OpenNebula answers."""
+    """The URLs of an OpenNebula."""
 
     oned_url: str
     oneflow_url: str
@@ -55,16 +55,16 @@ class Programs:
         return Cloud(urls["oned"], urls["oneflow"])
 
     def start_engine(self, cloud: Cloud) -> int:
-        """Start the engine and return its port when it answers."""
+        """Start the engine and return its port when it responds."""
         port = _free_port()
         configuration = self._directory / "engine.conf"
         configuration.write_text(json.dumps(self._configuration(cloud, port), indent=2))
         self._start("engine", ["--config", str(configuration), "start", "--foreground"])
-        self._wait("engine", lambda: _answers(port))
+        self._wait("engine", lambda: _responds(port))
         return port
 
     def stop_program(self, name: str) -> int:
-        """Stop a program as a service manager does. Raises DemoError if it does not end well."""
+        """Stop a program as a service manager does. Raises DemoError if that fails."""
         program = self._programs[name]
         program.terminate()
         try:
@@ -90,7 +90,7 @@ class Programs:
                 program.wait()
 
     def last_words(self) -> list[str]:
-        """The ends of what the programs wrote."""
+        """The last lines of the programs' output and logs."""
         lines = []
         for path in (*self._directory.glob("*.txt"), self._directory / "log/engine.log"):
             text = path.read_text(errors="replace") if path.exists() else ""
@@ -109,7 +109,7 @@ class Programs:
         }
 
     def _start(self, name: str, arguments: list[str]) -> None:
-        """Start one of the program's commands, out of reach of the terminal's Ctrl-C."""
+        """Start one of the program's commands, which the terminal's Ctrl-C does not reach."""
         with self._output(name).open("w") as output:
             self._programs[name] = subprocess.Popen(
                 [sys.executable, "-P", "-m", "provision_engine.cli", *arguments],
@@ -145,7 +145,7 @@ def _free_port() -> int:
         return port
 
 
-def _answers(port: int) -> bool:
+def _responds(port: int) -> bool:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PROBE_SECONDS)
     try:
         connection.request("GET", "/")

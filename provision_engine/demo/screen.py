@@ -49,12 +49,12 @@ class Screen:
         self._line(f"{self._painted('1', f'{name:<20}')} {step.result}")
 
     def state(self, state: str, reason: str) -> None:
-        """A state that was just seen."""
+        """Show a state."""
         shown = self._painted(COLOURS.get(state, "0"), f"{state:<8}")
         self._line(f"  {shown} {reason}".rstrip())
 
     def fail(self, text: str, details: Sequence[str]) -> None:
-        with contextlib.suppress(OSError):  # nobody may be reading
+        with contextlib.suppress(OSError):  # the output may be closed
             self._erase()
             sys.stdout.flush()
         print(self._painted("31", f"FAILED: {text}"), file=sys.stderr)

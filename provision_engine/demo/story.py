@@ -28,7 +28,7 @@ RESIZED: Json = {"SERVERLESS_RUNTIME": {"FAAS": {"CPU": 2, "MEMORY": 1024, "DISK
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Show everything once. Returns 0, 1 if something failed, 130 if interrupted."""
+    """Run the demo. Returns 0, 1 if something failed, 130 if interrupted."""
     options = _parser().parse_args(argv)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
@@ -115,7 +115,10 @@ def _parser() -> argparse.ArgumentParser:
         "demo", description="Shows what a device does with a runtime, on a sandbox."
     )
     parser.add_argument(
-        "--release", choices=RELEASES, default=RELEASES[0], help="of the OpenNebula to show it on"
+        "--release",
+        choices=RELEASES,
+        default=RELEASES[0],
+        help="release of the simulated OpenNebula",
     )
     return parser
 

@@ -1,4 +1,4 @@
-"""The request that a thread works on: its id, and the secrets that no line may contain."""
+"""The request that a thread handles: its id, and the secrets that no line may contain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The forms of a line: Ruby's logger, the common access log, JSON, syslog."""
+"""The formats of a line: Ruby's logger, the common access log, JSON, syslog."""
 
 from __future__ import annotations
 
@@ -78,8 +78,8 @@ class JsonFormatter(logging.Formatter):
         names = ("client", "call", "status", "bytes", "seconds")
         fields = dict(zip(names, record.args, strict=False))
         texts = {n: one_line(redact(v)) for n, v in fields.items() if isinstance(v, str)}
-        told = {"status": int(str(fields["status"])), "request": _identifier(record)}
-        return fields | texts | told
+        result = {"status": int(str(fields["status"])), "request": _identifier(record)}
+        return fields | texts | result
 
 
 class SyslogFormatter(logging.Formatter):

@@ -1,4 +1,4 @@
-"""What a line may contain: no secret, and nothing that breaks or hides the line."""
+"""Removes from a line what it may not contain: secrets, and anything that breaks or hides it."""
 
 from __future__ import annotations
 

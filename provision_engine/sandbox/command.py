@@ -50,17 +50,29 @@ def main(argv: list[str]) -> int:
 def _parser() -> _Parser:
     parser = _Parser(
         prog="provision-engine sandbox",
-        description=__doc__,
+        description="Runs a simulated OpenNebula on 127.0.0.1 until it is interrupted.",
         epilog=f"Faults. {faults.__doc__}\n\nControl. {control.__doc__}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--release", default=DEFAULT_RELEASE, type=_release, help="6.x.y or 7.x.y")
-    parser.add_argument("--oned-port", default=DEFAULT_ONED_PORT, type=_port, help="0: any")
-    parser.add_argument("--oneflow-port", default=DEFAULT_ONEFLOW_PORT, type=_port, help="0: any")
-    parser.add_argument("--control-port", type=_port, help="off by default; 0: any")
+    any_port = "0 for any free one"
+    parser.add_argument(
+        "--release", default=DEFAULT_RELEASE, type=_release, help="6.x.y or 7.x.y (%(default)s)"
+    )
+    parser.add_argument(
+        "--oned-port", default=DEFAULT_ONED_PORT, type=_port, help=f"%(default)s; {any_port}"
+    )
+    parser.add_argument(
+        "--oneflow-port", default=DEFAULT_ONEFLOW_PORT, type=_port, help=f"%(default)s; {any_port}"
+    )
+    parser.add_argument("--control-port", type=_port, help=f"off by default; {any_port}")
     parser.add_argument("--latency", choices=latency.PROFILES, help="delays of a real OpenNebula")
-    parser.add_argument("--timings", choices=("quick", "measured"), default="quick")
+    parser.add_argument(
+        "--timings",
+        choices=("quick", "measured"),
+        default="quick",
+        help="durations of the steps of VMs and services (%(default)s)",
+    )
     parser.add_argument("--state", type=Path, metavar="FILE", help="load at start, save at exit")
     parser.add_argument("--fault", action="append", default=[], metavar="SPEC", help="see below")
     parser.add_argument("--hosts", type=_count, default=100, help="number of hosts")

@@ -33,7 +33,7 @@ from provision_engine.sandbox.template import TemplateError
 
 
 class DeploymentDied(Exception):
-    """oneflow's deployment thread ended with an error of its own: nobody writes the state."""
+    """oneflow's deployment thread ended with an internal error, and never writes the state."""
 
 
 class RoleVms:

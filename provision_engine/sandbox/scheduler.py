@@ -104,12 +104,12 @@ class Scheduler:
         except ExpressionError as error:
             prefix = DISPATCH if self._store.release.messages_are_cut else ""
             why = f"Error in SCHED_REQUIREMENTS: '{required}', error: {error}"
-            self._complain(vm, prefix + why)
+            self._set_message(vm, prefix + why)
             return False
         matching = [(host, attributes) for host, attributes in self._hosts() if test(attributes)]
         fitting = [pair for pair in matching if has_room(pair[0], vm.cpu, vm.memory_mb)]
         if not fitting:
-            self._complain(vm, self._no_host(required, bool(matching)))
+            self._set_message(vm, self._no_host(required, bool(matching)))
             return False
         vm.user_template.remove("SCHED_MESSAGE")
         self._lifecycle.deploy(vm, self._best(vm, fitting))
@@ -139,7 +139,7 @@ class Scheduler:
             return f"{DISPATCH}No host with enough capacity to deploy the VM"
         return f"{DISPATCH}No host meets capacity and SCHED_REQUIREMENTS: {required}"
 
-    def _complain(self, vm: Vm, message: str) -> None:
+    def _set_message(self, vm: Vm, message: str) -> None:
         release = self._store.release
         if release.messages_are_cut and len(message) >= MAXIMUM_MESSAGE_CHARACTERS:
             message = f"{message[:MAXIMUM_MESSAGE_CHARACTERS]}... see more details in VM log"

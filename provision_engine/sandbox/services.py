@@ -145,7 +145,7 @@ class Services:
     # ---- watching ----------------------------------------------------------------------------
 
     def vm_changed(self, vm: Vm) -> None:
-        """Schedules a look at the VM's service, if the change matters to it."""
+        """Schedules a check of the VM's service, if the change matters to it."""
         if vm.service_id is None:
             return
         timings = self._store.timings

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import http.client
 import os
-import re
 import signal
 import socket
 import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from provision_engine import __version__, cli
-from tests.support.waiting import wait_until
+from tests.support.waiting import WAIT_SECONDS, wait_until
 
 from .cli_engine import Engine
 
@@ -32,87 +29,10 @@ def described(engine: Engine, pid: int) -> str:
     return f"(pid {pid}) on http://127.0.0.1:{engine.port}, configuration {engine.file}"
 
 
-# ---- the command line itself -----------------------------------------------------------
-
-
-def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        cli.main(["--version"])
-    assert ended.value.code == 0
-    assert capsys.readouterr().out == f"provision-engine {__version__}\n"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "reason"),
-    [
-        (["begin"], "unknown command 'begin'; choose from start, stop, "),
-        (["strat"], "unknown command 'strat'; did you mean 'start'?"),
-        (["start", "--nowhere"], "unknown option '--nowhere'"),
-        (["start", "--forground"], "unknown option '--forground'; did you mean '--foreground'?"),
-        (["status", "now"], "unknown argument 'now'"),
-        (["--config"], "expected one argument"),
-        (["runtime", "creat"], "unknown action 'creat'; did you mean 'create'?"),
-        (["reconcile", "--older-than", "soon"], "is not a duration such as"),
-    ],
-)
-def test_a_wrong_command_line_is_explained(
-    arguments: list[str], reason: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as ended:
-        cli.main(arguments)
-    assert ended.value.code == 2
-    shown = capsys.readouterr().err
-    assert reason in shown
-    assert shown.count("\n") == 1
-
-
-@pytest.mark.parametrize("arguments", [[], ["runtime"]])
-def test_without_a_command_there_is_help(
-    arguments: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert cli.main(arguments) == 0
-    assert "exit codes" in capsys.readouterr().out
-
-
-def test_every_command_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        cli.main(["--help"])
-    listed = capsys.readouterr().out
-    assert all(re.search(rf"^  {name} ", listed, re.MULTILINE) for name in cli.COMMANDS)
-
-
-@pytest.mark.parametrize("command", ["start", "stop", "restart", "status"])
-def test_a_wrong_configuration_stops_every_command(engine: Engine, command: str) -> None:
-    engine.file.write_text("port: x\n")
-    done = engine.call(command)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == (
-        f'provision-engine: {engine.file}: port is "x": must be an integer from 1 to 65535\n'
-    )
-
-
-def test_the_launcher_runs_the_command_line_from_anywhere(tmp_path: Path) -> None:
-    launcher = Path(__file__).parents[2] / "bin" / "provision-engine"
-    link = tmp_path / "provision-engine-server"
-    link.symlink_to(launcher)
-    # A checkout without .venv takes the python3 on the PATH: here the one that runs the tests.
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    done = subprocess.run(
-        [link, "--version"],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env={**os.environ, "PATH": path},
-        check=True,
-        timeout=60,
-    )
-    assert done.stdout == f"provision-engine {__version__}\n"
-
-
 # ---- start -----------------------------------------------------------------------------
 
 
-def test_start_returns_when_the_engine_answers(engine: Engine) -> None:
+def test_start_returns_when_the_engine_responds(engine: Engine) -> None:
     pid = engine.start()
     assert engine.get()[0] == 200
     assert engine.pid_file.read_text() == f"{pid}\n"
@@ -249,6 +169,16 @@ def test_a_loopback_address_is_not_warned_about(engine: Engine) -> None:
     assert "without TLS" not in engine.log()
 
 
+@pytest.mark.parametrize("command", ["start", "stop", "restart", "status"])
+def test_a_wrong_configuration_stops_every_command(engine: Engine, command: str) -> None:
+    engine.file.write_text("port: x\n")
+    done = engine.call(command)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f'provision-engine: {engine.file}: port is "x": must be an integer from 1 to 65535\n'
+    )
+
+
 # ---- stop, restart, status -------------------------------------------------------------
 
 
@@ -308,14 +238,21 @@ def test_idle_connections_do_not_delay_a_stop(engine: Engine) -> None:
         connection.close()
 
 
+def has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
 def test_it_listens_on_ipv6(engine: Engine) -> None:
     engine.configuration["host"] = "::1"
     engine.write()
     done = engine.call("start")
-    if "Cannot assign requested address" in done.stderr:
-        pytest.skip("this machine has no IPv6")
     assert done.stdout.endswith(f" on http://[::1]:{engine.port}\n")
-    with socket.create_connection(("::1", engine.port), 5) as connection:
+    with socket.create_connection(("::1", engine.port), WAIT_SECONDS) as connection:
         connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
         assert connection.recv(100).startswith(b"HTTP/1.0 200")
 

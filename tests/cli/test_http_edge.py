@@ -31,7 +31,7 @@ ERROR_SCHEMA = json.loads((config.SCHEMA_PATH.parent / "error.json").read_text(e
 
 
 def error_of(response: bytes) -> tuple[int, str]:
-    """The status and message of a response; AssertionError if it has not the form of an error."""
+    """The status and message of an error response; AssertionError if it has another form."""
     head, _, body = response.partition(b"\r\n\r\n")
     status, *headers = head.decode().split("\r\n")
     names = dict(header.split(": ", 1) for header in headers)

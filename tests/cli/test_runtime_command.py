@@ -365,10 +365,10 @@ def test_every_exit_code_is_explained(desk: Desk) -> None:
 
 
 def test_errors_are_json_with_json(desk: Desk) -> None:
-    told = json.loads(desk.run("show", "999999", "--json").stderr)
-    assert told["status"] == 404
-    assert told["error"]
-    assert told["request_id"]
+    error = json.loads(desk.run("show", "999999", "--json").stderr)
+    assert error["status"] == 404
+    assert error["error"]
+    assert error["request_id"]
 
 
 # ---- credentials -----------------------------------------------------------------------------

@@ -49,8 +49,8 @@ Run = Callable[..., tuple[int, str, str]]
 
 def body(state: str = "RUNNING", **members: Any) -> dict[str, Any]:
     function = {"FLAVOUR": "nature", "CPU": 1, "MEMORY": 512, "DISK_SIZE": 1024, "VM_ID": 7}
-    told = {"ID": 12, "NAME": "lamp", "FAAS": {**function, "STATE": state, **members}}
-    return {"SERVERLESS_RUNTIME": told}
+    runtime = {"ID": 12, "NAME": "lamp", "FAAS": {**function, "STATE": state, **members}}
+    return {"SERVERLESS_RUNTIME": runtime}
 
 
 @pytest.mark.parametrize(
@@ -115,9 +115,9 @@ def test_ignored_members_are_warnings(api: responses.RequestsMock, run: Run) -> 
 
 
 def test_newer_members_are_shown_if_present(api: responses.RequestsMock, run: Run) -> None:
-    told = body("PENDING", REASON="no host", REASON_CODE="NO_MATCHING_HOST")
-    told["SERVERLESS_RUNTIME"]["CREATED"] = "2026-11-24T03:00:00Z"
-    api.get(f"{RUNTIMES}/12", json=told)
+    response = body("PENDING", REASON="no host", REASON_CODE="NO_MATCHING_HOST")
+    response["SERVERLESS_RUNTIME"]["CREATED"] = "2026-11-24T03:00:00Z"
+    api.get(f"{RUNTIMES}/12", json=response)
     shown = run("show", "12")[1]
     assert "NO_MATCHING_HOST" in shown
     assert "2026-11-24T03:00:00" in shown

@@ -24,7 +24,7 @@ QUICK = Timings(
     boot_seconds=0.03,
     boot_failure_seconds=0.03,
     shutdown_seconds=0.02,
-    service_failure_seconds=0.05,
+    service_failure_seconds=1.0,  # a create has to see the VMs before their service fails
     nets_seconds=0.01,
 )
 TIMEOUT_SECONDS = 90 if settings.IS_REAL else 30

@@ -112,9 +112,9 @@ def test_a_failure_is_reported(api: Client, sandbox: Sandbox) -> None:
 
 
 def test_requests_without_a_login(stage: Stage) -> None:
-    with Client(stage.engine_url) as nobody:
-        assert nobody.version() == __version__
-        assert nobody.schema()["title"] == "Serverless runtime"
-        assert nobody.config()["port"]
+    with Client(stage.engine_url) as anonymous:
+        assert anonymous.version() == __version__
+        assert anonymous.schema()["title"] == "Serverless runtime"
+        assert anonymous.config()["port"]
         with pytest.raises(client.Unauthorized):
-            list(nobody.list_runtimes())
+            list(anonymous.list_runtimes())

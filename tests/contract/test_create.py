@@ -55,7 +55,7 @@ def test_a_flavour_is_found_by_the_mapping_of_the_configuration(
     device: Device, opennebula: OpenNebula
 ) -> None:
     if ENGINE:
-        pytest.skip("the running engine has a configuration of its own")
+        pytest.skip("the running engine has its own configuration")
     runtime = device.create(FAAS=small(FLAVOUR=MAPPED))
     assert runtime["FAAS"]["FLAVOUR"] == MAPPED
     vm = opennebula.vm(runtime["FAAS"]["VM_ID"])

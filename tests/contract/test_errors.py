@@ -295,7 +295,7 @@ def test_a_failure_of_oneflow_during_a_delete_leaves_a_runtime_to_delete(
     kind: str,
     status: int,
 ) -> None:
-    """After a 204 nothing is left that nobody will clean up."""
+    """After a 204 everything that is left will be cleaned up."""
     runtime = device.create_running()
     until(lambda: opennebula.service_state(runtime["SERVICE_ID"]) == 2)
     sandbox.faults.set("oneflow", kind, method="DELETE /service")

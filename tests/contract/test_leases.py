@@ -185,7 +185,7 @@ def limited(
 ) -> Iterator[tuple[Device, int]]:
     """A client of an engine with a maximum and a default lease."""
     if ENGINE:
-        pytest.skip("the running engine has a configuration of its own")
+        pytest.skip("the running engine has its own configuration")
     further = f"{stage.configuration()}lease: {{{request.param}}}\n"
     with stage.another_engine(further) as url:
         client = Device(url, USER)

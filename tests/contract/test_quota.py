@@ -19,9 +19,9 @@ def test_the_usage_includes_a_runtime(device: Device) -> None:
 
 def test_a_limit_is_a_number_or_null(device: Device, sandbox: Sandbox) -> None:
     sandbox.store.set_quota(USER.name, VMS=4)
-    told = device.request("GET", "/quota").json()
-    assert told["VMS"]["LIMIT"] == 4
-    assert told["MEMORY"]["LIMIT"] is None
+    quota = device.request("GET", "/quota").json()
+    assert quota["VMS"]["LIMIT"] == 4
+    assert quota["MEMORY"]["LIMIT"] is None
 
 
 def test_without_a_login_it_is_refused(device: Device) -> None:

@@ -18,7 +18,7 @@ from .settings import ENGINE, FLAVOUR, USER
 PLAIN = {"FAAS": {"FLAVOUR": FLAVOUR}}
 """A request without sizes: a standby has those of the VM template."""
 
-pytestmark = pytest.mark.skipif(bool(ENGINE), reason="the engine has a configuration of its own")
+pytestmark = pytest.mark.skipif(bool(ENGINE), reason="the engine has its own configuration")
 
 
 @contextmanager

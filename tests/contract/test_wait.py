@@ -139,7 +139,7 @@ def watched(sandbox: Sandbox) -> Callable[[], bool]:
 def narrow(stage: Stage) -> Iterator[Device]:
     """A client of an engine in which one request may wait at a time."""
     if ENGINE:
-        pytest.skip("the running engine has a configuration of its own")
+        pytest.skip("the running engine has its own configuration")
     further = f"{stage.configuration()}wait: {{max_requests: 1, max_seconds: 60}}\n"
     with stage.another_engine(further) as url:
         yield Device(url, USER)

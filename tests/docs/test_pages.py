@@ -194,11 +194,13 @@ def test_each_condition_is_in_the_row_of_its_code(condition: Condition) -> None:
 
 def test_each_reason_is_explained() -> None:
     own = messages.conditions()
-    told = {re.sub(r"{\w+}", "…", words) for _, words, _ in MESSAGES}
+    explained = {re.sub(r"{\w+}", "…", words) for _, words, _ in MESSAGES}
     known = quoted(troubleshooting())
-    missing = [text for text in own | told if not any(pattern(text).fullmatch(k) for k in known)]
+    missing = [
+        text for text in own | explained if not any(pattern(text).fullmatch(k) for k in known)
+    ]
     assert len(own) > 10
-    assert len(told) > 5
+    assert len(explained) > 5
     assert missing == []
 
 

@@ -59,11 +59,11 @@ def test_systemd_rates_the_service_as_hardened() -> None:
 
 def test_systemd_is_notified_when_the_engine_responds(engine: Engine, tmp_path: Path) -> None:
     engine.stop()
-    told = tmp_path / "notify"
+    address = tmp_path / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
-        listener.bind(str(told))
+        listener.bind(str(address))
         listener.settimeout(30)
-        engine.start({"NOTIFY_SOCKET": str(told)})
+        engine.start({"NOTIFY_SOCKET": str(address)})
         assert listener.recv(4096).startswith(b"READY=1")
 
 

@@ -104,9 +104,9 @@ def old(sandbox: Sandbox, cloud: CloudClient) -> int:
 def test_the_configuration_is_read_and_shown_without_colons(
     configuration: config.Configuration,
 ) -> None:
-    told = configuration.as_document()
-    assert (told["timeout"], told["log"]["level"]) == (30, 2)
-    assert list(told["mapping"]) == ["nature"]
+    shown = configuration.as_document()
+    assert (shown["timeout"], shown["log"]["level"]) == (30, 2)
+    assert list(shown["mapping"]) == ["nature"]
 
 
 def test_an_old_runtime_is_read_changed_and_deleted(

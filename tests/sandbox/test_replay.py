@@ -48,7 +48,7 @@ def test_every_scenario_has_a_story_and_an_environment() -> None:
         assert scenarios == {name for names in replay.STORIES[release] for name in names}
 
 
-def test_a_wrong_answer_is_noticed() -> None:
+def test_a_wrong_response_is_detected() -> None:
     """The comparison detects another value, another time, and another order of members."""
     assert replay._differ("<CPU>1</CPU>", "<CPU>2</CPU>")
     assert replay._differ("at 1795484881", "at 1795484891")

@@ -1,7 +1,7 @@
 """Test support: engines, requests, waiting, ports, and access to OpenNebula.
 
 =============== =============================================================================
-``engine``      start an engine, in this process or as a process of its own
+``engine``      start an engine, in this process or as a separate process
 ``client``      requests to an engine, and specifications of runtimes
 ``opennebula``  OpenNebula as a user sees it, sandbox or real, without the engine
 ``users``       whose credentials are used

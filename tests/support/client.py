@@ -69,7 +69,7 @@ def request(
     body: bytes | None = None,
     seconds: float = WAIT_SECONDS,
 ) -> Response:
-    """One request on a connection of its own; without a user it has no credentials.
+    """One request over a new connection; without a user it has no credentials.
 
     Raises OSError or http.client.HTTPException when the connection breaks, also when it breaks
     in the middle of the response.

@@ -1,4 +1,4 @@
-"""The two ways to start an engine: in this process, or as a process of its own."""
+"""The two ways to start an engine: in this process, or as a separate process."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def engine_in_process(settings: Mapping[str, Any]) -> Iterator[str]:
         server.server_close()
 
 
-# ---- a process of its own ------------------------------------------------------------------
+# ---- a separate process --------------------------------------------------------------------
 
 
 @dataclass

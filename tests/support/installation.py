@@ -122,7 +122,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         type=User.from_text,
         default=[],
-        help="instead of --admin: an ordinary user that nobody else uses, one for each lane",
+        help="instead of --admin: an ordinary user for these tests only, one for each lane",
     )
     parser.add_argument("--release", action="append", help="of the sandbox: 6.8.0, 7.4.0 or both")
 

@@ -1,7 +1,7 @@
 """A proxy in front of oned and oneflow, sandbox or real, that can lose calls and responses.
 
 Calls have names like ``vm.action`` (oned) and ``POST service/action`` (oneflow, without ids).
-``on_call`` is told of each one ``before`` it reaches the backend, and ``after`` its effect, before
+``on_call`` is called ``before`` each one reaches the backend, and ``after`` its effect, before
 its response; what it raises breaks the connection. From then on, a fault makes the backend
 
 =========== =================================================================================

@@ -51,9 +51,9 @@ PASSING = (
 """Errors of a click while the page is being rendered again."""
 
 
-def engine(sandbox: Sandbox) -> AbstractContextManager[str]:
-    """The URL of an engine in this process."""
-    return engine_in_process(settings_for(sandbox, timeout=10, cache={"seconds": 0}))
+def engine(sandbox: Sandbox, **settings: Any) -> AbstractContextManager[str]:
+    """The URL of an engine in this process, with additional settings of engine.conf."""
+    return engine_in_process(settings_for(sandbox, timeout=10, cache={"seconds": 0}, **settings))
 
 
 @contextmanager

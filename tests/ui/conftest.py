@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,10 +26,25 @@ def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
         yield sandbox
 
 
+OpenPage = Callable[..., AbstractContextManager[Page]]
+"""Opens the page of an engine with additional settings of engine.conf."""
+
+
 @pytest.fixture
-def page(driver: Any, sandbox: Sandbox) -> Iterator[Page]:
+def open_page(driver: Any, sandbox: Sandbox) -> OpenPage:
+    return lambda **settings: opened_page(driver, sandbox, **settings)
+
+
+@pytest.fixture
+def page(open_page: OpenPage) -> Iterator[Page]:
+    with open_page() as page:
+        yield page
+
+
+@contextmanager
+def opened_page(driver: Any, sandbox: Sandbox, **settings: Any) -> Iterator[Page]:
     """The opened page. It must neither violate its policy nor send requests to another host."""
-    with engine(sandbox) as address:
+    with engine(sandbox, **settings) as address:
         page = Page(driver, address)
         page.show_on(DESKTOP)
         page.complaints(), page.requests()  # of an earlier test that failed

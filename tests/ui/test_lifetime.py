@@ -23,7 +23,7 @@ def test_a_lease_is_removed(page: Page) -> None:
     page.until_text(".function", "Running")
     page.press("Remove", ".card-actions button")
     confirm(page)
-    page.until_text("#app", "lives until somebody deletes it")
+    page.until_text("#app", "No lease: it runs until it is deleted")
 
 
 def test_a_member_that_is_ignored_is_named(page: Page) -> None:

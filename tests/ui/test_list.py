@@ -7,6 +7,7 @@ import pytest
 from provision_engine.sandbox import Sandbox
 
 from .browser import RUNTIMES, Page
+from .conftest import OpenPage
 
 
 def names(page: Page) -> list[str]:
@@ -24,6 +25,42 @@ def many(sandbox: Sandbox, count: int) -> None:
 def enter_as_user0(page: Page) -> None:
     page.log_in("user0", "pass0")
     page.until(lambda: page.all("#runtimes tbody tr"))
+
+
+def test_standby_runtimes_are_shown_only_on_request(open_page: OpenPage, sandbox: Sandbox) -> None:
+    with open_page(standby={"flavours": {"nature": 1}, "seconds": 600}) as page:
+        page.enter()
+        page.create(name="camera")
+        page.until(lambda: sandbox.store.count()["runtimes"] == 2)
+        page.until(lambda: names(page) == ["camera"])
+        page.click("#filter-standby")
+        page.until(lambda: len(names(page)) == 2)
+        [standby] = page.all("#runtimes tr.standby")
+        assert "Standby" in standby.text
+        assert "camera" not in standby.text
+        page.click("#filter-standby")
+        page.until(lambda: names(page) == ["camera"])
+
+
+def test_a_standby_can_be_shown_without_other_runtimes(
+    open_page: OpenPage, sandbox: Sandbox
+) -> None:
+    with open_page(standby={"flavours": {"nature": 1}, "seconds": 600}) as page:
+        page.enter()
+        page.create(name="camera")
+        page.until(lambda: sandbox.store.count()["runtimes"] == 2)
+        page.act("camera", "Delete…")
+        page.submit()
+        page.until_text(".empty", "No runtimes yet")
+        page.click("#filter-standby")
+        page.until(lambda: len(page.all("#runtimes tr.standby")) == 1)
+
+
+def test_without_standby_runtimes_there_is_no_switch(page: Page) -> None:
+    page.enter()
+    page.create(name="camera")
+    page.until(lambda: names(page) == ["camera"])
+    assert page.all("#filter-standby") == []
 
 
 def test_an_empty_list_explains_the_first_step(page: Page) -> None:

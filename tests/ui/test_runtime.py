@@ -71,7 +71,7 @@ def test_a_lease_is_set_and_renewed(page: Page) -> None:
     confirm(page)
     page.until_text(".lease-left", "of 2d")
     page.press("Remove", ".card-actions button")
-    page.until_text("dialog[open]", "Remove the lease?", "until somebody deletes it")
+    page.until_text("dialog[open]", "Remove the lease?", "until it is deleted")
 
 
 def test_while_pending_a_lease_cannot_be_renewed_and_the_page_says_so(
@@ -110,6 +110,39 @@ def test_a_failure_is_explained_and_recovered(page: Page, sandbox: Sandbox) -> N
     sandbox.store.put_vm(sandbox.store.live_vms()[0].id, "RUNNING")
     page.until_text(".heading", "Running")
     assert page.all(".problem") == []
+
+
+def test_a_powered_off_runtime_is_resumed_by_a_recover(page: Page, sandbox: Sandbox) -> None:
+    page.enter()
+    open_new(page, name="ferry")
+    page.until_text(".function", "Running")
+    [vm] = sandbox.store.live_vms()
+    sandbox.store.put_vm(vm.id, "POWEROFF")
+    page.press("Recover", ".problem button")
+    page.until_text("dialog[open]", "owered off")
+    assert page.all("dialog [name=replace]") == []
+    confirm(page)
+    page.until_text(".toasts", "ferry is being recovered")
+    page.until_text(".heading", "Running")
+    assert sandbox.store.living_vms() == {vm.id: "RUNNING"}
+
+
+def test_a_data_vm_is_replaced_only_if_the_dialog_allows_it(page: Page, sandbox: Sandbox) -> None:
+    page.enter()
+    open_new(page, "nature-s3", name="both")
+    page.until(lambda: page.text(".function").count("Running") == 2)
+    function, data = sandbox.store.live_vms()
+    sandbox.store.put_vm(function.id, "DONE")
+    page.press("Recover", ".problem button")
+    page.submit()
+    page.until_text("dialog[open] .dialog-error", "its DAAS would lose its disk")
+    assert sandbox.store.living_vms() == {data.id: "RUNNING"}
+    page.click("dialog [name=replace]")
+    confirm(page)
+    page.until(lambda: page.text(".function").count("Running") == 2)
+    page.until(lambda: list(sandbox.store.living_vms().values()) == ["RUNNING"] * 2)
+    assert not {function.id, data.id} & sandbox.store.living_vms().keys()
+    assert len(sandbox.store.documents()) == 1
 
 
 def test_the_timeline_shows_how_long_each_step_took(page: Page) -> None:

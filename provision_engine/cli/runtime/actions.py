@@ -87,7 +87,7 @@ def _dry_run(api: Client, members: dict[str, Any], options: argparse.Namespace) 
 
 
 def _created(api: Client, members: dict[str, Any], options: argparse.Namespace) -> Runtime:
-    """The new runtime. If its response never arrives, says how to get hold of it."""
+    """The new runtime. If its response never arrives, says how to find it."""
     key = options.key or str(uuid.uuid4())
     hint = (
         f"a runtime may have been created: the same command with --key {key} returns it, "
@@ -253,11 +253,11 @@ ACTIONS = {
     "update": Action(_update, "change a runtime", arguments.add_update),
     "delete": Action(_delete, "delete runtimes (also: rm)", arguments.add_delete),
     "wait": Action(_wait, "wait until a runtime is running", arguments.add_wait),
-    "recover": Action(_recover, "bring a failed runtime back", arguments.add_recover),
+    "recover": Action(_recover, "recover a failed runtime", arguments.add_recover),
     "suspend": Action(_suspend, "suspend a runtime: no CPU, no memory", arguments.add_action),
-    "resume": Action(_resume, "let a suspended runtime run again", arguments.add_action),
+    "resume": Action(_resume, "resume a suspended runtime", arguments.add_action),
     "flavours": Action(_flavours, "list what can be deployed", arguments.add_flavours),
-    "timeline": Action(_timeline, "show what happened when", arguments.add_one),
+    "timeline": Action(_timeline, "show the steps of a runtime's creation", arguments.add_one),
 }
 ALIASES = {"ls": "list", "rm": "delete"}
 
@@ -276,7 +276,7 @@ def _members(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _quoted(etag: str) -> str:
-    """An entity tag as HTTP needs it; shells eat the quotes."""
+    """An entity tag as HTTP requires it; shells remove the quotes."""
     return etag if etag in ("", "*") or etag.startswith('"') else f'"{etag}"'
 
 

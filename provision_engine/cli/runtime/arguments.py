@@ -22,12 +22,12 @@ WAIT_SECONDS = 300
 WATCH_SECONDS = 2.0
 EPILOG = f"""\
 address of the engine:
-  --url, else what --config says, else {URL_VARIABLE}, else what the
-  installed engine.conf says.
+  The first of: --url, the file in --config, the variable {URL_VARIABLE},
+  the installed engine.conf.
 
 credentials:
-  The file that {one_auth.VARIABLE} names, else {one_auth.DEFAULT_FILE}, holds
-  USER:PASSWORD of OpenNebula; without either, a terminal is asked. They are never taken from the
+  USER:PASSWORD of OpenNebula, in the file that {one_auth.VARIABLE} names or in
+  {one_auth.DEFAULT_FILE}; without either, a prompt on a terminal. Never from the
   command line.
 
 {exit_codes.explained()}
@@ -47,8 +47,10 @@ def add_common(one: Parser) -> None:
 
 
 def add_create(one: Parser) -> None:
-    one.add_argument("flavour", metavar="FLAVOUR", help="of the function")
-    one.add_argument("--data", default="", metavar="FLAVOUR", help="of a data VM beside it")
+    one.add_argument("flavour", metavar="FLAVOUR", help="flavour of the function")
+    one.add_argument(
+        "--data", default="", metavar="FLAVOUR", help="flavour of a data VM to create beside it"
+    )
     _add_specification(one)
     _add_waiting(one)
     one.add_argument("--dry-run", action="store_true", help="show what would be created")
@@ -59,16 +61,22 @@ def add_create(one: Parser) -> None:
 
 
 def add_list(one: Parser) -> None:
-    one.add_argument("--name", default="")
+    one.add_argument("--name", default="", help="only runtimes with this name")
     one.add_argument(
         "--flavour",
         default="",
         metavar="FLAVOUR",
-        help="of a function, or of both as in nature-s3",
+        help="only runtimes with this flavour, or flavour tuple such as nature-s3",
     )
-    one.add_argument("--state", default="", choices=STATES, type=str.upper, help="of a function")
     one.add_argument(
-        "--newest", type=count, metavar="COUNT", help="only the newest ones, the newest first"
+        "--state",
+        default="",
+        choices=STATES,
+        type=str.upper,
+        help="only runtimes with a function in this state",
+    )
+    one.add_argument(
+        "--newest", type=count, metavar="COUNT", help="only this many, the newest first"
     )
     one.add_argument(
         "--watch",
@@ -76,7 +84,7 @@ def add_list(one: Parser) -> None:
         nargs="?",
         const=WATCH_SECONDS,
         metavar="TIME",
-        help=f"show it again and again, every {WATCH_SECONDS:g} seconds if no time is given",
+        help=f"refresh the list, every {WATCH_SECONDS:g} seconds if no time is given",
     )
     _add_quiet(one, "print ids only")
 
@@ -84,7 +92,7 @@ def add_list(one: Parser) -> None:
 def add_update(one: Parser) -> None:
     add_one(one)
     _add_specification(one)
-    one.add_argument("--no-lease", action="store_true", help="let it live on without a lease")
+    one.add_argument("--no-lease", action="store_true", help="remove its lease")
     _add_match(one)
     _add_waiting(one)
 
@@ -113,7 +121,7 @@ def add_wait(one: Parser) -> None:
         type=duration_seconds,
         default=WAIT_SECONDS,
         metavar="TIME",
-        help=f"how long at most ({WAIT_SECONDS} seconds by default)",
+        help=f"the maximum time ({WAIT_SECONDS} seconds by default)",
     )
 
 
@@ -140,14 +148,14 @@ def add_flavours(one: Parser) -> None:
 
 
 def _add_specification(one: Parser) -> None:
-    one.add_argument("--name", default="", help="of the runtime")
-    for role, owner in (("", "the function"), ("data-", "the data VM")):
-        one.add_argument(f"--{role}cpu", type=count, metavar="CORES", help=f"of {owner}")
-        one.add_argument(f"--{role}memory", type=size_mb, metavar="SIZE", help=f"of {owner}")
-        one.add_argument(f"--{role}disk", type=size_mb, metavar="SIZE", help=f"of {owner}")
-    one.add_argument("--policy", default="", help="how hosts are ranked, such as FREE_CPU")
+    one.add_argument("--name", default="", help="name of the runtime")
+    for role, vm in (("", "the function"), ("data-", "the data VM")):
+        one.add_argument(f"--{role}cpu", type=count, metavar="CORES", help=f"cores of {vm}")
+        one.add_argument(f"--{role}memory", type=size_mb, metavar="SIZE", help=f"memory of {vm}")
+        one.add_argument(f"--{role}disk", type=size_mb, metavar="SIZE", help=f"disk of {vm}")
+    one.add_argument("--policy", default="", help="rank of hosts, such as FREE_CPU")
     one.add_argument(
-        "--requirements", default="", help="which hosts are acceptable, such as 'FREE_CPU > 10'"
+        "--requirements", default="", help="condition for hosts, such as 'FREE_CPU > 10'"
     )
     one.add_argument(
         "--device-info",
@@ -155,7 +163,7 @@ def _add_specification(one: Parser) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="what the device says of itself; may be given several times",
+        help="information about the device; may be given several times",
     )
     one.add_argument(
         "--lease",
@@ -181,7 +189,7 @@ def _add_match(one: Parser) -> None:
         "--if-match",
         default="",
         metavar="ETAG",
-        help="only if it has not changed since (see show)",
+        help="only if the runtime still has this entity tag (see show)",
     )
 
 

@@ -1,4 +1,4 @@
-"""Where the engine is, and who calls it."""
+"""The URL of the engine, and the user's credentials."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ URL_VARIABLE = "PROVISION_ENGINE_URL"
 class Address(NamedTuple):
     url: str
     source: str
-    """What named it, for a person who wonders."""
+    """Where the URL was given, to show to the user."""
 
 
 def connect(options: argparse.Namespace) -> Client:
@@ -42,7 +42,7 @@ def address(options: argparse.Namespace) -> Address:
 
 
 def _configured(path: Path) -> Address:
-    """Where an engine with this configuration is reached from its own host."""
+    """The URL of an engine with this configuration, from its own host."""
     settings = config.load(path)
     host = REACHED_AT.get(settings.host, settings.host)
     return Address(record.url(settings, host), str(path))

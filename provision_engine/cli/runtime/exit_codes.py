@@ -20,7 +20,7 @@ MEANINGS = {
     "another\n       request, or a runtime that has changed since it was read",
     LATER: "not now: the runtime is changing, the engine is busy, or it does not respond",
     130: "interrupted (Ctrl-C)",
-    141: "whoever read the output closed it, as head does",
+    141: "the reader of the output closed it, as head does",
 }
 
 _BY_ERROR: tuple[tuple[type[ClientError], int], ...] = (

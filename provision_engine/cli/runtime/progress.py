@@ -1,4 +1,4 @@
-"""One line on a terminal that shows what is awaited, and that something still happens."""
+"""One line on a terminal that shows what the command waits for."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ TICK_SECONDS = 0.2
 LOOK_SECONDS = 1.0
 """How old a shown state is at most."""
 LONG_HOLD_SECONDS = 60.0
-"""How long a request may wait if nobody watches."""
+"""How long a request may wait if no progress is shown."""
 
 
 class Progress:
-    """The line: a moving sign, the seconds, and a text. Anything but a terminal gets nothing."""
+    """The line: a spinner, the seconds, and a text. Only a terminal gets it."""
 
     def __init__(self, text: str) -> None:
         self._is_on = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"

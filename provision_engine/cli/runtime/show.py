@@ -65,7 +65,7 @@ def as_json(body: Any) -> None:
 
 
 def note(options: argparse.Namespace, text: str, **members: Any) -> None:
-    """Something beside the result, on standard error: a line, or an object with --json."""
+    """A remark beside the result, on standard error: a line, or an object with --json."""
     line = json.dumps(members, ensure_ascii=False) if options.json else one_line(text)
     print(line, file=sys.stderr, flush=True)
 

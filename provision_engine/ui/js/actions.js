@@ -1,4 +1,4 @@
-// What a person can do with a runtime. Each raises ApiError.
+// The actions on a runtime. Each raises ApiError.
 import { RUNTIME, RUNTIMES } from "./api.js";
 import { pollNow } from "./poll.js";
 import { put, remove } from "./runtimes.js";
@@ -21,13 +21,13 @@ export function create(body, key) {
   return change("POST", RUNTIMES, { body, headers: { "Idempotency-Key": key } });
 }
 
-/** What a create with this body would do; nothing is created. */
+/** The plan of a create with this body; nothing is created. */
 export async function dryRun(body) {
   const { data } = await session.get().client.call("POST", `${RUNTIMES}?dry_run=true`, { body });
   return data;
 }
 
-/** A key that makes repeated creates one. */
+/** A key with which repeated creates create only one runtime. */
 export function newKey() {
   return `ui-${crypto.getRandomValues(new Uint32Array(4)).join("-")}`;
 }
@@ -44,12 +44,12 @@ export function resume(id) {
   return change("POST", `${RUNTIMES}/${id}/resume`);
 }
 
-/** `mustReplace`: also where the disk of the data VM is lost. */
+/** `mustReplace`: even if the data VM loses its disk. */
 export function recover(id, mustReplace = false) {
   return change("POST", `${RUNTIMES}/${id}/recover${mustReplace ? "?replace=true" : ""}`);
 }
 
-/** Delete; one that is already gone is no error. Repeats while the engine asks for it (423). */
+/** Delete; one that is already gone is not an error. Repeats while the engine asks for it (423). */
 export async function destroy(id) {
   for (let attempt = 1; ; attempt += 1) {
     try {
@@ -65,7 +65,7 @@ export async function destroy(id) {
   pollNow();
 }
 
-/** Delete several, a few at once, and go on after failures: [{runtime, error}] of those. */
+/** Delete several, a few at once, and continue after failures, which are returned: [{runtime, error}]. */
 export async function destroyAll(list, onProgress) {
   const waiting = [...list], failures = [];
   let done = 0;

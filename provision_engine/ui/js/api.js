@@ -7,18 +7,18 @@ const TIMEOUT_MS = 60_000;
 const RETRYABLE = [0, 423, 429, 502, 503, 504];
 
 export class ApiError extends Error {
-  /** `status` is 0 when no response came. `title` and `detail` are the engine's own words. */
+  /** `status` is 0 without a response. `title` and `detail` are the engine's own texts. */
   constructor(status, title, detail = "", retryAfterSeconds = null) {
     super(detail ? `${title}: ${detail}` : title);
     Object.assign(this, { status, title, detail, retryAfterSeconds });
   }
 
-  /** Whether the same request can succeed later. */
+  /** Can the same request succeed later? */
   get isRetryable() {
     return RETRYABLE.includes(this.status);
   }
 
-  /** Whether the request may have been carried out although it failed here. */
+  /** May the request have been carried out, although it failed here? */
   get isUncertain() {
     return [0, 502, 504].includes(this.status);
   }

@@ -1,4 +1,4 @@
-// The frame: which view, which dialog.
+// The frame around the current view and dialog.
 import { html, useEffect, useState } from "./html.js";
 import { createClient } from "./api.js";
 import { forget } from "./connection.js";
@@ -29,7 +29,7 @@ const DIALOGS = {
   recover: RecoverDialog, delete: DeleteDialog,
 };
 
-// What belongs to one user goes when that user does.
+// The data of a user is removed at the logout.
 session.subscribe(({ client }) => {
   if (client) return;
   closeDialog();

@@ -1,4 +1,4 @@
-// The current time for what counts seconds, once for the whole page.
+// The current time, once for the whole page, for everything that counts seconds.
 import { createStore, useStore } from "./store.js";
 
 const now = createStore(Date.now());

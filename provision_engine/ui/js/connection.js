@@ -1,10 +1,10 @@
-// Whether what the page shows is fresh: the one place that the banner looks at.
+// Is the page up to date? The banner uses only this.
 import { createStore } from "./store.js";
 
-/** `askedAt`: a read is under way since then. `failure`: why the last one failed. */
+/** `askedAt`: start of the read in progress. `failure`: why the last one failed. */
 export const connection = createStore({ askedAt: null, freshAt: null, failure: null });
 
-/** Run one read and note how it went. Raises what the read raises. */
+/** Run one read and record its outcome. Raises what the read raises. */
 export async function observed(read) {
   const askedAt = Date.now();
   connection.patch({ askedAt });
@@ -13,7 +13,7 @@ export async function observed(read) {
     connection.set({ askedAt: null, freshAt: Date.now(), failure: null });
     return result;
   } catch (failure) {
-    // An error about this runtime (404, 412) is an answer of a backend that works.
+    // An error about this runtime (404, 412) is a response of a backend that works.
     const isDown = failure.status === 0 || failure.status >= 429;
     connection.patch({ askedAt: null, failure: isDown ? failure : null });
     throw failure;

@@ -1,5 +1,5 @@
-// What this page has seen of the creates that it asked for, to a fraction of a second.
-// OpenNebula itself remembers whole seconds only.
+// The steps of the creates that this page requested, to a fraction of a second.
+// OpenNebula itself stores whole seconds only.
 import { RUNTIME, RUNTIMES } from "./api.js";
 import { put } from "./runtimes.js";
 import { session } from "./session.js";
@@ -30,7 +30,7 @@ export async function follow(runtime, askedAt) {
   }
 }
 
-/** Whether the engine says in which step each function is. */
+/** Does the engine report the step of each function? */
 function isTold(runtime) {
   return functions(runtime).every((it) => stepOf(it) !== null) && (creations.get().has(runtime.ID) || isMoving(runtime));
 }

@@ -1,4 +1,4 @@
-// Which dialog is open: {kind, …what it is about}, or null.
+// The open dialog: {kind, …its subject}, or null.
 import { createStore } from "./store.js";
 
 export const dialog = createStore(null);

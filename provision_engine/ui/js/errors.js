@@ -1,4 +1,4 @@
-// Which field of a form an error of the engine is about. Pure.
+// Which field of a form an error of the engine refers to. Pure.
 
 const RUNTIME_PREFIX = "SERVERLESS_RUNTIME.";
 

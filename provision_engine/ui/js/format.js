@@ -22,7 +22,7 @@ export function age(seconds) {
   return duration(seconds).split(" ")[0];
 }
 
-/** Milliseconds to a tenth of a second while that means something. */
+/** Milliseconds to a tenth of a second, if that is meaningful. */
 export function precise(ms) {
   return ms < 60_000 ? `${(ms / 1000).toFixed(1)}s` : duration(ms / 1000);
 }
@@ -44,7 +44,7 @@ export function sizes({ CPU, MEMORY, DISK_SIZE }) {
   return `${CPU} CPU · ${megabytes(MEMORY)} · ${megabytes(DISK_SIZE)}`;
 }
 
-/** A name with its UUID, if it holds one, cut short. */
+/** A name with its UUID, if it contains one, shortened. */
 export function shortName(name) {
   return name.replace(UUID, (uuid) => `${uuid.slice(0, UUID_SHOWN)}…`);
 }
@@ -54,7 +54,7 @@ export function secondsSince(time, now = Date.now()) {
   return time ? (now - Date.parse(time)) / 1000 : null;
 }
 
-/** A moment in the person's own time zone. */
+/** A time in the user's time zone. */
 export function moment(time) {
   return new Date(time).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
 }

@@ -1,4 +1,4 @@
-// The one place that knows which library renders the page.
+// The only module that knows which library renders the page.
 import { h, render } from "../preact/preact.module.js";
 import htm from "../preact/htm.module.js";
 

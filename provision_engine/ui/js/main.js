@@ -1,4 +1,4 @@
-// Where the page begins.
+// The entry point of the page.
 import "./theme.js";
 import { App } from "./app.js";
 import { html, render } from "./html.js";

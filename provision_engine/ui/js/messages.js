@@ -1,4 +1,4 @@
-// Toasts, and what screen readers are told.
+// Toasts, and announcements for screen readers.
 import { createStore } from "./store.js";
 
 const SHOWN_MS = 8000;
@@ -6,7 +6,7 @@ const SHOWN_MS = 8000;
 export const toasts = createStore([]);
 let lastId = 0;
 
-/** Success goes away by itself; an error stays until somebody closes it. */
+/** A success disappears by itself; an error stays until it is closed. */
 export function notify(text, { href = null, link = "View", isError = false, detail = "" } = {}) {
   const id = ++lastId;
   toasts.set([...toasts.get(), { id, text, href, link, isError, detail }]);

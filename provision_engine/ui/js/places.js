@@ -1,4 +1,4 @@
-// Where devices are, as far as DEVICE_INFO.GEOGRAPHIC_LOCATION holds coordinates. Pure.
+// The coordinates in DEVICE_INFO.GEOGRAPHIC_LOCATION, if there are any. Pure.
 
 /** {latitude, longitude} of "40.4, -3.7", "{'lat': 40.4, 'lon': -3.7}" or "POINT(-3.7 40.4)". */
 export function coordinates(text) {

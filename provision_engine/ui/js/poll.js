@@ -1,4 +1,4 @@
-// Calls a function again and again while somebody looks.
+// Calls a function repeatedly while the page is visible.
 
 const SHARE_OF_TIME = 8;     // a poll takes at most about a ninth of the time
 const MAX_PAUSE_MS = 30_000;

@@ -14,7 +14,7 @@ export async function refreshQuota() {
     const read = await client.get("/quota");
     if (session.get().client === client) quota.set(read);
   } catch {
-    // What was read last stays visible, as the list does.
+    // The last values stay visible, as those of the list do.
   }
 }
 
@@ -22,6 +22,6 @@ export async function readConfiguration() {
   try {
     configuration.set(await createClient().get("/server/config"));
   } catch {
-    // The defaults of the forms do without it.
+    // The forms then have no defaults.
   }
 }

@@ -1,4 +1,4 @@
-// One runtime with its timeline, kept fresh while its page is shown.
+// One runtime with its timeline, refreshed while its page is shown.
 import { RUNTIME, RUNTIMES } from "./api.js";
 import { observed } from "./connection.js";
 import { poll } from "./poll.js";
@@ -40,7 +40,7 @@ export function watchRuntime(id) {
     return runtime && isMoving(runtime) ? MOVING_PAUSE_MS : PAUSE_MS;
   }
 
-  // The steps of a create only change while the VMs do.
+  // The steps of a create change only while its VMs do.
   async function refreshTimeline(client) {
     const version = JSON.stringify(functions(current.get().runtime).map((it) => [it.VM_ID, it.STATE, it.SINCE]));
     if (version === timelineOf) return;
@@ -57,7 +57,7 @@ export function watchRuntime(id) {
   return poll(refresh);
 }
 
-/** Show a runtime, and note what changed since it was shown last. */
+/** Show a runtime, and record what has changed since it was last shown. */
 export function show(runtime) {
   const { runtime: before, events } = current.get();
   const changes = before && before.ID === runtime.ID ? differences(before, runtime) : [];
@@ -66,7 +66,7 @@ export function show(runtime) {
   current.patch({ runtime, events: noted, error: null });
 }
 
-/** What a person would call a change. Pure. */
+/** The changes worth showing to people. Pure. */
 export function differences(before, after) {
   const changes = [];
   for (const role of roles(after)) {

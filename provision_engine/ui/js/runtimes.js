@@ -1,4 +1,4 @@
-// The caller's runtimes, newest first, kept fresh while the list is shown.
+// The caller's runtimes, newest first, refreshed while the list is shown.
 import { nextLink, RUNTIME, RUNTIMES } from "./api.js";
 import { observed } from "./connection.js";
 import { poll, pollNow } from "./poll.js";
@@ -12,10 +12,10 @@ const MAX_LOADED = 2000;
 /** `all` is null until the first response. `isCut`: there are more than were read. */
 export const runtimes = createStore({ all: null, isCut: false, showsStandby: false });
 
-/** The runtime that a response has described last, for those who show a single one. */
+/** The runtime of the last response, for views of a single one. */
 export const lastSeen = createStore(null);
 
-let generation = 0;   // responses to reads that began before a change are dropped
+let generation = 0;   // responses to reads that started before a change are dropped
 
 /** Read the list until the returned function is called. */
 export function watchList() {
@@ -28,7 +28,7 @@ export function showStandby(showsStandby) {
   pollNow();
 }
 
-/** Show a runtime as a response has just described it. */
+/** Show the runtime of a response. */
 export function put(runtime) {
   const { all } = runtimes.get();
   generation += 1;

@@ -1,4 +1,4 @@
-// Who is logged in. The password stays in memory, or, if the person asks for it, in this tab's
+// The session. The password stays in memory or, if the user chooses so, in this tab's
 // sessionStorage until the tab closes.
 import { basicAuthorization, createClient } from "./api.js";
 import { createStore } from "./store.js";
@@ -8,14 +8,14 @@ const LOGGED_OUT = { user: null, client: null, flavours: [], message: "" };
 
 export const session = createStore(LOGGED_OUT);
 
-/** Raises ApiError when OpenNebula refuses the user or cannot be asked. */
+/** Raises ApiError if OpenNebula rejects the user or is unreachable. */
 export async function logIn(user, password, mustRemember) {
   const authorization = basicAuthorization(user, password);
   await start(user, authorization);
   if (mustRemember) sessionStorage.setItem(KEY, JSON.stringify({ user, authorization }));
 }
 
-/** Continue the session that this tab remembers. False without one. Raises ApiError. */
+/** Continue the session stored in this tab. False without one. Raises ApiError. */
 export async function resume() {
   const remembered = JSON.parse(sessionStorage.getItem(KEY) || "null");
   if (!remembered) return false;
@@ -33,7 +33,7 @@ export function logOut(message = "") {
   session.set({ ...LOGGED_OUT, message });
 }
 
-/** Read again what can be deployed. Raises ApiError. */
+/** Read the flavours again. Raises ApiError. */
 export async function refreshFlavours() {
   const { client } = session.get();
   const flavours = await client.get("/flavours");

@@ -1,10 +1,10 @@
 // From the steps of a create to bars: [{role, spans: [{step, startMs, endMs, isOpen}]}]. Pure.
 
 const MOVING = ["ORDER", "SCHEDULE", "COPY", "BOOT", "READY"];
-// What goes on after each step that OpenNebula remembers.
+// The activity that follows each step stored by OpenNebula.
 const AFTER = { ASKED: "ORDER", SERVICE: "ORDER", VM: "SCHEDULE", SCHEDULED: "COPY" };
 
-/** Of a create that this page has followed. `nowMs` ends a step that goes on. */
+/** Of a create that this page has followed. `nowMs` is the end of a step in progress. */
 export function seen({ askedAt, endedAt, steps }, nowMs) {
   return Object.entries(steps).map(([role, list]) => ({
     role,

@@ -1,4 +1,4 @@
-// What the states and reasons of a runtime mean. Pure: tables by the engine's codes.
+// The meaning of states and reasons: tables by the engine's codes. Pure.
 
 export const ROLES = ["FAAS", "DAAS"];
 export const ROLE_NAMES = { FAAS: "Function", DAAS: "Data" };
@@ -11,7 +11,7 @@ export const STATES = {
   ERROR: { label: "Failed", tone: "bad" },
 };
 
-// Of several functions the first of these is the state of the runtime.
+// The state of a runtime is the first of these that one of its functions has.
 const WORST_FIRST = ["ERROR", "PENDING", "UPDATING", "SUSPENDED", "RUNNING"];
 
 const REASONS = {
@@ -78,17 +78,17 @@ export function reasonOf(it) {
   return REASONS[it.REASON_CODE] || detailOf(it);
 }
 
-/** What the engine itself says about it. */
+/** The engine's own text about it. */
 export function detailOf(it) {
   return it.ERROR || it.REASON || "";
 }
 
-/** Whether a function cannot start as it is, however long one waits. */
+/** Will a function never start as it is, however long one waits? */
 export function canNeverStart(it) {
   return it.STATE === "PENDING" && it.REASON_CODE === "NO_MATCHING_HOST";
 }
 
-/** The step of the create in which a function is; null where the engine does not tell. */
+/** The step of the create in which a function is; null if the engine does not report it. */
 export function stepOf(it) {
   if (it.STATE === "PENDING") return STEPS_OF_REASONS[it.REASON_CODE] || null;
   return it.STATE === "RUNNING" ? "RUNNING" : it.STATE;

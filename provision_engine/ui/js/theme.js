@@ -1,4 +1,4 @@
-// Light or dark: as the system says, or as the person chose in this browser. Also used by /docs.
+// Light or dark: the system's setting, or the choice in this browser. Also used by /docs.
 
 const KEY = "provision-engine.theme";
 const NEXT = { system: "light", light: "dark", dark: "system" };

@@ -153,8 +153,8 @@ def test_each_route_is_documented_and_each_path_is_a_route(call: Watched) -> Non
         for method in rule.methods or ()
         if method.lower() in METHODS
     }
-    told = {(method, path) for method, path, _ in documented()}
-    assert {route for route in routes if route[1] not in assets} == told
+    documented_routes = {(method, path) for method, path, _ in documented()}
+    assert {route for route in routes if route[1] not in assets} == documented_routes
     assert {("get", path) for path in assets} <= routes
     assert set(ui.PAGES) <= set(DOCUMENT["paths"])
 

@@ -17,20 +17,20 @@ def read(limits: str, defaults: str = "") -> dict[str, object]:
 
 
 def test_limits_and_usage_are_numbers_and_no_limit_is_null() -> None:
-    told = read(
+    rendered = read(
         "<VMS>4</VMS><VMS_USED>1</VMS_USED><CPU>2.5</CPU><CPU_USED>0.5</CPU_USED>"
         "<MEMORY>-1</MEMORY><MEMORY_USED>128</MEMORY_USED>"
     )
-    assert told == {
+    assert rendered == {
         "VMS": {"LIMIT": 4, "USED": 1},
         "CPU": {"LIMIT": 2.5, "USED": 0.5},
         "MEMORY": {"LIMIT": None, "USED": 128},
         "SYSTEM_DISK_SIZE": {"LIMIT": None, "USED": 0},
     }
-    assert isinstance(told["VMS"]["LIMIT"], int)  # type: ignore[index]
+    assert isinstance(rendered["VMS"]["LIMIT"], int)  # type: ignore[index]
 
 
 def test_the_default_of_the_cloud_counts_where_the_user_has_no_limit_of_its_own() -> None:
-    told = read("<VMS>-2</VMS><CPU>0</CPU>", "<VMS>7</VMS><CPU>9</CPU>")
-    assert told["VMS"] == {"LIMIT": 7, "USED": 0}
-    assert told["CPU"] == {"LIMIT": 0, "USED": 0}
+    rendered = read("<VMS>-2</VMS><CPU>0</CPU>", "<VMS>7</VMS><CPU>9</CPU>")
+    assert rendered["VMS"] == {"LIMIT": 7, "USED": 0}
+    assert rendered["CPU"] == {"LIMIT": 0, "USED": 0}

@@ -94,7 +94,7 @@ def test_it_is_rebuilt_when_it_has_grown_much(index: KeyIndex, first: int) -> No
     pool.runtimes = {}
     pool.add(highest, "x")
     index.candidates(ME, "x", pool.read)
-    assert pool.read_from == [0, first, highest], "not yet: so many it may hold"
+    assert pool.read_from == [0, first, highest], "not rebuilt yet: it may contain that many"
     assert index.candidates(ME, "x", pool.read) == [highest]
     assert pool.read_from[-1] == 0
     assert index.candidates(ME, "x", pool.read) == [highest]

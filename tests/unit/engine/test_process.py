@@ -67,7 +67,7 @@ NOBODY_CAN_TELL = {
     "no number": own(process="x"),
     "below zero": own(process="-1"),
     "a part": own(process="1.5"),
-    "a digit that is no number": own(process="²"),
+    "a digit that is not a number": own(process="²"),
     "more than any process id": own(process="9" * 30),
     "a word less": own(process=""),
     "a word more": own() + " more",

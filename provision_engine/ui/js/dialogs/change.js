@@ -95,5 +95,5 @@ export function LiftDialog({ runtime }) {
     done(runtime, "lives until it is deleted");
   }
   return html`<${Dialog} title="Remove the lease?" act=${act} submit="Remove the lease" busyText="Removing…">
-    <p>${shortName(runtime.NAME)} then lives, and counts against the quota, until somebody deletes it.</p><//>`;
+    <p>${shortName(runtime.NAME)} then runs, and counts against the quota, until it is deleted.</p><//>`;
 }

@@ -1,4 +1,4 @@
-// Create a runtime: flavour, sizes, lease, scheduling; checked by a dry run while one types.
+// Create a runtime: flavour, sizes, lease, scheduling; checked by a dry run while the user types.
 import { html, useEffect, useMemo, useRef, useState } from "../html.js";
 import { create, dryRun, newKey } from "../actions.js";
 import { RUNTIME } from "../api.js";
@@ -27,7 +27,7 @@ export function CreateDialog({ flavour: preset }) {
   const { flavours, user } = useStore(session), { lease: leases } = useStore(configuration);
   const usable = flavours.filter((it) => it.DEPLOYABLE);
   const [form, setForm] = useState({ flavour: preset || (usable[0] || {}).FLAVOURS, sizes: {}, name: "", lease: "", policy: "", requirements: "", location: "" });
-  const key = useRef(newKey());   // one for the dialog: however often it is sent, one runtime
+  const key = useRef(newKey());   // one for the dialog: however often it is sent, it creates one runtime
   const flavour = usable.find((it) => it.FLAVOURS === form.flavour);
   const body = useMemo(() => (flavour ? toBody(flavour, form) : null), [flavour, form]);
   const check = useDryRun(body);
@@ -35,7 +35,7 @@ export function CreateDialog({ flavour: preset }) {
   const errorOf = (path) => (check.field === path ? textAfter(check.error.detail, path) : null);
 
   useEffect(() => {
-    refreshFlavours().catch(() => {});   // those of the login will do
+    refreshFlavours().catch(() => {});   // those read at the login are used
     refreshQuota();
   }, []);
 
@@ -78,7 +78,7 @@ function Sizes({ role, flavour, form, set, errorOf }) {
     hints=${hints} errors=${errors} onInput=${onInput} />`;
 }
 
-/** The default, what the quota leaves, and how far a running one can grow. */
+/** The default, the rest of the quota, and the maximum of a running VM. */
 function hintOf(member, format, values, defaults, used, capacity) {
   const { LIMIT = null, USED = 0 } = (used || {})[QUOTA_OF[member]] || {};
   if (LIMIT !== null) return `${format(Math.max(0, LIMIT - USED))} left in the quota`;
@@ -100,7 +100,7 @@ function NothingUsable() {
     <p>There is no flavour that you can deploy.</p><//>`;
 }
 
-/** What the engine says of a body, asked when nobody has typed for a moment. */
+/** The engine's check of a body, requested when the user has stopped typing. */
 function useDryRun(body) {
   const [check, setCheck] = useState({ isBusy: true, plan: null, error: null, field: null });
   const text = JSON.stringify(body);
@@ -113,7 +113,7 @@ function useDryRun(body) {
       try {
         next.plan = await dryRun(body);
       } catch (error) {
-        if (error.isRetryable) return;   // says nothing about the body
+        if (error.isRetryable) return;   // not about the body
         Object.assign(next, { error, field: fieldOf(error, PATHS) });
       }
       if (isCurrent) setCheck(next);

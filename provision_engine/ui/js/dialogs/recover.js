@@ -1,4 +1,4 @@
-// Have OpenNebula try again what failed.
+// Recover what failed.
 import { html, useState } from "../html.js";
 import { recover } from "../actions.js";
 import { shortName } from "../format.js";
@@ -17,7 +17,7 @@ export function RecoverDialog({ runtime }) {
   }
   return html`<${Dialog} title="Recover ${shortName(runtime.NAME)}" act=${act} submit="Recover" busyText="Recovering…">
     ${failed && html`<p><strong>${reasonOf(failed)}</strong>${detailOf(failed) !== reasonOf(failed) && html`<br /><span class="quiet">${detailOf(failed)}</span>`}</p>`}
-    <p>Its VM is resumed or started again where possible; otherwise a new VM takes its place. Id and name stay the same.</p>
+    <p>Its VM is resumed or started again if possible; otherwise a new VM replaces it. Id and name stay the same.</p>
     ${runtime.DAAS && html`<label class="check"><input type="checkbox" name="replace" checked=${mustReplace} onChange=${(event) => setReplace(event.target.checked)} />
       <span>Also replace the data VM<span class="hint">What is on its disk is lost.</span></span></label>`}
   <//>`;

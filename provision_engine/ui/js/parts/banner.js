@@ -1,4 +1,4 @@
-// Tells that what is shown is old: the backend is down, or slow to answer.
+// Warns that the page is not up to date: the backend is down, or slow to respond.
 import { html } from "../html.js";
 import { connection } from "../connection.js";
 import { duration } from "../format.js";

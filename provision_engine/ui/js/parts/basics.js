@@ -1,4 +1,4 @@
-// Small things that all views use.
+// Small components that all views use.
 import { html, useEffect, useRef, useState } from "../html.js";
 import { announce } from "../messages.js";
 import { STATES } from "../states.js";
@@ -9,7 +9,7 @@ export function Status({ state }) {
   return html`<span class="status ${tone}"><span class="dot"></span>${label}</span>`;
 }
 
-/** The heading of a view: focused when the view opens, so that screen readers begin there. */
+/** The heading of a view: focused when the view opens, so that screen readers start there. */
 export function Title({ text, children }) {
   const heading = useRef();
   useEffect(() => {
@@ -62,7 +62,7 @@ export function Empty({ icon, title, children }) {
     <h2>${title}</h2>${children}</div>`;
 }
 
-/** A button that shows that its action is under way. */
+/** A button that shows when its action is in progress. */
 export function BusyButton({ isBusy, busyText, children, ...rest }) {
   return html`<button ...${rest} disabled=${rest.disabled || isBusy} aria-busy=${isBusy}>
     ${isBusy ? html`<span class="spinner"></span>${busyText}` : children}</button>`;

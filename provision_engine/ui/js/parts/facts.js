@@ -1,4 +1,4 @@
-// Scheduling and what the device said about itself.
+// Scheduling, and the device's information about itself.
 import { html } from "../html.js";
 import { openDialog } from "../dialogs.js";
 import { abilities } from "../states.js";

@@ -2,7 +2,7 @@
 import { html, useId } from "../html.js";
 import { megabytes } from "../format.js";
 
-/** `control` gets the attributes that tie it to its label, hint and error. */
+/** `control` gets the attributes that connect it to its label, hint and error. */
 export function Field({ label, hint, error, isOptional, control }) {
   const id = useId();
   const described = [hint && `${id}-hint`, error && `${id}-error`].filter(Boolean).join(" ");

@@ -7,7 +7,7 @@ import { CopyButton, Status } from "./basics.js";
 
 export function FunctionCard({ role, runtime }) {
   const now = useNow(), it = runtime[role], detail = detailOf(it);
-  // What needs somebody to act stands at the top of the page already.
+  // What requires action is already at the top of the page.
   const reason = it.STATE === "ERROR" || canNeverStart(it) ? "" : reasonOf(it);
   const since = secondsSince(it.SINCE, now);
   return html`<section class="card function" aria-labelledby="title-${role}">

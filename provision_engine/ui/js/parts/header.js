@@ -1,4 +1,4 @@
-// The bar at the top: views, theme, who is logged in.
+// The bar at the top: views, theme, the user.
 import { html, useState } from "../html.js";
 import { route } from "../router.js";
 import { logOut, session } from "../session.js";

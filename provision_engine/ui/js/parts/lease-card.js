@@ -13,7 +13,7 @@ export function LeaseCard({ runtime }) {
   const whyNot = abilities(runtime).lease, left = secondsLeft(runtime, now);
   const canLift = runtime.LEASE && !(lease && lease.max_seconds);
   return html`<section class="card" aria-labelledby="lease-title"><header><h2 id="lease-title">Lease</h2></header>
-    ${!runtime.LEASE ? html`<p class="quiet">It lives until somebody deletes it.</p>`
+    ${!runtime.LEASE ? html`<p class="quiet">No lease: it runs until it is deleted.</p>`
       : left === null ? html`<p>${duration(runtime.LEASE.TTL)}, counted from the start of its VM</p>`
         : html`<p class="lease-left"><strong class=${isEnding(runtime, left) ? "bad-text" : ""}>${left > 0 ? `${duration(left)} left` : "Over"}</strong>
             <span class="quiet">of ${duration(runtime.LEASE.TTL)}</span></p>

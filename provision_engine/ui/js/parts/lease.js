@@ -1,4 +1,4 @@
-// How long a runtime lives.
+// The remaining time of a lease.
 import { html } from "../html.js";
 import { duration, secondsSince } from "../format.js";
 

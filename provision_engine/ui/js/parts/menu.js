@@ -1,4 +1,4 @@
-// A button that opens a menu, with the keys that people expect of one.
+// A button that opens a menu, with the usual keys.
 import { html, useEffect, useLayoutEffect, useRef, useState } from "../html.js";
 import { Icon } from "./icons.js";
 

@@ -1,4 +1,4 @@
-// Which part of the list is shown, and the way to the others.
+// The shown page of the list, and links to the others.
 import { html } from "../html.js";
 import { Icon } from "./icons.js";
 

@@ -1,4 +1,4 @@
-// One line over the list: how many in which state, and how much of the quota is used.
+// One line above the list: the numbers by state, and the usage of the quota.
 import { html, useEffect } from "../html.js";
 import { megabytes } from "../format.js";
 import { quota, refreshQuota } from "../quota.js";

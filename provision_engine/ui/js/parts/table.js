@@ -11,7 +11,7 @@ import { itemsFor } from "./runtime-menu.js";
 
 const COLUMNS = ["Name", "State", "Endpoint", "Size", "Lease", "Age"];
 
-// CSS changes the display of the elements, which would take their roles away; so these are named.
+// CSS changes the display of the elements, which removes their roles; so they are explicit.
 export function Table({ runtimes, selected, select }) {
   const ids = runtimes.map((runtime) => runtime.ID);
   const areAll = ids.every((id) => selected.has(id)), isSome = ids.some((id) => selected.has(id));

@@ -20,17 +20,17 @@ export function Timeline({ runtime, steps }) {
   const bars = creation ? seen(creation, performance.now()) : known(steps || [], roles(runtime));
   const totalMs = Math.max(1, ...bars.flatMap((bar) => bar.spans.map((span) => span.endMs)));
   const isEmpty = !bars.some((bar) => bar.spans.length);
-  const told = creation ? precise : coarse;
-  const total = isEmpty ? "" : `${told(totalMs)} ${creation ? "as seen from here" : "until the boot, to the second"}`;
+  const format = creation ? precise : coarse;
+  const total = isEmpty ? "" : `${format(totalMs)} ${creation ? "as seen from here" : "until the boot, to the second"}`;
   return html`<section class="card timeline" aria-labelledby="timeline-title">
     <header><h2 id="timeline-title">Start-up</h2><span class="quiet">${total}</span></header>
     ${steps === null && !creation ? html`<div class="skeleton"></div>` : isEmpty ? html`<p class="quiet">OpenNebula remembers nothing of it.</p>`
       : bars.map((bar) => html`<div class="bar-row">${bars.length > 1 && html`<span class="bar-role">${ROLE_NAMES[bar.role]}</span>`}
         <div class="bar" aria-hidden="true">${bar.spans.map((span) => html`<span class="span ${span.step} ${span.isOpen ? "open" : ""}"
-          title="${NAMES[span.step]} ${told(span.endMs - span.startMs)}"
+          title="${NAMES[span.step]} ${format(span.endMs - span.startMs)}"
           style=${{ left: `${(span.startMs / totalMs) * 100}%`, width: `${((span.endMs - span.startMs) / totalMs) * 100}%` }}></span>`)}</div></div>
         <ul class="steps">${bar.spans.map((span) => html`<li class=${span.step}><span class="swatch"></span>${NAMES[span.step]}
-          <span class="number">${told(span.endMs - span.startMs)}</span></li>`)}</ul>`)}
+          <span class="number">${format(span.endMs - span.startMs)}</span></li>`)}</ul>`)}
   </section>`;
 }
 

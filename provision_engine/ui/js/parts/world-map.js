@@ -1,4 +1,4 @@
-// Where devices are. Each pin is a link to its runtime, or to all of them where they are many.
+// The map of devices. Each pin links to its runtime, or to all of them if there are several.
 import { html } from "../html.js";
 import { toRuntime } from "../router.js";
 import { STATES, stateOf } from "../states.js";

@@ -1,4 +1,4 @@
-// What the caller can deploy, and what stands in the way of the rest.
+// The flavours that the user can deploy, and what prevents the others.
 import { html, useEffect, useState } from "../html.js";
 import { openDialog } from "../dialogs.js";
 import { sizes } from "../format.js";
@@ -15,7 +15,7 @@ export function Flavours() {
     refreshFlavours().then(() => setFailure(null), setFailure);
   }, []);
   return html`<main><div class="title-row"><${Title} text="Flavours" /></div>
-    <p class="quiet lead">The kinds of runtimes that your user can deploy, with the sizes that one gets without asking for others.</p>
+    <p class="quiet lead">The flavours of your user, with their default sizes.</p>
     ${failure && html`<p class="error" role="alert">${failure.message}</p>`}
     ${flavours.length ? html`<ul class="flavours">${sorted(flavours).map((flavour) => html`<${Flavour} flavour=${flavour} />`)}</ul>`
       : html`<${Empty} icon="box" title="No flavours"><p>No flow template is shared with your user. Ask the operator of this cloud.</p><//>`}

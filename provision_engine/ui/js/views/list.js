@@ -33,6 +33,8 @@ function text(runtime) {
 export function List() {
   const { all, isCut } = useStore(runtimes);
   const { parameters } = useStore(route);
+  const { standby } = useStore(configuration);
+  const hasStandby = Object.keys(standby?.flavours || {}).length > 0;
   const [selected, setSelected] = useState(new Set());
   useEffect(watchList, []);
 
@@ -52,7 +54,7 @@ export function List() {
     <div class="title-row"><${Title} text="Runtimes" />
       <button type="button" class="primary" id="new" onClick=${() => openDialog("create")}><${Icon} name="plus" />New runtime</button></div>
     ${all !== null && all.length > 0 && html`<${Summary} all=${all} state=${parameters.state} onState=${(state) => filter({ state })} />`}
-    ${all !== null && all.length > 0 && html`<${Toolbar} all=${all} parameters=${parameters} filter=${filter} />`}
+    ${all !== null && (all.length > 0 || hasStandby) && html`<${Toolbar} all=${all} parameters=${parameters} filter=${filter} hasStandby=${hasStandby} />`}
     ${chosen.length > 0 && html`<${Selection} chosen=${chosen} found=${found} select=${select} />`}
     ${all === null ? html`<${Loading} />`
       : all.length === 0 ? html`<${FirstSteps} />`
@@ -64,8 +66,7 @@ export function List() {
   </main>`;
 }
 
-function Toolbar({ all, parameters, filter }) {
-  const { standby } = useStore(configuration);
+function Toolbar({ all, parameters, filter, hasStandby }) {
   const { showsStandby } = useStore(runtimes);
   const flavours = [...new Set(all.map(flavourOf))].sort();
   return html`<div class="toolbar" role="search">
@@ -80,7 +81,7 @@ function Toolbar({ all, parameters, filter }) {
       <option value="">All flavours</option>
       ${flavours.map((flavour) => html`<option value=${flavour} selected=${flavour === parameters.flavour}>${flavour}</option>`)}
     </select></label>
-    ${standby && Object.keys(standby).length > 0 && html`<label class="check"><input type="checkbox" id="filter-standby" checked=${showsStandby}
+    ${hasStandby && html`<label class="check"><input type="checkbox" id="filter-standby" checked=${showsStandby}
       onChange=${(event) => showStandby(event.target.checked)} /><span>Show standby</span></label>`}
   </div>`;
 }
@@ -109,7 +110,7 @@ function FirstSteps() {
   const { flavours } = useStore(session);
   const usable = flavours.filter((flavour) => flavour.DEPLOYABLE);
   return html`<${Empty} icon="box" title="No runtimes yet">
-    <p>A runtime is a function in a virtual machine of its own, with an address where it answers.
+    <p>A runtime is a function in its own virtual machine, reachable at its own address.
       ${usable.length ? " Choose what to start with; everything else has a default." : " There is no flavour that you can deploy yet."}</p>
     ${usable.length ? html`<div class="first-flavours">${usable.slice(0, 4).map((flavour) => html`<button type="button" class="plain"
       onClick=${() => openDialog("create", { flavour: flavour.FLAVOURS })}>${flavour.FLAVOURS}</button>`)}</div>

@@ -1,4 +1,4 @@
-// Who are you?
+// The login form.
 import { html, useState } from "../html.js";
 import { logIn, session } from "../session.js";
 import { useStore } from "../store.js";
@@ -21,12 +21,12 @@ export function Login({ failure }) {
       setState({ isBusy: false, error });
     }
   }
-  const told = state.error ? explain(state.error) : message;
+  const failureText = state.error ? explain(state.error) : message;
   return html`<main class="login"><form class="card" id="login" onSubmit=${onSubmit}>
     <img src="/ui/icon.svg" alt="" width="44" height="44" />
     <h1>Log in</h1>
     <p class="quiet">Use your OpenNebula user.</p>
-    <p class="error" role="alert" id="login-error" hidden=${!told}>${told}</p>
+    <p class="error" role="alert" id="login-error" hidden=${!failureText}>${failureText}</p>
     <${TextField} label="User" name="username" value=${user} onInput=${setUser} required autofocus
       autocomplete="username" autocapitalize="none" spellcheck=${false} />
     <${TextField} label="Password" name="password" type="password" value=${password} onInput=${setPassword}

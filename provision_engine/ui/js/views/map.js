@@ -1,4 +1,4 @@
-// Where all devices are, as far as they said so.
+// The map of all devices that have sent their location.
 import { html, useEffect } from "../html.js";
 import { plural, shortName } from "../format.js";
 import { clusters, placeOf } from "../places.js";
@@ -19,7 +19,7 @@ export function MapView() {
   const listed = near ? near.runtimes : places.flatMap((place) => place.runtimes);
   return html`<main><div class="title-row"><${Title} text="Map" />
       <span class="quiet">${all && plural(listed.length, "device")}${near ? html` here · <a href="#/map">all</a>` : ""}</span></div>
-    ${all && !places.length ? html`<${Empty} icon="box" title="No device said where it is">
+    ${all && !places.length ? html`<${Empty} icon="box" title="No device has sent its location">
         <p>A runtime appears here when <code>DEVICE_INFO.GEOGRAPHIC_LOCATION</code> holds coordinates, such as <code>40.4168, -3.7038</code>.</p><//>`
       : html`<div class="card big-map"><${WorldMap} places=${places} /></div>
         <ul class="places card">${listed.slice(0, MAX_LISTED).map((runtime) => {

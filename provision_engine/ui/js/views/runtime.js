@@ -1,4 +1,4 @@
-// One runtime, at an address of its own.
+// The page of one runtime, with its own URL.
 import { html, useEffect } from "../html.js";
 import { openDialog } from "../dialogs.js";
 import { moment, secondsSince, shortName, age } from "../format.js";

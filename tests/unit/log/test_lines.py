@@ -1,4 +1,4 @@
-"""The logs: their formats, one line per event, no secrets, rotation, many writers."""
+"""The lines of the logs: their formats, one line per event, no secrets."""
 
 from __future__ import annotations
 
@@ -7,54 +7,22 @@ import contextvars
 import logging
 import os
 import re
-import socket
-import subprocess
-import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from provision_engine import __version__, log
+from provision_engine import log
 from provision_engine.config import Log
-from provision_engine.log import handlers
 
-NOBODY = 65534
+from .samples import lines
+
 RUBY_LINE = re.compile(
     r"[DIWEF], \[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d #\d+\] {1,2}[A-Z]{4,5} -- .*: .*"
 )
-HEADER = re.compile(
-    r"# Logfile created on \d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4} by provision-engine/"
-    + re.escape(__version__)
-)
 
 
-@pytest.fixture(autouse=True)
-def _no_request() -> Iterator[None]:
-    """Removes what requests of other tests left in this process."""
-    with log.request(""):
-        yield
-
-
-@pytest.fixture
-def directory(tmp_path: Path) -> Iterator[Path]:
-    """Logs at debug level, in a temporary directory."""
-    log.start(Log(0, "file", tmp_path / "logs"))
-    yield tmp_path / "logs"
-    log.stop()
-
-
-def lines(directory: Path, component: str = "engine") -> list[str]:
-    """The lines of a log without the first, which is checked."""
-    first, *rest = (directory / f"{component}.log").read_bytes().decode().split("\n")
-    assert HEADER.fullmatch(first)
-    assert rest.pop() == ""
-    return rest
-
-
-# ---- forms -----------------------------------------------------------------------------
+# ---- formats ---------------------------------------------------------------------------
 
 
 def test_a_line_is_that_of_rubys_logger(directory: Path) -> None:
@@ -165,7 +133,7 @@ def test_an_exception_stays_on_one_line_with_its_cause(directory: Path) -> None:
     except ValueError:
         log.engine.exception("It failed")
     (line,) = lines(directory)
-    assert "It failed: ValueError: second [test_log.py:" in line
+    assert "It failed: ValueError: second [test_lines.py:" in line
     assert "caused by KeyError: 'first\\nline'" in line
 
 
@@ -267,184 +235,3 @@ def test_credentials_are_hidden_wherever_they_occur(directory: Path, text: str) 
 def test_words_about_credentials_stay(directory: Path, text: str) -> None:
     log.engine.info(text)
     assert lines(directory)[0].endswith(text)
-
-
-# ---- files -----------------------------------------------------------------------------
-
-
-def test_after_a_rotation_a_new_file_is_started(directory: Path) -> None:
-    log.engine.info("before")
-    (directory / "engine.log").rename(directory / "engine.log.1")
-    log.engine.info("after")
-    assert [line[-6:] for line in lines(directory)] == [": after"[-6:]]
-    assert "before" in (directory / "engine.log.1").read_text()
-    assert "after" not in (directory / "engine.log.1").read_text()
-
-
-def test_an_empty_file_made_by_the_rotation_gets_its_first_line(directory: Path) -> None:
-    (directory / "engine.log").rename(directory / "engine.log.1")
-    (directory / "engine.log").touch()
-    log.engine.info("after")
-    assert len(lines(directory)) == 1
-
-
-def test_an_existing_file_is_continued(directory: Path) -> None:
-    log.engine.info("one")
-    log.start(Log(0, "file", directory))
-    log.reopen()
-    log.engine.info("two")
-    assert [line[-3:] for line in lines(directory)] == ["one", "two"]
-
-
-def test_files_are_not_readable_by_everyone(directory: Path) -> None:
-    assert (directory / "engine.log").stat().st_mode & 0o007 == 0
-
-
-def test_a_full_disk_loses_lines_but_fails_no_request(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = os.write
-
-    def full(descriptor: int, data: bytes) -> int:
-        raise OSError(28, "No space left on device")
-
-    def nearly_full(descriptor: int, data: bytes) -> int:
-        return real(descriptor, data[:10])
-
-    log.engine.info("one")
-    monkeypatch.setattr(os, "write", full)
-    log.engine.info("lost")
-    monkeypatch.setattr(os, "write", nearly_full)
-    log.engine.info("torn")
-    monkeypatch.setattr(os, "write", real)
-    log.engine.info("whole")
-    found = lines(directory)
-    assert len(found) == 3
-    assert found[2].endswith(": whole")
-
-
-def test_a_missing_directory_loses_lines_but_fails_no_request(directory: Path) -> None:
-    for file in directory.iterdir():
-        file.unlink()
-    directory.rmdir()
-    log.engine.info("lost")
-    log.reopen()
-    directory.mkdir()
-    log.engine.info("written")
-    assert lines(directory)[0].endswith("written")
-
-
-def test_a_directory_that_cannot_be_written_stops_the_start(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(log.LogError) as caught:
-        log.start(Log(1, "file", tmp_path / "file" / "logs"))
-    assert str(caught.value) == (
-        f"the log {tmp_path}/file/logs/engine.log cannot be written: Not a directory"
-    )
-
-
-@contextmanager
-def ordinary_user() -> Iterator[None]:
-    """Root may write everywhere, so it becomes another user for a while."""
-    is_root = os.geteuid() == 0
-    if is_root:
-        os.seteuid(NOBODY)
-    try:
-        yield
-    finally:
-        if is_root:
-            os.seteuid(0)
-
-
-def test_a_directory_without_write_permission_stops_the_start(tmp_path: Path) -> None:
-    locked = tmp_path / "locked"
-    locked.mkdir(mode=0o500)
-    with (
-        ordinary_user(),
-        pytest.raises(log.LogError, match=r"engine\.log cannot be written: Permission denied"),
-    ):
-        log.start(Log(1, "file", locked / "logs"))
-
-
-WRITER = """
-import sys
-from pathlib import Path
-from provision_engine import log
-from provision_engine.config import Log
-log.start(Log(0, "file", Path(sys.argv[1])))
-for number in range(int(sys.argv[3])):
-    with log.request(sys.argv[2]):
-        log.engine.info("%d %s", number, "x" * (number % 3000))
-"""
-
-
-def test_several_processes_write_whole_lines_through_a_rotation(tmp_path: Path) -> None:
-    count, writers = 2000, 4
-    processes = [
-        subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path), f"w{n}", str(count)])
-        for n in range(writers)
-    ]
-    current, rotated = tmp_path / "engine.log", tmp_path / "engine.log.1"
-    while not current.exists() or current.stat().st_size < 300_000:
-        assert any(process.poll() is None for process in processes)
-    current.rename(rotated)
-    assert [process.wait(60) for process in processes] == [0] * writers
-
-    seen: dict[str, list[int]] = {f"w{n}": [] for n in range(writers)}
-    for file in (rotated, current):
-        first, *rest = file.read_text().splitlines()
-        assert HEADER.fullmatch(first)
-        for line in rest:
-            match = re.fullmatch(r"I, \[.{19} #\d+\]  INFO -- (w\d): (\d+) (x*)", line)
-            assert match, line
-            assert len(match[3]) == int(match[2]) % 3000
-            seen[match[1]].append(int(match[2]))
-    assert all(sorted(numbers) == list(range(count)) for numbers in seen.values())
-
-
-# ---- syslog ----------------------------------------------------------------------------
-
-
-def test_syslog_gets_each_component_under_its_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
-        receiver.bind(str(tmp_path / "log"))
-        receiver.settimeout(5)
-        monkeypatch.setattr(handlers, "SYSLOG_SOCKET", str(tmp_path / "log"))
-        log.start(Log(0, "syslog", tmp_path))
-        try:
-            with log.request("r1"):
-                log.engine.warning("a\nb")
-                log.cloud.debug("c")
-            log.answered("::1", "GET / HTTP/1.1", 200, 2, 0.5)
-            found = [receiver.recv(65_536).decode() for _ in range(3)]
-        finally:
-            log.stop()
-    pid = os.getpid()
-    # Facility 3 is daemon: 24 plus the severity.
-    assert found == [
-        f"<28>engine[{pid}]: WARN -- r1: a\\nb",
-        f"<31>CloudClient[{pid}]: DEBUG -- r1: c",
-        f'<30>api[{pid}]: INFO -- : ::1 "GET / HTTP/1.1" 200 2 0.5000',
-    ]
-    assert not (tmp_path / "engine.log").exists()
-
-
-def test_a_missing_syslog_stops_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handlers, "SYSLOG_SOCKET", str(tmp_path / "none"))
-    with pytest.raises(log.LogError, match=r"log\.system is syslog, but .*none cannot be reached"):
-        log.start(Log(0, "syslog", tmp_path))
-
-
-def test_a_syslog_that_disappears_fails_no_request(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(handlers, "SYSLOG_SOCKET", str(tmp_path / "log"))
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
-        receiver.bind(str(tmp_path / "log"))
-        log.start(Log(0, "syslog", tmp_path))
-    (tmp_path / "log").unlink()
-    log.engine.info("lost")
-    log.stop()
-    assert capfd.readouterr().err == ""
