@@ -7,8 +7,9 @@ import contextvars
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -84,9 +85,8 @@ class CloudClient:
         self.credentials = credentials
         self.deadline = deadline
         self._backends = backends
-        self.oned: Oned = _Logged(  # type: ignore[assignment]
-            Oned(backends.oned, credentials.session, deadline), "oned"
-        )
+        self._oned = Oned(backends.oned, credentials.session, deadline)
+        self.oned: Oned = _Logged(self._oned, "oned")  # type: ignore[assignment]
         self.oneflow: Oneflow = _Logged(  # type: ignore[assignment]
             Oneflow(backends.oneflow, credentials.session, deadline), "oneflow"
         )
@@ -94,6 +94,15 @@ class CloudClient:
     def until(self, deadline: Deadline) -> CloudClient:
         """The same caller with another deadline."""
         return CloudClient(self._backends, self.credentials, deadline)
+
+    def reading_ahead(
+        self, document_id: int, vm_ids: Sequence[int]
+    ) -> AbstractContextManager[None]:
+        """Within it a document and its VMs have been asked for; their calls are still to be made.
+
+        Where no VMs are known there is nothing to gain.
+        """
+        return self._oned.reading_ahead(document_id, vm_ids) if vm_ids else nullcontext()
 
     def beside(self, call: Callable[[CloudClient], T]) -> Future[T]:
         """Make a call in another thread, with a client of its own, while the caller goes on."""

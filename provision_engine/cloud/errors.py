@@ -6,22 +6,24 @@ import re
 import time
 from dataclasses import dataclass
 from enum import StrEnum
+from http.client import HTTPException
 
 import pyone
-import requests
-from urllib3.exceptions import NewConnectionError
 
 from provision_engine import errors
 from provision_engine.errors import EngineError
 
+
+class NotConnected(OSError):
+    """No connection to a backend could be made."""
+
+
 # Ordered: the first class that fits decides.
 TRANSPORT: tuple[tuple[type[Exception], type[EngineError]], ...] = (
-    (requests.exceptions.ReadTimeout, errors.BackendTimeout),
-    (requests.exceptions.ChunkedEncodingError, errors.BadGateway),
-    (requests.exceptions.ContentDecodingError, errors.BadGateway),
-    (requests.exceptions.ConnectionError, errors.BackendUnreachable),
-    (requests.exceptions.Timeout, errors.BackendTimeout),
-    (requests.exceptions.RequestException, errors.BadGateway),
+    (NotConnected, errors.BackendDown),
+    (TimeoutError, errors.BackendTimeout),
+    (OSError, errors.BackendUnreachable),
+    (HTTPException, errors.BadGateway),
 )
 
 ONED: tuple[tuple[type[Exception], type[EngineError]], ...] = (
@@ -167,14 +169,7 @@ def locked_since(refusal: EngineError) -> int:
 def from_transport(error: Exception, backend: str) -> EngineError:
     """A failure on the way to a backend or back."""
     ours = next(ours for theirs, ours in TRANSPORT if isinstance(error, theirs))
-    if ours is errors.BackendUnreachable and isinstance(_cause(error), NewConnectionError):
-        ours = errors.BackendDown
-    return ours(f"{backend}: {reason(error)}")
-
-
-def _cause(error: Exception) -> object:
-    """What urllib3 says happened."""
-    return getattr(error.args[0], "reason", None) if error.args else None
+    return ours(f"{backend}: {str(error) or type(error).__name__}")
 
 
 def from_oned(error: Exception) -> EngineError:
@@ -190,14 +185,3 @@ def from_oneflow(status: int, text: str) -> EngineError:
     """An answer of oneflow that says no. It answers 401 for a missing right as well."""
     ours = ONEFLOW.get(status, errors.BadGateway)
     return (of_text(text) or ours)(text or f"oneflow answered HTTP {status}")
-
-
-def reason(error: Exception) -> str:
-    """What happened, without addresses of objects or nested representations."""
-    while error.args and isinstance(error.args[0], Exception):
-        error = error.args[0]
-    cause = getattr(error, "reason", None)
-    if isinstance(cause, Exception):
-        error = cause
-    text = str(error.args[-1]) if error.args else type(error).__name__
-    return re.sub(r"<[^>]*>:? ?|\bHTTPS?Connection(?:Pool)?\([^)]*\): ", "", text)

@@ -37,7 +37,7 @@ def number(element: etree._Element, path: str, default: int = 0) -> int:
 def real(element: etree._Element, path: str, default: float = 0) -> float:
     """Raises BadGateway where there is a text that is no finite number."""
     try:
-        value = float(text(element, path) or default)
+        value = float(element.findtext(path) or default)
     except ValueError:
         value = math.nan
     if not math.isfinite(value):

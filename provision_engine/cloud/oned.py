@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import xmlrpc.client
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pyone
@@ -13,10 +14,16 @@ from pyone.server_xrpc import OneServerXRPC
 
 from provision_engine.cloud.enums import VmState
 from provision_engine.cloud.errors import from_oned, locked_since
-from provision_engine.cloud.http import HttpBackend
+from provision_engine.cloud.http import Exchange, HttpBackend, HttpRequest, HttpResponse
 from provision_engine.cloud.objects import Document, Quota, Vm, VmTemplate, VmTimes, children, parse
 from provision_engine.deadline import Deadline
-from provision_engine.errors import ActionRefused, BadGateway, Forbidden, NotFound
+from provision_engine.errors import (
+    ActionRefused,
+    BackendUnreachable,
+    BadGateway,
+    Forbidden,
+    NotFound,
+)
 
 NOT_DONE = -1
 """State filter of VM pools: every state but DONE."""
@@ -43,24 +50,47 @@ class _Xml:
 
 
 class _Transport(xmlrpc.client.Transport):
-    """Sends calls over the kept-alive connections, and parses responses with lxml."""
+    """Sends calls over the backend's connections, and parses responses with lxml."""
 
     def __init__(self, backend: HttpBackend, deadline: Deadline) -> None:
         super().__init__()
         self._backend, self._deadline = backend, deadline
+        self._begun: dict[bytes, Exchange] = {}
         self.repeatable = False
 
     def request(self, _host: Any, _handler: str, request_body: Any, verbose: bool = False) -> Any:
-        response = self._backend.send(
-            "POST",
-            deadline=self._deadline,
-            body=request_body,
-            headers=_HEADERS,
-            repeatable=self.repeatable,
-        )
+        response = self._begun_response(request_body) or self._sent(request_body)
         if response.status_code != 200:
             raise BadGateway(f"oned answered HTTP {response.status_code}")
         return (_result(response.content),)
+
+    def begin(self, request_body: bytes) -> bool:
+        """Send a repeatable call, which a later ``request`` completes; False where it cannot be."""
+        request = HttpRequest("POST", "", request_body, _HEADERS, is_repeatable=True)
+        exchange = self._backend.begin(request, self._deadline)
+        if exchange is not None:
+            self._begun[request_body] = exchange
+        return exchange is not None
+
+    def close_begun(self) -> None:
+        """Give up the calls that have been begun and not been completed."""
+        while self._begun:
+            self._begun.popitem()[1].close()
+
+    def _begun_response(self, request_body: bytes) -> HttpResponse | None:
+        exchange = self._begun.pop(request_body, None)
+        if exchange is None:
+            # Whoever waits for a connection must not occupy another one.
+            self.close_begun()
+            return None
+        try:
+            return exchange.response()
+        except BackendUnreachable:
+            return None
+
+    def _sent(self, request_body: bytes) -> HttpResponse:
+        request = HttpRequest("POST", "", request_body, _HEADERS, self.repeatable)
+        return self._backend.send(request, self._deadline)
 
 
 class _Server(OneServerXRPC):  # type: ignore[misc]
@@ -76,8 +106,23 @@ class Oned:
     """oned for one caller and one request."""
 
     def __init__(self, backend: HttpBackend, session: str, deadline: Deadline) -> None:
+        self._session = session
         self._transport = _Transport(backend, deadline)
         self._server = _Server(session, self._transport)
+
+    @contextmanager
+    def reading_ahead(self, document_id: int, vm_ids: Sequence[int]) -> Iterator[None]:
+        """Send the requests of ``document`` and ``vms`` (without actions) at once.
+
+        Within it these methods only wait for the responses. Where too few connections are free,
+        or another method is called first, they send their requests as usual.
+        """
+        if self._begin("document.info", document_id, False):
+            self._begin("vmpool.infoset", _joined(vm_ids), True)
+        try:
+            yield
+        finally:
+            self._transport.close_begun()
 
     def version(self) -> str:
         """Of OpenNebula, for example ``7.4.0``. Raises Unauthorized."""
@@ -166,7 +211,7 @@ class Oned:
             return self._only_vm(vm_ids[0])
         if not vm_ids:
             return {}
-        pool = self._xml("vmpool.infoset", ",".join(map(str, vm_ids)), True)
+        pool = self._xml("vmpool.infoset", _joined(vm_ids), True)
         return {vm.id: vm for vm in map(Vm.from_xml, children(pool, "VM"))}
 
     def _only_vm(self, vm_id: int) -> dict[int, Vm]:
@@ -234,12 +279,21 @@ class Oned:
             raise BadGateway(f"oned: {method} answered no number")
         return answer
 
+    def _begin(self, method: str, *params: Any) -> bool:
+        """Send what ``_call`` would send. It is only a matter of time if that differs."""
+        text = xmlrpc.client.dumps((self._session, *params), f"one.{method}", encoding="utf-8")
+        return self._transport.begin(text.encode())
+
     def _call(self, method: str, *params: Any, repeatable: bool) -> Any:
         self._transport.repeatable = repeatable
         try:
             return functools.reduce(getattr, method.split("."), self._server)(*params)
         except pyone.OneException as error:
             raise from_oned(error) from error
+
+
+def _joined(ids: Sequence[int]) -> str:
+    return ",".join(map(str, ids))
 
 
 def _result(content: bytes) -> list[Any]:

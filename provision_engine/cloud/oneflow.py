@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from provision_engine.cloud.errors import from_oneflow
-from provision_engine.cloud.http import HttpBackend, HttpResponse
+from provision_engine.cloud.http import HttpBackend, HttpRequest, HttpResponse
 from provision_engine.deadline import Deadline
 from provision_engine.errors import BadGateway
 
@@ -55,9 +55,8 @@ class Oneflow:
         """One exchange that is ``done`` with this status. A 200 is none: so it answers to an
         action that it does not know (scenario instantiate-errors).
         """
-        answer = self._backend.send(
-            method, path, deadline=self._deadline, body=body, headers=self._headers
-        )
+        request = HttpRequest(method, path, body, self._headers)
+        answer = self._backend.send(request, self._deadline)
         if answer.status_code != done:
             raise from_oneflow(answer.status_code, explanation(answer))
         return answer

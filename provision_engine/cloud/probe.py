@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 from provision_engine.cloud.client import Backends
+from provision_engine.cloud.http import HttpRequest
 from provision_engine.cloud.oned import Oned
 from provision_engine.deadline import Deadline
 from provision_engine.errors import BadGateway, EngineError, TooManyRequests, Unauthorized
@@ -42,7 +43,8 @@ class Probe:
             return
 
     def _oneflow(self) -> None:
-        answer = self._backends.oneflow.send("GET", "/service", deadline=Deadline(PROBE_SECONDS))
+        request = HttpRequest("GET", "/service")
+        answer = self._backends.oneflow.send(request, Deadline(PROBE_SECONDS))
         if answer.status_code != 401:
             raise BadGateway(f"oneflow answered HTTP {answer.status_code} instead of 401")
 

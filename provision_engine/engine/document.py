@@ -123,9 +123,11 @@ def _stored(function: Function) -> Json:
 
 def _phase(document: Document, ours: Json) -> Phase:
     phase = ours.get("PHASE", Phase.READY)
-    if phase not in tuple(Phase):
-        raise BadGateway(f"Document {document.id} is in phase {phase}, written by a later engine")
-    return Phase(phase)
+    try:
+        return Phase(phase)
+    except ValueError as error:
+        message = f"Document {document.id} is in phase {phase}, written by a later engine"
+        raise BadGateway(message) from error
 
 
 def _object(value: Any) -> Json:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import Any
 
-from provision_engine.cloud.client import CloudClient
 from provision_engine.cloud.objects import Vm
 from provision_engine.engine import abandoned, leases, services, states
 from provision_engine.engine.context import Context
@@ -20,39 +17,15 @@ def get_runtime(context: Context, runtime_id: int) -> Snapshot:
     """A runtime as it is now. Raises NotFound, Forbidden, Unauthorized.
 
     One whose lease is over is removed, and NotFound. Where this process has read the runtime
-    before, its VMs are read beside its document, which then confirms that they are its VMs.
+    before, both requests are sent at once; the document decides whether these are its VMs.
     """
-    ahead = _read_ahead(context, runtime_id)
-    runtime = find_runtime(context, runtime_id)
-    is_right = ahead and ahead.vm_ids == runtime.vm_ids and runtime.lease_seconds is None
-    vms = ahead.result() if ahead and is_right else None
-    seen = observe(context, runtime, vms)
+    memory, owner = context.memory.vms, context.owner
+    with context.cloud.reading_ahead(runtime_id, memory.get(owner, runtime_id)):
+        seen = observe(context, find_runtime(context, runtime_id))
     # A lease is read with its VM's scheduled actions, which are not read ahead.
-    is_leased = runtime.lease_seconds is not None
-    context.memory.vms.put(context.owner, runtime_id, () if is_leased else seen.runtime.vm_ids)
+    is_leased = seen.runtime.lease_seconds is not None
+    memory.put(owner, runtime_id, () if is_leased else seen.runtime.vm_ids)
     return seen
-
-
-@dataclass(frozen=True)
-class _Ahead:
-    """VMs that are being read before it is known that they are needed."""
-
-    vm_ids: list[int]
-    vms: Future[dict[int, Vm]]
-
-    def result(self) -> dict[int, Vm]:
-        return self.vms.result()
-
-
-def _read_ahead(context: Context, runtime_id: int) -> _Ahead | None:
-    vm_ids = list(context.memory.vms.get(context.owner, runtime_id))
-    if not vm_ids:
-        return None
-    return _Ahead(vm_ids, context.cloud.beside(lambda cloud: _unleased(cloud, vm_ids)))
-
-
-def _unleased(cloud: CloudClient, vm_ids: list[int]) -> dict[int, Vm]:
-    return cloud.oned.vms(vm_ids, with_actions=False)
 
 
 def find_runtime(context: Context, runtime_id: int, *, is_ending: bool = False) -> Runtime:
@@ -85,14 +58,13 @@ def ready_runtime(context: Context, runtime_id: int) -> Runtime:
     return runtime
 
 
-def observe(context: Context, runtime: Runtime, vms: Mapping[int, Vm] | None = None) -> Snapshot:
+def observe(context: Context, runtime: Runtime) -> Snapshot:
     """A runtime with what is seen of its VMs; their ids are written down where they were not.
 
-    ``vms`` are its VMs where they have just been read. Raises NotFound where its lease is over.
+    Raises NotFound where its lease is over.
     """
     is_leased = runtime.lease_seconds is not None
-    if vms is None:
-        vms = context.cloud.oned.vms(runtime.vm_ids, with_actions=is_leased)
+    vms: Mapping[int, Vm] = context.cloud.oned.vms(runtime.vm_ids, with_actions=is_leased)
     service: Mapping[str, Any] | None = {} if runtime.phase is Phase.CREATING else None
     if len(vms) < len(runtime.functions) and runtime.service_id is not None:
         runtime, vms, service = _look_behind(context, runtime, runtime.service_id, vms)

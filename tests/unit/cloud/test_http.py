@@ -12,9 +12,11 @@ import pytest
 
 from provision_engine import errors
 from provision_engine.cloud import http
-from provision_engine.cloud.http import HttpBackend
+from provision_engine.cloud.http import HttpBackend, HttpRequest
 from provision_engine.deadline import Deadline
 
+GET = HttpRequest("GET")
+READ = HttpRequest("GET", is_repeatable=True)
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
@@ -61,11 +63,11 @@ def drip(connection: socket.socket) -> None:
     connection.shutdown(socket.SHUT_RDWR)
 
 
-def send(url: str, seconds: float = 5, **options: bool) -> bytes:
-    return HttpBackend("oned", url, 4).send("GET", deadline=Deadline(seconds), **options).content
+def send(url: str, seconds: float = 5) -> bytes:
+    return HttpBackend("oned", url, 4).send(GET, Deadline(seconds)).content
 
 
-def test_an_answer_comes_back() -> None:
+def test_a_response_is_returned() -> None:
     with server(lambda c: c.sendall(OK)) as url:
         assert send(url) == b"ok"
 
@@ -84,11 +86,11 @@ def test_a_response_that_comes_byte_by_byte_ends_at_the_deadline() -> None:
 def test_a_backend_that_refuses_connections_cannot_be_reached() -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
-    with pytest.raises(errors.BackendUnreachable):
+    with pytest.raises(errors.BackendDown, match="Connection refused"):
         send(f"http://127.0.0.1:{port}")
 
 
-def test_an_answer_that_ends_in_the_middle_is_nonsense() -> None:
+def test_a_response_that_ends_in_the_middle_is_invalid() -> None:
     def cut(connection: socket.socket) -> None:
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
         connection.shutdown(socket.SHUT_RDWR)
@@ -97,14 +99,13 @@ def test_an_answer_that_ends_in_the_middle_is_nonsense() -> None:
         send(url)
 
 
-def test_garbage_instead_of_http_is_an_error_of_ours() -> None:
+def test_garbage_instead_of_http_is_an_invalid_response() -> None:
     def garbage(connection: socket.socket) -> None:
         connection.sendall(b"\x00\x01 no http at all\r\n\r\n")
         connection.shutdown(socket.SHUT_RDWR)
 
-    with server(garbage) as url, pytest.raises(errors.EngineError) as caught:
+    with server(garbage) as url, pytest.raises(errors.BadGateway):
         send(url)
-    assert caught.value.status in (502, 503)
 
 
 def test_one_connection_serves_many_requests() -> None:
@@ -117,7 +118,7 @@ def test_one_connection_serves_many_requests() -> None:
     with server(count) as url:
         backend = HttpBackend("oned", url, 4)
         for _ in range(5):
-            assert backend.send("GET", deadline=Deadline(5)).content == b"ok"
+            assert backend.send(GET, Deadline(5)).content == b"ok"
     assert len(connections) == 1
 
 
@@ -129,7 +130,7 @@ def test_a_kept_connection_that_the_backend_closed_is_opened_again() -> None:
     with server(once) as url:
         backend = HttpBackend("oned", url, 4)
         for _ in range(3):
-            answer = backend.send("GET", deadline=Deadline(5), repeatable=True)
+            answer = backend.send(READ, Deadline(5))
             assert answer.content == b"ok"
 
 
@@ -148,7 +149,7 @@ def test_a_connection_idle_for_long_carries_only_what_may_be_repeated(
     with server(answer) as url:
         backend = HttpBackend("oned", url, 4)
         for _ in range(2):
-            backend.send("GET", deadline=Deadline(5), repeatable=repeatable)
+            backend.send(READ if repeatable else GET, Deadline(5))
             time.sleep(0.1)
     assert len(peers) == connections
 
@@ -163,14 +164,34 @@ def test_more_requests_at_once_than_admitted_are_told_to_come_later() -> None:
 
     with server(slow) as url:
         backend = HttpBackend("oned", url, 1)
-        first = threading.Thread(
-            target=backend.send, args=("GET",), kwargs={"deadline": Deadline(5)}
-        )
+        first = threading.Thread(target=backend.send, args=(GET, Deadline(5)))
         first.start()
         assert entered.wait(5)
         with pytest.raises(errors.TooManyRequests) as caught:
-            backend.send("GET", deadline=Deadline(5))
+            backend.send(GET, Deadline(5))
         assert caught.value.retry_after_seconds
         leave.set()
         first.join(5)
-        assert backend.send("GET", deadline=Deadline(5)).content == b"ok"
+        assert backend.send(GET, Deadline(5)).content == b"ok"
+
+
+def test_a_request_that_was_begun_never_waits_for_a_connection() -> None:
+    with server(lambda c: c.sendall(OK)) as url:
+        backend = HttpBackend("oned", url, 1)
+        exchange = backend.begin(READ, Deadline(5))
+        assert exchange is not None
+        assert backend.begin(READ, Deadline(5)) is None
+        assert exchange.response().content == b"ok"
+        given_up = backend.begin(READ, Deadline(5))
+        assert given_up is not None
+        given_up.close()
+        assert backend.send(READ, Deadline(5)).content == b"ok"
+
+
+def test_a_request_that_cannot_be_begun_occupies_no_connection() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    backend = HttpBackend("oned", url, 1)
+    assert [backend.begin(READ, Deadline(5)) for _ in range(3)] == [None] * 3
+    with pytest.raises(errors.BackendDown):
+        backend.send(READ, Deadline(5))

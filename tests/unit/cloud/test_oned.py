@@ -7,31 +7,33 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import requests
-import responses
 
 from provision_engine import errors
 from provision_engine.cloud.http import HttpBackend
+from provision_engine.cloud.objects import Document
 from provision_engine.cloud.oned import Oned
 from provision_engine.deadline import Deadline
 from tests.unit.support import document_xml, recorded, vm_xml, xmlrpc_answer, xmlrpc_fault
 
-from .conftest import ONED
-
-Wire = responses.RequestsMock
+from .conftest import CLOSE, CUT, HANG, Wire
 
 
 @pytest.fixture
-def oned() -> Oned:
-    return Oned(HttpBackend("oned", ONED, 4), "devuser:pass:word", Deadline(10))
+def oned(wire: Wire) -> Oned:
+    return new_oned(wire)
+
+
+def new_oned(wire: Wire, session: str = "devuser:pass:word", seconds: float = 10) -> Oned:
+    return Oned(HttpBackend("oned", f"{wire.url}/RPC2", 4), session, Deadline(seconds))
 
 
 def answer(wire: Wire, text: str | bytes, status: int = 200) -> None:
-    wire.add(responses.POST, ONED, body=text, status=status, content_type="text/xml")
+    wire.answer(text, status, content_type="text/xml")
 
 
 def called(wire: Wire, place: int = -1) -> tuple[str | None, tuple[Any, ...]]:
-    params, method = xmlrpc.client.loads(wire.calls[place].request.body)
+    assert (wire.calls[place].method, wire.calls[place].path) == ("POST", "/RPC2")
+    params, method = xmlrpc.client.loads(wire.calls[place].body.decode())
     return method, params
 
 
@@ -215,23 +217,23 @@ def test_another_status_than_200_is_nonsense_of_opennebula(
 @pytest.mark.parametrize(
     ("failure", "wanted"),
     [
-        (requests.exceptions.ConnectionError("refused"), errors.BackendUnreachable),
-        (requests.exceptions.ReadTimeout("slow"), errors.BackendTimeout),
-        (requests.exceptions.ChunkedEncodingError("cut"), errors.BadGateway),
+        (CLOSE, errors.BackendUnreachable),
+        (HANG, errors.BackendTimeout),
+        (CUT, errors.BadGateway),
     ],
 )
 def test_a_failure_on_the_way_has_its_error(
-    wire: Wire, oned: Oned, failure: Exception, wanted: type[errors.EngineError]
+    wire: Wire, failure: str, wanted: type[errors.EngineError]
 ) -> None:
-    wire.add(responses.POST, ONED, body=failure)
+    wire.fail(failure)
     with pytest.raises(wanted):
-        oned.document(1)
+        new_oned(wire, seconds=1).document(1)
 
 
 def test_a_read_is_asked_again_when_a_kept_connection_turns_out_to_be_closed(
     wire: Wire, oned: Oned
 ) -> None:
-    wire.add(responses.POST, ONED, body=requests.exceptions.ConnectionError("closed"))
+    wire.fail(CLOSE)
     answer(wire, xmlrpc_answer(True, "7.4.0"))
     assert oned.version() == "7.4.0"
 
@@ -247,7 +249,7 @@ def test_a_read_is_asked_again_when_a_kept_connection_turns_out_to_be_closed(
     ],
 )
 def test_what_must_not_happen_twice_is_asked_once(wire: Wire, oned: Oned, call: Callable) -> None:
-    wire.add(responses.POST, ONED, body=requests.exceptions.ConnectionError("closed"))
+    wire.fail(CLOSE)
     with pytest.raises(errors.BackendUnreachable):
         call(oned)
     assert len(wire.calls) == 1
@@ -282,14 +284,53 @@ def test_a_quota_of_minus_two_is_the_default_and_of_minus_one_none(
 
 
 def test_text_beyond_ascii_goes_out_as_it_is(wire: Wire) -> None:
-    oned = Oned(HttpBackend("oned", ONED, 4), "jürgen:ça:漢", Deadline(10))
+    oned = new_oned(wire, "jürgen:ça:漢")
     answer(wire, xmlrpc_answer(True, 9))
     oned.rename_document(9, 'é "<&>" 漢')
     assert called(wire)[1] == ("jürgen:ça:漢", 9, 'é "<&>" 漢')
 
 
 def test_no_time_left_is_told_without_a_call(wire: Wire) -> None:
-    oned = Oned(HttpBackend("oned", ONED, 4), "u:p", Deadline(0))
+    oned = new_oned(wire, seconds=0)
     with pytest.raises(errors.BackendTimeout):
         oned.version()
     assert len(wire.calls) == 0
+
+
+def test_a_read_ahead_sends_both_requests_once(wire: Wire, oned: Oned) -> None:
+    pool = f"<VM_POOL>{vm_xml(vm_id=7)}</VM_POOL>"
+    wire.answer(xmlrpc_answer(True, document_xml({})), to=b"document.info")
+    wire.answer(xmlrpc_answer(True, pool), to=b"vmpool.infoset")
+    with oned.reading_ahead(9, [7]):
+        assert isinstance(oned.document(9), Document)
+        assert set(oned.vms([7], with_actions=False)) == {7}
+    sent = {called(wire, n) for n in range(len(wire.calls))}
+    session = "devuser:pass:word"
+    assert sent == {
+        ("one.document.info", (session, 9, False)),
+        ("one.vmpool.infoset", (session, "7", True)),
+    }
+    assert len(wire.calls) == 2
+
+
+def test_a_read_ahead_that_breaks_is_repeated(wire: Wire, oned: Oned) -> None:
+    wire.fail(CLOSE)
+    wire.fail(CLOSE)
+    answer(wire, xmlrpc_answer(True, document_xml({})))
+    with oned.reading_ahead(9, [7]):
+        assert isinstance(oned.document(9), Document)
+    assert called(wire)[0] == "one.document.info"
+    assert len(wire.calls) == 3
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_no_connection_stays_occupied_by_a_read_ahead(wire: Wire, count: int) -> None:
+    """Neither by what another call makes superfluous, nor where nothing is called at all."""
+    oned = Oned(HttpBackend("oned", f"{wire.url}/RPC2", count), "u:p", Deadline(10))
+    answer(wire, xmlrpc_answer(True, "7.4.0"))
+    for _ in range(3):
+        with oned.reading_ahead(9, [7]):
+            pass
+        with oned.reading_ahead(9, [7]):
+            assert oned.version() == "7.4.0"
+    assert oned.version() == "7.4.0"

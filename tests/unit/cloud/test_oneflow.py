@@ -8,8 +8,6 @@ import re
 from collections.abc import Callable
 
 import pytest
-import requests
-import responses
 
 from provision_engine import errors
 from provision_engine.cloud.http import HttpBackend
@@ -17,23 +15,21 @@ from provision_engine.cloud.oneflow import Oneflow
 from provision_engine.deadline import Deadline
 from tests.unit.support import recorded
 
-from .conftest import ONEFLOW
-
-Wire = responses.RequestsMock
-ACTION = f"{ONEFLOW}/service_template/0/action"
+from .conftest import CLOSE, CUT, HANG, Wire
 
 
 @pytest.fixture
-def oneflow() -> Oneflow:
-    return Oneflow(HttpBackend("oneflow", ONEFLOW, 4), "jürgen:pass:word", Deadline(10))
+def oneflow(wire: Wire) -> Oneflow:
+    return Oneflow(HttpBackend("oneflow", wire.url, 4), "jürgen:pass:word", Deadline(10))
 
 
 def test_a_service_is_started_with_the_callers_own_credentials(
     wire: Wire, oneflow: Oneflow
 ) -> None:
-    wire.add(responses.POST, ACTION, json={"DOCUMENT": {"ID": "80"}}, status=201)
+    wire.answer_json({"DOCUMENT": {"ID": "80"}}, 201)
     assert oneflow.instantiate_service(0, {"name": "n", "roles": []}) == 80
-    request = wire.calls[0].request
+    request = wire.calls[0]
+    assert (request.method, request.path) == ("POST", "/service_template/0/action")
     assert json.loads(request.body) == {
         "action": {
             "perform": "instantiate",
@@ -65,10 +61,11 @@ def test_a_service_is_started_with_the_callers_own_credentials(
 def test_a_call_goes_out_as_recorded(
     wire: Wire, oneflow: Oneflow, call: Callable, method: str, path: str, body: dict | None
 ) -> None:
-    wire.add(method, ONEFLOW + path, status=204)
+    wire.answer(status=204)
     call(oneflow)
-    sent = wire.calls[0].request.body
-    assert (json.loads(sent) if sent else None) == body
+    sent = wire.calls[0]
+    assert (sent.method, sent.path) == (method, path)
+    assert (json.loads(sent.body) if sent.body else None) == body
 
 
 @pytest.mark.parametrize(
@@ -79,13 +76,8 @@ def test_a_call_goes_out_as_recorded(
 def test_each_recorded_refusal_is_an_error_without_html(
     wire: Wire, oneflow: Oneflow, seen: dict
 ) -> None:
-    wire.add(
-        responses.DELETE,
-        f"{ONEFLOW}/service/8",
-        body=seen["text"],
-        status=seen["status"],
-        content_type=seen["content_type"] or "text/plain",
-    )
+    content_type = seen["content_type"] or "text/plain"
+    wire.answer(seen["text"], seen["status"], content_type=content_type)
     with pytest.raises(errors.EngineError) as caught:
         oneflow.delete_service(8)
     assert "<" not in str(caught.value.message).replace("<main>", "")
@@ -114,7 +106,7 @@ def expected_status(seen: dict) -> int:
 def test_the_two_kinds_of_401_are_distinguished(
     wire: Wire, oneflow: Oneflow, text: str, wanted: type[errors.EngineError]
 ) -> None:
-    wire.add(responses.DELETE, f"{ONEFLOW}/service/8", body=text, status=401)
+    wire.answer(text, 401)
     with pytest.raises(errors.EngineError) as caught:
         oneflow.delete_service(8)
     assert type(caught.value) is wanted
@@ -122,7 +114,7 @@ def test_the_two_kinds_of_401_are_distinguished(
 
 def test_an_html_page_is_not_passed_on(wire: Wire, oneflow: Oneflow) -> None:
     page = "<!DOCTYPE html>\n<html><title>NoMethodError at /service</title>secret</html>"
-    wire.add(responses.POST, ACTION, body=page, status=500, content_type="text/html")
+    wire.answer(page, 500, content_type="text/html")
     with pytest.raises(errors.BadGateway) as caught:
         oneflow.instantiate_service(0, {})
     assert "secret" not in str(caught.value)
@@ -131,14 +123,14 @@ def test_an_html_page_is_not_passed_on(wire: Wire, oneflow: Oneflow) -> None:
 
 def test_the_reason_of_release_7_is_reported(wire: Wire, oneflow: Oneflow) -> None:
     body = {"message": "Internal server error", "reason": "859: unexpected token"}
-    wire.add(responses.POST, ACTION, json=body, status=500)
+    wire.answer_json(body, 500)
     with pytest.raises(errors.BadGateway) as caught:
         oneflow.instantiate_service(0, {})
     assert caught.value.message == "Internal server error: 859: unexpected token"
 
 
 def test_a_very_long_text_is_truncated(wire: Wire, oneflow: Oneflow) -> None:
-    wire.add(responses.DELETE, f"{ONEFLOW}/service/8", body="x" * 10**6, status=500)
+    wire.answer("x" * 10**6, 500)
     with pytest.raises(errors.BadGateway) as caught:
         oneflow.delete_service(8)
     assert len(caught.value.message) <= 1000
@@ -152,19 +144,14 @@ def test_a_response_without_a_service_is_an_invalid_response(
     wire: Wire, oneflow: Oneflow, body: str
 ) -> None:
     """Among them the empty 200 that oneflow returns for an unknown action."""
-    wire.add(responses.POST, ACTION, body=body, status=200)
+    wire.answer(body)
     with pytest.raises(errors.BadGateway):
         oneflow.instantiate_service(0, {})
 
 
 @pytest.mark.parametrize("status", [202, 301, 302, 304, 418, 502])
 def test_another_status_is_an_invalid_response(wire: Wire, oneflow: Oneflow, status: int) -> None:
-    wire.add(
-        responses.DELETE,
-        f"{ONEFLOW}/service/8",
-        status=status,
-        headers={"Location": "http://elsewhere.test/"},
-    )
+    wire.answer(status=status, location="http://elsewhere.test/")
     with pytest.raises(errors.BadGateway):
         oneflow.delete_service(8)
     assert len(wire.calls) == 1
@@ -173,15 +160,16 @@ def test_another_status_is_an_invalid_response(wire: Wire, oneflow: Oneflow, sta
 @pytest.mark.parametrize(
     ("failure", "wanted"),
     [
-        (requests.exceptions.ConnectionError("refused"), errors.BackendUnreachable),
-        (requests.exceptions.ReadTimeout("slow"), errors.BackendTimeout),
-        (requests.exceptions.ChunkedEncodingError("cut"), errors.BadGateway),
+        (CLOSE, errors.BackendUnreachable),
+        (HANG, errors.BackendTimeout),
+        (CUT, errors.BadGateway),
     ],
 )
 def test_each_transport_failure_has_its_error_and_nothing_is_started_twice(
-    wire: Wire, oneflow: Oneflow, failure: Exception, wanted: type[errors.EngineError]
+    wire: Wire, failure: str, wanted: type[errors.EngineError]
 ) -> None:
-    wire.add(responses.POST, ACTION, body=failure)
+    oneflow = Oneflow(HttpBackend("oneflow", wire.url, 4), "user:password", Deadline(1))
+    wire.fail(failure)
     with pytest.raises(wanted):
         oneflow.instantiate_service(0, {})
     assert len(wire.calls) == 1
