@@ -91,14 +91,24 @@ def resolve(context: Context, runtime_id: int, *, is_wanted: bool = False) -> Ru
 
 
 def remove(context: Context, runtime: Runtime) -> frozenset[int]:
-    """End what runs for a runtime, and then its document; the ids of its VMs."""
+    """End what runs for a runtime, and then its document; the ids of its VMs.
+
+    The document stays, marked, while its service may still appear.
+    """
+    may_start = _may_still_start(runtime, context.stale_seconds)
     if runtime.phase is Phase.DELETING:
         runtime = context.runtimes.claim(runtime)
     else:
         runtime = context.runtimes.mark(runtime, Phase.DELETING)
     vm_ids = ending.end_runtime(context.cloud, runtime)
-    context.runtimes.remove(runtime.id)
+    if vm_ids or not may_start:
+        context.runtimes.remove(runtime.id)
     return vm_ids
+
+
+def _may_still_start(runtime: Runtime, stale_seconds: float) -> bool:
+    """Whether oneflow may have the start of a service in its queue that a dead engine requested."""
+    return runtime.service_id is None and time.time() - runtime.intended_at <= stale_seconds
 
 
 def mark_for_removal(context: Context, runtime: Runtime) -> None:
@@ -138,10 +148,15 @@ def _is_handed_over(context: Context, runtime: Runtime) -> bool:
 
 
 def _resolve_replacement(context: Context, runtime: Runtime) -> Runtime:
-    """The runtime with its new service if that is there, else without any."""
+    """The runtime with its new service if that is there, else without any.
+
+    It stays as it is while its service may still appear.
+    """
     if runtime.service_id is None and (finished := _finish(context, runtime)):
         return finished
-    ending.end_runtime(context.cloud, runtime)
+    vm_ids = ending.end_runtime(context.cloud, runtime)
+    if not vm_ids and _may_still_start(runtime, context.stale_seconds):
+        return runtime
     return context.runtimes.ready(runtime.without_service())
 
 

@@ -142,6 +142,8 @@ def _killed(lane: CrashLane, operation: Operation, case: Case) -> bool:
         pass
     finally:
         lane.proxy.on_call = None
+    # What oneflow may still start is removed by a later list.
+    lane.is_unsure |= struck.is_set()
     return struck.is_set()
 
 

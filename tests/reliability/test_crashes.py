@@ -6,6 +6,7 @@ Everything, also on a real OpenNebula: python tests/reliability/crash_matrix.py
 from __future__ import annotations
 
 import http.client
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from tests.support.users import USER
 from tests.support.waiting import wait_until
 
 from .crash_matrix import SANDBOX_TIMEOUT_SECONDS, Outcome, matrix, stale_seconds, table
+from .lanes import until_accepted
 
 CHANGES = {
     ("create with key", "document.allocate"),
@@ -132,4 +134,52 @@ def test_a_repetition_takes_over_no_service_whose_vms_are_ending(tmp_path: Path)
             assert created.status == 201
             assert opennebula.vm_state(created.runtime["FAAS"]["VM_ID"]) != "SHUTDOWN"
         finally:
+            engine.kill()
+
+
+def test_a_service_that_appears_after_the_repetition_is_ended(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """oneflow had its start in the queue when the engine died."""
+    opennebula = OpenNebula(sandbox.oned_url, sandbox.oneflow_url, USER)
+    stale = stale_seconds(SANDBOX_TIMEOUT_SECONDS)
+    is_queued, may_start = threading.Event(), threading.Event()
+
+    def on_call(made: Call, moment: str) -> None:
+        is_start = made.name == "POST service_template/action"
+        if is_start and moment == "before" and not is_queued.is_set():
+            is_queued.set()
+            engine.kill()
+            may_start.wait(60)
+
+    with Proxy(sandbox) as proxy:
+        settings = settings_for(
+            proxy, timeout=SANDBOX_TIMEOUT_SECONDS, lock={"stale_seconds": stale}
+        )
+        engine = EngineProcess(tmp_path / "engine", settings)
+        engine.start()
+
+        def create() -> Response:
+            key = {"Idempotency-Key": "one"}
+            return engine.request("POST", RUNTIMES, SPECIFICATIONS["FAAS"], headers=key)
+
+        proxy.on_call = on_call
+        try:
+            with pytest.raises((OSError, http.client.HTTPException)):
+                create()
+            engine.start()
+            response = until_accepted(create, (201,))
+            may_start.set()
+            wait_until(lambda: opennebula.count()["services"] == 2)
+
+            def only_one_is_left() -> bool:
+                listed = engine.request("GET", RUNTIMES).json
+                one = {"runtimes": 1, "services": 1, "VMs": 1, "locks": 0}
+                return len(listed) == 1 and opennebula.count() == one
+
+            wait_until(only_one_is_left)
+            vm_id = response.runtime["FAAS"]["VM_ID"]
+            assert opennebula.vm_state(vm_id) == "RUNNING"
+        finally:
+            may_start.set()
             engine.kill()
