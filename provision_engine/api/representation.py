@@ -8,7 +8,9 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from provision_engine.cloud.objects import Attributes
 from provision_engine.engine.model import Function, Phase
+from provision_engine.engine.plan import Plan
 from provision_engine.engine.preflight import Preflight
 from provision_engine.engine.snapshot import Observation, Snapshot, cores
 from provision_engine.engine.states import State
@@ -60,6 +62,18 @@ def etag(snapshot: Snapshot) -> str:
 def preflights(found: Iterable[Preflight]) -> list[Json]:
     """The flavours, and whether the caller can deploy them."""
     return [_preflight(flavour) for flavour in found]
+
+
+def plan(planned: Plan) -> Json:
+    """What a create would make: the flow template, and the attributes of its roles' VMs.
+
+    The owner's credentials, which the VMs get as well, are left out.
+    """
+    roles = {
+        role: {"NAME": name, "ATTRIBUTES": _without_credentials(planned.attributes[name])}
+        for role, name in planned.role_names.items()
+    }
+    return {"FLOW_TEMPLATE": planned.flow.id, "ROLES": roles}
 
 
 def timeline(steps: Iterable[Step]) -> Json:
@@ -122,6 +136,11 @@ def _step(step: Step) -> Json:
     if step.role:
         body["FUNCTION"] = step.role
     return body | {"AT": rfc3339(step.at)}
+
+
+def _without_credentials(attributes: Attributes) -> Attributes:
+    context = {k: v for k, v in attributes.get("CONTEXT", {}).items() if k != "SR_AUTH"}
+    return attributes | ({"CONTEXT": context} if context else {})
 
 
 def _shortened(text: str) -> str:

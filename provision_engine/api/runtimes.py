@@ -21,6 +21,7 @@ from provision_engine.engine import (
     update,
 )
 from provision_engine.engine.context import Context
+from provision_engine.engine.plan import Plan
 from provision_engine.engine.snapshot import Snapshot
 from provision_engine.engine.wait import IsDone, IsRecovered, is_resumed, is_settled, is_suspended
 from provision_engine.errors import EngineError, NotFound
@@ -227,9 +228,9 @@ def _rendered(snapshot: Snapshot, status: int) -> Response:
     return response
 
 
-def _rehearsed(plan: validation.Json, ignored: list[str]) -> Response:
+def _rehearsed(planned: Plan, ignored: list[str]) -> Response:
     warnings = [{"CODE": "IGNORED", "PATH": path, "TEXT": _warning(path)} for path in ignored]
-    return _with_warning(jsonify(plan | {"WARNINGS": warnings}), ignored)
+    return _with_warning(jsonify(representation.plan(planned) | {"WARNINGS": warnings}), ignored)
 
 
 def _with_warning(response: Response, ignored: list[str]) -> Response:

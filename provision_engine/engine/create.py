@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 import time
 from contextlib import suppress
-from typing import Any
 
 from provision_engine import log, metrics
 from provision_engine.cloud.client import CloudClient
-from provision_engine.cloud.objects import Attributes, Document
+from provision_engine.cloud.objects import Document
 from provision_engine.deadline import Deadline
 from provision_engine.engine import (
     abandoned,
@@ -106,19 +105,13 @@ def _create_standby(context: Context, flavours: str) -> None:
         raise
 
 
-def rehearse(context: Context, specification: Specification) -> dict[str, Any]:
-    """What would be made; raises what making it would. Secrets are left out."""
+def rehearse(context: Context, specification: Specification) -> Plan:
+    """What would be made; raises what making it would."""
     specification = _with_lease(context, specification)
     planned = plan(context, specification)
     quota.check_new(context.cloud, list(planned.functions.values()))
     planned.version.result()
-    return {
-        "FLOW_TEMPLATE": planned.flow.id,
-        "ROLES": {
-            role: {"NAME": name, "ATTRIBUTES": _without_secrets(planned.attributes[name])}
-            for role, name in planned.role_names.items()
-        },
-    }
+    return planned
 
 
 def _with_lease(context: Context, specification: Specification) -> Specification:
@@ -203,8 +196,3 @@ class _Creation:
     def _find(self, context: Context) -> list[Document]:
         name, newer_than = self._runtime.service_name, self._runtime.id
         return services.find(context.cloud, name, newer_than=newer_than)
-
-
-def _without_secrets(attributes: Attributes) -> Attributes:
-    context = {k: v for k, v in attributes.get("CONTEXT", {}).items() if k != "SR_AUTH"}
-    return attributes | ({"CONTEXT": context} if context else {})

@@ -230,7 +230,7 @@ def test_a_lifecycle_from_installation_to_purge(installation: Installation) -> N
 
 
 @pytest.mark.usefixtures("registry")
-def test_an_unedited_configuration_is_replaced(installation: Installation) -> None:
+def test_a_default_configuration_is_replaced(installation: Installation) -> None:
     installed(installation, "copy")
     for file in (installation.opt / "engine.conf", installation.etc / "engine.conf"):
         file.write_text("# that of an older release\n")
