@@ -107,8 +107,12 @@ def remove(context: Context, runtime: Runtime) -> frozenset[int]:
 
 
 def _may_still_start(runtime: Runtime, stale_seconds: float) -> bool:
-    """Whether oneflow may have the start of a service in its queue that a dead engine requested."""
-    return runtime.service_id is None and time.time() - runtime.intended_at <= stale_seconds
+    """Whether oneflow may have the start of a service in its queue that a dead engine requested.
+
+    The ticket for a lock is a document too, and never has a service.
+    """
+    is_unknown = runtime.service_id is None and bool(runtime.service_name)
+    return is_unknown and time.time() - runtime.intended_at <= stale_seconds
 
 
 def mark_for_removal(context: Context, runtime: Runtime) -> None:
