@@ -9,6 +9,8 @@ import time
 from typing import Any
 
 PATH = "/serverless-runtimes"
+NO_CONTENT, LOCKED = 204, 423
+UNLOCKED_SECONDS = 60.0
 Runtime = dict[str, Any]
 
 
@@ -24,13 +26,18 @@ class Device:
     def ask(
         self, method: str, path: str, body: Any = None, expect: int = 200, **headers: str
     ) -> Any:
+        status, content = self._exchange(method, path, body, headers)
+        if status != expect:
+            raise RuntimeError(f"{method} {path}: {status} {content[:300]!r}")
+        return json.loads(content) if content else None
+
+    def _exchange(
+        self, method: str, path: str, body: Any, headers: dict[str, str]
+    ) -> tuple[int, bytes]:
         text = None if body is None else json.dumps(body)
         self._connection.request(method, PATH + path, text, self._headers | headers)
         answer = self._connection.getresponse()
-        content = answer.read()
-        if answer.status != expect:
-            raise RuntimeError(f"{method} {path}: {answer.status} {content[:300]!r}")
-        return json.loads(content) if content else None
+        return answer.status, answer.read()
 
     def create(self, flavour: str, key: str = "") -> Runtime:
         """The name of everything that a run creates, by which it is found for removal."""
@@ -47,7 +54,15 @@ class Device:
         return [entry["SERVERLESS_RUNTIME"] for entry in self.ask("GET", f"?{query}")]
 
     def delete(self, runtime_id: int) -> None:
-        self.ask("DELETE", f"/{runtime_id}", expect=204)
+        """Repeats the request while the runtime is locked: a standby may still be created."""
+        end = time.monotonic() + UNLOCKED_SECONDS
+        while True:
+            status, content = self._exchange("DELETE", f"/{runtime_id}", None, {})
+            if status == NO_CONTENT:
+                return
+            if status != LOCKED or time.monotonic() > end:
+                raise RuntimeError(f"DELETE /{runtime_id}: {status} {content[:300]!r}")
+            time.sleep(0.2)
 
     def wait_until_running(self, runtime_id: int, seconds: float, pause_seconds: float) -> None:
         """Raises RuntimeError if it failed, or is not RUNNING in time."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from benchmarks.device import Device, Runtime
@@ -175,21 +176,49 @@ def _create_and_delete_ms(lab: Lab, device: Device, idempotency_key: str) -> flo
 def standby(lab: Lab) -> list[Figure]:
     """From the POST until a GET returns RUNNING, cold and with a standby."""
     cold_ms = _until_running(lab, lab.device(), lab.count, lambda device: None)
-    settings = {"flavours": {lab.cloud.flavour: 1}, "seconds": 900}
-    with engine(lab.cloud, lab.directory / "standby", standby=settings) as served:
+    with _keeping_standbys(lab, 1) as (device, is_ready):
+        warm_ms = _until_running(lab, device, 2 * lab.count, lambda _: is_ready())
+    with _keeping_standbys(lab, 2) as (device, is_ready):
+        is_ready()
+        began = time.perf_counter()
+        made = [device.create(lab.cloud.flavour) for _ in range(AT_ONCE)]
+        seconds = time.perf_counter() - began
+        for runtime in made:
+            lab.delete(runtime["ID"])
+    served_warm = sum(bool(runtime["FAAS"].get("ENDPOINT")) for runtime in made)
+    return [
+        Figure("POST until RUNNING, cold, p50", "ms", p50(cold_ms)),
+        Figure("POST until RUNNING, with a standby, p50", "ms", p50(warm_ms), most_alone=300),
+        Figure(f"{AT_ONCE} devices in a row, 2 standbys: served warm", "", served_warm),
+        Figure(f"{AT_ONCE} devices in a row, 2 standbys: all created", "ms", seconds * 1000),
+    ]
+
+
+@contextmanager
+def _keeping_standbys(lab: Lab, count: int) -> Iterator[tuple[Device, Callable[[], None]]]:
+    """A client of an engine that keeps so many standbys, and a wait until all of them run."""
+    settings = {"flavours": {lab.cloud.flavour: count}, "seconds": 900}
+    with engine(lab.cloud, lab.directory / f"standby{count}", standby=settings) as served:
         device = lab.device(served.port)
         before = {found["ID"] for found in device.list("standby=true")}
+
+        def wait() -> None:
+            end = time.monotonic() + RUNNING_SECONDS
+            while time.monotonic() < end:
+                found = [s for s in device.list("standby=true") if s.get("PHASE") == "STANDBY"]
+                states = [s["FAAS"]["STATE"] for s in found if s["ID"] not in before]
+                if states == ["RUNNING"] * count:
+                    return
+                time.sleep(0.1)
+            raise RuntimeError("the standbys did not become ready")
+
         try:
-            lab.delete(device.create(lab.cloud.flavour)["ID"])  # which orders the first standby
-            warm_ms = _until_running(lab, device, 2 * lab.count, _wait_for_standby(lab, before))
+            lab.delete(device.create(lab.cloud.flavour)["ID"])  # which orders the standbys
+            yield device, wait
         finally:
             for found in lab.device(served.port).list("standby=true"):
                 if found["ID"] not in before:
                     lab.delete(found["ID"])
-    return [
-        Figure("POST until RUNNING, cold, p50", "ms", p50(cold_ms)),
-        Figure("POST until RUNNING, with a standby, p50", "ms", p50(warm_ms), most_alone=300),
-    ]
 
 
 def _until_running(
@@ -204,20 +233,6 @@ def _until_running(
         spent_ms.append((time.perf_counter() - began) * 1000)
         lab.delete(made["ID"])
     return spent_ms
-
-
-def _wait_for_standby(lab: Lab, before: set[int]) -> Callable[[Device], None]:
-    def wait(device: Device) -> None:
-        end = time.monotonic() + RUNNING_SECONDS
-        while time.monotonic() < end:
-            for found in device.list("standby=true"):
-                is_own = found["ID"] not in before and found.get("NAME") != lab.name
-                if is_own and found["FAAS"]["STATE"] == "RUNNING":
-                    return
-            time.sleep(0.1)
-        raise RuntimeError("no standby became ready")
-
-    return wait
 
 
 def engines(lab: Lab) -> list[Figure]:
