@@ -26,7 +26,8 @@ from selenium.webdriver.remote.webelement import WebElement
 from provision_engine.sandbox import Sandbox
 from tests.support.engine import engine_in_process, settings_for
 
-WAIT_SECONDS = 60.0
+WAIT_SECONDS = 180.0
+"""On a busy machine the page pauses for up to 30 seconds between two reads."""
 FLAGS = (
     "--headless=new",
     "--no-sandbox",
