@@ -28,7 +28,7 @@ class Device:
     ) -> Any:
         status, content = self._exchange(method, path, body, headers)
         if status != expect:
-            raise RuntimeError(f"{method} {path}: {status} {content[:300]!r}")
+            raise _unexpected(method, path, status, content)
         return json.loads(content) if content else None
 
     def _exchange(
@@ -61,7 +61,7 @@ class Device:
             if status == NO_CONTENT:
                 return
             if status != LOCKED or time.monotonic() > end:
-                raise RuntimeError(f"DELETE /{runtime_id}: {status} {content[:300]!r}")
+                raise _unexpected("DELETE", f"/{runtime_id}", status, content)
             time.sleep(0.2)
 
     def wait_until_running(self, runtime_id: int, seconds: float, pause_seconds: float) -> None:
@@ -74,3 +74,7 @@ class Device:
 
     def close(self) -> None:
         self._connection.close()
+
+
+def _unexpected(method: str, path: str, status: int, content: bytes) -> RuntimeError:
+    return RuntimeError(f"{method} {path}: {status} {content[:300]!r}")

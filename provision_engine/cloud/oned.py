@@ -280,7 +280,7 @@ class Oned:
         return answer
 
     def _begin(self, method: str, *params: Any) -> bool:
-        """Send what ``_call`` would send. It is only a matter of time if that differs."""
+        """Send ahead what ``_call`` will send; a difference would only cost a second request."""
         text = xmlrpc.client.dumps((self._session, *params), f"one.{method}", encoding="utf-8")
         return self._transport.begin(text.encode())
 
