@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -100,11 +101,17 @@ def _of_processes(engine: EngineProcess) -> dict[str, bytes]:
     for pid in (str(master), *children):
         for name in TEXT_FILES:
             seen[f"/proc/{pid}/{name}"] = Path(f"/proc/{pid}/{name}").read_bytes()
-        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-            target = Path(os.readlink(descriptor))
-            if target.is_file():
-                seen[f"{pid} {target}"] = target.read_bytes()
+        seen |= {f"{pid} {file}": file.read_bytes() for file in _open_files(pid)}
     return seen
+
+
+def _open_files(pid: str) -> list[Path]:
+    """The regular files that a process has open; what it closes meanwhile is not one of them."""
+    files = []
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            files.append(Path(os.readlink(descriptor)))
+    return [file for file in files if file.is_file()]
 
 
 def test_the_logs_are_complete_enough_to_have_leaked(
