@@ -51,11 +51,15 @@ class Call(NamedTuple):
         return self.user, self.request_id
 
 
-def parsed(text: str, before: str = "") -> Template:
+def parsed(call: Call, position: int, before: str = "") -> Template:
+    """The template at that position after the session."""
     try:
-        return template.parse(text)
+        found = template.parse(call.text(position))
     except TemplateError as error:
         raise OneError(errors.INTERNAL, before + str(error)) from None
+    if call.world.store.release.trims_values:
+        found.change_values(str.strip)
+    return found
 
 
 # ---- operations common to all objects ------------------------------------------------------------
@@ -152,5 +156,5 @@ def unlock(kind: type[Owned]) -> Callable[[Call], Value]:
 
 
 def updated(old: Template, call: Call) -> Template:
-    new = parsed(call.text(1), "Cannot update template. ")
+    new = parsed(call, 1, "Cannot update template. ")
     return old.merged(new) if call.integer(2) == 1 else new

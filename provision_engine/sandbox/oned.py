@@ -105,7 +105,7 @@ def _user_quota(call: Call) -> Value:
     person = _person(call)
     if not call.user.is_admin:
         raise store.not_authorized(call.user, ADMIN, "USER", person.id)
-    for limits in parsed(call.text(1)).vectors("VM"):
+    for limits in parsed(call, 1).vectors("VM"):
         try:
             person.quotas.set_limits(limits)
         except ValueError:

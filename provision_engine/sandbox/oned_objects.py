@@ -11,7 +11,7 @@ from provision_engine.sandbox.store import MANAGE, USE, Document, VmTemplate
 
 
 def document_allocate(call: Call) -> Value:
-    body = parsed(call.text(0))
+    body = parsed(call, 0)
     name = body.text("NAME")
     if name:
         names.check_new_name(name)
@@ -55,7 +55,7 @@ def documentpool_info(call: Call) -> Value:
 
 
 def template_allocate(call: Call) -> Value:
-    body = parsed(call.text(0))
+    body = parsed(call, 0)
     name = body.text("NAME")
     if name:
         names.check_new_name(name)
@@ -93,7 +93,7 @@ def template_delete(call: Call) -> Value:
 def template_instantiate(call: Call) -> Value:
     item = authorized(call, VmTemplate, USE)
     assert isinstance(item, VmTemplate)
-    extra = parsed(call.text(3))
+    extra = parsed(call, 3)
     return call.world.machines.create(call.user, item, extra, call.text(1), call.flag(2)).id
 
 

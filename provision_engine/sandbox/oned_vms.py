@@ -62,7 +62,7 @@ def recover(call: Call) -> Value:
 
 def resize(call: Call) -> Value:
     vm = _vm(call, MANAGE)
-    wanted = parsed(call.text(1))
+    wanted = parsed(call, 1)
     if position_of(vm) not in states.RESIZABLE:
         raise OneError(errors.ACTION, f"Cannot resize a VM in state {state_name(vm)}")
     cpu = _asked(wanted, "CPU", vm.cpu)
@@ -121,7 +121,7 @@ def diskresize(call: Call) -> Value:
 
 
 def _sched_vector(call: Call, position: int) -> dict[str, str]:
-    vectors = parsed(call.text(position)).vectors("SCHED_ACTION")
+    vectors = parsed(call, position).vectors("SCHED_ACTION")
     if not vectors:
         raise OneError(errors.INTERNAL, "No SCHED_ACTION in the template")
     return vectors[0]

@@ -47,8 +47,8 @@ class Release:
     scheduled_action_noun: str
     strips_names: bool
     """Is a new object's name stripped of leading and trailing blanks?"""
-    strips_substituted: bool
-    """Is a value stripped of leading and trailing blanks once ``${NAME}`` is substituted in it?"""
+    trims_values: bool
+    """Is each value of a template stripped of leading and trailing blanks?"""
 
 
 _SIX = Release(
@@ -77,7 +77,7 @@ _SIX = Release(
     scheddelete_returns_vm=False,
     scheduled_action_noun="-",
     strips_names=False,
-    strips_substituted=False,
+    trims_values=False,
 )
 _SEVEN = Release(
     version="7.4.0",
@@ -105,7 +105,7 @@ _SEVEN = Release(
     scheddelete_returns_vm=True,
     scheduled_action_noun="scheduled action",
     strips_names=True,
-    strips_substituted=True,
+    trims_values=True,
 )
 
 

@@ -99,7 +99,9 @@ class RoleVms:
             extra = template.parse(text)
         except TemplateError as error:
             raise OneError(errors.INTERNAL, str(error)) from None
-        substitute(extra, self._store.release.strips_substituted)
+        substitute(extra)
+        if self._store.release.trims_values:
+            extra.change_values(str.strip)
         vm = self._machines.create(owner, source, extra, name)
         vm.service_id = service.id
         return vm

@@ -157,17 +157,6 @@ def _quoted(value: Any) -> str:
 _PLACEHOLDER = re.compile(r"\$\{[^}]*\}")
 
 
-def substitute(extra: Template, strips: bool) -> None:
+def substitute(extra: Template) -> None:
     """Replaces each ``${NAME}`` by the service's value of that name: nothing, in the recordings."""
-
-    def replaced(text: str) -> str:
-        if "${" not in text:
-            return text
-        text = _PLACEHOLDER.sub("", text)
-        return text.strip() if strips else text
-
-    for index, (name, value) in enumerate(extra.items):
-        if isinstance(value, dict):
-            extra.items[index] = name, {k: replaced(v) for k, v in value.items()}
-        else:
-            extra.items[index] = name, replaced(value)
+    extra.change_values(lambda text: _PLACEHOLDER.sub("", text))

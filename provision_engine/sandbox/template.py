@@ -13,7 +13,7 @@ break or inject (scenarios template-syntax and hostile-values-through-oneflow):
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 from xml.etree import ElementTree
 
@@ -80,6 +80,14 @@ class Template:
         replaced = {name for name, _ in other.items}
         kept = [item for item in self.items if item[0] not in replaced]
         return Template([*kept, *other.items])
+
+    def change_values(self, change: Callable[[str], str]) -> None:
+        """Changes each text, also those in vectors."""
+        for index, (name, value) in enumerate(self.items):
+            if isinstance(value, dict):
+                self.items[index] = name, {k: change(v) for k, v in value.items()}
+            else:
+                self.items[index] = name, change(value)
 
     def copy(self) -> Template:
         """A copy that shares no vectors."""

@@ -26,7 +26,6 @@ CARRIED = [
     "]] >",
     "x" * 4096,
     "-- ; DROP",
-    "  blanks  ",
 ]
 SCHEDULED = {"TM_MAD_SYSTEM"}
 """What OpenNebula adds when a VM is deployed."""
@@ -100,6 +99,24 @@ def test_a_text_arrives_as_it_was_sent(device: Device, opennebula: OpenNebula, t
     assert updated["DEVICE_INFO"] == {"GEOGRAPHIC_LOCATION": "x", "FURTHER": other}
     seen = opennebula.vm(runtime["FAAS"]["VM_ID"])["USER_TEMPLATE"]
     assert seen["DEVICE_INFO"] == {"GEOGRAPHIC_LOCATION": "x", "FURTHER": other}
+
+
+def test_blanks_at_the_ends_are_kept_though_opennebula_7_cuts_them_off_in_the_vm(
+    device: Device, opennebula: OpenNebula
+) -> None:
+    """The runtime keeps them on each release, in the body of its document."""
+    sent = {"GEOGRAPHIC_LOCATION": "  both  ", "FURTHER": " "}
+    is_cut = not opennebula.version().startswith("6.")
+    in_vm = {name: text.strip() if is_cut else text for name, text in sent.items()}
+    runtime = device.create(FAAS=small(), DEVICE_INFO=sent)
+    vm_id = runtime["FAAS"]["VM_ID"]
+    assert opennebula.vm(vm_id)["USER_TEMPLATE"]["DEVICE_INFO"] == in_vm
+    assert device.read_until(runtime["ID"], "RUNNING")["DEVICE_INFO"] == sent
+    changed = {"GEOGRAPHIC_LOCATION": "x", "FURTHER": "  updated"}
+    assert device.update(runtime["ID"], DEVICE_INFO=changed)["DEVICE_INFO"] == changed
+    seen = opennebula.vm(vm_id)["USER_TEMPLATE"]["DEVICE_INFO"]
+    assert seen["FURTHER"] == ("updated" if is_cut else "  updated")
+    assert device.read(runtime["ID"])["DEVICE_INFO"] == changed
 
 
 @pytest.mark.parametrize("field", FIELDS)

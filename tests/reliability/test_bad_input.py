@@ -161,24 +161,30 @@ def test_a_text_arrives_as_it_is_or_is_refused(
     runtime = answer["SERVERLESS_RUNTIME"]
     path = f"{RUNTIMES}/{runtime['ID']}"
     try:
-        assert_carried(wanted, runtime, sandbox.store.vm(runtime["FAAS"]["VM_ID"]))
+        assert runtime["DEVICE_INFO"] == wanted["DEVICE_INFO"]
+        assert_carried(wanted, runtime, sandbox.store.vm(runtime["FAAS"]["VM_ID"]), stored(sandbox))
         assert sent(client, "GET", path, b"")[0] == 200
     finally:
         assert sent(client, "DELETE", path, b"")[0] == 204
 
 
-def assert_carried(wanted: Json, runtime: Json, vm: Vm) -> None:
+def stored(sandbox: Sandbox) -> Callable[[str], str]:
+    """What OpenNebula stores of a text: 7.x cuts off the blanks at its ends."""
+    return str.strip if sandbox.store.release.trims_values else str
+
+
+def assert_carried(wanted: Json, runtime: Json, vm: Vm, as_stored: Callable[[str], str]) -> None:
     """The VM has what was sent, and nothing that was smuggled in."""
     assert [name for name in shape(vm) if "INJ" in name] == []
     for member, attribute in (("POLICY", "SCHED_RANK"), ("REQUIREMENTS", "SCHED_REQUIREMENTS")):
         expression = wanted["SCHEDULING"][member]
         # Blanks alone are an empty expression, which is left out.
         expected = expression.upper() if expression.strip(" ") else ""
-        assert (vm.user_template.text(attribute) or "") == expected
+        assert (vm.user_template.text(attribute) or "") == as_stored(expected)
     assert [vm.template.text(n) for n in ("CPU", "MEMORY", "VCPU")] == ["1", "128", "1"]
     (info,) = device_info(vm)
     for name in ("GEOGRAPHIC_LOCATION", "FURTHER"):
-        assert info.get(name, "") == wanted["DEVICE_INFO"][name]
+        assert info.get(name, "") == as_stored(wanted["DEVICE_INFO"][name])
     assert runtime.get("NAME") == wanted.get("NAME") or not wanted.get("NAME")
 
 

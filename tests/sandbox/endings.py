@@ -285,6 +285,22 @@ def service_names(r: Recorder) -> None:
             _end(r, service, vm)
 
 
+def outer_blanks(r: Recorder) -> None:
+    """Texts with blanks at their ends, given to oneflow and then to oned."""
+    texts = {"BOTH": "  blanks  ", "FIRST": " y", "LAST": "x ", "ONLY": " ", "INNER": "a  b"}
+    members = ",".join(f'{name}="{text}"' for name, text in texts.items())
+    text = f'DEVICE_INFO=[{members}]\nSINGLE="  single  "\n'
+    contents = {"DEVICE_INFO": texts, "SINGLE": "  single  "} if r.is_seven else text
+    member = "template_contents" if r.is_seven else "vm_template_contents"
+    service = r.instantiate("outer-blanks-1", name="FAAS", **{member: contents})
+    (vm,) = r.vms(service)
+    r.wait(vm, ACTIVE, RUNNING)
+    r.wait_service(service, SERVICE_RUNNING)
+    r.one("vm.update", vm, text, 1)
+    r.one("vm.info", vm, False)
+    _end(r, service, vm)
+
+
 SCENARIOS: dict[str, Callable[[Recorder], None]] = {
     function.__name__.replace("_", "-"): function
     for function in (
@@ -306,5 +322,6 @@ SCENARIOS: dict[str, Callable[[Recorder], None]] = {
         resume_that_fails,
         two_roles_while_booting,
         service_names,
+        outer_blanks,
     )
 }

@@ -140,7 +140,7 @@ class Recorder:
             if setting:
                 self._note_driver(name, setting)
 
-    def instantiate(self, name: str, template: int = 0, **role: Any) -> int:
+    def instantiate(self, name: str, /, template: int = 0, **role: Any) -> int:
         """Creates a service and returns its id."""
         merge: Json = {"name": name}
         if role:

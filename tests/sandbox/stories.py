@@ -67,6 +67,7 @@ EPOCHS: dict[str, tuple[float, ...]] = {
         1795515042.3,
         1795519617.3,
         1795519855.0,
+        1795539903.3,
     ),
     "7.4.0": (
         1795485759.20,
@@ -75,6 +76,7 @@ EPOCHS: dict[str, tuple[float, ...]] = {
         1795515042.3,
         1795519144.1,
         1795519926.9,
+        1795539905.2,
     ),
 }
 """The start of each part of a recording, in seconds since the epoch."""
