@@ -170,7 +170,7 @@ def test_a_text_arrives_as_it_is_or_is_refused(
 
 def stored(sandbox: Sandbox) -> Callable[[str], str]:
     """What OpenNebula stores of a text: 7.x cuts off the blanks at its ends."""
-    return str.strip if sandbox.store.release.trims_values else str
+    return str.strip if sandbox.world.store.release.trims_values else str
 
 
 def assert_carried(wanted: Json, runtime: Json, vm: Vm, as_stored: Callable[[str], str]) -> None:
