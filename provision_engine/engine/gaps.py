@@ -66,8 +66,13 @@ class Recorder:
     """Adds the gaps between the first runtimes of a list to those of its user."""
 
     def __init__(self, gaps: Gaps, count: int, beside: int | None) -> None:
-        """``beside`` is the id next to the list's beginning; None where a gap may end nowhere."""
+        """``beside`` is the id before the list's first; None where runtimes may still come."""
         self._gaps, self._count, self._beside = gaps, count, beside
+
+    def begin(self, beside: int) -> None:
+        """The id before the list's first, unless there has been one: newer runtimes exist."""
+        if self._beside is None:
+            self._beside = beside
 
     def add(self, ids: Sequence[int]) -> None:
         """The ids that follow, upwards or downwards."""

@@ -14,7 +14,7 @@ PRECISION = 128
 """The maximum distance between the two offsets that are found."""
 FIRST_STEP = 256
 GROWTH = 4
-MAX_WRONG_ESTIMATES = 2
+MAX_ESTIMATES = 3
 
 IdAt = Callable[[int], int | None]
 """The id at an offset; None beyond the end of the pool."""
@@ -45,7 +45,7 @@ class _Search:
         self._older_id: int | None = None
         self._ids_each = 0.0
         """The average distance of the ids beside the last runtime known not to be older."""
-        self._wrong_estimates = 0
+        self._estimates_left = MAX_ESTIMATES
 
     def bracket(self) -> Bracket:
         while self._older is None or self._older - self._newer > PRECISION:
@@ -54,8 +54,8 @@ class _Search:
                 self._probe(self._stepped())
             else:
                 offset, is_expected_newer = estimated
-                is_wrong = self._probe(offset) is not is_expected_newer
-                self._wrong_estimates += is_wrong
+                is_right = self._probe(offset) is is_expected_newer
+                self._estimates_left = self._estimates_left - 1 if is_right else 0
         return Bracket(self._newer, self._older)
 
     def _probe(self, offset: int) -> bool:
@@ -75,7 +75,7 @@ class _Search:
     def _estimated(self) -> tuple[int, bool] | None:
         """An offset just before or behind the estimate, and whether it should not be older."""
         distance = self._distance()
-        if distance is None or self._wrong_estimates == MAX_WRONG_ESTIMATES:
+        if distance is None or not self._estimates_left:
             return None
         margin = PRECISION // 2
         before, behind = (int(self._newer + distance + side) for side in (-margin, margin))

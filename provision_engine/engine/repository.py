@@ -52,6 +52,10 @@ class Repository:
         """So many documents of the caller's runtimes from an offset on, the newest first."""
         return self._oned.newest_documents(DocumentType.RUNTIME, count, MINE, offset=offset)
 
+    def vms_in_use(self) -> int:
+        """The number of the caller's VMs, also of those that belong to no runtime."""
+        return int(self._oned.quota().used["VMS"])
+
     def add(self, runtime: Runtime) -> Runtime:
         """Write an intent; the runtime with its id."""
         runtime = dataclasses.replace(runtime, worker=process.identity())

@@ -26,6 +26,8 @@ MAX_GUESSED_IDS = 4096
 """The maximum width of a range that is estimated from the one before."""
 GROWTH = 4
 MAX_WANTED = 1024
+MARGIN = PRECISION // 2
+"""By so many runtimes may an estimate be wrong."""
 OVERLAP = 32
 """By so many runtimes a part reaches beyond its edge, since others may have come or gone."""
 LARGEST_WINDOW = MAX_WANTED + PRECISION
@@ -54,6 +56,7 @@ class Windows:
         self._runtimes = runtimes
         self._gaps, self._recorder = gaps, Recorder(gaps, wanted, None if is_downwards else low - 1)
         self._low, self._high, self._wanted = low, high, wanted
+        self._beside = high + 1 if is_downwards and high is not None else low - 1
         self._is_downwards = is_downwards
         self._is_from_newest = is_downwards and high is None
         self._bracket = Bracket(0, 0) if self._is_from_newest else None
@@ -80,9 +83,13 @@ class Windows:
         return self._high
 
     @cached_property
+    def _newest_document(self) -> list[Document]:
+        """Empty if there is none."""
+        return self._runtimes.at(0, 1)
+
+    @property
     def _newest(self) -> int:
-        found = self._id_at(0)
-        return -1 if found is None else found
+        return self._newest_document[0].id if self._newest_document else -1
 
     def _id_at(self, offset: int) -> int | None:
         found = self._runtimes.at(offset, 1)
@@ -92,11 +99,10 @@ class Windows:
 
     def _ranges(self) -> Iterator[list[Runtime]]:
         """A short range, and a second one where the first one tells how wide that should be."""
-        first, last = self._of_width(max(FIRST_IDS, self._wanted))
-        found = self._range(first, last)
+        ids = max(FIRST_IDS, self._wanted)
+        found = self._range(*self._of_width(ids))
         yield readable(found)
         if found and self.edge() is not None:
-            ids = last - first + 1
             width = math.ceil(1.5 * self._grown() * ids / len(found))
             yield readable(self._range(*self._of_width(min(width, max(ids, MAX_GUESSED_IDS)))))
 
@@ -122,14 +128,28 @@ class Windows:
         if self._searches == MAX_SEARCHES:
             return readable(self._range(self._low, self._last()))
         if self._bracket is None:
-            self._searches += 1
-            self._bracket = self._search()
+            self._bracket = self._found_or_estimated()
         return readable(self._part(self._bracket, self._grown()))
 
     def _grown(self) -> int:
         """How many runtimes the next part should hold."""
         wanted, self._wanted = self._wanted, min(self._wanted * GROWTH, MAX_WANTED)
         return wanted
+
+    def _found_or_estimated(self) -> Bracket:
+        self._searches += 1
+        if self._searches == 1 and self._beside == -1 and not self._is_downwards:
+            return self._estimated()
+        return self._search()
+
+    def _estimated(self) -> Bracket:
+        """Where the pool ends, if each runtime has as many VMs as the newest one.
+
+        OpenNebula counts a user's VMs, but no documents.
+        """
+        newest = readable(self._newest_document)
+        count = self._runtimes.vms_in_use() // max(1, len(newest[0].vm_ids) if newest else 1)
+        return Bracket(max(0, count - MARGIN), count + MARGIN)
 
     def _search(self) -> Bracket:
         boundary = self._last() + 1 if self._is_downwards else self._low
@@ -142,12 +162,15 @@ class Windows:
         else:
             part = self._above(max(0, bracket.newer - wanted), bracket.older)
         self._recorder.add([document.id for document in part])
+        if self._is_downwards and self._low > self._last():
+            self._recorder.add([self._low - 1])
         return part
 
     def _above(self, first: int, last: int) -> list[Document]:
         """The next runtimes upwards, at these offsets or before."""
         page, is_end = self._at(first, last)
-        if not is_end and page[-1].id >= self._low:
+        is_whole = page[-1].id < self._low or is_end if page else first == 0
+        if not is_whole:
             self._bracket = None
             return []
         part = [d for d in reversed(page) if self._low <= d.id <= self._last()]
@@ -165,6 +188,8 @@ class Windows:
             self._bracket = None
             return []
         part = [d for d in page if self._low <= d.id <= self._high]
+        if first > 0:
+            self._recorder.begin(self._beside)
         self._high = self._low - 1 if is_end else min(self._high, page[-1].id - 1)
         self._bracket = Bracket(max(0, last - OVERLAP), last) if part else None
         return part
