@@ -98,26 +98,31 @@ class _Listing:
         """Read parts of the runtimes until the page is full or no runtime is left."""
         if self._cursor.limit is None:
             return self._whole()
-        page, read = Page(), 0
+        page, read, pending = Page(), 0, list[Runtime]()
         windows = self._windows(self._cursor.limit + 1)
         for runtimes in windows:
             read += len(runtimes)
-            if self._add(page, runtimes):
-                page.next_id = page.snapshots[-1].id
+            pending += self._matching(runtimes)
+            is_long = read > MAX_READ - LARGEST_WINDOW
+            if self._filter.state is None and len(pending) < self._cursor.limit and not is_long:
+                continue  # so that their VMs are read together
+            more, pending = self._add(page, pending), []
+            if more or self._room(page) == 0:
+                is_last = not more and windows.edge() is None
+                page.next_id = None if is_last else page.snapshots[-1].id
                 return page
-            if self._room(page) == 0:
-                page.next_id = None if windows.edge() is None else page.snapshots[-1].id
-                return page
-            if read > MAX_READ - LARGEST_WINDOW:
+            if is_long:
                 page.next_id = windows.edge()
                 return page
+        self._add(page, pending)
         return page
 
     def _whole(self) -> Page:
         page = Page()
         if self._cursor.before != 0:
             last_id = ALL if self._cursor.before is None else self._cursor.before - 1
-            self._add(page, self._context.runtimes.range(self._cursor.after + 1, last_id))
+            found = self._context.runtimes.range(self._cursor.after + 1, last_id)
+            self._add(page, self._matching(found))
         return page
 
     def _windows(self, wanted: int) -> Windows:
@@ -131,15 +136,18 @@ class _Listing:
             is_downwards=cursor.is_newest_first,
         )
 
-    def _add(self, page: Page, runtimes: Sequence[Runtime]) -> bool:
-        """Show what is left of a window, as far as the page has room; whether more would follow."""
+    def _matching(self, runtimes: Sequence[Runtime]) -> list[Runtime]:
+        """In the order of the page, as far as they tell without their VMs."""
         left, living = abandoned.partition(runtimes, self._context.stale_seconds)
         self.left += left
-        matching = sorted(
+        return sorted(
             filter(self._filter.matches, living),
             key=lambda runtime: runtime.id,
             reverse=self._cursor.is_newest_first,
         )
+
+    def _add(self, page: Page, matching: list[Runtime]) -> bool:
+        """Show runtimes as far as the page has room; whether more would follow."""
         while matching:
             room = self._room(page)
             if room == 0:

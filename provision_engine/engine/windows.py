@@ -20,13 +20,13 @@ from provision_engine.engine.model import Runtime
 from provision_engine.engine.pool_search import PRECISION, Bracket
 from provision_engine.engine.repository import Repository, readable
 
-FIRST_IDS = 64
+FIRST_IDS = 48
 """The width of the first range."""
-MAX_GUESSED_IDS = 4096
-"""The maximum width of a range that is estimated from the one before."""
+MAX_GUESSED_IDS = 512
+"""The maximum width of a range that is estimated from the one before, if few are wanted."""
 GROWTH = 4
 MAX_WANTED = 1024
-MARGIN = PRECISION // 2
+MARGIN = 32
 """By so many runtimes may an estimate be wrong."""
 OVERLAP = 32
 """By so many runtimes a part reaches beyond its edge, since others may have come or gone."""
@@ -103,8 +103,9 @@ class Windows:
         found = self._range(*self._of_width(ids))
         yield readable(found)
         if found and self.edge() is not None:
-            width = math.ceil(1.5 * self._grown() * ids / len(found))
-            yield readable(self._range(*self._of_width(min(width, max(ids, MAX_GUESSED_IDS)))))
+            guess = math.ceil(1.5 * self._grown() * ids / len(found))
+            width = min(guess, max(GROWTH * ids, MAX_GUESSED_IDS))
+            yield readable(self._range(*self._of_width(width)))
 
     def _of_width(self, ids: int) -> tuple[int, int]:
         """The next range with so many ids outside of known gaps."""

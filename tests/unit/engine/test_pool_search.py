@@ -8,8 +8,7 @@ from bisect import bisect_left
 import pytest
 
 from provision_engine.engine.pool_search import PRECISION, Bracket, find
-
-from .pools import POOLS
+from tests.support.pools import POOLS
 
 
 class Pool:
