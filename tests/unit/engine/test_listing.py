@@ -187,6 +187,42 @@ def test_pages_contain_everything_once_during_creates_and_deletes(
     assert staying <= set(shown)
 
 
+class Busy(Oned):
+    """Runtimes come and go between any two calls, many of them at once."""
+
+    def __init__(self, ids: Iterable[int], seed: int) -> None:
+        super().__init__(ids)
+        self._chance = random.Random(seed)
+        self.staying = set(self._chance.sample(sorted(self.pool), len(self.pool) // 2))
+
+    def _change(self) -> None:
+        leaving = sorted(self.pool.keys() - self.staying)
+        for number in self._chance.sample(leaving, min(len(leaving), self._chance.choice([2, 80]))):
+            del self.pool[number]
+        for _ in range(self._chance.choice([0, 1, 60])):
+            self.add(max(self.pool) + self._chance.randrange(1, 100))
+
+    def documents(self, *args: Any, **options: Any) -> list[Document]:
+        self._change()
+        return super().documents(*args, **options)
+
+    def newest_documents(self, *args: Any, **options: Any) -> list[Document]:
+        self._change()
+        return super().newest_documents(*args, **options)
+
+
+@DIRECTIONS
+@pytest.mark.parametrize("pool", ["gap in front", "gap in the middle", "at random", "clusters"])
+def test_pages_contain_everything_once_while_runtimes_come_and_go(
+    pool: str, is_newest_first: bool
+) -> None:
+    for seed in range(3):
+        oned = Busy(POOLS_OF_THOUSANDS[pool][::5], seed)
+        shown = flat(walk(oned, 50, is_newest_first))
+        assert shown == sorted(set(shown), reverse=is_newest_first)
+        assert oned.staying <= set(shown)
+
+
 @DIRECTIONS
 @EACH_POOL
 @pytest.mark.parametrize("limit", [3, 50])
