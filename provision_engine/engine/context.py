@@ -10,6 +10,7 @@ from provision_engine.config import Configuration
 from provision_engine.deadline import Deadline
 from provision_engine.engine.cache import Cache
 from provision_engine.engine.flavours import Flavours
+from provision_engine.engine.gaps import GapsOfUsers
 from provision_engine.engine.keys import KeyIndex
 from provision_engine.engine.ledger import Ledger
 from provision_engine.engine.repository import Repository
@@ -24,10 +25,11 @@ class Memory:
     keys: KeyIndex
     standbys: Ledger
     vms: SeenVms
+    gaps: GapsOfUsers
 
     @classmethod
     def empty(cls, cache: Cache) -> Memory:
-        return cls(cache, KeyIndex(), Ledger(), SeenVms())
+        return cls(cache, KeyIndex(), Ledger(), SeenVms(), GapsOfUsers())
 
 
 @dataclass(frozen=True)

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from provision_engine.cloud.enums import DocumentType
 from provision_engine.cloud.objects import Vm
-from provision_engine.cloud.oned import MINE
+from provision_engine.cloud.oned import ALL, MINE
 from provision_engine.engine import abandoned, leases
 from provision_engine.engine.context import Context
 from provision_engine.engine.model import Phase, Runtime
 from provision_engine.engine.snapshot import Snapshot
 from provision_engine.engine.states import State
-from provision_engine.engine.windows import LARGEST_WINDOW, Window, Windows
+from provision_engine.engine.windows import LARGEST_WINDOW, Windows
 from provision_engine.errors import BadGateway
 
-OLDEST = "oldest runtime"
-"""Under which the cache holds the id of a user's oldest runtime."""
 CHUNK = 200
 """So many runtimes are looked at together where their states decide which are shown."""
 MAX_READ = 2000
@@ -97,61 +95,59 @@ class _Listing:
         self.expired: list[Runtime] = []
 
     def page(self) -> Page:
-        """Read ranges of ids until the page is full or no runtime is left."""
-        page, read = Page(), 0
-        for window in self._windows():
-            read += len(window.runtimes)
-            more = self._add(page, window.runtimes)
+        """Read parts of the runtimes until the page is full or no runtime is left."""
+        if self._cursor.limit is None:
+            return self._whole()
+        page, read, pending = Page(), 0, list[Runtime]()
+        windows = self._windows(self._cursor.limit + 1)
+        for runtimes in windows:
+            read += len(runtimes)
+            pending += self._matching(runtimes)
+            is_long = read > MAX_READ - LARGEST_WINDOW
+            if self._filter.state is None and len(pending) < self._cursor.limit and not is_long:
+                continue  # so that their VMs are read together
+            more, pending = self._add(page, pending), []
             if more or self._room(page) == 0:
-                is_last = not more and window.edge is None
+                is_last = not more and windows.edge() is None
                 page.next_id = None if is_last else page.snapshots[-1].id
                 return page
-            if read > MAX_READ - LARGEST_WINDOW:
-                page.next_id = window.edge
+            if is_long:
+                page.next_id = windows.edge()
                 return page
+        self._add(page, pending)
         return page
 
-    def _windows(self) -> Iterator[Window]:
-        cursor, runtimes = self._cursor, self._context.runtimes
-        if cursor.before == 0:
-            return
-        if cursor.limit is None:
-            yield Window(runtimes.range(cursor.after + 1, self._last_id()), None)
-            return
-        newest = runtimes.id_at(0)
-        if newest is None:
-            return
-        oldest = self._oldest_known()
-        low, high = max(cursor.after + 1, oldest), min(newest, self._last_id(newest))
-        # What is remembered is not prolonged: an administrator may give a user older ones.
-        is_search = not oldest and cursor.after < 0 and not cursor.is_newest_first
-        for window in Windows(
-            runtimes, low, high, cursor.limit + 1, is_downwards=cursor.is_newest_first
-        ):
-            if is_search and window.runtimes:
-                self._remember_oldest(min(runtime.id for runtime in window.runtimes))
-                is_search = False
-            yield window
+    def _whole(self) -> Page:
+        page = Page()
+        if self._cursor.before != 0:
+            last_id = ALL if self._cursor.before is None else self._cursor.before - 1
+            found = self._context.runtimes.range(self._cursor.after + 1, last_id)
+            self._add(page, self._matching(found))
+        return page
 
-    def _oldest_known(self) -> int:
-        """The id of the caller's oldest runtime, not long ago: new ones have greater ids."""
-        return self._context.memory.cache.peek(self._context.cloud.credentials, OLDEST) or 0
+    def _windows(self, wanted: int) -> Windows:
+        cursor, context = self._cursor, self._context
+        return Windows(
+            context.runtimes,
+            context.memory.gaps.of(context.owner),
+            cursor.after + 1,
+            None if cursor.before is None else cursor.before - 1,
+            wanted,
+            is_downwards=cursor.is_newest_first,
+        )
 
-    def _remember_oldest(self, runtime_id: int) -> None:
-        self._context.memory.cache.put(self._context.cloud.credentials, OLDEST, runtime_id)
-
-    def _last_id(self, default: int = -1) -> int:
-        return default if self._cursor.before is None else self._cursor.before - 1
-
-    def _add(self, page: Page, runtimes: Sequence[Runtime]) -> bool:
-        """Show what is left of a window, as far as the page has room; whether more would follow."""
+    def _matching(self, runtimes: Sequence[Runtime]) -> list[Runtime]:
+        """In the order of the page, as far as they tell without their VMs."""
         left, living = abandoned.partition(runtimes, self._context.stale_seconds)
         self.left += left
-        matching = sorted(
+        return sorted(
             filter(self._filter.matches, living),
             key=lambda runtime: runtime.id,
             reverse=self._cursor.is_newest_first,
         )
+
+    def _add(self, page: Page, matching: list[Runtime]) -> bool:
+        """Show runtimes as far as the page has room; whether more would follow."""
         while matching:
             room = self._room(page)
             if room == 0:

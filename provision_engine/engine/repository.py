@@ -44,10 +44,17 @@ class Repository:
         """So many of the caller's newest runtimes, the newest first."""
         return readable(self._oned.newest_documents(DocumentType.RUNTIME, count, MINE))
 
-    def id_at(self, offset: int) -> int | None:
-        """The id of the caller's runtime at an offset, the newest first; None beyond the end."""
-        found = self._oned.newest_documents(DocumentType.RUNTIME, 1, MINE, offset=offset)
-        return found[0].id if found else None
+    def between(self, first_id: int, last_id: int) -> list[Document]:
+        """The documents of the caller's runtimes in a range of ids (both ends included)."""
+        return self._oned.documents(DocumentType.RUNTIME, MINE, first_id=first_id, last_id=last_id)
+
+    def at(self, offset: int, count: int) -> list[Document]:
+        """So many documents of the caller's runtimes from an offset on, the newest first."""
+        return self._oned.newest_documents(DocumentType.RUNTIME, count, MINE, offset=offset)
+
+    def vms_in_use(self) -> int:
+        """The number of the caller's VMs, also of those that belong to no runtime."""
+        return int(self._oned.quota().used["VMS"])
 
     def add(self, runtime: Runtime) -> Runtime:
         """Write an intent; the runtime with its id."""

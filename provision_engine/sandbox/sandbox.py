@@ -21,6 +21,7 @@ from provision_engine.sandbox.world import World
 
 MAXIMUM_CALLS = 1_000_000
 _XML = "text/xml; charset=utf-8"
+_KEEPS_ALIVE = {"oned": False, "oneflow": True}
 _GARBAGE = b"\x00\xffthis is neither XML-RPC nor JSON <<<{{{"
 _POLL_SECONDS = 0.05
 
@@ -85,7 +86,9 @@ class Sandbox:
         self._stopping = False
         try:
             for name, handler in self._handlers.items():
-                self._servers[name] = HttpServer(self._ports[name], handler, name)
+                self._servers[name] = HttpServer(
+                    self._ports[name], handler, name, keeps_alive=_KEEPS_ALIVE[name]
+                )
         except OSError:
             self.stop()
             raise

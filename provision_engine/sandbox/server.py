@@ -1,4 +1,8 @@
-"""A small HTTP/1.1 server with keep-alive and one thread per connection, on 127.0.0.1 only.
+"""A small HTTP/1.1 server with one thread per connection, on 127.0.0.1 only.
+
+As seen on both releases, oned (``Xmlrpc-c_Abyss/1.33.14``) closes each connection after its
+response and says ``Connection: close``, even if the client asks for keep-alive; oneflow (thin on
+6.8.0, puma on 7.4.0) keeps an HTTP/1.1 connection open.
 
 It works on sockets because faults need them, and because the standard library's handler takes
 longer to parse a request's header section than oned takes to respond.
@@ -46,9 +50,10 @@ Handler = Callable[[HttpRequest], HttpResponse | None]
 class HttpServer:
     """One listening socket and the connections it has accepted."""
 
-    def __init__(self, port: int, handler: Handler, name: str) -> None:
+    def __init__(self, port: int, handler: Handler, name: str, *, keeps_alive: bool = True) -> None:
         self.accepted = 0
         self._handler = handler
+        self._keeps_alive = keeps_alive
         self._name = name
         self._listener: socket.socket | None = None
         self._connections: set[socket.socket] = set()
@@ -129,8 +134,9 @@ class HttpServer:
                 response = self._handler(request)
                 if response is None:
                     return
-                connection.sendall(_written(response))
-                if response.cut or request.headers.get("connection", "").lower() == "close":
+                is_last = not self._keeps_alive or _asks_to_close(request)
+                connection.sendall(_written(response, is_last))
+                if response.cut or is_last:
                     return
         except (OSError, ValueError):
             return
@@ -199,11 +205,17 @@ class _Reader:
         return bool(data)
 
 
-def _written(response: HttpResponse) -> bytes:
+def _asks_to_close(request: HttpRequest) -> bool:
+    return request.headers.get("connection", "").lower() == "close"
+
+
+def _written(response: HttpResponse, is_last: bool) -> bytes:
     lines = [f"HTTP/1.1 {response.status} {_REASONS.get(response.status, 'Status')}"]
     if response.content_type:
         lines.append(f"Content-Type: {response.content_type}")
     if response.status != 204:
         lines.append(f"Content-Length: {len(response.body)}")
+    if is_last:
+        lines.append("Connection: close")
     whole = ("\r\n".join(lines) + "\r\n\r\n").encode() + response.body
     return whole[: len(whole) - max(1, len(response.body) // 2)] if response.cut else whole

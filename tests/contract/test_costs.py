@@ -13,6 +13,7 @@ import pytest
 from provision_engine.cloud.client import Credentials
 from provision_engine.engine.cache import Cache
 from provision_engine.engine.document import body_of
+from provision_engine.engine.gaps import MAX_GAPS, GapsOfUsers
 from provision_engine.engine.keys import SLACK, KeyIndex
 from provision_engine.engine.ledger import Ledger
 from provision_engine.engine.listing import MAX_READ
@@ -21,9 +22,8 @@ from provision_engine.engine.seen import SeenVms
 from provision_engine.engine.wait import Waiting
 from provision_engine.engine.windows import MAX_WANTED
 from provision_engine.sandbox import Sandbox
-from provision_engine.sandbox.store import RUNTIME
-from provision_engine.sandbox.template import Template
 
+from ..support.pools import POOLS
 from .conftest import QUICK, engine
 from .device import PATH, Device, Json, small
 from .lifetime import ids, page
@@ -36,9 +36,11 @@ FAR_ID = 1_000_000
 LIMIT = 10
 PAGE_CALLS = 4
 """The newest runtime, at most two ranges of ids, and the VMs."""
-SEARCH_CALLS = 18
-"""At most two more for each doubling of the number of runtimes, if ranges are searched."""
-RANGE_DOCUMENTS = 150
+FIRST_CALLS = 6
+"""The same and, of the oldest page, the number of the user's VMs and what that number leads to."""
+SEARCH_CALLS = 16
+"""About one more for each doubling of the number of runtimes, if a page is searched for."""
+RANGE_DOCUMENTS = 180
 """The maximum number of documents read for a page."""
 PER_DOCUMENT_BYTES = 1_500
 PER_VM_BYTES = 8_000
@@ -134,11 +136,15 @@ def pages(expected: list[int]) -> Iterator[tuple[Json, list[int]]]:
 
 def check_pages(place: Place, calls: int) -> None:
     for query, expected in pages(place.runtime_ids()):
-        with place.cost() as cost:
-            seen, _ = page(place.device, PATH, limit=LIMIT, **query)
-        assert ids(seen) == expected, query
-        assert cost.calls <= calls, (query, cost.methods)
-        assert cost.bytes <= RANGE_DOCUMENTS * PER_DOCUMENT_BYTES, query
+        check_page(place, query, expected, calls)
+
+
+def check_page(place: Place, query: Json, expected: list[int], calls: int) -> None:
+    with place.cost() as cost:
+        seen, _ = page(place.device, PATH, limit=LIMIT, **query)
+    assert ids(seen) == expected, query
+    assert cost.calls <= calls, (query, cost.methods)
+    assert cost.bytes <= RANGE_DOCUMENTS * PER_DOCUMENT_BYTES, query
 
 
 def test_a_page_costs_the_same_wherever_it_is(few: Place, many: Place) -> None:
@@ -146,40 +152,38 @@ def test_a_page_costs_the_same_wherever_it_is(few: Place, many: Place) -> None:
     check_pages(many, PAGE_CALLS)
 
 
-def test_a_page_costs_the_same_behind_many_other_documents() -> None:
-    with place(MANY, first_id=FAR_ID) as far:
-        check_pages(far, SEARCH_CALLS)
+@pytest.mark.parametrize("runtime_ids", POOLS.values(), ids=POOLS)
+def test_a_page_costs_little_however_the_ids_are_spread(runtime_ids: list[int]) -> None:
+    """The first pages of a process, then others, and then all of them again."""
+    with spread([2 * number + 1 for number in runtime_ids]) as place:
+        for most in (SEARCH_CALLS, PAGE_CALLS):
+            for query, expected in pages(place.runtime_ids()):
+                is_first = query.keys() <= {"order"}
+                check_page(place, query, expected, min(most, FIRST_CALLS) if is_first else most)
 
 
-def test_the_first_page_is_sought_once_in_a_while() -> None:
-    with place(MANY, first_id=FAR_ID, cache=60) as far:
-        page(far.device, PATH, limit=LIMIT)
-        with far.cost() as again:
-            seen, _ = page(far.device, PATH, limit=LIMIT)
-        assert ids(seen) == far.runtime_ids()[:LIMIT]
-        assert again.calls <= PAGE_CALLS
+def test_a_page_across_a_gap_reads_vms_once() -> None:
+    with spread([1, 3, 5, *range(FAR_ID, FAR_ID + 2 * FEW, 2)]) as place, place.cost() as cost:
+        page(place.device, PATH, limit=LIMIT)
+    assert cost.methods.count("one.vmpool.infoset") == 1
 
 
-def test_a_page_that_spans_a_gap_costs_no_more() -> None:
-    """Three old runtimes, many documents of other users, and then many runtimes at once."""
-    with place(3) as gap:
-        documents = gap.sandbox.world.store.documents
-        documents.next_id = FAR_ID
-        user = gap.sandbox.world.store.authenticate("user0:pass0")
-        for number in range(MANY):
-            content = Template([("BODY", body(f"r{number}", 10, 10))])
-            gap.sandbox.world.store.new_document(user, RUNTIME, f"r{number}", content)
-        expected = gap.runtime_ids()
-        for query, shown in (
-            ({}, expected[:LIMIT]),
-            ({"after": expected[0]}, expected[1 : LIMIT + 1]),
-            ({"order": "desc", "before": expected[5]}, expected[4::-1]),
-        ):
-            with gap.cost() as cost:
-                seen, _ = page(gap.device, PATH, limit=LIMIT, **query)
-            assert ids(seen) == shown
-            assert cost.calls <= SEARCH_CALLS, cost.methods
-            assert cost.bytes <= RANGE_DOCUMENTS * PER_DOCUMENT_BYTES
+@contextmanager
+def spread(runtime_ids: list[int]) -> Iterator[Place]:
+    """Runtimes of user0 with these ids; between two of them is the id of a service."""
+    with Sandbox("6.8.0", timings=QUICK, hosts=2_000) as sandbox:
+        documents, following = sandbox.world.store.documents, iter(runtime_ids)
+
+        def body_at_next_id(name: str, service_id: int, vm_id: int) -> str:
+            documents.next_id = next(following)
+            return body(name, service_id, vm_id)
+
+        documents.next_id = 0
+        sandbox.store.populate(1, len(runtime_ids), 0, body_at_next_id)
+        with engine(sandbox.oned_url, sandbox.oneflow_url, "cache: {seconds: 0}") as url:
+            place = Place(sandbox, Device(url, User("user0", "pass0")))
+            assert place.runtime_ids() == runtime_ids
+            yield place
 
 
 def test_all_pages_together_show_each_runtime_once(many: Place) -> None:
@@ -341,16 +345,19 @@ PEOPLE = 1_000
 def test_what_a_process_remembers_is_bounded() -> None:
     """Ten times as many users, runtimes and keys as fit into memory; the newest stay known."""
     cache, vms, keys = Cache(60, max_entries=100), SeenVms(100), KeyIndex(100)
+    gaps = GapsOfUsers(100)
     for number in range(PEOPLE):
         credentials = Credentials(f"user{number}", "pass")
         owner = cache.owner(credentials)
         cache.get(credentials, "flow templates", lambda n=number: n)
-        cache.put(credentials, "oldest runtime", number)
         vms.put(owner, number, [number])
         keys.candidates(owner, "key", lambda first_id: [])
-    assert [entries(memory) for memory in (cache, vms, keys)] == [100, 100, 100]
+        for gap in range(2 * MAX_GAPS):
+            gaps.of(owner).add(1000 * gap, 1000 * gap + 500)
+    assert [entries(memory) for memory in (cache, vms, keys, gaps)] == [100, 100, 100, 100]
     last = Credentials(f"user{PEOPLE - 1}", "pass")
-    assert cache.peek(last, "oldest runtime") == PEOPLE - 1
+    assert cache.peek(last, "flow templates") == PEOPLE - 1
+    assert entries(gaps.of(cache.owner(last))) == MAX_GAPS
     assert vms.get(cache.owner(last), PEOPLE - 1) == (PEOPLE - 1,)
 
 

@@ -7,7 +7,8 @@ import socket
 import threading
 import xmlrpc.client
 from collections.abc import Iterator
-from http.client import HTTPException
+from http.client import HTTPException, HTTPResponse
+from urllib.parse import urlsplit
 from xml.parsers.expat import ExpatError
 
 import pytest
@@ -15,7 +16,7 @@ import pytest
 from provision_engine.sandbox import CallRecord, Sandbox, Timings
 from provision_engine.sandbox.faults import Fault, Faults
 
-from .client import Caller, until
+from .client import DEADLINE_SECONDS, Caller, until
 
 
 @pytest.fixture
@@ -174,11 +175,38 @@ def test_calls_and_connections(sandbox: Sandbox) -> None:
     assert sandbox.calls == []
 
 
-def test_many_calls_over_one_connection(sandbox: Sandbox) -> None:
-    with xmlrpc.client.ServerProxy(sandbox.oned_url) as proxy:
-        for _ in range(20):
-            assert proxy.one.document.info("devuser:devpass", 6, False)[0]  # type: ignore[index]
-    assert sandbox.connections["oned"] == 1
+def _response(connection: socket.socket, method: str, path: str, body: bytes) -> HTTPResponse:
+    """The response to a request that asks for more of them."""
+    head = f"{method} {path} HTTP/1.1\r\nHost: one\r\nConnection: keep-alive\r\n"
+    connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    response = HTTPResponse(connection, method=method)
+    response.begin()
+    response.read()
+    return response
+
+
+@pytest.mark.parametrize("release", ["6.8.0", "7.4.0"])
+def test_oned_closes_each_connection(release: str) -> None:
+    """As seen on real installations of both releases."""
+    body = xmlrpc.client.dumps(("devuser:devpass",), "one.system.version").encode()
+    with Sandbox(release) as sandbox, _connected(sandbox.oned_url) as connection:
+        response = _response(connection, "POST", "/RPC2", body)
+        assert (response.status, response.getheader("Connection")) == (200, "close")
+        assert connection.recv(1) == b""
+
+
+@pytest.mark.parametrize("release", ["6.8.0", "7.4.0"])
+def test_oneflow_keeps_a_connection_open(release: str) -> None:
+    """As seen on real installations of both releases."""
+    with Sandbox(release) as sandbox, _connected(sandbox.oneflow_url) as connection:
+        for _ in range(3):
+            assert _response(connection, "GET", "/service", b"").status == 401
+        assert sandbox.connections["oneflow"] == 1
+
+
+def _connected(url: str) -> socket.socket:
+    parts = urlsplit(url)
+    return socket.create_connection((str(parts.hostname), parts.port or 0), DEADLINE_SECONDS)
 
 
 def test_stop_ends_threads_and_frees_the_ports() -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from provision_engine.cloud.objects import Document, Vm
+from provision_engine.cloud.objects import Document, Quota, Vm
 from provision_engine.cloud.oned import ALL, MINE
 from provision_engine.engine.document import body_of
 from provision_engine.engine.listing import (
@@ -21,7 +22,8 @@ from provision_engine.engine.listing import (
 from provision_engine.engine.model import Function, Runtime
 from provision_engine.engine.snapshot import Observation, Snapshot
 from provision_engine.engine.states import Condition, State
-from provision_engine.engine.windows import FIRST_IDS
+from provision_engine.engine.windows import FIRST_IDS, MAX_GUESSED_IDS
+from tests.support.pools import POOLS as POOLS_OF_THOUSANDS
 from tests.unit.engine.samples import Cloud, context
 from tests.unit.support import document, vm
 
@@ -31,9 +33,11 @@ VM_IDS_BEGIN_AT = 10**7
 
 
 class Oned:
-    """A pool of runtimes, each with one VM; it counts what is read from it."""
+    """A pool of runtimes, each with its VMs; it counts what is read from it."""
 
-    def __init__(self, ids: Iterable[int]) -> None:
+    def __init__(self, ids: Iterable[int], *, has_data: bool = False) -> None:
+        self.has_data = has_data
+        self.vms_counted_each = 1 + has_data
         self.pool: dict[int, Document] = {}
         self.states: dict[int, tuple[int, int]] = {}
         self.gone_vms: set[int] = set()
@@ -45,7 +49,10 @@ class Oned:
 
     def add(self, runtime_id: int, name: str = "lamp") -> None:
         function = Function("nature", 1, 1, 1, vm_id=runtime_id + VM_IDS_BEGIN_AT)
-        runtime = Runtime(runtime_id, name, {"FAAS": function}, service_id=1)
+        functions = {"FAAS": function}
+        if self.has_data:
+            functions["DAAS"] = replace(function, vm_id=runtime_id + 2 * VM_IDS_BEGIN_AT)
+        runtime = Runtime(runtime_id, name, functions, service_id=1)
         self.pool[runtime_id] = document(body_of(runtime), id_=runtime_id, name=name)
 
     def documents(
@@ -66,6 +73,10 @@ class Oned:
         newest = sorted(self.pool, reverse=True)[offset : offset + count]
         self.windows.append(len(newest))
         return [self.pool[i] for i in newest]
+
+    def quota(self) -> Quota:
+        self.windows.append(0)
+        return Quota({}, {"VMS": float(self.vms_counted_each * len(self.pool))})
 
     def vms(self, vm_ids: list[int], *, with_actions: bool = False) -> dict[int, Vm]:
         self.vms_read.append(len(vm_ids))
@@ -176,6 +187,42 @@ def test_pages_contain_everything_once_during_creates_and_deletes(
     assert staying <= set(shown)
 
 
+class Busy(Oned):
+    """Runtimes come and go between any two calls, many of them at once."""
+
+    def __init__(self, ids: Iterable[int], seed: int) -> None:
+        super().__init__(ids)
+        self._chance = random.Random(seed)
+        self.staying = set(self._chance.sample(sorted(self.pool), len(self.pool) // 2))
+
+    def _change(self) -> None:
+        leaving = sorted(self.pool.keys() - self.staying)
+        for number in self._chance.sample(leaving, min(len(leaving), self._chance.choice([2, 80]))):
+            del self.pool[number]
+        for _ in range(self._chance.choice([0, 1, 60])):
+            self.add(max(self.pool) + self._chance.randrange(1, 100))
+
+    def documents(self, *args: Any, **options: Any) -> list[Document]:
+        self._change()
+        return super().documents(*args, **options)
+
+    def newest_documents(self, *args: Any, **options: Any) -> list[Document]:
+        self._change()
+        return super().newest_documents(*args, **options)
+
+
+@DIRECTIONS
+@pytest.mark.parametrize("pool", ["gap in front", "gap in the middle", "at random", "clusters"])
+def test_pages_contain_everything_once_while_runtimes_come_and_go(
+    pool: str, is_newest_first: bool
+) -> None:
+    for seed in range(3):
+        oned = Busy(POOLS_OF_THOUSANDS[pool][::5], seed)
+        shown = flat(walk(oned, 50, is_newest_first))
+        assert shown == sorted(set(shown), reverse=is_newest_first)
+        assert oned.staying <= set(shown)
+
+
 @DIRECTIONS
 @EACH_POOL
 @pytest.mark.parametrize("limit", [3, 50])
@@ -250,7 +297,7 @@ def test_a_small_page_of_a_large_pool_reads_no_more_than_a_window(
 ) -> None:
     oned = Oned(range(5000))
     assert len(ids(page(oned, Cursor(limit=limit, is_newest_first=is_newest_first)))) == limit
-    assert sum(oned.windows) <= FIRST_IDS + 1
+    assert sum(oned.windows) <= max(FIRST_IDS, limit + 2)
     assert oned.vms_read == [limit]
 
 
@@ -262,8 +309,70 @@ def test_the_calls_of_a_page_are_few_however_far_apart_the_ids_are(
     oned, calls = Oned(pool), []
     walk(oned, 5, is_newest_first, between=lambda: calls.append(len(oned.windows)))
     per_page = [after - before for before, after in zip([0, *calls], calls, strict=False)]
-    # The newest id, and windows that grow fourfold: eight of them span over five million ids.
     assert max(per_page) <= 9
+
+
+FIRST_CALLS, LATER_CALLS, AGAIN_CALLS = 6, 16, 4
+"""With the call for the VMs: the first pages, others, and any page that was read before."""
+MOST_DOCUMENTS = 180
+"""If the runtimes of two neighbouring ranges of ids lie similarly close."""
+
+
+@pytest.mark.parametrize("pool", POOLS_OF_THOUSANDS.values(), ids=POOLS_OF_THOUSANDS)
+@pytest.mark.parametrize("has_data", [False, True])
+def test_the_calls_and_documents_of_a_page_among_thousands(pool: list[int], has_data: bool) -> None:
+    oned = Oned(pool, has_data=has_data)
+    for number, cursor in enumerate(cursors(pool)):
+        memory = context(Cloud(oned))
+        expected = [i for i in pool if cursor.after < i < (cursor.before or pool[-1] + 1)]
+        for most in (FIRST_CALLS if number < 2 else LATER_CALLS, AGAIN_CALLS):
+            oned.windows.clear()
+            found = list_runtimes(memory, Filter(), cursor)
+            assert ids(found) == expected[:: -1 if cursor.is_newest_first else 1][:10]
+            assert len(oned.windows) + 1 <= most, cursor
+            assert sum(oned.windows) <= MOST_DOCUMENTS, cursor
+
+
+def cursors(pool: list[int]) -> list[Cursor]:
+    """The first pages, and others at the beginning, in the middle and at the end."""
+    middle = len(pool) // 2
+    after = [pool[2], pool[middle - 1], pool[middle - 1] + 1, pool[-11]]
+    before = [pool[5], pool[middle], pool[middle] - 1, pool[-1] + 1]
+    return [
+        Cursor(limit=10),
+        Cursor(limit=10, is_newest_first=True),
+        *(Cursor(limit=10, after=number) for number in after),
+        *(Cursor(limit=10, before=number, is_newest_first=True) for number in before),
+    ]
+
+
+def test_a_wrong_count_of_vms_costs_a_search() -> None:
+    """VMs of no runtime count too, and not every runtime has as many as the newest."""
+    oned = Oned(POOLS_OF_THOUSANDS["gap in front"])
+    for oned.vms_counted_each in (0, 3):
+        oned.windows.clear()
+        assert ids(page(oned, Cursor(limit=10))) == sorted(oned.pool)[:10]
+        assert len(oned.windows) + 1 <= LATER_CALLS
+
+
+def test_an_older_runtime_that_is_given_to_a_user_is_shown_at_once() -> None:
+    oned = Oned(range(1_000_000, 1_001_000))
+    memory = context(Cloud(oned))
+    for older in ([], [70_000], [70_000, 300]):
+        for number in older:
+            oned.add(number)
+        found = list_runtimes(memory, Filter(), Cursor(limit=10))
+        assert ids(found) == sorted(oned.pool)[:10]
+
+
+def test_a_gap_that_is_passed_does_not_widen_the_next_range() -> None:
+    """What was read behind a gap says how far apart runtimes lie there, not in the gap."""
+    oned = Oned([*range(3), 1_000_000, *range(1_000_060, 1_005_000)])
+    memory = context(Cloud(oned))
+    for _ in range(3):
+        oned.windows.clear()
+        list_runtimes(memory, Filter(), Cursor(limit=10))
+        assert sum(oned.windows) <= MAX_GUESSED_IDS
 
 
 def test_only_one_page_of_vms_is_looked_at_unless_the_state_decides() -> None:
