@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import itertools
 import logging
 import os
 import queue
@@ -29,6 +30,7 @@ REPEAT = (423, 429, 502, 503, 504)
 """A client repeats a request that was answered so, or not at all."""
 GATEWAY_TIMEOUT = 504
 PATIENCE_SECONDS = 180.0
+PAUSES_SECONDS = (0.5, 0.5, 0.5, 1.0, 2.0, 4.0)
 RESPONSE_SECONDS = 300.0
 """Longer than any timeout of an engine here."""
 
@@ -79,8 +81,12 @@ class Lane:
 def until_accepted(
     send: Callable[[], Response], accepted: tuple[int, ...], seconds: float = PATIENCE_SECONDS
 ) -> Response:
-    """Repeat as a client does, until it is accepted. AssertionError when it is refused."""
+    """Repeat as a client does, until it is accepted. AssertionError when it is refused.
+
+    The pauses grow, so that an OpenNebula that is too slow for the engine's timeout recovers.
+    """
     end = time.monotonic() + seconds
+    pauses = itertools.chain(PAUSES_SECONDS, itertools.repeat(PAUSES_SECONDS[-1]))
     while True:
         told = "the connection broke"
         with contextlib.suppress(OSError, http.client.HTTPException):
@@ -92,7 +98,7 @@ def until_accepted(
                 raise AssertionError(told)
         if time.monotonic() > end:
             raise AssertionError(told)
-        time.sleep(0.5)
+        time.sleep(next(pauses))
 
 
 def until_count(lane: Lane, *expected: dict[str, int], seconds: float = PATIENCE_SECONDS) -> str:
