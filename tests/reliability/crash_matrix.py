@@ -22,7 +22,7 @@ import tempfile
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -151,7 +151,7 @@ def _killed(lane: CrashLane, operation: Operation, case: Case) -> bool:
     try:
         operation.request(lane)
         if operation.standbys_judge is not None:  # the engine continues after its response
-            wait_until(lambda: struck.is_set() or lane.proxy.is_idle(standbys.IDLE_SECONDS))
+            wait_until(lambda: struck.is_set() or standbys.is_idle(lane))
     except (OSError, http.client.HTTPException):
         pass
     finally:
@@ -242,8 +242,9 @@ def matrix(
     directory: Path,
     lanes: int = LANES,
     timeout_seconds: float | None = None,
+    only: Collection[str] | None = None,
 ) -> list[Outcome]:
-    """Everything asked for."""
+    """Everything asked for, or the kills at calls of these names only."""
     default = REAL_TIMEOUT_SECONDS if aim.is_real else SANDBOX_TIMEOUT_SECONDS
     opened = partial(
         open_lane, aim=aim, timeout_seconds=timeout_seconds or default, directory=directory
@@ -255,7 +256,8 @@ def matrix(
             try:
                 with opened(release) as lane:
                     calls = undisturbed_calls(lane, operation, specification)
-                cases += cases_of(release, operation, specification, calls, only_changes)
+                found = cases_of(release, operation, specification, calls, only_changes)
+                cases += [case for case in found if only is None or case.call in only]
             except AssertionError as error:
                 case = Case(release, operation, specification, "no kill", 0, "with")
                 outcomes.append(Outcome(case, wrong=[str(error)]))

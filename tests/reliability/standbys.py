@@ -28,8 +28,8 @@ SIZES = {"CPU": 2, "MEMORY": 200, "DISK_SIZE": 1100}
 LEASE_SECONDS = 5000
 FURTHER = {"NAME": "lamp", "SCHEDULING": {"POLICY": "energy"}, "LEASE": {"TTL": LEASE_SECONDS}}
 LAST_CALL_OF_TAKING = "document.unlock"
-IDLE_SECONDS = 1.0
-"""Longer than the engine pauses between two calls."""
+IDLE_SECONDS, SANDBOX_IDLE_SECONDS = 1.0, 0.4
+"""Longer than the engine pauses between two calls; it pauses longer the longer it waits."""
 RECONCILE_INTERVAL_SECONDS = 5.0
 ATTEMPTS = 5
 RUNNING = 2
@@ -107,7 +107,12 @@ def _is_running(lane: Lane) -> bool:
 
 def until_idle(lane: Lane) -> None:
     """Wait until the engine orders nothing any more."""
-    wait_until(lambda: lane.proxy.is_idle(IDLE_SECONDS), PATIENCE_SECONDS, 0.05)
+    wait_until(lambda: is_idle(lane), PATIENCE_SECONDS, 0.05)
+
+
+def is_idle(lane: Lane) -> bool:
+    is_real = lane.installation.sandbox is None
+    return lane.proxy.is_idle(IDLE_SECONDS if is_real else SANDBOX_IDLE_SECONDS)
 
 
 def until_sound(lane: Lane, runtime_ids: set[int], standbys: Collection[int]) -> list[str]:
