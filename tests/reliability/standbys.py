@@ -14,7 +14,7 @@ from typing import Any
 
 from tests.reliability.lanes import NOTHING, PATIENCE_SECONDS, Lane, until_accepted, until_count
 from tests.support.client import RUNTIMES, Response
-from tests.support.opennebula import OpenNebula
+from tests.support.opennebula import LOCKED, OpenNebula
 from tests.support.proxy import Call
 from tests.support.waiting import wait_until
 
@@ -116,18 +116,22 @@ def is_idle(lane: Lane) -> bool:
 
 
 def until_sound(lane: Lane, runtime_ids: set[int], standbys: Collection[int]) -> list[str]:
-    """Wait until there are these runtimes and so many standbys, all of them whole; a list, and
-    ``reconcile --apply``, remove what a dead engine left. What is wrong in the end.
+    """Wait until there are these runtimes and so many standbys, all of them whole. What is wrong
+    in the end.
+
+    A list removes what a dead engine left; only a standby that it left locked is reconciled,
+    since no list reads the lock.
     """
     next_reconcile = time.monotonic() + RECONCILE_INTERVAL_SECONDS
     told = ""
 
     def is_sound() -> bool:
         nonlocal next_reconcile, told
-        if not _what_is_unsound(lane, runtime_ids, standbys):
+        wrong = _what_is_unsound(lane, runtime_ids, standbys)
+        if not wrong:
             return True
         list_standbys(lane)
-        if time.monotonic() > next_reconcile:
+        if any(LOCKED in text for text in wrong) and time.monotonic() > next_reconcile:
             told = lane.reconcile()
             next_reconcile = time.monotonic() + RECONCILE_INTERVAL_SECONDS
         return False

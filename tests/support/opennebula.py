@@ -23,6 +23,7 @@ NO_SUCH_OBJECT = 0x0400
 SWEEP_SECONDS = 2.0
 SETTLED = ("READY", "STANDBY")
 """The phases in which no engine works on a runtime."""
+LOCKED = "is locked"
 Holdings = dict[str, set[int]]
 """Ids of ``runtimes``, ``services``, ``VMs`` that are not DONE, and of locked ``locks``."""
 MINE, USABLE = -3, -2
@@ -153,7 +154,7 @@ class OpenNebula:
         vm_ids = [vm_id for runtime in runtimes for vm_id in runtime.vm_ids]
         return [
             *(f"document {r.id} is {r.phase}" for r in runtimes if r.phase not in SETTLED),
-            *(f"document {r.id} is locked" for r in runtimes if r.is_locked),
+            *(f"document {r.id} {LOCKED}" for r in runtimes if r.is_locked),
             *_mismatches("service", services, self.ids(SERVICE)),
             *_mismatches("VM", vm_ids, self.vm_ids()),
         ]
