@@ -112,7 +112,14 @@ def open_lane(
         direct = settings_for(installation, **settings)
         reconcile = reconciler(directory / uuid.uuid4().hex, direct, installation.user)
         try:
-            yield CrashLane(installation, proxy, engine.port, engine=engine, reconcile=reconcile)
+            yield CrashLane(
+                installation,
+                proxy,
+                engine.port,
+                engine=engine,
+                reconcile=reconcile,
+                warnings=engine.warnings,
+            )
         finally:
             engine.kill()
 

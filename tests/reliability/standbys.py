@@ -139,7 +139,7 @@ def until_sound(lane: Lane, runtime_ids: set[int], standbys: Collection[int]) ->
     with contextlib.suppress(AssertionError):
         wait_until(is_sound, PATIENCE_SECONDS, 0.25)
         return []
-    return [*_what_is_unsound(lane, runtime_ids, standbys), told]
+    return [*_what_is_unsound(lane, runtime_ids, standbys), told, lane.warnings()]
 
 
 def _what_is_unsound(lane: Lane, runtime_ids: set[int], standbys: Collection[int]) -> list[str]:
