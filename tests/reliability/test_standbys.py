@@ -15,10 +15,15 @@ from typing import Any
 
 import pytest
 
-from provision_engine.engine import standby
+from provision_engine.cloud.client import Backends, CloudClient, Credentials
+from provision_engine.deadline import Deadline
+from provision_engine.engine import abandoned, standby
+from provision_engine.engine.cache import Cache
+from provision_engine.engine.context import Context, Memory
+from provision_engine.engine.model import Phase
 from provision_engine.sandbox import Timings
 from tests.support.client import RUNTIMES, Response
-from tests.support.engine import EngineProcess, settings_for
+from tests.support.engine import EngineProcess, configuration_for, settings_for
 from tests.support.installation import Target
 from tests.support.opennebula import StoredRuntime
 from tests.support.proxy import Call
@@ -187,6 +192,21 @@ def test_a_standby_of_an_edited_vm_template_is_not_handed_out(lane: FaultLane) -
     made = create(lane)
     assert made["FAAS"]["VM_ID"] != vm_of(old)
     wait_until(lambda: lane.opennebula.vm_state(vm_of(old)) == "DONE")
+
+
+def test_a_standby_that_was_taken_since_it_was_read_is_not_removed_as_expired(
+    lane: FaultLane,
+) -> None:
+    """By a list that read it before; its service has another owner by now."""
+    read = the_standby(lane)
+    backends = Backends(configuration_for(lane.installation))
+    cloud = CloudClient(backends, Credentials(*USER), Deadline(WAIT_SECONDS))
+    context = Context(cloud, configuration_for(lane.installation), Memory.empty(Cache(0)))
+    runtime = context.runtimes.get(read.id)
+    context.runtimes.mark(runtime, Phase.TAKEN)
+    abandoned.remove_expired(context, [runtime])
+    assert lane.opennebula.vm_state(vm_of(read)) == "RUNNING"
+    assert [(r.id, r.phase) for r in lane.opennebula.runtimes()] == [(read.id, "TAKEN")]
 
 
 # ---- a quota that is full ----------------------------------------------------------------------
