@@ -37,7 +37,7 @@ from provision_engine.engine.plan import Plan, plan
 from provision_engine.engine.resize import Resize
 from provision_engine.engine.snapshot import Snapshot
 from provision_engine.engine.specification import REQUIREMENTS, Specification
-from provision_engine.engine.states import State
+from provision_engine.engine.states import Condition, State
 from provision_engine.errors import CapacityRefused, EngineError, Locked, NotFound, UpdateFailed
 
 SHARE = 0.5
@@ -268,10 +268,14 @@ def _adapt(context: Context, heir: Runtime, resizes: list[Resize]) -> Mapping[in
         else:
             leases.renew(context.cloud, vm_id, heir.lease_ends_at)
     vms = context.cloud.oned.vms(heir.vm_ids)
-    running = [vm_id for vm_id, vm in vms.items() if states.of_vm(vm).state is State.RUNNING]
-    if len(running) < len(heir.vm_ids):
-        raise UpdateFailed(f"Of the VMs {heir.vm_ids} only {running} are running")
+    conditions = [_condition(vms.get(vm_id)) for vm_id in heir.vm_ids]
+    if any(condition.state is not State.RUNNING for condition in conditions):
+        raise UpdateFailed("; ".join(condition.text for condition in conditions))
     return vms
+
+
+def _condition(vm: Vm | None) -> Condition:
+    return states.of_missing_vm(None, had_vm=True) if vm is None else states.of_vm(vm)
 
 
 # ---- removing -----------------------------------------------------------------------------------
