@@ -17,7 +17,7 @@ import pytest
 
 from provision_engine.cloud.client import Backends, CloudClient, Credentials
 from provision_engine.deadline import Deadline
-from provision_engine.engine import abandoned, standby
+from provision_engine.engine import abandoned, handover
 from provision_engine.engine.cache import Cache
 from provision_engine.engine.context import Context, Memory
 from provision_engine.engine.model import Phase
@@ -168,7 +168,7 @@ def test_a_standby_whose_lease_ends_soon_is_not_handed_out(
     lane: FaultLane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """OpenNebula might end it before its lease is lifted."""
-    monkeypatch.setattr(standby, "LEAST_LEASE_SECONDS", 4000)
+    monkeypatch.setattr(handover, "LEAST_LEASE_SECONDS", 4000)
     ending = vm_of(the_standby(lane))
     assert create(lane)["FAAS"]["VM_ID"] != ending
 
