@@ -181,9 +181,19 @@ def remove_expired(context: Context, expired: Sequence[Runtime]) -> None:
 def _remove_locked(context: Context, runtime: Runtime) -> None:
     try:
         with locked(context.cloud, runtime.id, context.stale_seconds):
-            remove(context, runtime)
+            if _is_unchanged(runtime, now := context.runtimes.get(runtime.id)):
+                remove(context, now)
     except (Locked, NotFound):
         log.engine.debug("Runtime %s is removed by another request", runtime.id)
+
+
+def _is_unchanged(read: Runtime, now: Runtime) -> bool:
+    """Whether its lease was not renewed, and it was not taken, before its lock was held."""
+    return (read.phase, read.service_id, read.lease_ends_at) == (
+        now.phase,
+        now.service_id,
+        now.lease_ends_at,
+    )
 
 
 def _in_passing(

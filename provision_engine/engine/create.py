@@ -13,6 +13,7 @@ from provision_engine.deadline import Deadline
 from provision_engine.engine import (
     abandoned,
     ending,
+    handover,
     idempotency,
     leases,
     preflight,
@@ -50,7 +51,7 @@ def create_runtime(
     specification = _with_lease(context, specification)
     planned = plan(context, specification)
     intent = _intent(specification, planned, key)
-    if taken := standby.take(context, specification, planned, intent):
+    if taken := handover.take(context, specification, planned, intent):
         return taken
     runtime = write(context, intent)
     creation = _Creation(context, runtime, planned)

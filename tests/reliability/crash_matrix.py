@@ -22,7 +22,7 @@ import tempfile
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -30,7 +30,8 @@ from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.reliability.lanes import Lane, run_all, until_accepted, until_count
+from tests.reliability import standbys
+from tests.reliability.lanes import Lane, reconciler, run_all, until_accepted, until_count
 from tests.reliability.operations import (
     GROWN,
     LEASE_SECONDS,
@@ -43,9 +44,18 @@ from tests.support.client import SPECIFICATIONS, Response
 from tests.support.engine import EngineProcess, settings_for
 from tests.support.installation import Target, add_options, target
 from tests.support.proxy import Call, Proxy
+from tests.support.waiting import wait_until
 
 MOMENTS = ("before", "after")
-KILLED = ("create with key", "update", "delete", "recover", "replace")
+KILLED = (
+    "create with key",
+    "update",
+    "delete",
+    "recover",
+    "replace",
+    "take standby",
+    "order standby",
+)
 """Of the operations those that change something and may be repeated."""
 LANES = 6
 SANDBOX_TIMEOUT_SECONDS, REAL_TIMEOUT_SECONDS = 1.5, 20.0
@@ -91,16 +101,25 @@ def open_lane(
     release: str, aim: Target, timeout_seconds: float, directory: Path
 ) -> Iterator[CrashLane]:
     with aim.installation(release) as installation, Proxy(installation) as proxy:
-        settings = settings_for(
-            proxy,
-            timeout=timeout_seconds,
-            lock={"stale_seconds": stale_seconds(timeout_seconds)},
-            server={"grace_seconds": 1},
-        )
-        engine = EngineProcess(directory / uuid.uuid4().hex, settings)
+        settings = {
+            "timeout": timeout_seconds,
+            "lock": {"stale_seconds": stale_seconds(timeout_seconds)},
+            "server": {"grace_seconds": 1},
+            **standbys.settings(installation.opennebula),
+        }
+        engine = EngineProcess(directory / uuid.uuid4().hex, settings_for(proxy, **settings))
         engine.start()
+        direct = settings_for(installation, **settings)
+        reconcile = reconciler(directory / uuid.uuid4().hex, direct, installation.user)
         try:
-            yield CrashLane(installation, proxy, engine.port, engine=engine)
+            yield CrashLane(
+                installation,
+                proxy,
+                engine.port,
+                engine=engine,
+                reconcile=reconcile,
+                warnings=engine.warnings,
+            )
         finally:
             engine.kill()
 
@@ -138,6 +157,8 @@ def _killed(lane: CrashLane, operation: Operation, case: Case) -> bool:
     lane.proxy.on_call = on_call
     try:
         operation.request(lane)
+        if operation.standbys_judge is not None:  # the engine continues after its response
+            wait_until(lambda: struck.is_set() or standbys.is_idle(lane))
     except (OSError, http.client.HTTPException):
         pass
     finally:
@@ -163,6 +184,10 @@ def _repeat(lane: CrashLane, operation: Operation, outcome: Outcome) -> None:
 def what_is_wrong(lane: Lane, case: Case, response: Response) -> list[str]:
     """Whether there is one runtime or none, whole, unlocked, and as it was asked for."""
     runtimes_left = OPERATIONS[case.operation].runtimes_left
+    if judge := OPERATIONS[case.operation].standbys_judge:
+        # A create that finds its runtime made already orders no further standby.
+        is_new = response.status == 201
+        return judge(lane, response, {standbys.KEPT} if is_new else range(standbys.KEPT + 1))
     if wrong := until_count(lane, lane.expected(runtimes_left)):
         return [wrong]
     if not runtimes_left:
@@ -203,9 +228,11 @@ def cases_of(
 ) -> list[Case]:
     """The kills of one operation. A read that is repeated while waiting is taken once."""
     chosen, numbers, previous = [], Counter[str](), ""
-    for call in calls:
+    disturbed = OPERATIONS[operation].disturbed(calls)
+    for index, call in enumerate(calls):
         numbers[call.name] += 1
-        if call.is_change or not (only_changes or call.name == previous):
+        is_chosen = call.is_change or not (only_changes or call.name == previous)
+        if is_chosen and index in disturbed:
             chosen += [
                 Case(release, operation, specification, call.name, numbers[call.name], moment)
                 for moment in MOMENTS
@@ -222,8 +249,9 @@ def matrix(
     directory: Path,
     lanes: int = LANES,
     timeout_seconds: float | None = None,
+    only: Collection[str] | None = None,
 ) -> list[Outcome]:
-    """Everything asked for."""
+    """Everything asked for, or the kills at calls of these names only."""
     default = REAL_TIMEOUT_SECONDS if aim.is_real else SANDBOX_TIMEOUT_SECONDS
     opened = partial(
         open_lane, aim=aim, timeout_seconds=timeout_seconds or default, directory=directory
@@ -235,7 +263,8 @@ def matrix(
             try:
                 with opened(release) as lane:
                     calls = undisturbed_calls(lane, operation, specification)
-                cases += cases_of(release, operation, specification, calls, only_changes)
+                found = cases_of(release, operation, specification, calls, only_changes)
+                cases += [case for case in found if only is None or case.call in only]
             except AssertionError as error:
                 case = Case(release, operation, specification, "no kill", 0, "with")
                 outcomes.append(Outcome(case, wrong=[str(error)]))

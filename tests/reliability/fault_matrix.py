@@ -32,9 +32,10 @@ from urllib.parse import urlsplit
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from tests.reliability import standbys
 from tests.reliability.crash_matrix import stale_seconds
 from tests.reliability.lanes import Lane, reconciler, run_all, silence_logs, until_accepted
-from tests.reliability.operations import OPERATIONS, Operation, undisturbed_calls
+from tests.reliability.operations import OPERATIONS, Judge, Operation, undisturbed_calls
 from tests.support.client import SPECIFICATIONS, Response
 from tests.support.engine import engine_in_process, settings_for
 from tests.support.installation import Target, add_options, target
@@ -59,6 +60,8 @@ SLOW_SECONDS, LATE_SECONDS = 0.03, 0.5
 """Of each call; and longer than the timeout."""
 ONCE = ("document.allocate", "POST service_template/action", "vm.diskresize")
 """Calls that must not be repeated, since a second one would do more than the first."""
+GOES_COLD = Counter({"document.allocate": 1, "POST service_template/action": 1})
+"""Further calls of a create that could not take its standby, and went on without it."""
 LAST_CALL = "document.update"
 """Of a create; with it the runtime is complete."""
 PATIENCE_SECONDS = 60.0
@@ -103,6 +106,7 @@ def open_lane(
             "timeout": timeout_seconds,
             "lock": {"stale_seconds": stale_seconds(timeout_seconds)},
             "cache": {"seconds": 0},
+            **standbys.settings(installation.opennebula),
         }
         with engine_in_process(settings_for(proxy, **settings)) as url:
             port = urlsplit(url).port or 0
@@ -134,6 +138,8 @@ def run_case(
     if response is not None:
         outcome.status, outcome.seconds = response.status, response.seconds
         allowed = calm[case.release, case.operation, case.specification]
+        if operation.standbys_judge is not None:
+            allowed = allowed + GOES_COLD
         outcome.wrong = [
             *_what_is_wrong_with(response, case, operation),
             *(f"{made[n]} × {n}" for n in once(case.operation) if made[n] > allowed[n]),
@@ -159,6 +165,8 @@ def _struck(lane: FaultLane, operation: Operation, case: Case) -> Response | Non
 
     lane.proxy.on_call = on_call
     response = operation.request(lane)
+    if operation.standbys_judge is not None:  # the engine continues after its response
+        standbys.until_idle(lane)
     lane.proxy.on_call = None
     return response if struck.is_set() else None
 
@@ -174,6 +182,8 @@ def _what_is_wrong_with(response: Response, case: Case, operation: Operation) ->
 
 def _what_is_left(lane: FaultLane, operation: Operation, outcome: Outcome) -> list[str]:
     """Repeat what a client repeats, reconcile, and count."""
+    if operation.standbys_judge is not None:
+        return _what_is_wrong_beside_standbys(lane, operation, operation.standbys_judge)
     expected = _expected(lane, operation, outcome)
     if not operation.is_repeated and outcome.case.kind != "late":
         count = lane.opennebula.count()
@@ -205,6 +215,17 @@ def _what_is_left(lane: FaultLane, operation: Operation, outcome: Outcome) -> li
     return []
 
 
+def _what_is_wrong_beside_standbys(
+    lane: FaultLane, operation: Operation, judge: Judge
+) -> list[str]:
+    try:
+        response = until_accepted(lambda: operation.request(lane), operation.accepted)
+    except AssertionError as error:
+        return [f"the repetition fails: {error}"]
+    # A standby that could not be undone is counted until it is removed, and not replaced.
+    return judge(lane, response, range(standbys.KEPT + 1))
+
+
 def _expected(lane: FaultLane, operation: Operation, outcome: Outcome) -> list[dict[str, int]]:
     """How many runtimes, services and VMs there may be in the end."""
     is_created = outcome.status == 201 and not operation.is_repeated
@@ -224,8 +245,11 @@ def cases_of(
 ) -> Iterator[Case]:
     """Faults that begin at each call; ``which``: at all, only changing or only first calls."""
     numbers, previous, known = Counter[str](), "", set[str]()
-    for call in calls:
+    disturbed = OPERATIONS[first.operation].disturbed(calls)
+    for index, call in enumerate(calls):
         numbers[call.name] += 1
+        if index not in disturbed:
+            continue
         is_first = call.backend not in known
         is_again = call.name == previous and not call.is_change
         previous = call.name

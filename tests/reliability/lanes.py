@@ -51,6 +51,8 @@ class Lane:
     next request that reads its document: a list."""
     reconcile: Callable[[], str] = field(default=lambda: "")
     """Run ``provision-engine reconcile --apply``; what it printed."""
+    warnings: Callable[[], str] = field(default=lambda: "")
+    """The latest warnings and errors in the engine's log."""
 
     @property
     def opennebula(self) -> OpenNebula:

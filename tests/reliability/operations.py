@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
+from tests.reliability import standbys
 from tests.reliability.lanes import Lane, until_accepted, until_count
 from tests.support.client import RUNTIMES, Response
 from tests.support.proxy import Call
@@ -23,6 +24,13 @@ RUNNING = 2
 """State of a service."""
 
 
+Judge = Callable[[Lane, Response, Collection[int]], list[str]]
+
+
+def _all(calls: Sequence[Call]) -> range:
+    return range(len(calls))
+
+
 class Operation(NamedTuple):
     prepare: Callable[[Lane], None]
     request: Callable[[Lane], Response]
@@ -31,6 +39,11 @@ class Operation(NamedTuple):
     runtimes_left: int
     is_repeated: bool = True
     """Whether a client may repeat it without knowing what became of the first request."""
+    disturbed: Callable[[Sequence[Call]], range] = _all
+    """Which of its calls are disturbed."""
+    standbys_judge: Judge | None = None
+    """What is wrong after an accepted repetition, beside so many standbys. Only of an operation
+    after whose response the engine continues to work."""
 
 
 def create(lane: Lane) -> Response:
@@ -116,6 +129,22 @@ OPERATIONS = {
     "delete": Operation(running, delete, (204, 404), 0),
     "recover": Operation(powered_off, recover, (200,), 1),
     "replace": Operation(lost, replace, (200,), 1),
+    "take standby": Operation(
+        standbys.ready,
+        standbys.take,
+        (200, 201),
+        1,
+        disturbed=standbys.taking,
+        standbys_judge=standbys.what_is_wrong,
+    ),
+    "order standby": Operation(
+        standbys.ready,
+        standbys.take,
+        (200, 201),
+        1,
+        disturbed=standbys.ordering,
+        standbys_judge=standbys.what_is_wrong,
+    ),
 }
 
 
@@ -125,11 +154,14 @@ def undisturbed_calls(lane: Lane, operation: str, specification: str) -> list[Ca
     An attempt that an overloaded OpenNebula answers late is made anew, from the beginning.
     """
     prepare, request, accepted = OPERATIONS[operation][:3]
+    continues = OPERATIONS[operation].standbys_judge is not None
     for _ in range(ATTEMPTS):
         lane.specification, lane.key = specification, uuid.uuid4().hex
         prepare(lane)
         lane.proxy.calls.clear()
         response = request(lane)
+        if continues:
+            standbys.until_idle(lane)
         calls = list(lane.proxy.calls)
         lane.opennebula.clear()
         if response.status in accepted:

@@ -6,8 +6,9 @@ Everything, also on a real OpenNebula: python tests/reliability/crash_matrix.py
 from __future__ import annotations
 
 import http.client
+import itertools
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from tests.support.waiting import wait_until
 from .crash_matrix import SANDBOX_TIMEOUT_SECONDS, Outcome, matrix, stale_seconds, table
 from .lanes import until_accepted
 
+INSTANTIATE = "POST service_template/action"
 CHANGES = {
     ("create with key", "document.allocate"),
     ("create with key", "POST service_template/action"),
@@ -35,10 +37,18 @@ CHANGES = {
 }
 
 
-def killed(directory: Path, release: str, operations: list[str], runtime: str) -> list[Outcome]:
-    """Outcomes of kills at the calls that change something; none of them may be wrong."""
+def killed(
+    directory: Path,
+    release: str,
+    operations: list[str],
+    runtime: str,
+    only: Collection[str] | None = None,
+) -> list[Outcome]:
+    """Outcomes of kills at the calls that change something, or at some of them; none of them may
+    be wrong.
+    """
     aim = Target(releases=(release,))
-    outcomes = matrix(aim, operations, [runtime], True, directory)
+    outcomes = matrix(aim, operations, [runtime], True, directory, only=only)
     shown = table(outcomes)
     print(shown)
     assert not [outcome for outcome in outcomes if outcome.wrong], shown
@@ -58,6 +68,20 @@ def test_one_runtime_or_none_whenever_it_is_killed(
 def test_one_runtime_whenever_a_recovery_is_killed(tmp_path: Path) -> None:
     outcomes = killed(tmp_path, "7.4.0", ["recover", "replace"], "FAAS")
     assert {o.case.operation for o in outcomes if o.status is not None} == {"recover", "replace"}
+
+
+def test_one_runtime_whenever_an_engine_is_killed_that_takes_or_orders_a_standby(
+    tmp_path: Path,
+) -> None:
+    """At the calls after which another document owns the service."""
+    writes = ("document.allocate", "document.update", "document.delete")
+    operations = ["take standby", "order standby"]
+    outcomes = killed(tmp_path, "7.4.0", operations, "FAAS", (*writes, INSTANTIATE))
+    reached = {(o.case.operation, o.case.call) for o in outcomes if o.status is not None}
+    assert reached == {
+        *itertools.product(["take standby"], writes),
+        *itertools.product(["order standby"], [*writes[:2], INSTANTIATE]),
+    }
 
 
 @pytest.fixture

@@ -31,8 +31,9 @@ from .lanes import NOTHING, until_count
 
 INSTANTIATE = "POST service_template/action"
 ENDING = ("DELETE service", "POST service/action")
-CHANGES = [name for name in OPERATIONS if name not in ("recover", "replace")]
-"""The recoveries have a test of their own."""
+APART = ("recover", "replace", "take standby", "order standby")
+"""These have tests of their own."""
+CHANGES = [name for name in OPERATIONS if name not in APART]
 
 
 def faults(
@@ -60,6 +61,19 @@ def test_every_operation_stands_every_fault_of_each_backend(tmp_path: Path) -> N
 def test_a_recovery_stands_every_fault_of_each_backend(tmp_path: Path) -> None:
     outcomes = faults(tmp_path, "7.4.0", ["recover", "replace"], list(KINDS), "first")
     assert {o.case.operation for o in outcomes if o.status is not None} == {"recover", "replace"}
+
+
+def test_taking_and_ordering_a_standby_stands_every_fault_of_each_backend(tmp_path: Path) -> None:
+    """Taking one needs no oneflow, and what fails after the response is nobody's concern."""
+    kinds = ["refuse", "hang", "error", "late"]
+    outcomes = faults(tmp_path, "7.4.0", ["take standby", "order standby"], kinds, "first")
+    reached = {(o.case.operation, o.case.backend) for o in outcomes if o.status is not None}
+    assert reached == {
+        ("take standby", "oned"),
+        ("order standby", "oned"),
+        ("order standby", "oneflow"),
+    }
+    assert {o.status for o in outcomes if o.case.operation == "order standby"} == {201}
 
 
 def test_the_response_to_the_last_step_may_be_lost(tmp_path: Path) -> None:

@@ -156,6 +156,11 @@ class EngineProcess:
     def log(self, component: str = "engine") -> str:
         return (self.logs / f"{component}.log").read_text()
 
+    def warnings(self, count: int = 5) -> str:
+        """The latest lines of that severity or a higher one in engine.log."""
+        lines = [line for line in self.log().splitlines() if line.startswith(("W,", "E,", "F,"))]
+        return "\n".join(lines[-count:])
+
     def workers(self) -> list[int]:
         """Process ids."""
         assert self.process is not None

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import xmlrpc.client
+from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyone
 import requests
@@ -20,6 +21,9 @@ CALL_SECONDS, FLOW_SECONDS = 60.0, 120.0
 ORDINARY_GROUP = 1
 NO_SUCH_OBJECT = 0x0400
 SWEEP_SECONDS = 2.0
+SETTLED = ("READY", "STANDBY")
+"""The phases in which no engine works on a runtime."""
+LOCKED = "is locked"
 Holdings = dict[str, set[int]]
 """Ids of ``runtimes``, ``services``, ``VMs`` that are not DONE, and of locked ``locks``."""
 MINE, USABLE = -3, -2
@@ -40,6 +44,28 @@ def as_dict(element: etree._Element) -> Any:
     return found
 
 
+class StoredRuntime(NamedTuple):
+    """What a document of a runtime says."""
+
+    id: int
+    phase: str
+    service_id: int | None
+    vm_ids: set[int]
+    is_locked: bool
+
+    @classmethod
+    def from_xml(cls, document: etree._Element) -> StoredRuntime:
+        body = json.loads(document.findtext("TEMPLATE/BODY") or "{}")
+        functions = (body.get(role, {}) for role in ("FAAS", "DAAS"))
+        return cls(
+            int(document.findtext("ID") or -1),
+            body.get("ENGINE", {}).get("PHASE", "READY"),
+            body.get("SERVICE_ID"),
+            {function["VM_ID"] for function in functions if "VM_ID" in function},
+            document.find("LOCK") is not None,
+        )
+
+
 class _Transport(xmlrpc.client.Transport):
     """Has a time limit, and does not repeat a call whose connection breaks."""
 
@@ -50,6 +76,16 @@ class _Transport(xmlrpc.client.Transport):
         connection = super().make_connection(host)
         connection.timeout = CALL_SECONDS
         return connection
+
+
+def _mismatches(what: str, named: Sequence[int], existing: set[int]) -> list[str]:
+    """Where documents do not name each existing thing exactly once, and nothing else."""
+    times = Counter(named)
+    return [
+        *(f"{what} {n} is named by {times[n]} documents" for n in times if times[n] > 1),
+        *(f"{what} {n} is named by no document" for n in sorted(existing - times.keys())),
+        *(f"{what} {n} does not exist" for n in sorted(times.keys() - existing)),
+    ]
 
 
 class OpenNebula:
@@ -103,6 +139,25 @@ class OpenNebula:
     def count(self) -> dict[str, int]:
         """The numbers of what the user owns."""
         return {what: len(ids) for what, ids in self.holdings().items()}
+
+    def runtimes(self) -> list[StoredRuntime]:
+        """The user's documents of runtimes, whatever their phase."""
+        pool = self._xml("documentpool.info", MINE, -1, -1, RUNTIME)
+        return [StoredRuntime.from_xml(document) for document in pool.iterfind("DOCUMENT")]
+
+    def unsound(self) -> list[str]:
+        """What contradicts that nobody works on any runtime, and that each service and each VM
+        of the user belongs to exactly one of them.
+        """
+        runtimes = self.runtimes()
+        services = [r.service_id for r in runtimes if r.service_id is not None]
+        vm_ids = [vm_id for runtime in runtimes for vm_id in runtime.vm_ids]
+        return [
+            *(f"document {r.id} is {r.phase}" for r in runtimes if r.phase not in SETTLED),
+            *(f"document {r.id} {LOCKED}" for r in runtimes if r.is_locked),
+            *_mismatches("service", services, self.ids(SERVICE)),
+            *_mismatches("VM", vm_ids, self.vm_ids()),
+        ]
 
     def flow_template_id(self, name: str) -> int:
         pool = self._xml("documentpool.info", USABLE, -1, -1, FLOW_TEMPLATE)

@@ -36,6 +36,7 @@ BACKENDS = ("oned", "oneflow")
 KINDS = ("refuse", "hang", "cut", "garbage", "error", "slow")
 GARBAGE = b"\x00\xffthis is neither XML-RPC nor JSON <<<{{{"
 FORWARD_SECONDS = 120.0
+POLL_SECONDS = 0.05
 HOP_BY_HOP = ("connection", "keep-alive", "transfer-encoding", "content-length", "host")
 CHANGING = (
     "allocate", "update", "rename", "delete", "lock", "unlock", "resize", "diskresize",
@@ -83,6 +84,7 @@ class Proxy:
         self.on_call: OnCall | None = None
         self.calls: list[Call] = []
         self._faults: dict[str, Fault] = {}
+        self._activity = _Activity()
         self._lifted = threading.Event()
         urls = (backend.oned_url, backend.oneflow_url)
         self._fronts = {n: _Front(n, url, self) for n, url in zip(BACKENDS, urls, strict=True)}
@@ -112,17 +114,25 @@ class Proxy:
             if fault.kind == "refuse":
                 self._fronts[name].listen()
 
+    def is_idle(self, seconds: float) -> bool:
+        """Has no call been in progress for so long?"""
+        return self._activity.idle_seconds > seconds
+
     # ---- one call --------------------------------------------------------------------------
 
     def pass_on(self, call: Call, exchange: _Exchange) -> None:
         """Forwards a request, unless a fault prevents it. OSError to close its connection."""
+        with self._activity:
+            self._pass_on(call, exchange)
+
+    def _pass_on(self, call: Call, exchange: _Exchange) -> None:
         self.calls.append(call)
         self._tell(call, "before")
         lifted, fault = self._lifted, self._faults.get(call.backend)
         kind = fault.kind if fault and fault.hits(call) else ""
         if kind in ("hang", "refuse"):
-            if kind == "hang":
-                lifted.wait()
+            while kind == "hang" and not (lifted.wait(POLL_SECONDS) or exchange.is_abandoned()):
+                pass
             raise ConnectionAbortedError("never answered")
         if kind in ("garbage", "error"):
             status, content = (200, GARBAGE) if kind == "garbage" else (500, b"broken\n")
@@ -136,6 +146,29 @@ class Proxy:
     def _tell(self, call: Call, moment: str) -> None:
         if self.on_call is not None:
             self.on_call(call, moment)
+
+
+class _Activity:
+    """Counts the calls in progress, as a context manager around each of them."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._in_progress, self._ended_at = 0, time.monotonic()
+
+    def __enter__(self) -> None:
+        with self._guard:
+            self._in_progress += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._guard:
+            self._in_progress -= 1
+            self._ended_at = time.monotonic()
+
+    @property
+    def idle_seconds(self) -> float:
+        """Since the last call ended; 0 while one is in progress."""
+        with self._guard:
+            return 0.0 if self._in_progress else time.monotonic() - self._ended_at
 
 
 class _Front:
@@ -222,6 +255,15 @@ class _Exchange(BaseHTTPRequestHandler):
             self.close_connection = True
 
     do_GET = do_POST = do_PUT = do_DELETE = relay  # noqa: N815
+
+    def is_abandoned(self) -> bool:
+        """Has the client closed its connection?"""
+        try:
+            return self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
 
     def forward(self) -> tuple[int, list[tuple[str, str]], bytes]:
         """Sends the request to the backend and returns its response."""
