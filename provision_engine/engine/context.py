@@ -14,6 +14,7 @@ from provision_engine.engine.keys import KeyIndex
 from provision_engine.engine.ledger import Ledger
 from provision_engine.engine.repository import Repository
 from provision_engine.engine.seen import SeenVms
+from provision_engine.engine.shared_reads import SharedReads
 
 
 @dataclass(frozen=True)
@@ -24,10 +25,11 @@ class Memory:
     keys: KeyIndex
     standbys: Ledger
     vms: SeenVms
+    reads: SharedReads
 
     @classmethod
     def empty(cls, cache: Cache) -> Memory:
-        return cls(cache, KeyIndex(), Ledger(), SeenVms())
+        return cls(cache, KeyIndex(), Ledger(), SeenVms(), SharedReads())
 
 
 @dataclass(frozen=True)
@@ -58,4 +60,8 @@ class Context:
 
     def until(self, deadline: Deadline) -> Context:
         """The same caller with another deadline."""
-        return dataclasses.replace(self, cloud=self.cloud.until(deadline))
+        return self.through(self.cloud.until(deadline))
+
+    def through(self, cloud: CloudClient) -> Context:
+        """The same caller with another client."""
+        return dataclasses.replace(self, cloud=cloud)
