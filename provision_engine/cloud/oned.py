@@ -305,7 +305,7 @@ def document_call(document_id: int) -> Call:
 
 def documents_call(document_type: int, whose: int, first_id: int, last_id: int) -> Call:
     """What ``Oned.documents`` calls."""
-    return "documentpool.info", whose, first_id, last_id, document_type
+    return "documentpool.info", whose, first_id, last_id, int(document_type)
 
 
 def vms_call(vm_ids: Sequence[int]) -> Call:
