@@ -56,7 +56,12 @@ def members(snapshot: Snapshot) -> Json:
 
 def etag(snapshot: Snapshot) -> str:
     """The entity tag: it changes whenever the representation changes."""
-    return hashlib.sha256(json.dumps(members(snapshot), sort_keys=True).encode()).hexdigest()[:32]
+    return etag_of(members(snapshot))
+
+
+def etag_of(members: Json) -> str:
+    """The entity tag of a runtime with these members."""
+    return hashlib.sha256(json.dumps(members, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def preflights(found: Iterable[Preflight]) -> list[Json]:

@@ -217,8 +217,9 @@ def _at_most(seconds: float) -> float:
 
 
 def _tagged(snapshot: Snapshot) -> Response:
-    response = _rendered(snapshot, 200)
-    response.set_etag(representation.etag(snapshot))
+    members = representation.members(snapshot)
+    response = jsonify({representation.RUNTIME: members})
+    response.set_etag(representation.etag_of(members))
     return response
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import contextvars
+import copy
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -15,8 +16,9 @@ from typing import Any, TypeVar
 
 from provision_engine import log, metrics
 from provision_engine.cloud.http import HttpBackend
-from provision_engine.cloud.oned import Oned
+from provision_engine.cloud.oned import Oned, document_call, vms_call
 from provision_engine.cloud.oneflow import Oneflow
+from provision_engine.cloud.shared import AnsweredOned, Responses, responses_to, shared_calls
 from provision_engine.config import Configuration
 from provision_engine.deadline import Deadline
 from provision_engine.errors import EngineError
@@ -97,12 +99,29 @@ class CloudClient:
 
     def reading_ahead(
         self, document_id: int, vm_ids: Sequence[int]
-    ) -> AbstractContextManager[None]:
+    ) -> AbstractContextManager[object]:
         """Within it a document and its VMs have been asked for; their calls are still to be made.
 
         Where no VMs are known there is nothing to gain.
         """
-        return self._oned.reading_ahead(document_id, vm_ids) if vm_ids else nullcontext()
+        if not vm_ids:
+            return nullcontext()
+        return self._oned.sending_ahead([document_call(document_id), vms_call(vm_ids)])
+
+    def shared_responses(self, document_ids: Collection[int], vm_ids: Collection[int]) -> Responses:
+        """Read runtimes' documents and VMs for several reads at once, in as few calls as possible.
+
+        It makes the calls for which connections are free, and never raises an EngineError.
+        """
+        calls = shared_calls(document_ids, vm_ids)
+        with self._oned.sending_ahead([shared.call for shared in calls]) as sent:
+            return responses_to(self.oned, calls[:sent])
+
+    def answered(self, responses: Responses, document_id: int) -> CloudClient:
+        """The same caller for the read of one document, which these responses answer."""
+        answered = copy.copy(self)
+        answered.oned = AnsweredOned(self.oned, responses, document_id)  # type: ignore[assignment]
+        return answered
 
     def beside(self, call: Callable[[CloudClient], T]) -> Future[T]:
         """Make a call in another thread, with a client of its own, while the caller goes on."""

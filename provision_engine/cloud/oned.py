@@ -6,6 +6,7 @@ import functools
 import xmlrpc.client
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 from typing import Any
 
 import pyone
@@ -36,6 +37,9 @@ ALL = -1
 REPLACE, APPEND = 0, 1
 LOCK_LEVEL_ADMIN = 3
 """The only level at which the owner can still update the document that he has locked."""
+
+Call = tuple[Any, ...]
+"""The name of a method, and its parameters without the session."""
 
 _HEADERS = {"Content-Type": "text/xml", "Accept-Encoding": "identity"}
 _ANY_URL = "http://oned/RPC2"
@@ -111,16 +115,14 @@ class Oned:
         self._server = _Server(session, self._transport)
 
     @contextmanager
-    def reading_ahead(self, document_id: int, vm_ids: Sequence[int]) -> Iterator[None]:
-        """Send the requests of ``document`` and ``vms`` (without actions) at once.
+    def sending_ahead(self, calls: Sequence[Call]) -> Iterator[int]:
+        """Send the requests of these calls at once, as far as connections are free: the first N.
 
-        Within it these methods only wait for the responses. Where too few connections are free,
-        or another method is called first, they send their requests as usual.
+        Within it their methods only wait for the responses. The others, and all of them where
+        another method is called first, send their requests as usual.
         """
-        if self._begin("document.info", document_id, False):
-            self._begin("vmpool.infoset", _joined(vm_ids), True)
         try:
-            yield
+            yield self._begin_all(calls)
         finally:
             self._transport.close_begun()
 
@@ -139,7 +141,7 @@ class Oned:
 
     def document(self, document_id: int) -> Document:
         """Raises NotFound, Forbidden."""
-        return Document.from_xml(self._xml("document.info", document_id, False))
+        return Document.from_xml(self._xml(*document_call(document_id)))
 
     def documents(
         self,
@@ -155,7 +157,7 @@ class Oned:
         start = max(first_id, 0) if is_range else ALL
         if last_id != ALL and last_id < start:
             return []
-        return self._pool("documentpool.info", whose, start, last_id, document_type)
+        return self._pool(*documents_call(document_type, whose, start, last_id))
 
     def newest_documents(
         self, document_type: int, count: int, whose: int = USABLE_BY_ME, *, offset: int = 0
@@ -165,7 +167,7 @@ class Oned:
         page = self._pool("documentpool.info", whose, offset, -max(count, 2), document_type)
         return sorted(page, key=lambda document: document.id, reverse=True)[:count]
 
-    def _pool(self, method: str, *params: int) -> list[Document]:
+    def _pool(self, method: str, *params: Any) -> list[Document]:
         pool = self._xml(method, *params)
         return [Document.from_xml(element) for element in children(pool, "DOCUMENT")]
 
@@ -211,7 +213,7 @@ class Oned:
             return self._only_vm(vm_ids[0])
         if not vm_ids:
             return {}
-        pool = self._xml("vmpool.infoset", _joined(vm_ids), True)
+        pool = self._xml(*vms_call(vm_ids))
         return {vm.id: vm for vm in map(Vm.from_xml, children(pool, "VM"))}
 
     def _only_vm(self, vm_id: int) -> dict[int, Vm]:
@@ -279,6 +281,10 @@ class Oned:
             raise BadGateway(f"oned: {method} answered no number")
         return answer
 
+    def _begin_all(self, calls: Sequence[Call]) -> int:
+        """How many of the calls could be sent, in their order."""
+        return sum(1 for _ in takewhile(lambda call: self._begin(*call), calls))
+
     def _begin(self, method: str, *params: Any) -> bool:
         """Send ahead what ``_call`` will send; a difference would only cost a second request."""
         text = xmlrpc.client.dumps((self._session, *params), f"one.{method}", encoding="utf-8")
@@ -292,8 +298,19 @@ class Oned:
             raise from_oned(error) from error
 
 
-def _joined(ids: Sequence[int]) -> str:
-    return ",".join(map(str, ids))
+def document_call(document_id: int) -> Call:
+    """What ``Oned.document`` calls."""
+    return "document.info", document_id, False
+
+
+def documents_call(document_type: int, whose: int, first_id: int, last_id: int) -> Call:
+    """What ``Oned.documents`` calls."""
+    return "documentpool.info", whose, first_id, last_id, int(document_type)
+
+
+def vms_call(vm_ids: Sequence[int]) -> Call:
+    """What ``Oned.vms`` calls, unless it reads a single VM with its actions."""
+    return "vmpool.infoset", ",".join(map(str, vm_ids)), True
 
 
 def _result(content: bytes) -> list[Any]:

@@ -15,6 +15,7 @@ from provision_engine.engine.keys import KeyIndex
 from provision_engine.engine.ledger import Ledger
 from provision_engine.engine.repository import Repository
 from provision_engine.engine.seen import SeenVms
+from provision_engine.engine.shared_reads import SharedReads
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,11 @@ class Memory:
     standbys: Ledger
     vms: SeenVms
     gaps: GapsOfUsers
+    reads: SharedReads
 
     @classmethod
     def empty(cls, cache: Cache) -> Memory:
-        return cls(cache, KeyIndex(), Ledger(), SeenVms(), GapsOfUsers())
+        return cls(cache, KeyIndex(), Ledger(), SeenVms(), GapsOfUsers(), SharedReads())
 
 
 @dataclass(frozen=True)
@@ -60,4 +62,8 @@ class Context:
 
     def until(self, deadline: Deadline) -> Context:
         """The same caller with another deadline."""
-        return dataclasses.replace(self, cloud=self.cloud.until(deadline))
+        return self.through(self.cloud.until(deadline))
+
+    def through(self, cloud: CloudClient) -> Context:
+        """The same caller with another client."""
+        return dataclasses.replace(self, cloud=cloud)

@@ -17,11 +17,14 @@ def get_runtime(context: Context, runtime_id: int) -> Snapshot:
     """A runtime as it is now. Raises NotFound, Forbidden, Unauthorized.
 
     One whose lease is over is removed, and NotFound. Where this process has read the runtime
-    before, both requests are sent at once; the document decides whether these are its VMs.
+    before, both requests are sent at once; the document decides whether these are its VMs. Reads
+    of the same user that arrive at the same time share them.
     """
     memory, owner = context.memory.vms, context.owner
-    with context.cloud.reading_ahead(runtime_id, memory.get(owner, runtime_id)):
-        seen = observe(context, find_runtime(context, runtime_id))
+    vm_ids = memory.get(owner, runtime_id)
+    with context.memory.reads.reading(owner, context.cloud, runtime_id, vm_ids) as cloud:
+        caller = context.through(cloud)
+        seen = observe(caller, find_runtime(caller, runtime_id))
     # A lease is read with its VM's scheduled actions, which are not read ahead.
     is_leased = seen.runtime.lease_seconds is not None
     memory.put(owner, runtime_id, () if is_leased else seen.runtime.vm_ids)

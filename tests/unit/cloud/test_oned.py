@@ -11,11 +11,14 @@ import pytest
 from provision_engine import errors
 from provision_engine.cloud.http import HttpBackend
 from provision_engine.cloud.objects import Document
-from provision_engine.cloud.oned import Oned
+from provision_engine.cloud.oned import Oned, document_call, vms_call
 from provision_engine.deadline import Deadline
 from tests.unit.support import document_xml, recorded, vm_xml, xmlrpc_answer, xmlrpc_fault
 
 from .conftest import CLOSE, CUT, HANG, Wire
+
+READ = [document_call(9), vms_call([7])]
+"""The calls of a read."""
 
 
 @pytest.fixture
@@ -301,7 +304,7 @@ def test_a_read_ahead_sends_both_requests_once(wire: Wire, oned: Oned) -> None:
     pool = f"<VM_POOL>{vm_xml(vm_id=7)}</VM_POOL>"
     wire.answer(xmlrpc_answer(True, document_xml({})), to=b"document.info")
     wire.answer(xmlrpc_answer(True, pool), to=b"vmpool.infoset")
-    with oned.reading_ahead(9, [7]):
+    with oned.sending_ahead(READ):
         assert isinstance(oned.document(9), Document)
         assert set(oned.vms([7], with_actions=False)) == {7}
     sent = {called(wire, n) for n in range(len(wire.calls))}
@@ -317,7 +320,7 @@ def test_a_read_ahead_that_breaks_is_repeated(wire: Wire, oned: Oned) -> None:
     wire.fail(CLOSE)
     wire.fail(CLOSE)
     answer(wire, xmlrpc_answer(True, document_xml({})))
-    with oned.reading_ahead(9, [7]):
+    with oned.sending_ahead(READ):
         assert isinstance(oned.document(9), Document)
     assert called(wire)[0] == "one.document.info"
     assert len(wire.calls) == 3
@@ -329,8 +332,8 @@ def test_no_connection_stays_occupied_by_a_read_ahead(wire: Wire, count: int) ->
     oned = Oned(HttpBackend("oned", f"{wire.url}/RPC2", count), "u:p", Deadline(10))
     answer(wire, xmlrpc_answer(True, "7.4.0"))
     for _ in range(3):
-        with oned.reading_ahead(9, [7]):
+        with oned.sending_ahead(READ):
             pass
-        with oned.reading_ahead(9, [7]):
+        with oned.sending_ahead(READ):
             assert oned.version() == "7.4.0"
     assert oned.version() == "7.4.0"
