@@ -26,6 +26,7 @@ from tests.support.installation import Target
 from tests.support.opennebula import OpenNebula
 from tests.support.proxy import Call, Proxy
 from tests.support.users import USER
+from tests.support.waiting import wait_until
 
 from . import lanes, leak_matrix
 from .lanes import NOTHING, until_count
@@ -60,6 +61,48 @@ def test_whatever_stays_alive_is_reported(
     assert until_count(lane, NOTHING, seconds=0.1) != ""
     one.clear()
     assert what_is_left(lane, case, Outcome(case)) == []
+
+
+def store(one: OpenNebula, phase: str, service_id: int, vm_id: int) -> int:
+    """A document as an engine writes it."""
+    body = json.dumps(
+        {"FAAS": {"VM_ID": vm_id}, "SERVICE_ID": service_id, "ENGINE": {"PHASE": phase}}
+    )
+    text = f"<TEMPLATE><NAME>stored</NAME><BODY><![CDATA[{body}]]></BODY></TEMPLATE>"
+    return int(one.call("document.allocate", text, 1337))
+
+
+def test_what_belongs_to_no_runtime_or_to_two_is_reported(lane: LeakLane) -> None:
+    one = lane.opennebula
+    service_id = one.start_service(one.flow_template_id("nature"), "shared")
+    (vm_id,) = wait_until(lambda: one.service_vm_ids(service_id))
+    nobodys = [
+        f"service {service_id} is named by no document",
+        f"VM {vm_id} is named by no document",
+    ]
+    assert one.unsound() == nobodys
+    first = store(one, "READY", service_id, vm_id)
+    assert one.unsound() == []
+    second = store(one, "TAKEN", service_id, vm_id)
+    one.call("document.lock", first, 3, True)
+    assert one.unsound() == [
+        f"document {second} is TAKEN",
+        f"document {first} is locked",
+        f"service {service_id} is named by 2 documents",
+        f"VM {vm_id} is named by 2 documents",
+    ]
+    one.clear()
+    missing = store(one, "STANDBY", service_id, vm_id)
+    assert one.unsound() == [f"service {service_id} does not exist", f"VM {vm_id} does not exist"]
+    one.call("document.delete", missing)
+
+
+def test_a_call_that_its_client_gave_up_is_not_in_progress(proxy: Proxy) -> None:
+    """So that an engine which waits for nothing is seen to be idle, while its backend hangs."""
+    proxy.set_fault("oneflow", "hang")
+    with pytest.raises((TimeoutError, urllib.error.URLError)):
+        urllib.request.urlopen(f"{proxy.oneflow_url}/service", timeout=0.5)
+    wait_until(lambda: proxy.is_idle(0.1))
 
 
 def test_what_a_timeout_left_is_removed_by_a_list(
