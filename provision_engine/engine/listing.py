@@ -65,6 +65,11 @@ class Cursor:
     is_newest_first: bool = False
     limit: int | None = None
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no id lies between both ends."""
+        return self.before is not None and self.before - self.after <= 1
+
 
 @dataclass
 class Page:
@@ -96,6 +101,9 @@ class _Listing:
 
     def page(self) -> Page:
         """Read parts of the runtimes until the page is full or no runtime is left."""
+        if self._cursor.is_empty:
+            self._context.cloud.oned.version()  # nothing else would check the credentials
+            return Page()
         if self._cursor.limit is None:
             return self._whole()
         page, read, pending = Page(), 0, list[Runtime]()
@@ -119,10 +127,9 @@ class _Listing:
 
     def _whole(self) -> Page:
         page = Page()
-        if self._cursor.before != 0:
-            last_id = ALL if self._cursor.before is None else self._cursor.before - 1
-            found = self._context.runtimes.range(self._cursor.after + 1, last_id)
-            self._add(page, self._matching(found))
+        last_id = ALL if self._cursor.before is None else self._cursor.before - 1
+        found = self._context.runtimes.range(self._cursor.after + 1, last_id)
+        self._add(page, self._matching(found))
         return page
 
     def _windows(self, wanted: int) -> Windows:

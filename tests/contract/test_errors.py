@@ -145,6 +145,15 @@ class Verbatim(requests.auth.AuthBase):
         return request
 
 
+@pytest.mark.parametrize(
+    "query", ["", "?limit=1", "?after=5&before=6", "?limit=1&after=5&before=3"]
+)
+def test_a_list_of_nothing_is_a_401_with_a_wrong_password_too(device: Device, query: str) -> None:
+    """Nothing has to be read for it, so the credentials would not be checked in passing."""
+    assert device.request("GET", f"{PATH}{query}", auth=WRONG).status_code == 401
+    assert device.request("GET", f"{PATH}{query}").json() == []
+
+
 def test_the_callers_password_is_in_no_error(device: Device) -> None:
     secret = "Tr0ub4dor&3"
     answer = device.request("GET", f"{PATH}/{NO_ID}", auth=("devuser", secret))
@@ -274,9 +283,10 @@ def test_a_failure_of_oneflow_during_a_create_leaves_nothing(
     answer = hurried.post(FAAS=small())
     sandbox.faults.clear()
     assert answer.status_code == status
-    assert {k: v for k, v in opennebula.holdings().items() if k != "runtimes"} == {
-        k: v for k, v in before.items() if k != "runtimes"
-    }
+    # A VM that cannot be terminated yet carries an order to end it.
+    assert until(
+        lambda: opennebula.holdings() | {"runtimes": set()} == before | {"runtimes": set()}
+    )
     left = opennebula.ids(RUNTIME) - before["runtimes"]
     for runtime_id in left:
         # It is invisible; a later request removes it, since the service may still appear.

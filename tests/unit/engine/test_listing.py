@@ -55,6 +55,9 @@ class Oned:
         runtime = Runtime(runtime_id, name, functions, service_id=1)
         self.pool[runtime_id] = document(body_of(runtime), id_=runtime_id, name=name)
 
+    def version(self) -> str:
+        return "7.4.0"
+
     def documents(
         self, document_type: int, whose: int, *, first_id: int = ALL, last_id: int = ALL
     ) -> list[Document]:
