@@ -17,7 +17,7 @@ import pytest
 
 from provision_engine.cloud.client import Backends, CloudClient, Credentials
 from provision_engine.deadline import Deadline
-from provision_engine.engine import abandoned, handover
+from provision_engine.engine import abandoned, handover, standby
 from provision_engine.engine.cache import Cache
 from provision_engine.engine.context import Context, Memory
 from provision_engine.engine.model import Phase
@@ -194,19 +194,30 @@ def test_a_standby_of_an_edited_vm_template_is_not_handed_out(lane: FaultLane) -
     wait_until(lambda: lane.opennebula.vm_state(vm_of(old)) == "DONE")
 
 
+def context_of(lane: FaultLane) -> Context:
+    """A request of the lane's user, of an engine in this process."""
+    configuration = configuration_for(lane.installation, **standbys.settings(lane.opennebula))
+    cloud = CloudClient(Backends(configuration), Credentials(*USER), Deadline(WAIT_SECONDS))
+    return Context(cloud, configuration, Memory.empty(Cache(0)))
+
+
 def test_a_standby_that_was_taken_since_it_was_read_is_not_removed_as_expired(
     lane: FaultLane,
 ) -> None:
     """By a list that read it before; its service has another owner by now."""
-    read = the_standby(lane)
-    backends = Backends(configuration_for(lane.installation))
-    cloud = CloudClient(backends, Credentials(*USER), Deadline(WAIT_SECONDS))
-    context = Context(cloud, configuration_for(lane.installation), Memory.empty(Cache(0)))
+    context, read = context_of(lane), the_standby(lane)
     runtime = context.runtimes.get(read.id)
     context.runtimes.mark(runtime, Phase.TAKEN)
     abandoned.remove_expired(context, [runtime])
     assert lane.opennebula.vm_state(vm_of(read)) == "RUNNING"
     assert [(r.id, r.phase) for r in lane.opennebula.runtimes()] == [(read.id, "TAKEN")]
+
+
+def test_a_standby_that_is_being_taken_is_not_replaced_yet(lane: FaultLane) -> None:
+    """Another create with the same key may win, and then it is given back."""
+    context, flavours = context_of(lane), standbys.FLAVOURS["FAAS"]
+    context.runtimes.mark(context.runtimes.get(the_standby(lane).id), Phase.TAKEN)
+    assert standby.missing(context, flavours) == 0
 
 
 # ---- a quota that is full ----------------------------------------------------------------------
