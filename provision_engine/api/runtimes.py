@@ -217,9 +217,9 @@ def _at_most(seconds: float) -> float:
 
 
 def _tagged(snapshot: Snapshot) -> Response:
-    members = representation.members(snapshot)
-    response = jsonify({representation.RUNTIME: members})
-    response.set_etag(representation.etag_of(members))
+    body = representation.runtime(snapshot)
+    response = jsonify(body)
+    response.set_etag(representation.etag_of(body[representation.RUNTIME]))
     return response
 
 

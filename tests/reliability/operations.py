@@ -120,6 +120,14 @@ def read_whole(lane: Lane, wait_seconds: int = 0) -> dict[str, Any]:
     return until_accepted(lambda: lane.request("GET", path), (200,)).runtime
 
 
+_TAKE_STANDBY = Operation(
+    standbys.ready,
+    standbys.take,
+    (200, 201),
+    1,
+    disturbed=standbys.taking,
+    standbys_judge=standbys.what_is_wrong,
+)
 OPERATIONS = {
     "create": Operation(nothing, create, (201,), 0, is_repeated=False),
     "create with key": Operation(nothing, create_with_key, (200, 201), 1),
@@ -129,22 +137,8 @@ OPERATIONS = {
     "delete": Operation(running, delete, (204, 404), 0),
     "recover": Operation(powered_off, recover, (200,), 1),
     "replace": Operation(lost, replace, (200,), 1),
-    "take standby": Operation(
-        standbys.ready,
-        standbys.take,
-        (200, 201),
-        1,
-        disturbed=standbys.taking,
-        standbys_judge=standbys.what_is_wrong,
-    ),
-    "order standby": Operation(
-        standbys.ready,
-        standbys.take,
-        (200, 201),
-        1,
-        disturbed=standbys.ordering,
-        standbys_judge=standbys.what_is_wrong,
-    ),
+    "take standby": _TAKE_STANDBY,
+    "order standby": _TAKE_STANDBY._replace(disturbed=standbys.ordering),
 }
 
 
