@@ -6,7 +6,8 @@ import random
 
 import pytest
 
-from provision_engine.engine.gaps import MAX_GAPS, MIN_IDS, Gaps, GapsOfUsers, Recorder
+from provision_engine.engine.gaps import MAX_GAPS, MIN_IDS, Gaps, Recorder
+from provision_engine.engine.per_user import PerUser
 
 
 def gaps(*ranges: tuple[int, int]) -> Gaps:
@@ -89,7 +90,7 @@ def test_the_gaps_between_the_first_runtimes_of_a_list_are_remembered(
 
 
 def test_users_are_apart_and_those_seen_last_stay() -> None:
-    users = GapsOfUsers(2)
+    users = PerUser(Gaps, 2)
     users.of(b"one").add(0, 999)
     users.of(b"two").add(0, 499)
     assert users.of(b"one").upwards(0, 64) == 1063
