@@ -10,10 +10,9 @@ from provision_engine.config import Configuration
 from provision_engine.deadline import Deadline
 from provision_engine.engine.cache import Cache
 from provision_engine.engine.flavours import Flavours
-from provision_engine.engine.gaps import Gaps
+from provision_engine.engine.gaps import GapsOfUsers
 from provision_engine.engine.keys import KeyIndex
 from provision_engine.engine.ledger import Ledger
-from provision_engine.engine.per_user import PerUser
 from provision_engine.engine.repository import Repository
 from provision_engine.engine.seen import SeenVms
 from provision_engine.engine.shared_reads import SharedReads
@@ -27,12 +26,12 @@ class Memory:
     keys: KeyIndex
     standbys: Ledger
     vms: SeenVms
-    gaps: PerUser[Gaps]
+    gaps: GapsOfUsers
     reads: SharedReads
 
     @classmethod
     def empty(cls, cache: Cache) -> Memory:
-        return cls(cache, KeyIndex(), Ledger(), SeenVms(), PerUser(Gaps), SharedReads())
+        return cls(cache, KeyIndex(), Ledger(), SeenVms(), GapsOfUsers(), SharedReads())
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ MIN_IDS = 64
 """Shorter gaps are not worth remembering."""
 MAX_GAPS = 128
 """So many gaps of one user are remembered; those seen last stay."""
+MAX_USERS = 1000
 
 
 class Gaps:
@@ -81,3 +82,21 @@ class Recorder:
                 self._gaps.add(low + 1, high - 1)
             self._beside = runtime_id
             self._count -= 1
+
+
+class GapsOfUsers:
+    """The gaps of many users, each apart from the others. Safe for threads."""
+
+    def __init__(self, max_users: int = MAX_USERS) -> None:
+        self._max_users = max_users
+        self._lock = threading.Lock()
+        self._users: OrderedDict[bytes, Gaps] = OrderedDict()
+
+    def of(self, owner: bytes) -> Gaps:
+        """``owner`` tells users apart, password included."""
+        with self._lock:
+            gaps = self._users.setdefault(owner, Gaps())
+            self._users.move_to_end(owner)
+            while len(self._users) > self._max_users:
+                self._users.popitem(last=False)
+            return gaps

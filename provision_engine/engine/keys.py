@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from provision_engine.engine.model import Runtime
-from provision_engine.engine.per_user import MAX_USERS, PerUser
 
 Read = Callable[[int], Iterable[Runtime]]
 """Reads a user's runtimes from an id on."""
 
+MAX_USERS = 1000
 SLACK = 1000
 """So many keys of runtimes that have gone may an index hold, beside twice its first keys."""
 
@@ -36,25 +36,35 @@ class KeyIndex:
     """The keys of many users, each apart from the others."""
 
     def __init__(self, max_users: int = MAX_USERS) -> None:
-        self._users = PerUser(_User, max_users)
+        self._max_users = max_users
+        self._lock = threading.Lock()
+        self._users: OrderedDict[bytes, _User] = OrderedDict()
 
     def candidates(self, owner: bytes, key: str, read: Read) -> list[int]:
         """The ids of the documents that were written with a key, in their order.
 
         ``owner`` tells users apart, password included. Raises what ``read`` raises.
         """
-        user = self._users.of(owner)
+        user = self._user(owner)
         with user.lock:
             self._refresh(user, read)
             return sorted(user.ids.get(_digest(key), ()))
 
     def forget(self, owner: bytes, key: str, runtime_id: int) -> None:
         """The document has gone, and ids do not come back."""
-        user = self._users.of(owner)
+        user = self._user(owner)
         with user.lock:
             ids = user.ids.get(_digest(key), [])
             if runtime_id in ids:
                 ids.remove(runtime_id)
+
+    def _user(self, owner: bytes) -> _User:
+        with self._lock:
+            user = self._users.setdefault(owner, _User())
+            self._users.move_to_end(owner)
+            while len(self._users) > self._max_users:
+                self._users.popitem(last=False)
+            return user
 
     def _refresh(self, user: _User, read: Read) -> None:
         is_first = user.size_at_first < 0

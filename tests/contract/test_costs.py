@@ -13,12 +13,11 @@ import pytest
 from provision_engine.cloud.client import Credentials
 from provision_engine.engine.cache import Cache
 from provision_engine.engine.document import body_of
-from provision_engine.engine.gaps import MAX_GAPS, Gaps
+from provision_engine.engine.gaps import MAX_GAPS, GapsOfUsers
 from provision_engine.engine.keys import SLACK, KeyIndex
 from provision_engine.engine.ledger import Ledger
 from provision_engine.engine.listing import MAX_READ
 from provision_engine.engine.model import Function, Phase, Runtime
-from provision_engine.engine.per_user import PerUser
 from provision_engine.engine.seen import SeenVms
 from provision_engine.engine.wait import Waiting
 from provision_engine.engine.windows import MAX_WANTED
@@ -346,7 +345,7 @@ PEOPLE = 1_000
 def test_what_a_process_remembers_is_bounded() -> None:
     """Ten times as many users, runtimes and keys as fit into memory; the newest stay known."""
     cache, vms, keys = Cache(60, max_entries=100), SeenVms(100), KeyIndex(100)
-    gaps = PerUser(Gaps, 100)
+    gaps = GapsOfUsers(100)
     for number in range(PEOPLE):
         credentials = Credentials(f"user{number}", "pass")
         owner = cache.owner(credentials)

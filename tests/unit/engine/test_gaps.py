@@ -6,8 +6,7 @@ import random
 
 import pytest
 
-from provision_engine.engine.gaps import MAX_GAPS, MIN_IDS, Gaps, Recorder
-from provision_engine.engine.per_user import PerUser
+from provision_engine.engine.gaps import MAX_GAPS, MIN_IDS, Gaps, GapsOfUsers, Recorder
 
 
 def gaps(*ranges: tuple[int, int]) -> Gaps:
@@ -90,7 +89,7 @@ def test_the_gaps_between_the_first_runtimes_of_a_list_are_remembered(
 
 
 def test_users_are_apart_and_those_seen_last_stay() -> None:
-    users = PerUser(Gaps, 2)
+    users = GapsOfUsers(2)
     users.of(b"one").add(0, 999)
     users.of(b"two").add(0, 499)
     assert users.of(b"one").upwards(0, 64) == 1063
