@@ -33,7 +33,7 @@ from tests.support.waiting import WAIT_SECONDS, wait_until
 from . import standbys
 from .fault_matrix import FaultLane, open_lane
 
-TIMEOUT_SECONDS = 3.0
+TIMEOUT_SECONDS = 8.0
 PLAIN = {"FAAS": {"FLAVOUR": standbys.FLAVOURS["FAAS"]}}
 
 
