@@ -72,6 +72,7 @@ def check(options: argparse.Namespace) -> Iterator[Line]:
     yield Line(
         Mark.OK, f"log in: {inspector.user}, OpenNebula {inspector.version}, dialect of {dialect}"
     )
+    yield from _of_oned(inspector)
     yield from _flavours(inspector, options.flavours)
     yield from _standbys(inspector, settings)
 
@@ -107,6 +108,14 @@ def _hint_of_login(error: Exception) -> str:
         file, variable = one_auth.DEFAULT_FILE, one_auth.VARIABLE
         return f"write USER:PASSWORD to {file}, or name the file in {variable}"
     return "see the log of oned"
+
+
+def _of_oned(inspector: Inspector) -> Iterator[Line]:
+    try:
+        for finding in inspector.of_oned():
+            yield Line(Mark.NOTE, f"oned: {finding.text}", finding.hint)
+    except EngineError as error:
+        yield Line(Mark.FAILED, f"oned: {one_line(str(error))}", "see oned's log")
 
 
 def _flavours(inspector: Inspector, wanted: Sequence[str]) -> Iterator[Line]:

@@ -13,7 +13,7 @@ import pyone
 from lxml import etree
 from pyone.server_xrpc import OneServerXRPC
 
-from provision_engine.cloud.enums import VmState
+from provision_engine.cloud.enums import DocumentType, VmState
 from provision_engine.cloud.errors import from_oned, locked_since
 from provision_engine.cloud.http import Exchange, HttpBackend, HttpRequest, HttpResponse
 from provision_engine.cloud.objects import Document, Quota, Vm, VmTemplate, VmTimes, children, parse
@@ -162,10 +162,24 @@ class Oned:
     def newest_documents(
         self, document_type: int, count: int, whose: int = USABLE_BY_ME, *, offset: int = 0
     ) -> list[Document]:
-        """So many of the newest documents of a type from an offset on, the newest first."""
+        """So many of the newest documents of a type from an offset on, the newest first.
+
+        Where oned lists the oldest first (API_LIST_ORDER), the whole pool is read for it.
+        """
+        page = self._page(document_type, whose, offset, count)
+        # A single document does not tell the order; the first two do.
+        is_unsure = len(page) == 1 and offset > 0
+        if _is_ascending(self._page(document_type, whose, 0, 2) if is_unsure else page):
+            page = sorted(self.documents(document_type, whose), key=_id, reverse=True)[offset:]
+        return page[:count]
+
+    def lists_oldest_first(self) -> bool:
+        """API_LIST_ORDER in oned.conf, as far as two flow templates show it."""
+        return _is_ascending(self._page(DocumentType.FLOW_TEMPLATE, USABLE_BY_ME, 0, 2))
+
+    def _page(self, document_type: int, whose: int, offset: int, count: int) -> list[Document]:
         # A page of one would be taken for "all": two is the least that a page may hold.
-        page = self._pool("documentpool.info", whose, offset, -max(count, 2), document_type)
-        return sorted(page, key=lambda document: document.id, reverse=True)[:count]
+        return self._pool("documentpool.info", whose, offset, -max(count, 2), document_type)
 
     def _pool(self, method: str, *params: Any) -> list[Document]:
         pool = self._xml(method, *params)
@@ -296,6 +310,14 @@ class Oned:
             return functools.reduce(getattr, method.split("."), self._server)(*params)
         except pyone.OneException as error:
             raise from_oned(error) from error
+
+
+def _id(document: Document) -> int:
+    return document.id
+
+
+def _is_ascending(documents: Sequence[Document]) -> bool:
+    return len(documents) > 1 and documents[0].id < documents[-1].id
 
 
 def document_call(document_id: int) -> Call:

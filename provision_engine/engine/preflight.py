@@ -68,6 +68,16 @@ class Inspector:
         self.dialect = Dialect.from_version(self.version)
         self._vm_templates: dict[int, VmTemplate | Finding] = {}
 
+    def of_oned(self) -> Iterator[Finding]:
+        """What is odd about the configuration of oned."""
+        if self._cloud.oned.lists_oldest_first():
+            yield Finding(
+                "it lists the oldest objects first, so a page of runtimes takes the longer the "
+                "more there are",
+                'set API_LIST_ORDER="DESC" in oned.conf, which is the default',
+                is_fatal=False,
+            )
+
     def inspect(self) -> list[Preflight]:
         """Every flavour of the mapping, then every usable flow template by name, sorted."""
         mapping = self._configuration.mapping

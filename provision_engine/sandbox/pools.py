@@ -64,6 +64,8 @@ class Pool(Generic[T]):
         self.type_name = type_name
         self.noun = noun
         self.next_id = next_id
+        self.lists_oldest_first = False
+        """API_LIST_ORDER of oned.conf is ASC."""
         self._by_id: dict[int, T] = {}
         self._by_shelf: dict[int, _Index[T]] = {}
         self._by_owner: dict[tuple[int, int], _Index[T]] = {}
@@ -123,7 +125,8 @@ class Pool(Generic[T]):
         return self._by_shelf.get(shelf, _Index()).oldest_first()
 
     def select(self, user: User, filter_flag: int, start: int, end: int, shelf: int = 0) -> list[T]:
-        """What a pool call lists, the newest first (scenarios documents and pool-ranges).
+        """What a pool call lists: the newest first (scenarios documents and pool-ranges), or the
+        oldest.
 
         `filter_flag` is -1 for the objects of the user and the user's groups, -2 for all that the
         user may use, -3 for the user's own, -4 for those of the primary group, or a user id. An
@@ -133,10 +136,13 @@ class Pool(Generic[T]):
         if filter_flag < GROUP:
             raise OneError(errors.XML_RPC_API, "Incorrect filter_flag")
         if end < EVERYTHING and start >= 0:
-            found = self._visible(user, filter_flag, shelf, 0, None)
+            found = self._ordered(self._visible(user, filter_flag, shelf, 0, None))
             return list(islice(found, start, start - end))
         last = None if end == EVERYTHING or start == EVERYTHING else end
-        return list(self._visible(user, filter_flag, shelf, start, last))
+        return list(self._ordered(self._visible(user, filter_flag, shelf, start, last)))
+
+    def _ordered(self, newest_first: Iterator[T]) -> Iterator[T]:
+        return reversed(list(newest_first)) if self.lists_oldest_first else newest_first
 
     def _visible(
         self, user: User, filter_flag: int, shelf: int, first: int, last: int | None

@@ -58,6 +58,17 @@ def test_all_is_well(
     assert sandbox.store.count() == calls_before
 
 
+def test_a_list_order_that_makes_pages_slow_is_noted(
+    sandbox: Sandbox, configuration: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sandbox.world.store.documents.lists_oldest_first = True
+    code, lines = run(capsys, configuration, "nature")
+    assert code == 0
+    noted = line(lines, "oldest objects first")
+    assert noted.startswith("note    oned: ")
+    assert 'set API_LIST_ORDER="DESC" in oned.conf' in noted
+
+
 def test_a_flavour_that_cannot_be_deployed_has_a_hint(
     configuration: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

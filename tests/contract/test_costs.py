@@ -162,6 +162,16 @@ def test_a_page_costs_little_however_the_ids_are_spread(runtime_ids: list[int]) 
                 check_page(place, query, expected, min(most, FIRST_CALLS) if is_first else most)
 
 
+@pytest.mark.parametrize("pool", ["dense", "clusters", "three, then a gap"])
+def test_pages_are_right_where_oned_lists_the_oldest_first(pool: str) -> None:
+    """API_LIST_ORDER in oned.conf: parts by offset come from the other end."""
+    with spread(POOLS[pool][:600] + POOLS[pool][-600:]) as place:
+        place.sandbox.world.store.documents.lists_oldest_first = True
+        for query, expected in pages(place.runtime_ids()):
+            seen, _ = page(place.device, PATH, limit=LIMIT, **query)
+            assert ids(seen) == expected, query
+
+
 def test_a_page_across_a_gap_reads_vms_once() -> None:
     with spread([1, 3, 5, *range(FAR_ID, FAR_ID + 2 * FEW, 2)]) as place, place.cost() as cost:
         page(place.device, PATH, limit=LIMIT)
