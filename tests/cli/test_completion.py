@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -146,6 +147,8 @@ complete -C 'provision-engine {line}'
 
 def shell(name: str, *words: str, directory: Path) -> list[str]:
     """What a real shell completes the last of these words to."""
+    if shutil.which(name) is None:
+        pytest.skip(f"{name} is not installed: apt-get install {name}")
     program = directory / "provision-engine"
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -P -m provision_engine.cli "$@"\n')
     program.chmod(0o755)
