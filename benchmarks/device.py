@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 PATH = "/serverless-runtimes"
-NO_CONTENT, LOCKED = 204, 423
+NO_CONTENT, UNPROCESSABLE, LOCKED = 204, 422, 423
 UNLOCKED_SECONDS = 60.0
 Runtime = dict[str, Any]
 
@@ -38,6 +38,12 @@ class Device:
         self._connection.request(method, PATH + path, text, self._headers | headers)
         answer = self._connection.getresponse()
         return answer.status, answer.read()
+
+    def create_nothing(self, key: str) -> None:
+        """A create that is rejected, since no flavour has this name."""
+        body = {"SERVERLESS_RUNTIME": {"FAAS": {"FLAVOUR": "no-such-flavour"}}}
+        headers = {"Idempotency-Key": key} if key else {}
+        self.ask("POST", "", body, UNPROCESSABLE, **headers)
 
     def create(self, flavour: str, key: str = "") -> Runtime:
         """The name of everything that a run creates, by which it is found for removal."""
