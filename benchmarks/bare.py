@@ -107,21 +107,36 @@ class BareClient:
             f"<?xml version='1.0'?><methodCall><methodName>{method}</methodName>"
             f"<params>{values}</params></methodCall>"
         ).encode()
-        self._oned.request("POST", self._oned_path, body, {"Content-Type": "text/xml"})
-        answer = self._oned.getresponse().read().decode()
+        headers = {"Content-Type": "text/xml"}
+        _, answer = _exchange(self._oned, "POST", self._oned_path, body, headers)
         if "<boolean>1</boolean>" not in answer:
             raise RuntimeError(f"{method}: {answer[:300]}")
         return answer
 
     def flow(self, method: str, path: str, body: dict[str, object] | None = None) -> str:
         """One call to oneflow; returns the raw response. Raises RuntimeError for an error."""
-        text = None if body is None else json.dumps(body)
-        self._oneflow.request(method, path, text, self._oneflow_headers)
-        answer = self._oneflow.getresponse()
-        text = answer.read().decode()
-        if answer.status >= 400:
-            raise RuntimeError(f"{method} {path}: {answer.status} {text[:300]}")
+        content = None if body is None else json.dumps(body).encode()
+        status, text = _exchange(self._oneflow, method, path, content, self._oneflow_headers)
+        if status >= 400:
+            raise RuntimeError(f"{method} {path}: {status} {text[:300]}")
         return text
+
+
+def _exchange(
+    connection: http.client.HTTPConnection,
+    method: str,
+    path: str,
+    body: bytes | None,
+    headers: dict[str, str],
+) -> tuple[int, str]:
+    """The status and the text of the response. A connection that fails can be used again."""
+    try:
+        connection.request(method, path, body, headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    except OSError:
+        connection.close()
+        raise
 
 
 def _connection(url: str) -> tuple[http.client.HTTPConnection, str]:
