@@ -33,7 +33,7 @@ PARTS = {
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is not as it should be, and how to mend it."""
+    """Something that is not as it should be, and its remedy."""
 
     text: str
     hint: str

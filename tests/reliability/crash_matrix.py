@@ -74,7 +74,7 @@ class Case(NamedTuple):
     specification: str
     call: str
     number: int
-    """The how manieth call of that name, from 1."""
+    """Among the calls of that name, counted from 1."""
     moment: str
 
 

@@ -55,7 +55,7 @@ KINDS: dict[str, tuple[int, ...]] = {
     "slow": (),
     "late": (504,),
 }
-"""The statuses that may tell of each kind of fault; a slow backend is no fault."""
+"""The statuses that each kind of fault may lead to; a slow backend is not a fault."""
 SLOW_SECONDS, LATE_SECONDS = 0.03, 0.5
 """Of each call; and longer than the timeout."""
 ONCE = ("document.allocate", "POST service_template/action", "vm.diskresize")
@@ -82,7 +82,7 @@ class Case(NamedTuple):
     kind: str
     call: str
     number: int
-    """The how manieth call of that name the fault begins with, from 1."""
+    """The fault begins with this call among those of that name, counted from 1."""
 
 
 @dataclass

@@ -99,7 +99,7 @@ def sandbox() -> Iterator[Sandbox]:
 def test_without_a_key_what_nobody_was_told_of_is_undone(
     sandbox: Sandbox, tmp_path: Path, call: str, left: int
 ) -> None:
-    """Nobody can ask for it by its id, so a list is what comes across it."""
+    """Nobody knows its id, so a list is what finds it."""
     opennebula = OpenNebula(sandbox.oned_url, sandbox.oneflow_url, USER)
     stale = stale_seconds(SANDBOX_TIMEOUT_SECONDS)
     with Proxy(sandbox) as proxy:

@@ -64,7 +64,7 @@ def test_a_recovery_stands_every_fault_of_each_backend(tmp_path: Path) -> None:
 
 
 def test_taking_and_ordering_a_standby_stands_every_fault_of_each_backend(tmp_path: Path) -> None:
-    """Taking one needs no oneflow, and what fails after the response is nobody's concern."""
+    """Taking one needs no oneflow, and what fails after the response does not change it."""
     kinds = ["refuse", "hang", "error", "late"]
     outcomes = faults(tmp_path, "7.4.0", ["take standby", "order standby"], kinds, "first")
     reached = {(o.case.operation, o.case.backend) for o in outcomes if o.status is not None}
