@@ -40,16 +40,15 @@ def take(
     turns out to be broken is removed, and never the caller's concern.
     """
     flavours = specification.flavour_tuple
-    if not standbys.is_kept(context, flavours):
-        return None
-    candidates = standbys.candidates(context, flavours)
-    if not specification.scheduling.get(REQUIREMENTS):
-        taking = _Taking(context, planned, intent, standbys.blueprint(context, planned, flavours))
-        if taken := taking.take_first(candidates):
-            return taken
-        metrics.standby_missed()
-    if candidates:
-        standbys.make_room(_with_share(context), planned)
+    known: list[int] = []
+    if standbys.is_kept(context, flavours):
+        known = standbys.candidates(context, flavours)
+        if not specification.scheduling.get(REQUIREMENTS):
+            blueprint = standbys.blueprint(context, planned, flavours)
+            if taken := _Taking(context, planned, intent, blueprint).take_first(known):
+                return taken
+            metrics.standby_missed()
+    standbys.make_room(_with_share(context), planned, flavours, known)
     return None
 
 

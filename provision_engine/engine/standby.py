@@ -11,13 +11,14 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 
 from provision_engine import log, metrics
 from provision_engine.engine import abandoned, preflight, quota
 from provision_engine.engine.context import Context
 from provision_engine.engine.locks import locked
-from provision_engine.engine.model import Phase, Runtime
+from provision_engine.engine.model import Function, Phase, Runtime
 from provision_engine.engine.plan import Plan, plan
 from provision_engine.engine.snapshot import Snapshot
 from provision_engine.engine.states import State
@@ -77,14 +78,23 @@ def remove_waiting(context: Context, runtime_id: int) -> None:
             remove(context, runtime)
 
 
-def make_room(context: Context, planned: Plan) -> None:
-    """Where the user's quota is full, remove the standbys in it: a create comes before them."""
+def make_room(context: Context, planned: Plan, flavours: str, known: Sequence[int]) -> None:
+    """Where the user's quota is full, remove the standbys in it, of whatever flavours, if that
+    helps: a create comes before them.
+
+    ``known`` are the ids of those of the create's own flavours; some may be ending already.
+    """
     try:
-        if _has_room(context, planned):
+        others = set(context.configuration.standby.flavours) - {flavours}
+        ids = [*known, *(number for name in others for number in candidates(context, name))]
+        if not ids or _has_room(context, planned):
             return
-        for flavours in context.configuration.standby.flavours:
-            for runtime_id in candidates(context, flavours):
-                remove_waiting(context, runtime_id)
+        waiting = [runtime for number in ids if (runtime := _waiting(context, number))]
+        freed = [function for runtime in waiting for function in runtime.functions.values()]
+        if len(waiting) == len(ids) and not _has_room(context, planned, freed):
+            return
+        for runtime in waiting:
+            remove_waiting(context, runtime.id)
         for _ in context.cloud.deadline.at_most(ENDING_SECONDS).polls():
             if _has_room(context, planned):
                 return
@@ -92,9 +102,17 @@ def make_room(context: Context, planned: Plan) -> None:
         log.engine.warning("Standbys may use up the quota of a create: %s", error)
 
 
-def _has_room(context: Context, planned: Plan) -> bool:
+def _waiting(context: Context, runtime_id: int) -> Runtime | None:
+    """A standby, unless it is gone or being taken."""
+    with suppress(NotFound):
+        runtime = context.runtimes.get(runtime_id)
+        return runtime if runtime.phase is Phase.STANDBY else None
+    return None
+
+
+def _has_room(context: Context, planned: Plan, freed: Sequence[Function] = ()) -> bool:
     try:
-        quota.check_new(context.cloud, list(planned.functions.values()))
+        quota.check_new(context.cloud, list(planned.functions.values()), freed)
     except CapacityRefused:
         return False
     return True

@@ -255,6 +255,12 @@ def test_a_standby_gives_way_to_a_create_that_cannot_take_it(lane: FaultLane) ->
     check(lane, made["ID"], standbys_left=0)
 
 
+def test_a_standby_gives_way_to_a_create_of_another_flavour(lane: FaultLane) -> None:
+    limit_vms(lane, 1)
+    made = create(lane, FAAS={"FLAVOUR": "nature"})
+    check(lane, made["ID"], standbys_left=0)
+
+
 def test_a_standby_stays_where_its_end_would_not_help(lane: FaultLane) -> None:
     limit_vms(lane, 0)
     response = lane.request("POST", RUNTIMES, {"FAAS": {"FLAVOUR": "nature"}})
