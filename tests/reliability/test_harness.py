@@ -30,7 +30,8 @@ from tests.support.waiting import wait_until
 
 from . import lanes, leak_matrix
 from .lanes import NOTHING, until_count
-from .leak_matrix import Case, LeakLane, Outcome, open_lane, what_is_left
+from .leak_matrix import open_lane, what_is_left
+from .leak_states import Case, LeakLane, Outcome
 
 
 @pytest.fixture

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from tests.support.installation import Target
 
-from .leak_matrix import ENDINGS, LANES, SLOW_SANDBOX, STATES, matrix, table
+from .leak_endings import ENDINGS
+from .leak_matrix import LANES, SLOW_SANDBOX, matrix, table
+from .leak_states import STATES
 
 
 def check(
