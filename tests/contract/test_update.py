@@ -18,7 +18,7 @@ from .settings import DATA_FLAVOUR, DISK_MB, FLAVOUR
 
 Json = dict
 
-BEYOND_ANY_HOST = 100_000
+BEYOND_ANY_HOST, BEYOND_ANY_HOST_MB = 100_000, 100_000_000
 ROLES = ("FAAS", "DAAS")
 
 
@@ -237,11 +237,13 @@ def test_a_disk_that_would_shrink_is_refused_and_nothing_is_done(
     assert sizes(opennebula, pair) == [(1, 1, 128, DISK_MB)] * 2
 
 
-@pytest.mark.parametrize("what", ["CPU", "MEMORY"])
+@pytest.mark.parametrize(
+    ("what", "amount"), [("CPU", BEYOND_ANY_HOST), ("MEMORY", BEYOND_ANY_HOST_MB)]
+)
 def test_capacity_beyond_the_host_is_refused_and_nothing_is_done(
-    device: Device, opennebula: OpenNebula, runtime: Json, what: str
+    device: Device, opennebula: OpenNebula, runtime: Json, what: str, amount: int
 ) -> None:
-    asked = {what: BEYOND_ANY_HOST, "DISK_SIZE": DISK_MB + 10}
+    asked = {what: amount, "DISK_SIZE": DISK_MB + 10}
     assert device.put(runtime["ID"], FAAS=asked, NAME="new").status_code == 422
     assert device.read(runtime["ID"]) == runtime
     assert sizes(opennebula, runtime) == [(1, 1, 128, DISK_MB)]
