@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 PATH = "/serverless-runtimes"
-NO_CONTENT, UNPROCESSABLE, LOCKED = 204, 422, 423
+CREATED, NO_CONTENT, UNPROCESSABLE, LOCKED = 201, 204, 422, 423
 UNLOCKED_SECONDS = 60.0
 Runtime = dict[str, Any]
 
@@ -39,18 +39,19 @@ class Device:
         answer = self._connection.getresponse()
         return answer.status, answer.read()
 
-    def create_nothing(self, key: str) -> None:
-        """A create that is rejected, since no flavour has this name."""
-        body = {"SERVERLESS_RUNTIME": {"FAAS": {"FLAVOUR": "no-such-flavour"}}}
-        headers = {"Idempotency-Key": key} if key else {}
-        self.ask("POST", "", body, UNPROCESSABLE, **headers)
-
     def create(self, flavour: str, key: str = "") -> Runtime:
         """The name of everything that a run creates, by which it is found for removal."""
+        runtime: Runtime = self._create(flavour, key, CREATED)["SERVERLESS_RUNTIME"]
+        return runtime
+
+    def create_nothing(self, key: str) -> None:
+        """A create that is rejected, since no flavour has this name."""
+        self._create("no-such-flavour", key, UNPROCESSABLE)
+
+    def _create(self, flavour: str, key: str, expect: int) -> Any:
         body = {"SERVERLESS_RUNTIME": {"NAME": self._name, "FAAS": {"FLAVOUR": flavour}}}
         headers = {"Idempotency-Key": key} if key else {}
-        runtime: Runtime = self.ask("POST", "", body, 201, **headers)["SERVERLESS_RUNTIME"]
-        return runtime
+        return self.ask("POST", "", body, expect, **headers)
 
     def read(self, runtime_id: int) -> Runtime:
         runtime: Runtime = self.ask("GET", f"/{runtime_id}")["SERVERLESS_RUNTIME"]
