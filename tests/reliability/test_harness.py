@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
+import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -24,6 +26,7 @@ from tests.support.client import RUNTIMES, Response
 from tests.support.drivers import driver_actions
 from tests.support.installation import Target
 from tests.support.opennebula import OpenNebula
+from tests.support.ports import free_port
 from tests.support.proxy import Call, Proxy
 from tests.support.users import USER
 from tests.support.waiting import wait_until
@@ -234,3 +237,18 @@ def test_files_of_the_driver_are_as_they_were_afterwards(tmp_path: Path) -> None
 def test_a_lane_without_anything_has_nothing(lane: LeakLane) -> None:
     assert lane.opennebula.count() == NOTHING
     assert lane.request("GET", RUNTIMES).json == []
+
+
+def test_processes_that_test_at_the_same_time_get_different_ports() -> None:
+    script = "from tests.support.ports import free_port; print(*(free_port() for _ in range(300)))"
+    ours = {free_port() for _ in range(300)}
+    ran = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    theirs = set(map(int, ran.stdout.split()))
+    assert len(ours) == len(theirs) == 300
+    assert not ours & theirs
