@@ -125,8 +125,8 @@ def test_the_intervals_grow(device: Device, sandbox: Sandbox) -> None:
 
 
 def most_polls(seconds: float) -> int:
-    """Polls of a wait whose pauses last a tenth of the time already waited, with one at each end;
-    they take no time themselves.
+    """The number of polls if they take no time: one at each end, and one after each pause, which
+    lasts a tenth of the time already waited.
     """
     polls, waited = 2, 0.0
     while waited < seconds:

@@ -31,16 +31,15 @@ from tests.support.users import USER
 from tests.support.waiting import WAIT_SECONDS, wait_until
 
 from . import standbys
-from .fault_matrix import FaultLane, open_lane
+from .fault_matrix import SANDBOX_TIMEOUT_SECONDS, FaultLane, open_lane
 
-TIMEOUT_SECONDS = 8.0
 PLAIN = {"FAAS": {"FLAVOUR": standbys.FLAVOURS["FAAS"]}}
 
 
 @contextlib.contextmanager
 def lane_with(directory: Path, timings: Timings | None = None) -> Iterator[FaultLane]:
     """A lane with one standby that runs."""
-    with open_lane("7.4.0", Target(timings=timings), TIMEOUT_SECONDS, directory) as lane:
+    with open_lane("7.4.0", Target(timings=timings), SANDBOX_TIMEOUT_SECONDS, directory) as lane:
         standbys.ready(lane)
         yield lane
 
@@ -127,7 +126,9 @@ def test_a_standby_is_not_given_back_while_a_document_may_still_claim_its_servic
     lane: FaultLane,
 ) -> None:
     """The document of the create is written when the create has given it up."""
-    lane.proxy.set_fault("oned", "slow", name="document.allocate", times=1, seconds=TIMEOUT_SECONDS)
+    lane.proxy.set_fault(
+        "oned", "slow", name="document.allocate", times=1, seconds=SANDBOX_TIMEOUT_SECONDS
+    )
     service_id = the_standby(lane).service_id
     lane.key = "one"
     lane.request("POST", RUNTIMES, PLAIN, headers={"Idempotency-Key": "one"})
@@ -277,7 +278,7 @@ def engines(
 ) -> Iterator[tuple[FaultLane, list[EngineProcess]]]:
     """Two engine processes behind the proxy of a lane."""
     directory = tmp_path_factory.mktemp("engines")
-    with open_lane("7.4.0", Target(), TIMEOUT_SECONDS, directory) as lane:
+    with open_lane("7.4.0", Target(), SANDBOX_TIMEOUT_SECONDS, directory) as lane:
         settings = settings_for(lane.proxy, **standbys.settings(lane.opennebula))
         pair = [EngineProcess(directory / f"engine{n}", settings) for n in range(2)]
         try:
