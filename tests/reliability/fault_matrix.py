@@ -21,6 +21,7 @@ import itertools
 import sys
 import tempfile
 import threading
+import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -56,6 +57,10 @@ KINDS: dict[str, tuple[int, ...]] = {
     "late": (504,),
 }
 """The statuses that each kind of fault may lead to; a slow backend is not a fault."""
+OUT_OF_TIME = 504
+LEAST_SECONDS = 1.0
+"""With less of its timeout left, a request that a fault strikes may end OUT_OF_TIME: an OpenNebula
+that is overloaded has used it up."""
 SLOW_SECONDS, LATE_SECONDS = 0.03, 0.5
 """Of each call; and longer than the timeout."""
 ONCE = ("document.allocate", "POST service_template/action", "vm.diskresize")
@@ -91,6 +96,8 @@ class Outcome:
     status: int | None = None
     """None when the operation never came to this call."""
     seconds: float = 0.0
+    struck_after_seconds: float = 0.0
+    """From the request to the fault."""
     left: str = ""
     """What was left behind before anything was reconciled."""
     wrong: list[str] = field(default_factory=list)
@@ -132,7 +139,7 @@ def run_case(
     operation.prepare(lane)
     outcome = Outcome(case)
     lane.proxy.calls.clear()
-    response = _struck(lane, operation, case)
+    response = _struck(lane, operation, outcome)
     made = Counter(call.name for call in lane.proxy.calls)
     lane.proxy.clear_faults()
     if response is not None:
@@ -141,7 +148,7 @@ def run_case(
         if operation.standbys_judge is not None:
             allowed = allowed + GOES_COLD
         outcome.wrong = [
-            *_what_is_wrong_with(response, case, operation),
+            *what_is_wrong_with(response, operation, outcome, lane.timeout_seconds),
             *(f"{made[n]} × {n}" for n in once(case.operation) if made[n] > allowed[n]),
             *_what_is_left(lane, operation, outcome),
         ]
@@ -151,14 +158,16 @@ def run_case(
     return outcome
 
 
-def _struck(lane: FaultLane, operation: Operation, case: Case) -> Response | None:
+def _struck(lane: FaultLane, operation: Operation, outcome: Outcome) -> Response | None:
     """The response of an operation in which a backend fails from one call on."""
-    seen, struck = itertools.count(1), threading.Event()
+    case, seen, struck = outcome.case, itertools.count(1), threading.Event()
+    start = time.monotonic()
 
     def on_call(call: Call, moment: str) -> None:
         is_meant = moment == "before" and call.name == case.call
         if is_meant and next(seen) == case.number and not struck.is_set():
             struck.set()
+            outcome.struck_after_seconds = time.monotonic() - start
             is_late = case.kind == "late"
             seconds = lane.timeout_seconds + LATE_SECONDS if is_late else SLOW_SECONDS
             lane.proxy.set_fault(case.backend, "slow" if is_late else case.kind, seconds=seconds)
@@ -171,9 +180,14 @@ def _struck(lane: FaultLane, operation: Operation, case: Case) -> Response | Non
     return response if struck.is_set() else None
 
 
-def _what_is_wrong_with(response: Response, case: Case, operation: Operation) -> list[str]:
+def what_is_wrong_with(
+    response: Response, operation: Operation, outcome: Outcome, timeout_seconds: float
+) -> list[str]:
     wrong = []
-    if response.status not in (*operation.accepted, *KINDS[case.kind]):
+    right = [*operation.accepted, *KINDS[outcome.case.kind]]
+    if outcome.struck_after_seconds > timeout_seconds - LEAST_SECONDS:
+        right.append(OUT_OF_TIME)
+    if response.status not in right:
         wrong.append(f"{response.status} {response.content.decode()[:300]}")
     if response.status >= 400 and not response.is_error:
         wrong.append(f"{response} is no error of ours")

@@ -31,10 +31,11 @@ from tests.support.proxy import Call, Proxy
 from tests.support.users import USER
 from tests.support.waiting import wait_until
 
-from . import lanes, leak_matrix
+from . import fault_matrix, lanes, leak_matrix
 from .lanes import NOTHING, until_count
 from .leak_matrix import open_lane, what_is_left
 from .leak_states import Case, LeakLane, Outcome
+from .operations import OPERATIONS
 
 
 @pytest.fixture
@@ -222,6 +223,21 @@ def test_a_call_is_lost_before_or_after_its_effect(proxy: Proxy, moment: str, ma
         one.call("document.allocate", "<TEMPLATE><NAME>x</NAME></TEMPLATE>", 1337)
     proxy.on_call = None
     assert one.count()["runtimes"] == made
+
+
+@pytest.mark.parametrize(
+    ("struck_after_seconds", "status", "is_wrong"),
+    [(0.5, 503, False), (0.5, 504, True), (7.5, 504, False), (7.5, 500, True)],
+)
+def test_a_request_whose_time_was_over_before_the_fault_may_say_so(
+    struck_after_seconds: float, status: int, is_wrong: bool
+) -> None:
+    case = fault_matrix.Case("7.4.0", "replace", "FAAS", "oned", "refuse", "document.unlock", 1)
+    outcome = fault_matrix.Outcome(case, struck_after_seconds=struck_after_seconds)
+    headers = {"Content-Type": "application/json", "X-Request-ID": "one"}
+    response = Response(status, headers, b'{"error": "", "message": ""}')
+    wrong = fault_matrix.what_is_wrong_with(response, OPERATIONS["replace"], outcome, 8.0)
+    assert bool(wrong) == is_wrong
 
 
 def test_files_of_the_driver_are_as_they_were_afterwards(tmp_path: Path) -> None:
