@@ -8,7 +8,7 @@ import pytest
 
 from .soak import NOTHING, report, soak
 
-SECONDS, CHAOS_SECONDS = 15.0, 4.0
+SECONDS, CHAOS_SECONDS = 10.0, 3.0
 SBIN = "/usr/sbin:/usr/bin:/usr/local/sbin"
 
 

@@ -95,10 +95,11 @@ def test_the_engine_continues_after_logrotate_moves_its_files(
     assert tried.returncode == 0
     assert "error" not in tried.stderr.lower()
     assert "considering log" in tried.stderr
+    # A line is written after its response.
+    wait_until(lambda: "/healthz" in _text(logs))
     rotated = run(program, "-f", "-s", str(tmp_path / "state"), str(file))
     assert rotated.returncode == 0, rotated.stderr
     before = (logs / "api.log.1").read_text()
-    assert "/healthz" in before
     engine.call("GET", "/server/version")
     wait_until(lambda: (logs / "api.log").exists() and "/server/version" in _text(logs))
     assert (logs / "api.log.1").read_text() == before
