@@ -28,7 +28,7 @@ SIZES = {"CPU": 2, "MEMORY": 200, "DISK_SIZE": 1100}
 LEASE_SECONDS = 5000
 FURTHER = {"NAME": "lamp", "SCHEDULING": {"POLICY": "energy"}, "LEASE": {"TTL": LEASE_SECONDS}}
 LAST_CALL_OF_TAKING = "document.unlock"
-IDLE_SECONDS, SANDBOX_IDLE_SECONDS = 1.0, 0.4
+IDLE_SECONDS = 1.0
 """Longer than the engine pauses between two calls; it pauses longer the longer it waits."""
 RECONCILE_INTERVAL_SECONDS = 5.0
 RUNNING = 2
@@ -111,8 +111,12 @@ def until_idle(lane: Lane) -> None:
 
 
 def is_idle(lane: Lane) -> bool:
-    is_real = lane.installation.sandbox is None
-    return lane.proxy.is_idle(IDLE_SECONDS if is_real else SANDBOX_IDLE_SECONDS)
+    return lane.proxy.is_idle(IDLE_SECONDS)
+
+
+def are_complete(lane: Lane) -> bool:
+    """Whether there are as many standbys as the engine keeps."""
+    return [runtime.phase for runtime in lane.opennebula.runtimes()].count("STANDBY") == KEPT
 
 
 def until_sound(lane: Lane, runtime_ids: set[int], standbys: Collection[int]) -> list[str]:

@@ -26,6 +26,8 @@ from .crash_matrix import SANDBOX_TIMEOUT_SECONDS, Outcome, matrix, stale_second
 from .lanes import until_accepted
 
 INSTANTIATE = "POST service_template/action"
+STANDBY_SECONDS = 8.0
+"""More than a busy machine needs to create a standby: an order that fails is not repeated."""
 REPETITION_SECONDS = 5.0
 """More than a busy machine needs to repeat a create; a stale lock is older than two of these."""
 CHANGES = {
@@ -45,12 +47,15 @@ def killed(
     operations: list[str],
     runtime: str,
     only: Collection[str] | None = None,
+    timeout_seconds: float = SANDBOX_TIMEOUT_SECONDS,
 ) -> list[Outcome]:
     """Outcomes of kills at the calls that change something, or at some of them; none of them may
     be wrong.
     """
     aim = Target(releases=(release,))
-    outcomes = matrix(aim, operations, [runtime], True, directory, only=only)
+    outcomes = matrix(
+        aim, operations, [runtime], True, directory, timeout_seconds=timeout_seconds, only=only
+    )
     shown = table(outcomes)
     print(shown)
     assert not [outcome for outcome in outcomes if outcome.wrong], shown
@@ -78,7 +83,8 @@ def test_one_runtime_whenever_an_engine_is_killed_that_takes_or_orders_a_standby
     """At the calls after which another document owns the service."""
     writes = ("document.allocate", "document.update", "document.delete")
     operations = ["take standby", "order standby"]
-    outcomes = killed(tmp_path, "7.4.0", operations, "FAAS", (*writes, INSTANTIATE))
+    only = (*writes, INSTANTIATE)
+    outcomes = killed(tmp_path, "7.4.0", operations, "FAAS", only, STANDBY_SECONDS)
     reached = {(o.case.operation, o.case.call) for o in outcomes if o.status is not None}
     assert reached == {
         *itertools.product(["take standby"], writes),
