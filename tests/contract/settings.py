@@ -44,7 +44,7 @@ class Patience:
     def __init__(self) -> None:
         self.is_given = "CONTRACT_SECONDS" in os.environ
         self.seconds = float(_variable("SECONDS", "90" if IS_REAL else "60"))
-        self.short_lease_seconds = 20 if IS_REAL else 1
+        self.short_lease_seconds = 20 if IS_REAL else 4
         """The length of a lease that a test waits for; a VM has to run before its end."""
 
     def measured(self, start_seconds: float) -> None:
