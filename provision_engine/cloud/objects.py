@@ -222,6 +222,20 @@ class VmTimes:
 
 
 @dataclass(frozen=True)
+class User:
+    """A user of OpenNebula."""
+
+    id: int
+    is_administrator: bool
+    """Whether the user is in group 0, and so sees and may change everything."""
+
+    @classmethod
+    def from_xml(cls, element: etree._Element) -> User:
+        groups = {number(group, ".", -1) for group in element.iterfind("GROUPS/ID")}
+        return cls(number(element, "ID", -1), 0 in groups)
+
+
+@dataclass(frozen=True)
 class Quota:
     """What a user may have of VMs. A limit below 0 is none."""
 

@@ -16,7 +16,16 @@ from pyone.server_xrpc import OneServerXRPC
 from provision_engine.cloud.enums import DocumentType, VmState
 from provision_engine.cloud.errors import from_oned, locked_since
 from provision_engine.cloud.http import Exchange, HttpBackend, HttpRequest, HttpResponse
-from provision_engine.cloud.objects import Document, Quota, Vm, VmTemplate, VmTimes, children, parse
+from provision_engine.cloud.objects import (
+    Document,
+    Quota,
+    User,
+    Vm,
+    VmTemplate,
+    VmTimes,
+    children,
+    parse,
+)
 from provision_engine.deadline import Deadline
 from provision_engine.errors import (
     ActionRefused,
@@ -134,10 +143,9 @@ class Oned:
         """The caller's own."""
         return Quota.from_xml(self._xml("user.info", -1, False))
 
-    def is_administrator(self) -> bool:
-        """Whether the caller is in OpenNebula's group 0, and so sees and may change everything."""
-        groups = self._xml("user.info", -1, False).iterfind("GROUPS/ID")
-        return any(group.text == "0" for group in groups)
+    def user(self) -> User:
+        """Return the caller. Raises Unauthorized."""
+        return User.from_xml(self._xml("user.info", -1, False))
 
     def document(self, document_id: int) -> Document:
         """Raises NotFound, Forbidden."""

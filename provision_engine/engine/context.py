@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from provision_engine.cloud.client import CloudClient
+from provision_engine.cloud.objects import User
 from provision_engine.config import Configuration
 from provision_engine.deadline import Deadline
 from provision_engine.engine.cache import Cache
@@ -13,9 +14,11 @@ from provision_engine.engine.flavours import Flavours
 from provision_engine.engine.gaps import GapsOfUsers
 from provision_engine.engine.keys import KeyIndex
 from provision_engine.engine.ledger import Ledger
+from provision_engine.engine.lru import Lru
 from provision_engine.engine.repository import Repository
-from provision_engine.engine.seen import SeenVms
 from provision_engine.engine.shared_reads import SharedReads
+
+MAX_RUNTIMES = MAX_LOGINS = 10_000
 
 
 @dataclass(frozen=True)
@@ -25,13 +28,24 @@ class Memory:
     cache: Cache
     keys: KeyIndex
     standbys: Ledger
-    vms: SeenVms
+    vms: Lru[tuple[bytes, int], tuple[int, ...]]
+    """The VMs that a login has seen a runtime have: a guess, since its document decides."""
     gaps: GapsOfUsers
     reads: SharedReads
+    users: Lru[bytes, User]
+    """Whom a login belongs to; only logins that OpenNebula has accepted."""
 
     @classmethod
     def empty(cls, cache: Cache) -> Memory:
-        return cls(cache, KeyIndex(), Ledger(), SeenVms(), GapsOfUsers(), SharedReads())
+        return cls(
+            cache,
+            KeyIndex(),
+            Ledger(),
+            Lru(MAX_RUNTIMES),
+            GapsOfUsers(),
+            SharedReads(),
+            Lru(MAX_LOGINS),
+        )
 
 
 @dataclass(frozen=True)
@@ -59,6 +73,17 @@ class Context:
     def owner(self) -> bytes:
         """Tells callers apart in the memory, password included."""
         return self.memory.cache.owner(self.cloud.credentials)
+
+    def user(self) -> User:
+        """Return the caller as OpenNebula knows it; asked once for each login in a process.
+
+        Raises Unauthorized.
+        """
+        user = self.memory.users.get(self.owner)
+        if user is None:
+            user = self.cloud.oned.user()
+            self.memory.users.put(self.owner, user)
+        return user
 
     def until(self, deadline: Deadline) -> Context:
         """The same caller with another deadline."""

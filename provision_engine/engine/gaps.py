@@ -10,6 +10,8 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 
+from provision_engine.engine.lru import Lru
+
 MIN_IDS = 64
 """Shorter gaps are not worth remembering."""
 MAX_GAPS = 128
@@ -88,15 +90,8 @@ class GapsOfUsers:
     """The gaps of many users, each apart from the others. Safe for threads."""
 
     def __init__(self, max_users: int = MAX_USERS) -> None:
-        self._max_users = max_users
-        self._lock = threading.Lock()
-        self._users: OrderedDict[bytes, Gaps] = OrderedDict()
+        self._users: Lru[bytes, Gaps] = Lru(max_users)
 
     def of(self, owner: bytes) -> Gaps:
         """``owner`` tells users apart, password included."""
-        with self._lock:
-            gaps = self._users.setdefault(owner, Gaps())
-            self._users.move_to_end(owner)
-            while len(self._users) > self._max_users:
-                self._users.popitem(last=False)
-            return gaps
+        return self._users.get_or_put(owner, Gaps)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from provision_engine.engine.lru import Lru
 from provision_engine.engine.model import Runtime
 
 Read = Callable[[int], Iterable[Runtime]]
@@ -36,35 +37,25 @@ class KeyIndex:
     """The keys of many users, each apart from the others."""
 
     def __init__(self, max_users: int = MAX_USERS) -> None:
-        self._max_users = max_users
-        self._lock = threading.Lock()
-        self._users: OrderedDict[bytes, _User] = OrderedDict()
+        self._users: Lru[bytes, _User] = Lru(max_users)
 
     def candidates(self, owner: bytes, key: str, read: Read) -> list[int]:
         """The ids of the documents that were written with a key, in their order.
 
         ``owner`` tells users apart, password included. Raises what ``read`` raises.
         """
-        user = self._user(owner)
+        user = self._users.get_or_put(owner, _User)
         with user.lock:
             self._refresh(user, read)
             return sorted(user.ids.get(_digest(key), ()))
 
     def forget(self, owner: bytes, key: str, runtime_id: int) -> None:
         """The document has gone, and ids do not come back."""
-        user = self._user(owner)
+        user = self._users.get_or_put(owner, _User)
         with user.lock:
             ids = user.ids.get(_digest(key), [])
             if runtime_id in ids:
                 ids.remove(runtime_id)
-
-    def _user(self, owner: bytes) -> _User:
-        with self._lock:
-            user = self._users.setdefault(owner, _User())
-            self._users.move_to_end(owner)
-            while len(self._users) > self._max_users:
-                self._users.popitem(last=False)
-            return user
 
     def _refresh(self, user: _User, read: Read) -> None:
         is_first = user.size_at_first < 0

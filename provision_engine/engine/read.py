@@ -21,13 +21,13 @@ def get_runtime(context: Context, runtime_id: int) -> Snapshot:
     of the same user that arrive at the same time share them.
     """
     memory, owner = context.memory.vms, context.owner
-    vm_ids = memory.get(owner, runtime_id)
+    vm_ids = memory.get((owner, runtime_id)) or ()
     with context.memory.reads.reading(owner, context.cloud, runtime_id, vm_ids) as cloud:
         caller = context.through(cloud)
         seen = observe(caller, find_runtime(caller, runtime_id))
     # A lease is read with its VM's scheduled actions, which are not read ahead.
     is_leased = seen.runtime.lease_seconds is not None
-    memory.put(owner, runtime_id, () if is_leased else seen.runtime.vm_ids)
+    memory.put((owner, runtime_id), () if is_leased else tuple(seen.runtime.vm_ids))
     return seen
 
 

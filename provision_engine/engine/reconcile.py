@@ -121,7 +121,7 @@ class Reconciler:
 
     def find(self) -> list[Finding]:
         """All that is wrong and old enough; changes nothing. Raises EngineError."""
-        whose = USABLE_BY_ME if self._cloud.oned.is_administrator() else MINE
+        whose = USABLE_BY_ME if self._context.user().is_administrator else MINE
         # The services first: each has a document before it exists, so that one which is read
         # later cannot lack the document of a service that was just started.
         found = self._cloud.oned.documents(DocumentType.SERVICE, whose)

@@ -17,8 +17,8 @@ from provision_engine.engine.gaps import MAX_GAPS, GapsOfUsers
 from provision_engine.engine.keys import SLACK, KeyIndex
 from provision_engine.engine.ledger import Ledger
 from provision_engine.engine.listing import MAX_READ
+from provision_engine.engine.lru import Lru
 from provision_engine.engine.model import Function, Phase, Runtime
-from provision_engine.engine.seen import SeenVms
 from provision_engine.engine.wait import Waiting
 from provision_engine.engine.windows import MAX_WANTED
 from provision_engine.sandbox import Sandbox
@@ -354,28 +354,29 @@ PEOPLE = 1_000
 
 def test_what_a_process_remembers_is_bounded() -> None:
     """Ten times as many users, runtimes and keys as fit into memory; the newest stay known."""
-    cache, vms, keys = Cache(60, max_entries=100), SeenVms(100), KeyIndex(100)
-    gaps = GapsOfUsers(100)
+    cache, keys, gaps = Cache(60, max_entries=100), KeyIndex(100), GapsOfUsers(100)
+    vms: Lru[bytes, int] = Lru(100)
     for number in range(PEOPLE):
         credentials = Credentials(f"user{number}", "pass")
         owner = cache.owner(credentials)
         cache.get(credentials, "flow templates", lambda n=number: n)
-        vms.put(owner, number, [number])
+        vms.put(owner, number)
         keys.candidates(owner, "key", lambda first_id: [])
         for gap in range(2 * MAX_GAPS):
             gaps.of(owner).add(1000 * gap, 1000 * gap + 500)
-    assert [entries(memory) for memory in (cache, vms, keys, gaps)] == [100, 100, 100, 100]
+    assert [entries(memory) for memory in (cache, vms, keys._users, gaps._users)] == [100] * 4
     last = Credentials(f"user{PEOPLE - 1}", "pass")
     assert cache.peek(last, "flow templates") == PEOPLE - 1
     assert entries(gaps.of(cache.owner(last))) == MAX_GAPS
-    assert vms.get(cache.owner(last), PEOPLE - 1) == (PEOPLE - 1,)
+    assert vms.get(cache.owner(last)) == PEOPLE - 1
 
 
 def test_the_keys_of_runtimes_that_have_gone_are_forgotten() -> None:
     keys = KeyIndex()
     for number in range(3 * SLACK):
         keys.candidates(b"owner", "", lambda _, n=number: [replace(EXAMPLE, id=n, key=f"k{n}")])
-    (user,) = keys._users.values()
+    user = keys._users.get(b"owner")
+    assert user is not None
     assert len(user.ids) <= SLACK + 1
 
 
