@@ -96,9 +96,9 @@ def delete_runtime(runtime_id: str) -> Response:
     seconds = query.wait_seconds(request.args)
     with wait_slot(seconds):
         with change_slot():
-            vm_ids = delete.delete_runtime(caller, number, _match())
+            deleted = delete.delete_runtime(caller, number, _match())
         if seconds:
-            delete.wait_until_gone(caller, vm_ids, _at_most(seconds), query.client_watch(request))
+            delete.wait_until_gone(caller, deleted, _at_most(seconds), query.client_watch(request))
     response = Response(status=204)
     del response.headers["Content-Type"]  # of nothing
     return response

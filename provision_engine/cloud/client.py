@@ -93,6 +93,10 @@ class CloudClient:
             Oneflow(backends.oneflow, credentials.session, deadline), "oneflow"
         )
 
+    def now(self) -> float:
+        """Return the time of OpenNebula's clock (Unix time)."""
+        return self._backends.oned.clock.now()
+
     def until(self, deadline: Deadline) -> CloudClient:
         """The same caller with another deadline."""
         return CloudClient(self._backends, self.credentials, deadline)
@@ -128,10 +132,10 @@ class CloudClient:
         context = contextvars.copy_context()
         return self._backends.threads.submit(context.run, call, self.until(self.deadline))
 
-    def afterwards(self, call: Callable[[CloudClient], object], deadline: Deadline) -> None:
-        """Make a call when there is time for it, with a deadline of its own."""
+    def submit_in_background(self, call: Callable[[CloudClient], object], seconds: float) -> None:
+        """Make a call when there is time for it; its own time begins then."""
         context = contextvars.copy_context()
-        self._backends.background.submit(context.run, call, self.until(deadline))
+        self._backends.background.submit(context.run, lambda: call(self.until(Deadline(seconds))))
 
 
 class _Logged:

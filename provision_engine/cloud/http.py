@@ -16,6 +16,7 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection, Incomple
 from typing import Any
 from urllib.parse import urlsplit
 
+from provision_engine.cloud.clock import Clock
 from provision_engine.cloud.errors import NotConnected, from_transport
 from provision_engine.cloud.slots import Slots
 from provision_engine.cloud.tls import client_context
@@ -52,6 +53,8 @@ class HttpResponse:
 
     status_code: int
     content: bytes
+    date: str = ""
+    """The Date header."""
 
     @property
     def text(self) -> str:
@@ -72,6 +75,7 @@ class HttpBackend:
         """
         parts = urlsplit(url)
         self.name = name
+        self.clock = Clock()
         self._host, self._port, self._base_path = parts.hostname or "", parts.port, parts.path
         self._tls = client_context(verify) if parts.scheme == "https" else None
         self._slots = Slots(max_in_flight)
@@ -231,7 +235,7 @@ class _Connection:
         if response.length:  # so much is missing; read1 does not raise for that
             raise IncompleteRead(content, response.length)
         self._used_at = time.monotonic()
-        return HttpResponse(response.status, content)
+        return HttpResponse(response.status, content, response.headers.get("Date", ""))
 
     def close(self) -> None:
         self._http.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +10,9 @@ from typing import Any
 
 from lxml import etree
 
-from provision_engine.errors import BadGateway
+from provision_engine.cloud import values
+from provision_engine.cloud.enums import DocumentType
+from provision_engine.errors import BadGateway, NotFound
 
 Attributes = dict[str, Any]
 """A template: names to text, to a nested Attributes, or to a list of these where a name repeats."""
@@ -62,7 +63,10 @@ def attributes(element: etree._Element | None) -> Attributes:
 
 @dataclass(frozen=True)
 class Document:
-    """A document of the pool: a runtime (type 1337), a service (100), a flow template (101)."""
+    """A document of the pool: a runtime (type 1337), a service (100), a flow template (101).
+
+    Its name and its body are what its owner has written.
+    """
 
     id: int
     name: str
@@ -71,6 +75,8 @@ class Document:
     body_text: str
     locked_at: int | None
     """When it was locked (Unix time), or None."""
+    group_id: int = -1
+    user_name: str = ""
 
     @classmethod
     def from_xml(cls, element: etree._Element) -> Document:
@@ -81,18 +87,86 @@ class Document:
             user_id=number(element, "UID"),
             body_text=text(element, "TEMPLATE/BODY"),
             locked_at=number(element, "LOCK/TIME") or None,
+            group_id=number(element, "GID", -1),
+            user_name=text(element, "UNAME"),
         )
 
     @cached_property
     def body(self) -> dict[str, Any]:
-        """The body, which is JSON. Raises BadGateway where it is not."""
+        """The body, a JSON object. Raises BadGateway where it is not one."""
         try:
-            body = json.loads(self.body_text)
-        except ValueError as error:
-            raise BadGateway(f"The body of document {self.id} is no JSON: {error}") from error
-        if not isinstance(body, dict):
-            raise BadGateway(f"The body of document {self.id} is no JSON object")
-        return body
+            return values.parse_body(self.body_text)
+        except BadGateway as error:
+            raise BadGateway(f"The body of document {self.id}: {error.message}") from error
+
+
+@dataclass(frozen=True)
+class ServiceRole:
+    """A role of a service, as its body tells."""
+
+    name: str
+    state: int
+    vm_ids: tuple[int, ...]
+
+    @classmethod
+    def from_body(cls, body: Attributes) -> ServiceRole:
+        ids = [values.integer(node.get("deploy_id")) for node in values.objects(body.get("nodes"))]
+        vm_ids = tuple(vm_id for vm_id in ids if vm_id is not None)
+        return cls(values.text(body.get("name"), 128), _service_state(body), vm_ids)
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service of oneflow. Its owner may write its body: what is wrong in it is left out."""
+
+    id: int
+    name: str
+    user_id: int
+    state: int
+    """One of ServiceState; -1 where the body does not tell."""
+    roles: tuple[ServiceRole, ...] = ()
+    log: tuple[Attributes, ...] = ()
+    """The oldest entry first."""
+    started_at: int = 0
+    """Unix time; 0 if unknown."""
+
+    @classmethod
+    def from_document(cls, document: Document) -> Service:
+        """Read a document. Raises NotFound if it is not a service."""
+        if document.type != DocumentType.SERVICE:
+            raise NotFound(f"Document {document.id} is not a service")
+        try:
+            body = document.body
+        except BadGateway:
+            body = {}
+        return cls(
+            document.id,
+            document.name,
+            document.user_id,
+            _service_state(body),
+            tuple(map(ServiceRole.from_body, values.objects(body.get("roles")))),
+            tuple(map(_log_entry, values.objects(body.get("log")))),
+            values.unix_time(body.get("start_time")) or 0,
+        )
+
+    @property
+    def vm_ids(self) -> list[int]:
+        """The VMs of all roles."""
+        return [vm_id for role in self.roles for vm_id in role.vm_ids]
+
+
+def _service_state(body: Attributes) -> int:
+    state = values.integer(body.get("state"))
+    return -1 if state is None else state
+
+
+def _log_entry(entry: Attributes) -> Attributes:
+    known = {
+        "timestamp": values.unix_time(entry.get("timestamp")),
+        "severity": values.text(entry.get("severity"), 1),
+        "message": values.text(entry.get("message")),
+    }
+    return {name: value for name, value in known.items() if name in entry}
 
 
 @dataclass(frozen=True)
@@ -168,23 +242,28 @@ class Vm:
             lcm_state=number(element, "LCM_STATE"),
             cpu=real(template, "CPU"),
             memory_mb=number(template, "MEMORY"),
-            cpu_max=number(template, "VCPU_MAX") or None,
-            memory_max_mb=number(template, "MEMORY_MAX") or None,
+            cpu_max=_limit(template, "VCPU_MAX"),
+            memory_max_mb=_limit(template, "MEMORY_MAX"),
             disk_id=None if disk is None else number(disk, "DISK_ID"),
             disk_size_mb=None if disk is None else number(disk, "SIZE"),
             nic=attributes(template.find("NIC")),
             must_report_ready=text(template, "CONTEXT/REPORT_READY").upper() == "YES",
             is_ready=text(user, "READY").upper() == "YES",
-            error=text(user, "ERROR"),
-            sched_message=text(user, "SCHED_MESSAGE"),
+            error=text(user, "ERROR")[: values.MAX_TEXT],
+            sched_message=text(user, "SCHED_MESSAGE")[: values.MAX_TEXT],
             name=text(element, "NAME"),
             user_id=number(element, "UID"),
-            service_id=number(user, "SERVICE_ID") if text(user, "SERVICE_ID") else None,
+            service_id=values.integer(text(user, "SERVICE_ID")),
             is_ours=bool(text(user, "FLAVOURS") and text(user, "ROLE_NAME")),
             started_at=number(element, "STIME"),
             since=_since(element),
             scheduled_actions=_scheduled_actions(element, template),
         )
+
+
+def _limit(template: etree._Element, name: str) -> int | None:
+    """A limit that a user may have written into a VM template; None if it is not a number."""
+    return values.integer(text(template, name).strip()) or None
 
 
 def _scheduled_actions(
@@ -208,6 +287,7 @@ def _since(vm: etree._Element) -> int:
 class VmTimes:
     """When a VM came how far (Unix times; 0: not yet)."""
 
+    user_id: int
     made: int
     scheduled: int
     copied: int
@@ -217,8 +297,13 @@ class VmTimes:
     def from_xml(cls, element: etree._Element) -> VmTimes:
         first = element.find("HISTORY_RECORDS/HISTORY")
         if first is None:
-            return cls(number(element, "STIME"), 0, 0)
-        return cls(number(element, "STIME"), number(first, "STIME"), number(first, "PETIME"))
+            return cls(number(element, "UID"), number(element, "STIME"), 0, 0)
+        return cls(
+            number(element, "UID"),
+            number(element, "STIME"),
+            number(first, "STIME"),
+            number(first, "PETIME"),
+        )
 
 
 @dataclass(frozen=True)

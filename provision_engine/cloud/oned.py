@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 import xmlrpc.client
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from provision_engine.cloud.objects import (
     VmTemplate,
     VmTimes,
     children,
+    number,
     parse,
 )
 from provision_engine.deadline import Deadline
@@ -72,7 +74,9 @@ class _Transport(xmlrpc.client.Transport):
         self.repeatable = False
 
     def request(self, _host: Any, _handler: str, request_body: Any, verbose: bool = False) -> Any:
+        sent_at = time.time()
         response = self._begun_response(request_body) or self._sent(request_body)
+        self._backend.clock.observe(response.date, sent_at, time.time())
         if response.status_code != 200:
             raise BadGateway(f"oned answered HTTP {response.status_code}")
         return (_result(response.content),)
@@ -147,6 +151,11 @@ class Oned:
         """Return the caller. Raises Unauthorized."""
         return User.from_xml(self._xml("user.info", -1, False))
 
+    def user_ids(self) -> list[int]:
+        """Return the ids of all users. Raises Forbidden unless an administrator asks."""
+        pool = self._xml("userpool.info")
+        return [number(user, "ID") for user in children(pool, "USER")]
+
     def document(self, document_id: int) -> Document:
         """Raises NotFound, Forbidden."""
         return Document.from_xml(self._xml(*document_call(document_id)))
@@ -159,7 +168,11 @@ class Oned:
         first_id: int = ALL,
         last_id: int = ALL,
     ) -> list[Document]:
-        """The documents of a type, or those of them in a range of ids (both ends included)."""
+        """The documents of a type, or those of them in a range of ids (both ends included).
+
+        ``whose`` is one of the filters above, or the id of a user: then what other users publish
+        costs nothing.
+        """
         # Without an end, a start is needed to be a range at all.
         is_range = (first_id, last_id) != (ALL, ALL)
         start = max(first_id, 0) if is_range else ALL
@@ -206,6 +219,10 @@ class Oned:
     def delete_document(self, document_id: int) -> None:
         self._number("document.delete", document_id)
 
+    def chown_document(self, document_id: int, user_id: int) -> None:
+        """Give a document to another user. Raises Forbidden unless an administrator asks."""
+        self._number("document.chown", document_id, user_id, -1, repeatable=True)
+
     def lock_document(self, document_id: int) -> int | None:
         """Lock a document; None when that is done, else since when it is locked (Unix time)."""
         try:
@@ -247,9 +264,14 @@ class Oned:
         return {} if vm.state == VmState.DONE else {vm_id: vm}
 
     def vms_of_user(self, whose: int) -> list[Vm]:
-        """All VMs that are not DONE."""
-        pool = self._xml("vmpool.infoextended", whose, -1, -1, NOT_DONE, "")
+        """The VMs of a user that are not DONE."""
+        pool = self._xml("vmpool.infoextended", whose, ALL, ALL, NOT_DONE, "")
         return [Vm.from_xml(element) for element in children(pool, "VM")]
+
+    def owners_of_vms(self) -> set[int]:
+        """The users who own a VM that is not DONE, as far as the caller may see it."""
+        pool = self._xml("vmpool.info", USABLE_BY_ME, ALL, ALL, NOT_DONE)
+        return {number(vm, "UID") for vm in children(pool, "VM")}
 
     def vm_times(self, vm_id: int) -> VmTimes:
         """When a VM came how far, from its first history record. Raises NotFound, Forbidden."""

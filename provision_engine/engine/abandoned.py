@@ -6,11 +6,9 @@ The rules stand in docs/reliability.md.
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Callable, Iterable, Sequence
 
 from provision_engine import log
-from provision_engine.cloud.oned import USABLE_BY_ME
 from provision_engine.engine import ending, process, services, states
 from provision_engine.engine.context import Context
 from provision_engine.engine.locks import locked
@@ -23,39 +21,37 @@ IN_PASSING_SECONDS = 5.0
 """What resolving may take of a request that is about something else."""
 
 
-def is_abandoned(runtime: Runtime, stale_seconds: float) -> bool:
+def is_abandoned(context: Context, runtime: Runtime) -> bool:
     """Whether a runtime is unfinished and nobody works on it.
 
     Its process has gone, where that can be told, or it was written longer ago than any request
-    takes. A runtime is deleted under its lock; but one whose service was never written down may
-    still be started by an earlier call.
+    takes (or in the future, which no engine does). A runtime is deleted under its lock; but one
+    whose service was never written down may still be started by an earlier call.
     """
     if not runtime.phase.is_unfinished:
         return False
     if runtime.phase is Phase.DELETING and runtime.service_id is not None:
         locked_at = runtime.locked_at
-        is_held = locked_at is not None and time.time() - locked_at <= stale_seconds
+        is_held = locked_at is not None and context.now() - locked_at <= context.stale_seconds
         return not is_held or process.is_gone(runtime.worker)
-    age_seconds = time.time() - runtime.intended_at
-    return age_seconds > stale_seconds or process.is_gone(runtime.worker)
+    age_seconds = abs(context.now() - runtime.intended_at)
+    return age_seconds > context.stale_seconds or process.is_gone(runtime.worker)
 
 
-def partition(
-    runtimes: Iterable[Runtime], stale_seconds: float
-) -> tuple[list[Runtime], list[Runtime]]:
+def partition(context: Context, runtimes: Iterable[Runtime]) -> tuple[list[Runtime], list[Runtime]]:
     """Those that a dead engine left unfinished, and those that their users can see.
 
     A runtime whose replacement was left is both.
     """
-    left, living = [], []
+    abandoned, visible = [], []
     for runtime in runtimes:
-        abandoned = is_abandoned(runtime, stale_seconds)
-        if abandoned:
-            left.append(runtime)
-        is_its_users = runtime.phase is Phase.REPLACING or not abandoned
+        is_left = is_abandoned(context, runtime)
+        if is_left:
+            abandoned.append(runtime)
+        is_its_users = runtime.phase is Phase.REPLACING or not is_left
         if is_its_users and runtime.phase not in (Phase.DELETING, Phase.TAKEN):
-            living.append(runtime)
-    return left, living
+            visible.append(runtime)
+    return abandoned, visible
 
 
 def resolve(context: Context, runtime_id: int, *, is_wanted: bool = False) -> Runtime | None:
@@ -66,11 +62,13 @@ def resolve(context: Context, runtime_id: int, *, is_wanted: bool = False) -> Ru
     without a new service. Raises Locked where another request is at it.
     """
     try:
-        with locked(context.cloud, runtime_id, context.stale_seconds):
+        with locked(context, runtime_id):
             runtime = context.runtimes.get(runtime_id)
+            if not context.may_settle(runtime):
+                return runtime
             # The lock is this request's own.
             unheld = dataclasses.replace(runtime, locked_at=None)
-            if not is_abandoned(unheld, context.stale_seconds):
+            if not is_abandoned(context, unheld):
                 return None if runtime.phase is Phase.DELETING else runtime
             log.engine.warning("Resolving runtime %s, left %s", runtime.id, runtime.phase)
             if runtime.phase is Phase.REPLACING:
@@ -95,24 +93,24 @@ def remove(context: Context, runtime: Runtime) -> frozenset[int]:
 
     The document stays, marked, while its service may still appear.
     """
-    may_start = _may_still_start(runtime, context.stale_seconds)
+    may_start = _may_still_start(context, runtime)
     if runtime.phase is Phase.DELETING:
         runtime = context.runtimes.claim(runtime)
     else:
         runtime = context.runtimes.mark(runtime, Phase.DELETING)
-    vm_ids = ending.end_runtime(context.cloud, runtime)
+    vm_ids = ending.end_runtime(context.holdings(runtime), runtime)
     if vm_ids or not may_start:
         context.runtimes.remove(runtime.id)
     return vm_ids
 
 
-def _may_still_start(runtime: Runtime, stale_seconds: float) -> bool:
+def _may_still_start(context: Context, runtime: Runtime) -> bool:
     """Whether oneflow may have the start of a service in its queue that a dead engine requested.
 
     The ticket for a lock is a document too, and never has a service.
     """
     is_unknown = runtime.service_id is None and bool(runtime.service_name)
-    return is_unknown and time.time() - runtime.intended_at <= stale_seconds
+    return is_unknown and abs(context.now() - runtime.intended_at) <= context.stale_seconds
 
 
 def mark_for_removal(context: Context, runtime: Runtime) -> None:
@@ -131,23 +129,24 @@ def _finish(context: Context, runtime: Runtime) -> Runtime | None:
     """
     if runtime.service_id is not None and runtime.phase is Phase.CREATING:
         return None  # it was a standby, and may be half adapted
-    found = services.find(context.cloud, runtime.service_name, newer_than=runtime.id)
+    holdings = context.holdings(runtime)
+    found = services.find(holdings, runtime.service_name, newer_than=runtime.id)
     if len(found) != 1:
         return None
-    service = found[0].body
+    service = found[0]
     if states.service_has_failed(service) or states.service_is_ending(service):
         return None
     vm_ids = services.assigned(runtime, states.vm_ids(service))
     known = [vm_id for vm_id in vm_ids.values() if vm_id is not None]
-    staying = [vm for vm in ending.alive(context.cloud, known) if not states.is_ending(vm)]
+    staying = [vm for vm in ending.alive(holdings, known) if not states.is_ending(vm)]
     if len(staying) < len(vm_ids):
         return None
-    return context.runtimes.complete(runtime, found[0].id, vm_ids)
+    return context.runtimes.complete(runtime, service.id, vm_ids)
 
 
 def _is_handed_over(context: Context, runtime: Runtime) -> bool:
-    """Whether a later document holds the service that this standby was about to give away."""
-    later = context.runtimes.range(runtime.id + 1, whose=USABLE_BY_ME)
+    """Whether a later document of its owner holds the service that this standby gave away."""
+    later = context.runtimes.range(runtime.id + 1, whose=runtime.owner_id)
     return any(known.service_id == runtime.service_id for known in later)
 
 
@@ -158,8 +157,8 @@ def _resolve_replacement(context: Context, runtime: Runtime) -> Runtime:
     """
     if runtime.service_id is None and (finished := _finish(context, runtime)):
         return finished
-    vm_ids = ending.end_runtime(context.cloud, runtime)
-    if not vm_ids and _may_still_start(runtime, context.stale_seconds):
+    vm_ids = ending.end_runtime(context.holdings(runtime), runtime)
+    if not vm_ids and _may_still_start(context, runtime):
         return runtime
     return context.runtimes.ready(runtime.without_service())
 
@@ -168,19 +167,21 @@ def _resolve_replacement(context: Context, runtime: Runtime) -> Runtime:
 
 
 def resolve_all(context: Context, left: Sequence[Runtime]) -> None:
-    """Resolve those that are abandoned: as many as a moment allows, the rest another time."""
-    left = [runtime for runtime in left if is_abandoned(runtime, context.stale_seconds)]
-    _in_passing(context, left, lambda hurried, runtime: resolve(hurried, runtime.id))
+    """Resolve those of the caller that are abandoned, as many as a moment allows."""
+    left = [runtime for runtime in left if is_abandoned(context, runtime)]
+    _in_passing(context, left, lambda limited, runtime: resolve(limited, runtime.id))
 
 
 def remove_expired(context: Context, expired: Sequence[Runtime]) -> None:
-    """Remove what is left of runtimes that OpenNebula has ended, as much as a moment allows."""
+    """Remove what is left of the caller's runtimes that OpenNebula has ended, as much as a moment
+    allows.
+    """
     _in_passing(context, expired, _remove_locked)
 
 
 def _remove_locked(context: Context, runtime: Runtime) -> None:
     try:
-        with locked(context.cloud, runtime.id, context.stale_seconds):
+        with locked(context, runtime.id):
             if _is_unchanged(runtime, now := context.runtimes.get(runtime.id)):
                 remove(context, now)
     except (Locked, NotFound):
@@ -201,12 +202,13 @@ def _in_passing(
     runtimes: Sequence[Runtime],
     action: Callable[[Context, Runtime], object],
 ) -> None:
-    hurried = context.until(context.cloud.deadline.at_most(IN_PASSING_SECONDS))
+    limited = context.until(context.cloud.deadline.at_most(IN_PASSING_SECONDS))
     for runtime in runtimes:
-        if hurried.cloud.deadline.is_over:
+        if limited.cloud.deadline.is_over:
             return
         try:
-            action(hurried, runtime)
+            if context.may_settle(runtime):
+                action(limited, runtime)
         except EngineError as error:
             log.engine.warning("Runtime %s is not resolved yet: %s", runtime.id, error)
             return

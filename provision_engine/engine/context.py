@@ -15,6 +15,8 @@ from provision_engine.engine.gaps import GapsOfUsers
 from provision_engine.engine.keys import KeyIndex
 from provision_engine.engine.ledger import Ledger
 from provision_engine.engine.lru import Lru
+from provision_engine.engine.model import Runtime
+from provision_engine.engine.ownership import Holdings
 from provision_engine.engine.repository import Repository
 from provision_engine.engine.shared_reads import SharedReads
 
@@ -55,6 +57,8 @@ class Context:
     cloud: CloudClient
     configuration: Configuration
     memory: Memory
+    is_reconciling: bool = False
+    """Whether an administrator settles what others have left."""
 
     @property
     def runtimes(self) -> Repository:
@@ -68,6 +72,10 @@ class Context:
     def stale_seconds(self) -> float:
         """From which age on an intent or a lock was left by an engine that died."""
         return self.configuration.lock.stale_seconds
+
+    def now(self) -> float:
+        """Return the time of OpenNebula's clock (Unix time): all times in documents are its."""
+        return self.cloud.now()
 
     @property
     def owner(self) -> bytes:
@@ -84,6 +92,14 @@ class Context:
             user = self.cloud.oned.user()
             self.memory.users.put(self.owner, user)
         return user
+
+    def may_settle(self, runtime: Runtime) -> bool:
+        """Whether this caller finishes or removes what an engine left of a runtime: its owner."""
+        return self.is_reconciling or runtime.owner_id == self.user().id
+
+    def holdings(self, runtime: Runtime) -> Holdings:
+        """Return the VMs and services of a runtime's owner."""
+        return Holdings(self.cloud, runtime.owner_id)
 
     def until(self, deadline: Deadline) -> Context:
         """The same caller with another deadline."""

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 from provision_engine import log, metrics
 from provision_engine.cloud.client import CloudClient
-from provision_engine.cloud.objects import Document
-from provision_engine.deadline import Deadline
+from provision_engine.cloud.objects import Service
 from provision_engine.engine import (
     abandoned,
     ending,
@@ -22,6 +20,7 @@ from provision_engine.engine import (
     standby,
 )
 from provision_engine.engine.context import Context
+from provision_engine.engine.idempotency import OtherCreateIsFirst, Slot
 from provision_engine.engine.intent import write
 from provision_engine.engine.model import Phase, Runtime
 from provision_engine.engine.plan import Plan, plan
@@ -39,27 +38,41 @@ GONE_SECONDS = 2.0
 
 
 def create_runtime(
-    context: Context, specification: Specification, key: str = ""
+    context: Context,
+    specification: Specification,
+    key: str = "",
+    *,
+    change_slot: Slot = nullcontext,
+    wait_slot: Slot = nullcontext,
 ) -> tuple[Snapshot, bool]:
-    """Create a runtime; it, and whether it is new. With a key it is created once, however often.
+    """Create a runtime. Returns (snapshot, is_new): with a key it is created once, however often.
 
-    When this raises, nothing of it is left, or it is marked for removal. The functions are
-    PENDING: nobody has looked at them yet.
+    ``change_slot`` is held while it is created, ``wait_slot`` while another request with the key
+    creates it. When this raises, nothing of it is left, or it is marked for removal. The functions
+    are PENDING: nobody has looked at them yet.
     """
-    if key and (known := idempotency.find(context, key, specification.digest)):
-        return Snapshot.unseen(known), False
+    while True:
+        if key and (existing := idempotency.find(context, key, specification.digest, wait_slot)):
+            return Snapshot.unseen(existing), False
+        try:
+            with change_slot():
+                return _create(context, specification, key), True
+        except OtherCreateIsFirst:
+            continue
+
+
+def _create(context: Context, specification: Specification, key: str) -> Snapshot:
+    """Create a runtime. Raises OtherCreateIsFirst where another request with the key was faster."""
     specification = _with_lease(context, specification)
     planned = plan(context, specification)
-    intent = _intent(specification, planned, key)
+    intent = _intent(context, specification, planned, key)
     if taken := handover.take(context, specification, planned, intent):
         return taken
     runtime = write(context, intent)
     creation = _Creation(context, runtime, planned)
     try:
-        if key and (winner := idempotency.find(context, key, runtime.digest, before=runtime.id)):
-            context.runtimes.remove(runtime.id)
-            return Snapshot.unseen(winner), False
-        return Snapshot.unseen(creation.start()), True
+        idempotency.check_first(context, runtime)
+        return Snapshot.unseen(creation.start())
     except BaseException as error:
         creation.undo(error)
         raise
@@ -68,9 +81,9 @@ def create_runtime(
 def replenish_later(context: Context, flavours: str) -> None:
     """Create the missing standbys beside other work, with as much time as a request has."""
     if standby.is_kept(context, flavours):
-        context.cloud.afterwards(
-            lambda cloud: replenish(dataclasses.replace(context, cloud=cloud), flavours),
-            Deadline(context.configuration.timeout_seconds),
+        context.cloud.submit_in_background(
+            lambda cloud: replenish(context.through(cloud), flavours),
+            context.configuration.timeout_seconds,
         )
 
 
@@ -120,14 +133,15 @@ def _with_lease(context: Context, specification: Specification) -> Specification
     return dataclasses.replace(specification, lease_seconds=seconds)
 
 
-def _intent(specification: Specification, planned: Plan, key: str) -> Runtime:
+def _intent(context: Context, specification: Specification, planned: Plan, key: str) -> Runtime:
     """The document of a create, before anything is started."""
-    now, seconds = int(time.time()), specification.lease_seconds
+    now, seconds = int(context.now()), specification.lease_seconds
     service_name = services.new_name(specification.flavour_tuple)
     return Runtime(
         id=-1,
         name=specification.name or service_name,
         functions=planned.functions,
+        owner_id=context.user().id,
         service_name=service_name,
         phase=Phase.CREATING,
         scheduling=specification.scheduling,
@@ -173,19 +187,21 @@ class _Creation:
                 return
             if found:  # written first: oneflow may end it long after its response was given up
                 context.runtimes.mark(self._runtime, Phase.DELETING)
-            ending.end(context.cloud, [service.id for service in found])
+            ending.end(context.holdings(self._runtime), [service.id for service in found])
             context.runtimes.remove(self._runtime.id)
-            self._wait_until_gone(context)
+            if found:
+                self._wait_until_gone(context)
         except EngineError as failure:
             log.engine.error("Runtime %s is not undone yet: %s", self._runtime.id, failure)
             abandoned.mark_for_removal(context, self._runtime)
 
-    def _started(self, context: Context, error: BaseException) -> list[Document] | None:
+    def _started(self, context: Context, error: BaseException) -> list[Service] | None:
         """The services that were started; None where one may still appear."""
         if not self._may_have_started:
             return []
         is_unsure = services.is_unsure(error)
-        return services.find_started(context.cloud, self._runtime, is_unsure=is_unsure)
+        holdings = context.holdings(self._runtime)
+        return services.find_started(holdings, self._runtime, is_unsure=is_unsure)
 
     def _wait_until_gone(self, context: Context) -> None:
         """oneflow removes its service a moment after the VMs; the response may wait for that."""
@@ -194,6 +210,6 @@ class _Creation:
                 if not self._find(context):
                     return
 
-    def _find(self, context: Context) -> list[Document]:
+    def _find(self, context: Context) -> list[Service]:
         name, newer_than = self._runtime.service_name, self._runtime.id
-        return services.find(context.cloud, name, newer_than=newer_than)
+        return services.find(context.holdings(self._runtime), name, newer_than=newer_than)

@@ -6,15 +6,21 @@ The Ruby engine's documents have the same members but ENGINE, so either engine r
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
 
+from provision_engine.cloud import values
 from provision_engine.cloud.enums import DocumentType
 from provision_engine.cloud.objects import Document
 from provision_engine.engine.model import ROLES, Function, Phase, Runtime
+from provision_engine.engine.specification import POLICY, REQUIREMENTS
 from provision_engine.errors import BadGateway, NotFound
+from provision_engine.text import one_line
 
+DEVICE_INFO_BYTES = 20_000
+"""What an engine accepts from a device at most."""
 NAME_BYTES = 128
 """OpenNebula counts characters; bytes are never fewer."""
 _REFUSED = re.compile(r"[&|:\\\";/'#{}$<>\x00-\x1f\x7f]")
@@ -24,35 +30,36 @@ Json = dict[str, Any]
 
 
 def to_runtime(document: Document) -> Runtime:
-    """The runtime that a document holds.
+    """The runtime that a document holds. What is wrong in it is left out: its owner may write it.
 
     Raises NotFound where the document is of another type, BadGateway where nobody can read it.
     """
     if document.type != DocumentType.RUNTIME:
         raise NotFound(f"Document {document.id} is not a serverless runtime")
     body = document.body
-    ours = _object(body.get("ENGINE"))
-    created_at = _number(ours.get("CREATED_AT")) or 0
+    engine = values.mapping(body.get("ENGINE"))
+    created_at = values.unix_time(engine.get("CREATED_AT")) or 0
     return Runtime(
         id=document.id,
-        name=str(ours.get("NAME") or document.name),
-        functions={role: _function(body[role]) for role in ROLES if _object(body.get(role))},
-        service_id=_number(body.get("SERVICE_ID")),
-        service_name=str(ours.get("SERVICE_NAME", "")),
-        phase=_phase(document, ours),
-        scheduling=_object(body.get("SCHEDULING")),
-        device_info=_object(body.get("DEVICE_INFO")),
+        name=values.text(engine.get("NAME")) or document.name,
+        functions={role: _function(body[role]) for role in ROLES if values.mapping(body.get(role))},
+        owner_id=document.user_id,
+        service_id=values.integer(body.get("SERVICE_ID")),
+        service_name=values.text(engine.get("SERVICE_NAME")),
+        phase=_phase(document, engine),
+        scheduling=_scheduling(body),
+        device_info=_device_info(body),
         created_at=created_at,
-        intended_at=_number(ours.get("INTENDED_AT")) or created_at,
-        lease_seconds=_number(_object(body.get("LEASE")).get("TTL")),
-        lease_ends_at=_number(ours.get("LEASE_ENDS_AT")),
-        is_lease_renewed=ours.get("LEASE_RENEWED") is True,
-        is_suspended=ours.get("SUSPENDED") is True,
-        key=str(ours.get("KEY", "")),
-        digest=str(ours.get("DIGEST", "")),
-        blueprint=str(ours.get("BLUEPRINT", "")),
-        worker=str(ours.get("WORKER", "")),
-        claimed_at=_number(ours.get("CLAIMED_AT")),
+        intended_at=values.unix_time(engine.get("INTENDED_AT")) or created_at,
+        lease_seconds=values.integer(values.mapping(body.get("LEASE")).get("TTL")),
+        lease_ends_at=values.unix_time(engine.get("LEASE_ENDS_AT")),
+        is_lease_renewed=engine.get("LEASE_RENEWED") is True,
+        is_suspended=engine.get("SUSPENDED") is True,
+        key=values.text(engine.get("KEY")),
+        digest=values.text(engine.get("DIGEST")),
+        blueprint=values.text(engine.get("BLUEPRINT")),
+        worker=values.text(engine.get("WORKER")),
+        claimed_at=values.unix_time(engine.get("CLAIMED_AT")),
         locked_at=document.locked_at,
     )
 
@@ -77,12 +84,12 @@ def _members(runtime: Runtime) -> Json:
     return members | {
         "SCHEDULING": dict(runtime.scheduling),
         "DEVICE_INFO": dict(runtime.device_info),
-        "ENGINE": _own_members(runtime),
+        "ENGINE": _engine_members(runtime),
     }
 
 
-def _own_members(runtime: Runtime) -> Json:
-    ours: Json = {
+def _engine_members(runtime: Runtime) -> Json:
+    members: Json = {
         "PHASE": runtime.phase,
         "SERVICE_NAME": runtime.service_name,
         "CREATED_AT": runtime.created_at,
@@ -97,18 +104,42 @@ def _own_members(runtime: Runtime) -> Json:
         "NAME": None if name_of(runtime) == runtime.name else runtime.name,
     }
     if runtime.phase.is_unfinished and runtime.intended_at != runtime.created_at:
-        ours["INTENDED_AT"] = runtime.intended_at
-    return {name: value for name, value in ours.items() if value not in (None, "")}
+        members["INTENDED_AT"] = runtime.intended_at
+    return {name: value for name, value in members.items() if value not in (None, "")}
 
 
 def _function(body: Mapping[str, Any]) -> Function:
     return Function(
-        flavour=str(body.get("FLAVOUR", "")),
-        cpu=_number(body.get("CPU")) or 0,
-        memory_mb=_number(body.get("MEMORY")) or 0,
-        disk_size_mb=_number(body.get("DISK_SIZE")) or 0,
-        vm_id=_number(body.get("VM_ID")),
+        flavour=values.text(body.get("FLAVOUR")),
+        cpu=values.integer(body.get("CPU")) or 0,
+        memory_mb=values.integer(body.get("MEMORY")) or 0,
+        disk_size_mb=values.integer(body.get("DISK_SIZE")) or 0,
+        vm_id=values.integer(body.get("VM_ID")),
     )
+
+
+def _scheduling(body: Json) -> dict[str, str]:
+    """POLICY and REQUIREMENTS, those of them that are texts."""
+    sent = values.mapping(body.get("SCHEDULING"))
+    names = [name for name in (POLICY, REQUIREMENTS) if isinstance(sent.get(name), str)]
+    return {name: values.text(sent[name]) for name in names}
+
+
+def _device_info(body: Json) -> dict[str, str | int | float]:
+    """The texts and numbers of DEVICE_INFO; none of them where they are too long together."""
+    sent = values.mapping(body.get("DEVICE_INFO"))
+    known: dict[str, str | int | float] = {}
+    for name, value in sent.items():
+        if isinstance(value, str):
+            known[values.text(name)] = values.text(value)
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            known[values.text(name)] = value
+    told = json.dumps(known, ensure_ascii=False).encode()
+    return known if len(told) <= DEVICE_INFO_BYTES and all(map(_is_finite, known.values())) else {}
+
+
+def _is_finite(value: str | int | float) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _stored(function: Function) -> Json:
@@ -121,22 +152,10 @@ def _stored(function: Function) -> Json:
     return body if function.vm_id is None else body | {"VM_ID": function.vm_id}
 
 
-def _phase(document: Document, ours: Json) -> Phase:
-    phase = ours.get("PHASE", Phase.READY)
-    try:
-        return Phase(phase)
-    except ValueError as error:
-        message = f"Document {document.id} is in phase {phase}, written by a later engine"
-        raise BadGateway(message) from error
-
-
-def _object(value: Any) -> Json:
-    return value if isinstance(value, dict) else {}
-
-
-def _number(value: Any) -> int | None:
-    """A number that the Ruby engine may have written as text."""
-    try:
-        return int(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
+def _phase(document: Document, engine: Json) -> Phase:
+    phase = engine.get("PHASE", Phase.READY)
+    if phase not in list(Phase):
+        named = one_line(str(phase)[:40])
+        message = f"Document {document.id} is in phase {named}, written by a later engine"
+        raise BadGateway(message)
+    return Phase(phase)

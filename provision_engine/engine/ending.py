@@ -9,18 +9,16 @@ order-to-end-while-booting and slow-shutdown of the recordings.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from contextlib import suppress
-from typing import Any
 
 from provision_engine import log
 from provision_engine.cloud import template
-from provision_engine.cloud.client import CloudClient
 from provision_engine.cloud.enums import ServiceState
-from provision_engine.cloud.objects import Vm
+from provision_engine.cloud.objects import Service, Vm
 from provision_engine.engine import leases, services, states
 from provision_engine.engine.model import Phase, Runtime
+from provision_engine.engine.ownership import Holdings
 from provision_engine.errors import ActionRefused, EngineError, Locked, NotFound
 
 ATTEMPTS = 6
@@ -41,14 +39,15 @@ _UNDEPLOYABLE = frozenset(
 
 
 def end(
-    cloud: CloudClient, service_ids: Iterable[int], vm_ids: Iterable[int] = ()
+    holdings: Holdings, service_ids: Iterable[int], vm_ids: Iterable[int] = ()
 ) -> frozenset[int]:
-    """End services with all their VMs, and further VMs; the ids of all these VMs.
+    """End services of one owner with all their VMs, and further VMs; the ids of all these VMs.
 
     When this returns, each service is gone or on its way out, and each VM is gone or carries an
-    order to end. Raises Locked where it has to be repeated, and what the calls raise.
+    order to end. What belongs to somebody else is left alone. Raises Locked where it has to be
+    repeated, and what the calls raise.
     """
-    ending = _Ending(cloud, vm_ids)
+    ending = _Ending(holdings, vm_ids)
     try:
         for service_id in service_ids:
             ending.end_service(service_id)
@@ -61,25 +60,25 @@ def end(
     return ending.end_vms()
 
 
-def end_runtime(cloud: CloudClient, runtime: Runtime) -> frozenset[int]:
+def end_runtime(holdings: Holdings, runtime: Runtime) -> frozenset[int]:
     """End all that runs for a runtime, whether its service was written down or not."""
     if runtime.service_id is not None and runtime.phase is not Phase.REPLACING:
-        return end(cloud, [runtime.service_id], runtime.vm_ids)
+        return end(holdings, [runtime.service_id], runtime.vm_ids)
     known = [] if runtime.service_id is None else [runtime.service_id]
-    started = services.find(cloud, runtime.service_name, newer_than=runtime.id)
-    return end(cloud, [*known, *(service.id for service in started)], runtime.vm_ids)
+    started = services.find(holdings, runtime.service_name, newer_than=runtime.id)
+    return end(holdings, [*known, *(service.id for service in started)], runtime.vm_ids)
 
 
-def alive(cloud: CloudClient, vm_ids: Collection[int]) -> list[Vm]:
+def alive(holdings: Holdings, vm_ids: Collection[int]) -> list[Vm]:
     """Those of the VMs that are not gone yet."""
-    return [vm for vm in cloud.oned.vms(list(vm_ids)).values() if states.is_alive(vm)]
+    return [vm for vm in holdings.vms(list(vm_ids)).values() if states.is_alive(vm)]
 
 
 class _Ending:
     """What is known of the VMs while they are being ended."""
 
-    def __init__(self, cloud: CloudClient, vm_ids: Iterable[int]) -> None:
-        self._cloud = cloud
+    def __init__(self, holdings: Holdings, vm_ids: Iterable[int]) -> None:
+        self._holdings = holdings
         self._vm_ids = set(vm_ids)
         self._ordered: set[int] = set()
         self._shutting_down: set[int] = set()
@@ -91,26 +90,27 @@ class _Ending:
         """
         for attempt in range(ATTEMPTS + 1):
             try:
-                service = self._cloud.oned.document(service_id).body
-                has_living_vms = self._order_busy_vms(states.all_vm_ids(service))
+                service = self._holdings.service(service_id)
+                has_living_vms = self._order_busy_vms(service.vm_ids)
                 # oneflow may lose sight of a service whose VMs ended all at once.
                 is_forgotten = attempt == 0 and not has_living_vms
                 if states.service_ends_by_itself(service) and not is_forgotten:
-                    self._shutting_down |= set(states.all_vm_ids(service))
+                    self._shutting_down |= set(service.vm_ids)
                     return
                 if attempt < ATTEMPTS:
-                    self._remove(service_id, service)
+                    self._remove(service)
             except ActionRefused as refusal:
                 log.engine.info("Service %s is not removed yet: %s", service_id, refusal)
             except NotFound:
                 return
         raise Locked(f"OpenNebula does not remove service {service_id} yet")
 
-    def _remove(self, service_id: int, service: Mapping[str, Any]) -> None:
-        if service.get("state") in _UNDEPLOYABLE:
-            self._cloud.oneflow.delete_service(service_id)
+    def _remove(self, service: Service) -> None:
+        oneflow = self._holdings.cloud.oneflow
+        if service.state in _UNDEPLOYABLE:
+            oneflow.delete_service(service.id)
         else:
-            self._cloud.oneflow.purge_service(service_id)
+            oneflow.purge_service(service.id)
 
     def _order_busy_vms(self, vm_ids: Iterable[int]) -> bool:
         """Before their service is gone: whatever happens to this process, they will end.
@@ -118,7 +118,7 @@ class _Ending:
         Returns whether any VM is alive.
         """
         self._vm_ids |= set(vm_ids)
-        living = alive(self._cloud, self._vm_ids)
+        living = alive(self._holdings, self._vm_ids)
         for vm in living:
             if not (states.can_be_ended(vm) or states.is_ending(vm)):
                 self._order(vm, 0)
@@ -126,14 +126,15 @@ class _Ending:
 
     def order_all(self) -> None:
         """When there is no time to end them in order: OpenNebula itself ends what is alive."""
-        self._cloud = self._cloud.until(self._cloud.deadline.at_least(ORDER_LEAST_SECONDS))
+        deadline = self._holdings.cloud.deadline.at_least(ORDER_LEAST_SECONDS)
+        self._holdings = self._holdings.with_deadline(deadline)
         with suppress(EngineError):
-            for vm in alive(self._cloud, self._vm_ids):
+            for vm in alive(self._holdings, self._vm_ids):
                 self._order(vm, 0)
 
     def end_vms(self) -> frozenset[int]:
         """Look at each VM that may be left, and terminate it or order its end; all their ids."""
-        for vm in alive(self._cloud, self._vm_ids):
+        for vm in alive(self._holdings, self._vm_ids):
             if states.is_ending(vm) or vm.id in self._shutting_down:
                 self._order(vm, GRACE_SECONDS)
             elif states.can_be_ended(vm):
@@ -144,7 +145,7 @@ class _Ending:
 
     def _terminate(self, vm: Vm) -> None:
         try:
-            self._cloud.oned.act_on_vm(vm.id, leases.END)
+            self._holdings.cloud.oned.act_on_vm(vm.id, leases.END)
         except ActionRefused:  # its state has just changed
             self._order(vm, 0)
         except NotFound:
@@ -152,14 +153,14 @@ class _Ending:
 
     def _order(self, vm: Vm, in_seconds: int) -> None:
         """Have OpenNebula itself end a VM from then on, as soon as its state allows."""
-        at = int(time.time()) + in_seconds
+        at = int(self._holdings.cloud.now()) + in_seconds
         if vm.scheduled_actions is None and vm.id not in self._ordered:
-            vm = self._cloud.oned.vm(vm.id)  # only this call tells what is ordered already
+            vm = self._holdings.vm(vm.id)  # only this call tells what is ordered already
         if vm.id in self._ordered or leases.is_ending_by(vm, at):
             return
         order = template.render({"SCHED_ACTION": leases.action(str(at))})
         try:
-            self._cloud.oned.add_scheduled_action(vm.id, order)
+            self._holdings.cloud.oned.add_scheduled_action(vm.id, order)
         except (ActionRefused, NotFound) as error:  # it is gone by now
             log.engine.info("VM %s takes no order to end: %s", vm.id, error)
         self._ordered.add(vm.id)

@@ -6,7 +6,6 @@ The steps, and what a crash after each of them leaves, stand in docs/architectur
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Mapping
 
 from provision_engine import log, metrics
@@ -33,11 +32,11 @@ LEAST_LEASE_SECONDS = 15
 
 def take(
     context: Context, specification: Specification, planned: Plan, intent: Runtime
-) -> tuple[Snapshot, bool] | None:
+) -> Snapshot | None:
     """Hand a standby over to a create; None where there is none that fits.
 
-    ``intent`` is what the create would write. Returns as ``create_runtime`` does. A standby that
-    turns out to be broken is removed, and never the caller's concern.
+    ``intent`` is what the create would write. A standby that turns out to be broken is removed,
+    and never the caller's concern. Raises OtherCreateIsFirst.
     """
     flavours = specification.flavour_tuple
     known: list[int] = []
@@ -61,7 +60,7 @@ class _Taking:
         self._context = _with_share(context)
         self._planned, self._intent, self._blueprint = planned, intent, blueprint
 
-    def take_first(self, candidates: list[int]) -> tuple[Snapshot, bool] | None:
+    def take_first(self, candidates: list[int]) -> Snapshot | None:
         """Hand over the first standby that fits; None where none does."""
         for runtime_id in candidates:
             try:
@@ -74,51 +73,49 @@ class _Taking:
                 break
         return None
 
-    def _take(self, runtime_id: int) -> tuple[Snapshot, bool] | None:
+    def _take(self, runtime_id: int) -> Snapshot | None:
         """Hand over one standby; None where it does not fit. Raises Locked, NotFound."""
         context = self._context
-        with locked(context.cloud, runtime_id, context.stale_seconds):
+        with locked(context, runtime_id):
             standby = context.runtimes.get(runtime_id)
             if standby.phase is not Phase.STANDBY:
                 return None
             return self._hand_over(standby)
 
-    def _hand_over(self, standby: Runtime) -> tuple[Snapshot, bool] | None:
+    def _hand_over(self, standby: Runtime) -> Snapshot | None:
         """The same for the holder of its lock."""
-        vms = self._context.cloud.oned.vms(standby.vm_ids)
+        vms = self._context.holdings(standby).vms(standby.vm_ids)
         seen = Snapshot.taken(standby, vms, None).states
         if standby.blueprint != self._blueprint or State.ERROR in seen:
             self._discard(standby)
             return None
         resizes = _resizes(standby, vms, self._planned)
-        if seen != {State.RUNNING} or _ends_soon(standby, vms) or not _are_possible(resizes):
+        if (
+            seen != {State.RUNNING}
+            or _ends_soon(self._context, standby, vms)
+            or not _are_possible(resizes)
+        ):
             return None
         standby = self._context.runtimes.mark(standby, Phase.TAKEN)
-        heir, winner = self._heir(standby)
-        if winner:
-            return Snapshot.unseen(winner), False
+        heir = self._heir(standby)
         heir, seen_vms = self._adapted(standby, heir, resizes)
-        metrics.standby_taken(time.time() - standby.created_at)
+        metrics.standby_taken(self._context.now() - standby.created_at)
         log.engine.info("Standby %s became runtime %s", standby.id, heir.id)
-        return Snapshot.handed_over(heir, seen_vms), True
+        return Snapshot.handed_over(heir, seen_vms)
 
-    def _heir(self, standby: Runtime) -> tuple[Runtime, Runtime | None]:
+    def _heir(self, standby: Runtime) -> Runtime:
         """The document of the create, which owns the standby's service from now on.
 
-        Where another create with the same key was first, its runtime, and the standby waits
-        again; likewise where this raises, unless the document may still appear.
+        Where this raises, for one because another create with the same key was first, the standby
+        waits again, unless the document may still appear.
         """
         heir = self._write_heir(standby)
-        winner: Runtime | None = None
-        is_first = False
         try:
-            if heir.key:
-                winner = idempotency.find(self._context, heir.key, heir.digest, before=heir.id)
-            is_first = winner is None
-        finally:
-            if not is_first:
-                self._give_back(standby, heir)
-        return heir, winner
+            idempotency.check_first(self._context, heir)
+        except BaseException:
+            self._give_back(standby, heir)
+            raise
+        return heir
 
     def _write_heir(self, standby: Runtime) -> Runtime:
         vm_ids = {role: function.vm_id for role, function in standby.functions.items()}
@@ -184,10 +181,10 @@ def _with_share(context: Context) -> Context:
     return context.until(deadline.at_most(deadline.remaining_seconds * SHARE))
 
 
-def _ends_soon(standby: Runtime, vms: Mapping[int, Vm]) -> bool:
+def _ends_soon(context: Context, standby: Runtime, vms: Mapping[int, Vm]) -> bool:
     """Whether OpenNebula might end a standby before its lease is lifted."""
     end = leases.ends_at(standby, vms.values())
-    return end is not None and end - time.time() < LEAST_LEASE_SECONDS
+    return end is not None and end - context.now() < LEAST_LEASE_SECONDS
 
 
 def _resizes(standby: Runtime, vms: Mapping[int, Vm], planned: Plan) -> list[Resize]:
@@ -216,7 +213,7 @@ def _adapt(context: Context, heir: Runtime, resizes: list[Resize]) -> Mapping[in
             leases.lift(context.cloud, vm_id)
         else:
             leases.renew(context.cloud, vm_id, heir.lease_ends_at)
-    vms = context.cloud.oned.vms(heir.vm_ids)
+    vms = context.holdings(heir).vms(heir.vm_ids)
     conditions = [_condition(vms.get(vm_id)) for vm_id in heir.vm_ids]
     if any(condition.state is not State.RUNNING for condition in conditions):
         raise UpdateFailed("; ".join(condition.text for condition in conditions))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, suppress
 
 from provision_engine.deadline import Deadline
 from provision_engine.engine import abandoned
@@ -10,33 +11,48 @@ from provision_engine.engine.context import Context
 from provision_engine.engine.model import Phase, Runtime
 from provision_engine.errors import Conflict, Locked, NotFound
 
+Slot = Callable[[], AbstractContextManager[object]]
+"""Makes the context in which a request does what only so many may do at once."""
 PATIENCE_SHARE = 0.6
 """Of a request's time, for waiting until another request has created the same runtime."""
 
 
-def find(context: Context, key: str, digest: str, before: int | None = None) -> Runtime | None:
-    """The runtime created with a key: of several the oldest. Waits until it is there.
+class OtherCreateIsFirst(Exception):
+    """Another request with the same key wrote its document first: this one creates nothing."""
 
-    Only documents with an id lower than ``before`` count, where that is given. Raises Conflict
-    where it was created from another body, Locked while another request creates it.
+
+def find(context: Context, key: str, digest: str, slot: Slot) -> Runtime | None:
+    """Return the runtime created with a key: of several the oldest. Waits until it is there.
+
+    ``slot`` is held while it waits. Raises Conflict where it was created from another body, Locked
+    while another request creates it.
     """
     patience = Deadline(context.cloud.deadline.remaining_seconds * PATIENCE_SHARE)
-    for _ in patience.polls():
-        oldest = _oldest(context, key, before)
-        if oldest is None:
-            return None
-        if oldest.digest != digest:
-            raise Conflict(f"Serverless runtime {oldest.id} was created with this key")
-        if oldest.phase is not Phase.CREATING:
-            return oldest
-        if abandoned.is_abandoned(oldest, context.stale_seconds):
-            with suppress(Locked):
-                abandoned.resolve(context, oldest.id, is_wanted=True)
+    with ExitStack() as stack:
+        for polls in patience.polls():
+            if polls == 1:
+                stack.enter_context(slot())
+            oldest = _oldest(context, key)
+            if oldest is None:
+                return None
+            if oldest.digest != digest:
+                raise Conflict(f"Serverless runtime {oldest.id} was created with this key")
+            if oldest.phase is not Phase.CREATING:
+                return oldest
+            if abandoned.is_abandoned(context, oldest):
+                with suppress(Locked):
+                    abandoned.resolve(context, oldest.id, is_wanted=True)
     raise Locked("Another request with this key is still creating the runtime")
 
 
-def _oldest(context: Context, key: str, before: int | None) -> Runtime | None:
-    owner, index = context.owner, context.memory.keys
+def check_first(context: Context, runtime: Runtime) -> None:
+    """Raise OtherCreateIsFirst where a document with the same key has a lower id."""
+    if runtime.key and _oldest(context, runtime.key, runtime.id) is not None:
+        raise OtherCreateIsFirst(runtime.key)
+
+
+def _oldest(context: Context, key: str, before: int | None = None) -> Runtime | None:
+    owner, index = context.user().id, context.memory.keys
     for runtime_id in index.candidates(owner, key, context.runtimes.range):
         if before is not None and runtime_id >= before:
             return None

@@ -37,21 +37,21 @@ class KeyIndex:
     """The keys of many users, each apart from the others."""
 
     def __init__(self, max_users: int = MAX_USERS) -> None:
-        self._users: Lru[bytes, _User] = Lru(max_users)
+        self._users: Lru[int, _User] = Lru(max_users)
 
-    def candidates(self, owner: bytes, key: str, read: Read) -> list[int]:
+    def candidates(self, owner_id: int, key: str, read: Read) -> list[int]:
         """The ids of the documents that were written with a key, in their order.
 
-        ``owner`` tells users apart, password included. Raises what ``read`` raises.
+        Raises what ``read`` raises.
         """
-        user = self._users.get_or_put(owner, _User)
+        user = self._users.get_or_put(owner_id, _User)
         with user.lock:
             self._refresh(user, read)
             return sorted(user.ids.get(_digest(key), ()))
 
-    def forget(self, owner: bytes, key: str, runtime_id: int) -> None:
+    def forget(self, owner_id: int, key: str, runtime_id: int) -> None:
         """The document has gone, and ids do not come back."""
-        user = self._users.get_or_put(owner, _User)
+        user = self._users.get_or_put(owner_id, _User)
         with user.lock:
             ids = user.ids.get(_digest(key), [])
             if runtime_id in ids:

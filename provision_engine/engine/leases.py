@@ -7,7 +7,6 @@ one. A second action beside the first would leave the first in force.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping
 
 from provision_engine.cloud import template
@@ -75,17 +74,17 @@ def ends_at(runtime: Runtime, vms: Iterable[Vm]) -> int | None:
     return runtime.lease_ends_at
 
 
-def is_over(runtime: Runtime, vms: Mapping[int, Vm]) -> bool:
+def is_over(runtime: Runtime, vms: Mapping[int, Vm], now: float) -> bool:
     """Whether OpenNebula has ended the runtime because its lease was over, or failed to.
 
-    ``vms`` are those of the runtime that OpenNebula still knows.
+    ``vms`` are those of the runtime that OpenNebula still knows; ``now`` is OpenNebula's time.
     """
     if runtime.lease_seconds is None or runtime.phase.is_unfinished:
         return False
     end = ends_at(runtime, vms.values())
-    if end is None or time.time() < end - CLOCKS_DIFFER_SECONDS:
+    if end is None or now < end - CLOCKS_DIFFER_SECONDS:
         return False
-    return not any(map(states.is_alive, vms.values())) or time.time() > end + OVERDUE_SECONDS
+    return not any(map(states.is_alive, vms.values())) or now > end + OVERDUE_SECONDS
 
 
 def is_ending_by(vm: Vm, at: int) -> bool:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
 
-from provision_engine.cloud.enums import DocumentType
-from provision_engine.cloud.objects import Vm
-from provision_engine.cloud.oned import ALL, MINE
+from provision_engine.cloud.objects import Service, Vm
+from provision_engine.cloud.oned import ALL
 from provision_engine.engine import abandoned, leases
 from provision_engine.engine.context import Context
 from provision_engine.engine.model import Phase, Runtime
+from provision_engine.engine.ownership import Holdings
 from provision_engine.engine.snapshot import Snapshot
 from provision_engine.engine.states import State
 from provision_engine.engine.windows import LARGEST_WINDOW, Windows
-from provision_engine.errors import BadGateway
 
 CHUNK = 200
 """So many runtimes are looked at together where their states decide which are shown."""
@@ -145,10 +142,10 @@ class _Listing:
 
     def _matching(self, runtimes: Sequence[Runtime]) -> list[Runtime]:
         """In the order of the page, as far as they tell without their VMs."""
-        left, living = abandoned.partition(runtimes, self._context.stale_seconds)
+        left, visible = abandoned.partition(self._context, runtimes)
         self.left += left
         return sorted(
-            filter(self._filter.matches, living),
+            filter(self._filter.matches, visible),
             key=lambda runtime: runtime.id,
             reverse=self._cursor.is_newest_first,
         )
@@ -177,38 +174,26 @@ class _Listing:
 
     def _observe(self, runtimes: Sequence[Runtime]) -> list[Snapshot]:
         vms = self._context.cloud.oned.vms([vm_id for r in runtimes for vm_id in r.vm_ids])
-        shown = []
+        shown: list[tuple[Runtime, dict[int, Vm]]] = []
         for runtime in runtimes:
-            if leases.is_over(runtime, _own(runtime, vms)):
+            own = _own(self._context.holdings(runtime), runtime, vms)
+            if leases.is_over(runtime, own, self._context.now()):
                 self.expired.append(runtime)
             else:
-                shown.append(runtime)
-        bodies = self._service_bodies(shown, vms)
+                shown.append((runtime, own))
+        services = self._services([runtime for runtime, own in shown if _lacks_vms(runtime, own)])
         return [
-            Snapshot.taken(
-                runtime, _own(runtime, vms), bodies.get(runtime.service_id, _to_come(runtime))
-            )
-            for runtime in shown
+            Snapshot.taken(runtime, own, services.get(runtime.service_id)) for runtime, own in shown
         ]
 
-    def _service_bodies(
-        self, runtimes: Sequence[Runtime], vms: Mapping[int, Vm]
-    ) -> dict[int | None, Mapping[str, Any]]:
-        """By id, the services of runtimes that lack VMs."""
-        lacking = [
-            runtime.service_id
-            for runtime in runtimes
-            if runtime.service_id is not None
-            and (set(runtime.vm_ids) - vms.keys() or len(runtime.vm_ids) < len(runtime.functions))
-        ]
-        bodies: dict[int | None, Mapping[str, Any]] = {}
-        for first_id, last_id in near(lacking):
-            for service in self._context.cloud.oned.documents(
-                DocumentType.SERVICE, MINE, first_id=first_id, last_id=last_id
-            ):
-                with suppress(BadGateway):  # one that cannot be read hides no other
-                    bodies[service.id] = service.body
-        return bodies
+    def _services(self, runtimes: Sequence[Runtime]) -> dict[int | None, Service]:
+        """The services of the caller's runtimes, by id."""
+        ids = [runtime.service_id for runtime in runtimes if runtime.service_id is not None]
+        return {
+            service.id: service
+            for first_id, last_id in near(ids)
+            for service in self._context.holdings(runtimes[0]).services(first_id, last_id)
+        }
 
 
 def near(ids: Sequence[int]) -> list[tuple[int, int]]:
@@ -224,10 +209,9 @@ def near(ids: Sequence[int]) -> list[tuple[int, int]]:
     return ranges
 
 
-def _own(runtime: Runtime, vms: Mapping[int, Vm]) -> dict[int, Vm]:
-    return {vm_id: vms[vm_id] for vm_id in runtime.vm_ids if vm_id in vms}
+def _own(holdings: Holdings, runtime: Runtime, vms: Mapping[int, Vm]) -> dict[int, Vm]:
+    return holdings.owned(vms[vm_id] for vm_id in runtime.vm_ids if vm_id in vms)
 
 
-def _to_come(runtime: Runtime) -> Mapping[str, Any] | None:
-    """What is known of the service of a runtime that is still being created: nothing yet."""
-    return {} if runtime.phase is Phase.CREATING else None
+def _lacks_vms(runtime: Runtime, own: Mapping[int, Vm]) -> bool:
+    return len(own) < len(runtime.functions)

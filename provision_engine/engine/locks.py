@@ -11,101 +11,124 @@ from provision_engine import log
 from provision_engine.cloud import template
 from provision_engine.cloud.client import CloudClient
 from provision_engine.cloud.enums import DocumentType
-from provision_engine.cloud.oned import USABLE_BY_ME
 from provision_engine.deadline import Deadline
 from provision_engine.engine import process
+from provision_engine.engine.context import Context
 from provision_engine.engine.document import to_runtime
-from provision_engine.engine.model import Phase
-from provision_engine.errors import EngineError, Locked, NotFound
+from provision_engine.engine.model import Phase, Runtime
+from provision_engine.engine.repository import readable
+from provision_engine.errors import EngineError, Forbidden, Locked, NotFound
 
 UNLOCK_SECONDS = 0.8
 """What giving a lock back may take beyond the request's own time."""
 LEAST_UNLOCK_SECONDS = 0.1
+MARGIN_SECONDS = 2.0
+"""A lock that will be stale as soon as this is left to whoever takes it over."""
 LEAST_AGE_SECONDS = 2.0
 """OpenNebula tells a lock's time to the second: two locks within one cannot be told apart."""
 TICKET = "takeover"
 
 
 @contextmanager
-def locked(cloud: CloudClient, runtime_id: int, stale_seconds: float) -> Iterator[None]:
+def locked(context: Context, runtime_id: int) -> Iterator[None]:
     """Hold a runtime's lock. Raises Locked where another change holds it, NotFound.
 
     A lock that an engine left which died is taken over: at once where that can be told, since the
-    process ran on this host, else when the lock is older than ``stale_seconds``.
+    process ran on this host, else when the lock is older than ``lock.stale_seconds``. So a holder
+    that slept for that long does not give it back: it may be somebody else's by now.
     """
-    given_back_by = Deadline(cloud.deadline.remaining_seconds + UNLOCK_SECONDS)
-    _lock(cloud, runtime_id, stale_seconds)
+    given_back_by = Deadline(context.cloud.deadline.remaining_seconds + UNLOCK_SECONDS)
+    stale_at = _uptime() + context.stale_seconds - MARGIN_SECONDS
+    _lock(context, runtime_id)
     try:
         yield
     finally:
         until = given_back_by.at_least(LEAST_UNLOCK_SECONDS).at_most(UNLOCK_SECONDS)
-        _unlock(cloud.until(until), runtime_id)
+        if _uptime() < stale_at:
+            _unlock(context.cloud.until(until), runtime_id)
+        else:
+            log.engine.error("Runtime %s was locked for too long: the lock stays", runtime_id)
 
 
-def _lock(cloud: CloudClient, runtime_id: int, stale_seconds: float) -> None:
-    since = cloud.oned.lock_document(runtime_id)
-    if since is None:
-        return
-    is_stale = time.time() - since > stale_seconds or _holder_is_gone(cloud, runtime_id, since)
-    if not (is_stale and _take_over(cloud, runtime_id, since, stale_seconds)):
-        raise Locked(f"Another change holds serverless runtime {runtime_id}")
+def _uptime() -> float:
+    """Seconds that also count while the machine sleeps, whatever its clock is set to."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-def _holder_is_gone(cloud: CloudClient, runtime_id: int, since: int) -> bool:
-    """Whether the process that took this very lock does not exist any more."""
-    if time.time() - since < LEAST_AGE_SECONDS:
+def _lock(context: Context, runtime_id: int) -> None:
+    since = context.cloud.oned.lock_document(runtime_id)
+    if since is not None and not _take_over_stale(context, runtime_id, since):
+        raise Locked(f"Serverless runtime {runtime_id} is locked by another change")
+
+
+def _take_over_stale(context: Context, runtime_id: int, since: int) -> bool:
+    """Whether a lock was left by an engine that died, and is this request's now."""
+    age_seconds = context.now() - since
+    if age_seconds < LEAST_AGE_SECONDS:
         return False
-    runtime = to_runtime(cloud.oned.document(runtime_id))
+    runtime = to_runtime(context.cloud.oned.document(runtime_id))
+    if age_seconds <= context.stale_seconds and not _holder_is_gone(runtime, since):
+        return False
+    try:
+        return _take_over(context, runtime, since)
+    except Forbidden:  # of another user's runtime: its owner will
+        return False
+
+
+def _holder_is_gone(runtime: Runtime, since: int) -> bool:
+    """Whether the process that took this very lock does not exist any more."""
     return runtime.claimed_at == since and process.is_gone(runtime.worker)
 
 
-def _take_over(cloud: CloudClient, runtime_id: int, since: int, stale_seconds: float) -> bool:
+def _take_over(context: Context, runtime: Runtime, since: int) -> bool:
     """Break a lock that a dead engine left. Of several engines that see it, one at most does.
 
     OpenNebula cannot exchange a lock in one step, so that the second engine would break the
     fresh lock of the first. An engine that wants to break one therefore draws a ticket before it
-    looks again: a document that never lives long, of which the lowest id wins.
+    looks again: a document of the runtime's owner that never lives long; the lowest id wins.
     """
-    name = f"{TICKET}-{runtime_id}-{since}"
-    ticket = _draw_ticket(cloud, name)
+    oned, name = context.cloud.oned, f"{TICKET}-{runtime.id}-{since}"
+    ticket = _draw_ticket(context, name)
     try:
-        if _first_ticket(cloud, name, ticket, runtime_id, stale_seconds) != ticket:
+        if runtime.owner_id != context.user().id:
+            oned.chown_document(ticket, runtime.owner_id)
+        if _first_ticket(context, name, ticket, runtime) != ticket:
             return False
-        again = cloud.oned.lock_document(runtime_id)
+        again = oned.lock_document(runtime.id)
         if again != since:
             return again is None
-        log.engine.warning("Taking over the lock of runtime %s, held since %s", runtime_id, since)
-        cloud.oned.unlock_document(runtime_id)
-        return cloud.oned.lock_document(runtime_id) is None
+        log.engine.warning("Taking over the lock of runtime %s, held since %s", runtime.id, since)
+        oned.unlock_document(runtime.id)
+        return oned.lock_document(runtime.id) is None
     finally:
-        _give_up(cloud, ticket)
+        _give_up(context.cloud, ticket)
 
 
-def _draw_ticket(cloud: CloudClient, name: str) -> int:
+def _draw_ticket(context: Context, name: str) -> int:
     """A document that looks like an unfinished runtime: the next request that reads it when it
     is old removes it.
     """
-    ours = {
+    members = {
         "PHASE": Phase.DELETING,
-        "CREATED_AT": int(time.time()),
+        "CREATED_AT": int(context.now()),
         "WORKER": process.identity(),
     }
-    body = json.dumps({"ENGINE": ours})
-    return cloud.oned.allocate_document(template.document(name, body), DocumentType.RUNTIME)
+    body = json.dumps({"ENGINE": members})
+    written = template.document(name, body)
+    return context.cloud.oned.allocate_document(written, DocumentType.RUNTIME)
 
 
-def _first_ticket(
-    cloud: CloudClient, name: str, ticket: int, runtime_id: int, stale_seconds: float
-) -> int:
-    """The lowest ticket of that name which no dead engine left."""
-    documents = cloud.oned.documents(
-        DocumentType.RUNTIME, USABLE_BY_ME, first_id=runtime_id + 1, last_id=ticket
+def _first_ticket(context: Context, name: str, ticket: int, runtime: Runtime) -> int:
+    """The lowest ticket of that name, of the runtime's owner, which no dead engine left."""
+    documents = context.cloud.oned.documents(
+        DocumentType.RUNTIME, runtime.owner_id, first_id=runtime.id + 1, last_id=ticket
     )
-    tickets = [to_runtime(document) for document in documents if document.name == name]
+    tickets = readable(document for document in documents if document.name == name)
     living = [
         t.id
         for t in tickets
-        if time.time() - t.created_at <= stale_seconds and not process.is_gone(t.worker)
+        if abs(context.now() - t.created_at) <= context.stale_seconds
+        and not process.is_gone(t.worker)
     ]
     return min(living, default=-1)
 

@@ -53,6 +53,8 @@ class Runtime:
     name: str
     functions: Mapping[str, Function]
     """By role, FAAS first."""
+    owner_id: int = -1
+    """OpenNebula's id of the user who owns the document: only that user's VMs are the runtime's."""
     service_id: int | None = None
     service_name: str = ""
     """Unique; it finds the service of a runtime whose service id was never written."""

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from provision_engine.cloud.objects import Vm
+from provision_engine.cloud.objects import Service, Vm
 from provision_engine.engine import abandoned, leases, services, states
 from provision_engine.engine.context import Context
 from provision_engine.engine.model import Phase, Runtime
@@ -34,16 +31,16 @@ def get_runtime(context: Context, runtime_id: int) -> Snapshot:
 def find_runtime(context: Context, runtime_id: int, *, is_ending: bool = False) -> Runtime:
     """A runtime as it is stored. Raises NotFound, Forbidden, Unauthorized.
 
-    One that a dead engine left unfinished is resolved first. A runtime that is being deleted is
-    found only by a request that ends it as well (``is_ending``).
+    One of the caller that a dead engine left unfinished is resolved first. A runtime that is being
+    deleted is found only by a request of its owner that ends it as well (``is_ending``).
     """
     runtime = context.runtimes.get(runtime_id)
-    if runtime.phase is Phase.DELETING and is_ending:
+    if runtime.phase is Phase.DELETING and is_ending and context.may_settle(runtime):
         return runtime
     if runtime.phase in (Phase.DELETING, Phase.TAKEN):
         abandoned.resolve_all(context, [runtime])
         raise NotFound(f"Serverless runtime {runtime_id} is being deleted")
-    if abandoned.is_abandoned(runtime, context.stale_seconds):
+    if abandoned.is_abandoned(context, runtime) and context.may_settle(runtime):
         resolved = abandoned.resolve(context, runtime_id)
         if resolved is None:
             raise NotFound(f"Serverless runtime {runtime_id} is gone")
@@ -62,16 +59,16 @@ def ready_runtime(context: Context, runtime_id: int) -> Runtime:
 
 
 def observe(context: Context, runtime: Runtime) -> Snapshot:
-    """A runtime with what is seen of its VMs; their ids are written down where they were not.
+    """A runtime with what is seen of its VMs. Writes nothing.
 
     Raises NotFound where its lease is over.
     """
     is_leased = runtime.lease_seconds is not None
-    vms: Mapping[int, Vm] = context.cloud.oned.vms(runtime.vm_ids, with_actions=is_leased)
-    service: Mapping[str, Any] | None = {} if runtime.phase is Phase.CREATING else None
+    vms = context.holdings(runtime).vms(runtime.vm_ids, with_actions=is_leased)
+    service: Service | None = None
     if len(vms) < len(runtime.functions) and runtime.service_id is not None:
         runtime, vms, service = _look_behind(context, runtime, runtime.service_id, vms)
-    if leases.is_over(runtime, vms):
+    if leases.is_over(runtime, vms, context.now()):
         abandoned.remove_expired(context, [runtime])
         raise NotFound(f"The lease of serverless runtime {runtime.id} is over")
     return Snapshot.taken(runtime, vms, service)
@@ -84,15 +81,18 @@ def check_match(seen: Snapshot, matches: Matches) -> None:
 
 
 def _look_behind(
-    context: Context, runtime: Runtime, service_id: int, vms: Mapping[int, Vm]
-) -> tuple[Runtime, Mapping[int, Vm], Mapping[str, Any] | None]:
-    """A runtime that lacks VMs: its service tells why, or which VMs it has now."""
+    context: Context, runtime: Runtime, service_id: int, vms: dict[int, Vm]
+) -> tuple[Runtime, dict[int, Vm], Service | None]:
+    """A runtime that lacks VMs: its service tells why, or which VMs it has now.
+
+    Whoever holds the runtime's lock writes these down with the next change.
+    """
+    holdings = context.holdings(runtime)
     try:
-        service = context.cloud.oned.document(service_id).body
+        service = holdings.service(service_id)
     except NotFound:
         return runtime, vms, None
     linked = runtime.with_vms(services.assigned(runtime, states.vm_ids(service)))
     if linked.vm_ids == runtime.vm_ids or len(linked.vm_ids) < len(linked.functions):
         return runtime, vms, service
-    context.runtimes.save(linked)
-    return linked, context.cloud.oned.vms(linked.vm_ids), service
+    return linked, holdings.vms(linked.vm_ids), service

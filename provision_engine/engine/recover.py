@@ -8,7 +8,6 @@ runtime gets a new service in place of the failed one: the same id, name, key, l
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Mapping
 from enum import IntEnum
 
@@ -17,11 +16,12 @@ from provision_engine.engine import ending, leases, read, services, suspend
 from provision_engine.engine.context import Context
 from provision_engine.engine.locks import locked
 from provision_engine.engine.model import Function, Phase, Runtime
+from provision_engine.engine.ownership import Holdings
 from provision_engine.engine.plan import plan
 from provision_engine.engine.snapshot import Snapshot
 from provision_engine.engine.specification import RequestedFunction, Specification
 from provision_engine.engine.states import Condition, Reason, State
-from provision_engine.errors import ActionRefused, EngineError, Locked
+from provision_engine.errors import ActionRefused, EngineError, Forbidden, Locked
 
 ENDING_SECONDS = 3.0
 """How long the end of failed VMs is waited for, before others are started in their place."""
@@ -59,7 +59,7 @@ def recover_runtime(
     Raises ActionRefused where the runtime is suspended, or where the disk of a DAAS would be lost
     and ``may_replace_data`` does not allow it; Locked while a function is on its way by itself.
     """
-    with locked(context.cloud, runtime_id, context.stale_seconds):
+    with locked(context, runtime_id):
         seen = read.observe(context, read.ready_runtime(context, runtime_id))
         suspend.check_awake(seen)
         if State.ERROR not in seen.states:
@@ -78,6 +78,11 @@ def apply(context: Context, seen: Snapshot, *, may_replace_data: bool = False) -
     The runtime as it is stored afterwards: the same object unless it was replaced.
     """
     remedy = max(_remedy(condition) for condition in seen.conditions.values())
+    if remedy > Remedy.RESUME and seen.runtime.owner_id != context.user().id:
+        # Its new VMs would be the caller's, with the caller's password in them.
+        raise Forbidden(
+            f"Serverless runtime {seen.id} needs new VMs: only its owner can recover it"
+        )
     if remedy is Remedy.RETRY and not _retry(context, seen.runtime):
         remedy = Remedy.REPLACE
     if remedy is Remedy.REPLACE:
@@ -125,7 +130,8 @@ def _replace(context: Context, runtime: Runtime) -> Runtime:
     Raises what a create raises; the runtime then stays without a service, and can be recovered
     or deleted.
     """
-    planned = plan(context, _specification(runtime))
+    holdings = context.holdings(runtime)
+    planned = plan(context, _specification(runtime, context.now()))
     started = dataclasses.replace(
         runtime,
         service_name=services.new_name(runtime.flavour_tuple),
@@ -134,7 +140,7 @@ def _replace(context: Context, runtime: Runtime) -> Runtime:
     )
     started = context.runtimes.mark(started, Phase.REPLACING)
     former = [] if runtime.service_id is None else [runtime.service_id]
-    _wait_until_gone(context, ending.end(context.cloud, former, runtime.vm_ids))
+    _wait_until_gone(holdings, ending.end(holdings, former, runtime.vm_ids))
     started = started.without_service()
     context.runtimes.save(started)
     try:
@@ -146,10 +152,10 @@ def _replace(context: Context, runtime: Runtime) -> Runtime:
     return context.runtimes.complete(started, service_id, vm_ids)
 
 
-def _wait_until_gone(context: Context, vm_ids: frozenset[int]) -> None:
+def _wait_until_gone(holdings: Holdings, vm_ids: frozenset[int]) -> None:
     """Failed VMs end quickly, and count towards the user's quota until they have."""
-    for _ in context.cloud.deadline.at_most(ENDING_SECONDS).polls():
-        if not ending.alive(context.cloud, vm_ids):
+    for _ in holdings.cloud.deadline.at_most(ENDING_SECONDS).polls():
+        if not ending.alive(holdings, vm_ids):
             return
 
 
@@ -159,11 +165,12 @@ def _withdraw(context: Context, started: Runtime, error: BaseException) -> None:
     What cannot be ended now, or may still appear, is left to a later request: the document says
     that the runtime is being replaced.
     """
-    hurried = context.until(context.cloud.deadline.at_least(WITHDRAW_LEAST_SECONDS))
+    limited = context.until(context.cloud.deadline.at_least(WITHDRAW_LEAST_SECONDS))
     try:
-        found = services.find_started(hurried.cloud, started, is_unsure=services.is_unsure(error))
+        is_unsure = services.is_unsure(error)
+        found = services.find_started(limited.holdings(started), started, is_unsure=is_unsure)
         if found is not None:
-            _give_up(hurried, started, [service.id for service in found])
+            _give_up(limited, started, [service.id for service in found])
     except EngineError as failure:
         log.engine.error("The replacement of runtime %s is left: %s", started.id, failure)
 
@@ -174,16 +181,16 @@ def _give_up(context: Context, started: Runtime, service_ids: list[int]) -> None
     """
     for service_id in service_ids:
         context.runtimes.save(dataclasses.replace(started, service_id=service_id))
-    ending.end(context.cloud, service_ids)
+    ending.end(context.holdings(started), service_ids)
     context.runtimes.ready(started)
 
 
-def _specification(runtime: Runtime) -> Specification:
+def _specification(runtime: Runtime, now: float) -> Specification:
     """What has to be requested to get the same runtime once more."""
     left_seconds = None
     if runtime.lease_seconds is not None:
         end = leases.ends_at(runtime, ()) or 0
-        left_seconds = max(1, end - int(time.time()))
+        left_seconds = max(1, end - int(now))
     return Specification(
         name=runtime.name,
         functions={role: _requested(f) for role, f in runtime.functions.items()},

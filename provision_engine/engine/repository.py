@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Iterable, Mapping
 
 from provision_engine import log
@@ -22,7 +21,7 @@ class Repository:
     """The runtimes that one caller may see. Keeps nothing itself."""
 
     def __init__(self, cloud: CloudClient) -> None:
-        self._oned = cloud.oned
+        self._cloud, self._oned = cloud, cloud.oned
 
     def get(self, runtime_id: int) -> Runtime:
         """Raises NotFound, also where the document is of another type; Forbidden."""
@@ -35,7 +34,7 @@ class Repository:
             raise Forbidden(message) from error
 
     def range(self, first_id: int = ALL, last_id: int = ALL, whose: int = MINE) -> list[Runtime]:
-        """The caller's runtimes, or those in a range of ids (both ends included), unsorted."""
+        """The runtimes of a user, or those in a range of ids (both ends included), unsorted."""
         return readable(
             self._oned.documents(DocumentType.RUNTIME, whose, first_id=first_id, last_id=last_id)
         )
@@ -57,7 +56,7 @@ class Repository:
         return int(self._oned.quota().used["VMS"])
 
     def add(self, runtime: Runtime) -> Runtime:
-        """Write an intent; the runtime with its id."""
+        """Write an intent of the caller; the runtime with its id."""
         runtime = dataclasses.replace(runtime, worker=process.identity())
         written = template.document(stored.name_of(runtime), stored.body_of(runtime))
         return dataclasses.replace(
@@ -76,7 +75,8 @@ class Repository:
 
     def mark(self, runtime: Runtime, phase: Phase) -> Runtime:
         """Write down an intent of this process; the runtime in its new phase."""
-        return self.claim(dataclasses.replace(runtime, phase=phase, intended_at=int(time.time())))
+        intended_at = int(self._cloud.now())
+        return self.claim(dataclasses.replace(runtime, phase=phase, intended_at=intended_at))
 
     def claim(self, runtime: Runtime) -> Runtime:
         """Write down that this process works on a runtime, which it has locked or just created.
@@ -123,6 +123,6 @@ def readable(documents: Iterable[Document]) -> list[Runtime]:
     for document in documents:
         try:
             found.append(stored.to_runtime(document))
-        except (EngineError, ValueError, ArithmeticError) as error:
+        except EngineError as error:
             log.engine.warning("Document %s cannot be read: %s", document.id, error)
     return found

@@ -5,16 +5,14 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from provision_engine.cloud.client import CloudClient
-from provision_engine.cloud.enums import DocumentType
 from provision_engine.cloud.errors import of_text
-from provision_engine.cloud.objects import Document
-from provision_engine.cloud.oned import USABLE_BY_ME
+from provision_engine.cloud.objects import Service
 from provision_engine.engine import states
 from provision_engine.engine.assignment import assign_roles
 from provision_engine.engine.model import Runtime
+from provision_engine.engine.ownership import Holdings
 from provision_engine.errors import (
     BackendDown,
     BackendTimeout,
@@ -50,7 +48,7 @@ def wait_for_vms(cloud: CloudClient, service_id: int, role_names: Iterable[str])
     """
     expected = set(role_names)
     for _ in cloud.deadline.polls():
-        service = cloud.oned.document(service_id).body
+        service = Service.from_document(cloud.oned.document(service_id))
         if states.service_has_failed(service) or states.service_is_ending(service):
             raise deploy_error(service)
         vm_ids = {name: vm for name, vm in states.vm_ids(service).items() if vm is not None}
@@ -59,36 +57,35 @@ def wait_for_vms(cloud: CloudClient, service_id: int, role_names: Iterable[str])
     raise BackendTimeout(f"Service {service_id} has no VMs yet")
 
 
-def deploy_error(service: Mapping[str, Any]) -> DeployFailed | CapacityRefused:
+def deploy_error(service: Service) -> DeployFailed | CapacityRefused:
     """Why a service failed, with its log; a lack of quota or capacity has an error of its own."""
-    log = [dict(entry) for entry in states.service_log(service)]
+    log = [dict(entry) for entry in service.log]
     if any(of_text(str(entry.get("message"))) is CapacityRefused for entry in log):
         return CapacityRefused(log)
     return DeployFailed(log)
 
 
-def find(cloud: CloudClient, name: str, *, newer_than: int) -> list[Document]:
-    """The services of this name, which is unique unless a start was repeated.
+def find(holdings: Holdings, name: str, *, newer_than: int) -> list[Service]:
+    """The owner's services of this name, which is unique unless a start was repeated.
 
     A service is started after its runtime's document was written, and ids only grow: only
-    documents ``newer_than`` that one are read.
+    documents ``newer_than`` that one are read. A name that no engine gives finds nothing.
     """
-    if not name:
+    if not is_ours(name):
         return []
-    # An administrator ends what others left.
-    newer = cloud.oned.documents(DocumentType.SERVICE, USABLE_BY_ME, first_id=newer_than + 1)
-    return [document for document in newer if document.name == name]
+    return [service for service in holdings.services(newer_than + 1) if service.name == name]
 
 
-def find_started(cloud: CloudClient, runtime: Runtime, *, is_unsure: bool) -> list[Document] | None:
+def find_started(holdings: Holdings, runtime: Runtime, *, is_unsure: bool) -> list[Service] | None:
     """The services that were started for a runtime; None where one may still appear.
 
     ``is_unsure`` says that the response to the start was lost.
     """
     # Half of the time is left to write down that it has not appeared.
-    patience_seconds = min(APPEARING_SECONDS, cloud.deadline.remaining_seconds / 2)
-    for _ in cloud.deadline.at_most(patience_seconds).polls():
-        found = find(cloud, runtime.service_name, newer_than=runtime.id)
+    deadline = holdings.cloud.deadline
+    patience_seconds = min(APPEARING_SECONDS, deadline.remaining_seconds / 2)
+    for _ in deadline.at_most(patience_seconds).polls():
+        found = find(holdings, runtime.service_name, newer_than=runtime.id)
         if found or not is_unsure:
             return found
     return None

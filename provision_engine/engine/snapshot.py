@@ -6,9 +6,8 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from provision_engine.cloud.objects import Vm
+from provision_engine.cloud.objects import Service, Vm
 from provision_engine.engine import leases, states
 from provision_engine.engine.model import Phase, Runtime
 from provision_engine.engine.specification import REQUIREMENTS
@@ -58,17 +57,15 @@ class Snapshot:
         """A runtime that was a standby: its VMs are known, and to its user it was just born."""
         born = cls.unseen(runtime)
         seen = {
-            role: dataclasses.replace(observation, vm=vms.get(runtime.functions[role].vm_id or -1))
+            role: dataclasses.replace(observation, vm=_vm(runtime, role, vms))
             for role, observation in born.observed.items()
         }
         own = [seen_one.vm for seen_one in seen.values() if seen_one.vm is not None]
         return cls(runtime, seen, leases.ends_at(runtime, own))
 
     @classmethod
-    def taken(
-        cls, runtime: Runtime, vms: Mapping[int, Vm], service: Mapping[str, Any] | None
-    ) -> Snapshot:
-        """From fresh VMs, by id. The service's body explains functions that have none."""
+    def taken(cls, runtime: Runtime, vms: Mapping[int, Vm], service: Service | None) -> Snapshot:
+        """From fresh VMs, by id. The service explains functions that have none."""
         if runtime.phase in (Phase.CREATING, Phase.REPLACING):
             return cls.unseen(runtime)
         seen = {role: _observe(runtime, role, vms, service) for role in runtime.functions}
@@ -104,14 +101,19 @@ def cores(vm: Vm) -> int:
 
 
 def _observe(
-    runtime: Runtime, role: str, vms: Mapping[int, Vm], service: Mapping[str, Any] | None
+    runtime: Runtime, role: str, vms: Mapping[int, Vm], service: Service | None
 ) -> Observation:
-    vm_id = runtime.functions[role].vm_id
-    vm = None if vm_id is None else vms.get(vm_id)
+    vm = _vm(runtime, role, vms)
     if vm is None:
-        condition = states.of_missing_vm(service, had_vm=vm_id is not None)
+        had_vm = runtime.functions[role].vm_id is not None
+        condition = states.of_missing_vm(service, had_vm=had_vm)
         return Observation(condition, None, states.last_entry_at(service))
     return Observation(_as_requested(runtime, states.of_vm(vm)), vm, vm.since)
+
+
+def _vm(runtime: Runtime, role: str, vms: Mapping[int, Vm]) -> Vm | None:
+    vm_id = runtime.functions[role].vm_id
+    return None if vm_id is None else vms.get(vm_id)
 
 
 def _as_requested(runtime: Runtime, condition: Condition) -> Condition:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -38,13 +37,12 @@ def is_kept(context: Context, flavours: str) -> bool:
 
 def candidates(context: Context, flavours: str) -> list[int]:
     """The ids of the caller's documents that were written as standbys of a flavour tuple."""
-    owner = context.owner
-    return context.memory.keys.candidates(owner, KEY + flavours, context.runtimes.range)
+    owner_id = context.user().id
+    return context.memory.keys.candidates(owner_id, KEY + flavours, context.runtimes.range)
 
 
 def forget(context: Context, flavours: str, runtime_id: int) -> None:
-    owner = context.owner
-    context.memory.keys.forget(owner, KEY + flavours, runtime_id)
+    context.memory.keys.forget(context.user().id, KEY + flavours, runtime_id)
     context.memory.standbys.remove(runtime_id)
     metrics.standbys_ready(context.memory.standbys.count())
 
@@ -72,7 +70,7 @@ def remove(context: Context, standby: Runtime) -> None:
 
 def remove_waiting(context: Context, runtime_id: int) -> None:
     """Remove a standby, unless it is being taken."""
-    with suppress(Locked, NotFound), locked(context.cloud, runtime_id, context.stale_seconds):
+    with suppress(Locked, NotFound), locked(context, runtime_id):
         runtime = context.runtimes.get(runtime_id)
         if runtime.phase is Phase.STANDBY:
             remove(context, runtime)
@@ -132,11 +130,12 @@ def missing(context: Context, flavours: str) -> int:
 
 def intent(context: Context, planned: Plan, flavours: str, service_name: str) -> Runtime:
     """The document of a standby that is about to be created."""
-    now, seconds = int(time.time()), context.configuration.standby.seconds
+    now, seconds = int(context.now()), context.configuration.standby.seconds
     return Runtime(
         id=-1,
         name=service_name,
         functions=planned.functions,
+        owner_id=context.user().id,
         service_name=service_name,
         phase=Phase.CREATING,
         created_at=now,
@@ -169,7 +168,7 @@ def _living(context: Context, flavours: str, before: int | None = None) -> list[
         except NotFound:
             forget(context, flavours, runtime_id)
             continue
-        if abandoned.is_abandoned(runtime, context.stale_seconds):
+        if abandoned.is_abandoned(context, runtime):
             abandoned.resolve_all(context, [runtime])
         elif runtime.phase in COUNTED:
             found.append(runtime)
@@ -179,7 +178,10 @@ def _living(context: Context, flavours: str, before: int | None = None) -> list[
 def _without_broken(context: Context, living: list[Runtime]) -> list[Runtime]:
     """Those of which no VM has failed or ended; the others are removed."""
     waiting = [runtime for runtime in living if runtime.phase is Phase.STANDBY]
-    vms = context.cloud.oned.vms([vm_id for runtime in waiting for vm_id in runtime.vm_ids])
+    if not waiting:
+        return living
+    ids = [vm_id for runtime in waiting for vm_id in runtime.vm_ids]
+    vms = context.holdings(waiting[0]).vms(ids)
     broken = [r for r in waiting if State.ERROR in Snapshot.taken(r, vms, None).states]
     for runtime in broken:
         remove_waiting(context, runtime.id)

@@ -5,14 +5,13 @@ The names are OpenNebula's own; where a state occurs in the recordings, the tabl
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from provision_engine.cloud.enums import LcmState, ServiceState, VmState
 from provision_engine.cloud.errors import Cause, explain
-from provision_engine.cloud.objects import Vm
+from provision_engine.cloud.objects import Service, Vm
 
 
 class State(StrEnum):
@@ -84,6 +83,7 @@ _VM_STATES: Mapping[int, Condition] = {
     ),
 }
 GONE = _VM_STATES[VmState.DONE]
+DEPLOYING = Condition(State.PENDING, "The service is being deployed", Reason.DEPLOYING)
 
 # Lifecycle states while ACTIVE. The text is a sentence, where there is one, with the state's name
 # behind it, by which an administrator finds it in OpenNebula's documentation.
@@ -220,8 +220,8 @@ def can_be_ended(vm: Vm) -> bool:
 # ---- services ---------------------------------------------------------------------------------
 
 
-def of_missing_vm(service: Mapping[str, Any] | None, had_vm: bool = False) -> Condition:
-    """The condition of a function without a VM, or whose VM is gone, from its service's body."""
+def of_missing_vm(service: Service | None, had_vm: bool = False) -> Condition:
+    """The condition of a function without a VM, or whose VM is gone, from its service."""
     if service is None:
         text = "The service is gone, and its VMs with it"
         return Condition(State.ERROR, text, Reason.SERVICE_GONE)
@@ -235,60 +235,39 @@ def of_missing_vm(service: Mapping[str, Any] | None, had_vm: bool = False) -> Co
         return Condition(State.ERROR, text, Reason.ENDING)
     if had_vm:
         return GONE
-    return Condition(State.PENDING, "The service is being deployed", Reason.DEPLOYING)
+    return DEPLOYING
 
 
-def service_state(service: Mapping[str, Any]) -> str:
-    """oneflow's name of a service's state, from its body."""
-    number = service.get("state")
-    return next((known.name for known in ServiceState if known == number), f"state {number}")
+def service_state(service: Service) -> str:
+    """oneflow's name of a service's state."""
+    return next((s.name for s in ServiceState if s == service.state), f"state {service.state}")
 
 
-def service_has_failed(service: Mapping[str, Any]) -> bool:
-    return service.get("state") in _FAILED_SERVICE
+def service_has_failed(service: Service) -> bool:
+    return service.state in _FAILED_SERVICE
 
 
-def service_is_ending(service: Mapping[str, Any]) -> bool:
-    return service.get("state") in _ENDING_SERVICE
+def service_is_ending(service: Service) -> bool:
+    return service.state in _ENDING_SERVICE
 
 
-def service_ends_by_itself(service: Mapping[str, Any]) -> bool:
+def service_ends_by_itself(service: Service) -> bool:
     """Whether oneflow is removing a service; it never gets done with a role that has failed."""
-    has_failed = any(role.get("state") in _FAILED_SERVICE for role in service.get("roles", []))
+    has_failed = any(role.state in _FAILED_SERVICE for role in service.roles)
     return service_is_ending(service) and not has_failed
 
 
-def service_log(service: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """The service's log, oldest first."""
-    log = service.get("log")
-    return [entry for entry in log if isinstance(entry, dict)] if isinstance(log, list) else []
-
-
-def last_error(service: Mapping[str, Any]) -> str:
+def last_error(service: Service) -> str:
     """The newest error in a service's log, or nothing."""
-    errors = [e for e in service_log(service) if e.get("severity") == "E"]
-    return str(errors[-1].get("message", "")) if errors else ""
+    errors = [str(e.get("message", "")) for e in service.log if e.get("severity") == "E"]
+    return errors[-1] if errors else ""
 
 
-def last_entry_at(service: Mapping[str, Any] | None) -> int | None:
+def last_entry_at(service: Service | None) -> int | None:
     """When a service last wrote into its log (Unix time)."""
-    log = service_log(service or {})
-    at = log[-1].get("timestamp") if log else None
-    return at if isinstance(at, int) else None
+    return service.log[-1].get("timestamp") if service is not None and service.log else None
 
 
-def vm_ids(service: Mapping[str, Any]) -> dict[str, int | None]:
+def vm_ids(service: Service) -> dict[str, int | None]:
     """Of each role of a service its first VM, or None as long as there is none."""
-    return {
-        str(role.get("name")): next(iter(_nodes(role)), None) for role in service.get("roles", [])
-    }
-
-
-def all_vm_ids(service: Mapping[str, Any]) -> list[int]:
-    """Every VM of every role."""
-    return [vm_id for role in service.get("roles", []) for vm_id in _nodes(role)]
-
-
-def _nodes(role: Mapping[str, Any]) -> list[int]:
-    ids = [node.get("deploy_id") for node in role.get("nodes") or []]
-    return [int(vm_id) for vm_id in ids if vm_id is not None]
+    return {role.name: next(iter(role.vm_ids), None) for role in service.roles}

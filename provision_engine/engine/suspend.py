@@ -24,7 +24,7 @@ def suspend_runtime(context: Context, runtime_id: int) -> Snapshot:
     Suspending a suspended runtime changes nothing. Raises Locked while a function is on its way
     to another state, ActionRefused where one is in ERROR.
     """
-    with locked(context.cloud, runtime_id, context.stale_seconds):
+    with locked(context, runtime_id):
         seen = read.observe(context, read.ready_runtime(context, runtime_id))
         _check(seen, {State.RUNNING, State.SUSPENDED}, "suspended")
         runtime = _write(context, seen.runtime, is_suspended=True)
@@ -37,7 +37,7 @@ def resume_runtime(context: Context, runtime_id: int) -> Snapshot:
 
     Resuming a running runtime changes nothing. Raises as ``suspend_runtime`` does.
     """
-    with locked(context.cloud, runtime_id, context.stale_seconds):
+    with locked(context, runtime_id):
         runtime = read.ready_runtime(context, runtime_id)
         seen = read.observe(context, dataclasses.replace(runtime, is_suspended=True))
         _check(seen, {State.RUNNING, State.SUSPENDED}, "resumed")

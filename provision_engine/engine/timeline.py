@@ -6,13 +6,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
-from provision_engine.cloud.objects import VmTimes
+from provision_engine.cloud.objects import Service, VmTimes
 from provision_engine.engine import read
 from provision_engine.engine.context import Context
 from provision_engine.engine.model import Runtime
-from provision_engine.errors import NotFound
+from provision_engine.errors import Forbidden, NotFound
 
 
 class StepName(StrEnum):
@@ -43,21 +42,18 @@ class Step:
 def get_timeline(context: Context, runtime_id: int) -> list[Step]:
     """The steps that a runtime took. Raises NotFound, Forbidden."""
     runtime = read.find_runtime(context, runtime_id)
-    oned = context.cloud.oned
-    service: Mapping[str, Any] | None = None
+    holdings, service = context.holdings(runtime), None
     if runtime.service_id is not None:
         with suppress(NotFound):
-            service = oned.document(runtime.service_id).body
+            service = holdings.service(runtime.service_id)
     times = {}
     for vm_id in runtime.vm_ids:
-        with suppress(NotFound):
-            times[vm_id] = oned.vm_times(vm_id)
+        with suppress(NotFound, Forbidden):
+            times[vm_id] = holdings.vm_times(vm_id)
     return steps(runtime, service, times)
 
 
-def steps(
-    runtime: Runtime, service: Mapping[str, Any] | None, times: Mapping[int, VmTimes]
-) -> list[Step]:
+def steps(runtime: Runtime, service: Service | None, times: Mapping[int, VmTimes]) -> list[Step]:
     """The steps that are known, in time order; all times are OpenNebula's, to the second.
 
     ``times`` by VM id. When a VM has booted and is ready is not recorded anywhere.
@@ -70,12 +66,11 @@ def steps(
     return sorted(found, key=lambda step: step.at)
 
 
-def _of_service(runtime: Runtime, service: Mapping[str, Any] | None) -> Iterator[Step]:
+def _of_service(runtime: Runtime, service: Service | None) -> Iterator[Step]:
     if runtime.created_at:
         yield Step(StepName.ASKED, runtime.created_at)
-    started_at = (service or {}).get("start_time")
-    if isinstance(started_at, int) and started_at > 0:
-        yield Step(StepName.SERVICE, started_at)
+    if service is not None and service.started_at:
+        yield Step(StepName.SERVICE, service.started_at)
 
 
 def _of_vm(role: str, times: VmTimes) -> Iterator[Step]:

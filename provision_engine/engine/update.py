@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import time
 
 from provision_engine import log
 from provision_engine.cloud import template
@@ -41,7 +40,7 @@ def update_runtime(
     Raises PreconditionFailed, Unprocessable, CapacityRefused, Locked, and UpdateFailed where a
     function is in ERROR; what helps against that has then been tried.
     """
-    with locked(context.cloud, runtime_id, context.stale_seconds):
+    with locked(context, runtime_id):
         seen = read.observe(context, read.ready_runtime(context, runtime_id))
         if matches:
             read.check_match(seen, matches)
@@ -136,6 +135,8 @@ class _Update:
         self._context.runtimes.claim(before)
         try:
             resize.apply(self._context.cloud, self._resizes)
+            # From here on the VMs have the new sizes, whatever fails.
+            before = dataclasses.replace(before, functions=after.functions)
             self._tell_vms(after)
             self._order_end(after)
         except EngineError:
@@ -205,6 +206,6 @@ class _Update:
         return dataclasses.replace(
             runtime,
             lease_seconds=seconds,
-            lease_ends_at=int(time.time()) + seconds,
+            lease_ends_at=int(self._context.now()) + seconds,
             is_lease_renewed=True,
         )

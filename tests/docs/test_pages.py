@@ -13,6 +13,7 @@ import pytest
 from provision_engine import errors
 from provision_engine.cloud.enums import ServiceState, VmState
 from provision_engine.cloud.errors import MESSAGES
+from provision_engine.cloud.objects import Service
 from provision_engine.engine import scheduling, states
 from provision_engine.engine.states import Condition, Reason
 from provision_engine.server.refusals import REFUSALS
@@ -173,9 +174,9 @@ def every_condition() -> list[Condition]:
     """Of VMs in each state, and of functions without one."""
     found = [of_vm(state, 0) for state in range(12)]
     found += [of_vm(VmState.ACTIVE, lcm_state) for lcm_state in range(80)]
-    services = [None, {}, *({"state": state} for state in ServiceState)]
-    found += [states.of_missing_vm(service) for service in services]
-    return [*found, states.of_missing_vm({}, had_vm=True)]
+    services = [Service(1, "name", 2, state) for state in (-1, *ServiceState)]
+    found += [states.of_missing_vm(service) for service in (None, *services)]
+    return [*found, states.of_missing_vm(services[0], had_vm=True)]
 
 
 def test_the_table_has_each_reason_code() -> None:

@@ -8,8 +8,10 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from provision_engine import config
-from provision_engine.cloud.objects import Document, Vm, parse
+from provision_engine.cloud.objects import Document, Service, Vm, parse
 
+OWNER = 2
+"""The user who owns the documents and VMs of the tests."""
 RECORDED = Path(__file__).parent / "recorded"
 
 
@@ -31,7 +33,7 @@ def vm_xml(
     started_at: int = 0,
 ) -> str:
     return (
-        f"<VM><ID>{vm_id}</ID><STATE>{state}</STATE><LCM_STATE>{lcm_state}</LCM_STATE>"
+        f"<VM><ID>{vm_id}</ID><UID>{OWNER}</UID><STATE>{state}</STATE><LCM_STATE>{lcm_state}</LCM_STATE>"
         f"<STIME>{started_at}</STIME>"
         f"<TEMPLATE>{template}</TEMPLATE><USER_TEMPLATE>{user_template}</USER_TEMPLATE></VM>"
     )
@@ -43,7 +45,11 @@ def vm(state: int = 3, lcm_state: int = 3, **parts: Any) -> Vm:
 
 def document(body: Any, *, type_: int = 1337, name: str = "a name", id_: int = 9) -> Document:
     text = body if isinstance(body, str) else json.dumps(body)
-    return Document(id_, name, type_, 2, text, None)
+    return Document(id_, name, type_, OWNER, text, None)
+
+
+def service(body: Any, *, id_: int = 850) -> Service:
+    return Service.from_document(document(body, type_=100, id_=id_))
 
 
 def document_xml(body: Any, *, type_: int = 1337, name: str = "a name", id_: int = 9) -> str:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from provision_engine.cloud.client import Credentials
+from provision_engine.cloud.objects import User
 from provision_engine.deadline import Deadline
 from provision_engine.engine import attributes as attributes_of
 from provision_engine.engine.cache import Cache
 from provision_engine.engine.context import Context, Memory
 from provision_engine.engine.model import Function
 from provision_engine.engine.specification import RequestedFunction, Specification
-from tests.unit.support import configuration
+from tests.unit.support import OWNER, configuration
 
 ME = Credentials("devuser", "devpass")
 FUNCTION_TEMPLATE = {  # VM template 0 of the recordings
@@ -34,10 +36,15 @@ class Cloud:
     def until(self, deadline: Deadline) -> Cloud:
         return self
 
+    def now(self) -> float:
+        return time.time()
+
 
 def context(cloud: Any, text: str = "") -> Context:
-    """A request of ``ME``; ``text`` is the configuration."""
-    return Context(cloud, configuration(text), Memory.empty(Cache(10)))
+    """A request of ``ME``, who is user ``OWNER``; ``text`` is the configuration."""
+    made = Context(cloud, configuration(text), Memory.empty(Cache(10)))
+    made.memory.users.put(made.owner, User(OWNER, is_administrator=False))
+    return made
 
 
 def attributes(

@@ -14,7 +14,7 @@ from provision_engine.cloud.template import document_body
 from provision_engine.engine.document import NAME_BYTES, body_of, name_of, to_runtime
 from provision_engine.engine.model import Function, Phase, Runtime
 from provision_engine.errors import BadGateway, EngineError, NotFound
-from tests.unit.support import document
+from tests.unit.support import OWNER, document
 
 FAAS = Function("nature", 2, 512, 1025, 592)
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=40)
@@ -120,6 +120,7 @@ def test_a_phase_of_a_later_engine_is_reported() -> None:
 
 RUNTIME = Runtime(
     id=9,
+    owner_id=OWNER,
     name="a name",
     functions={"FAAS": FAAS},
     service_id=850,

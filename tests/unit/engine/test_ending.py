@@ -14,12 +14,14 @@ from provision_engine.cloud.objects import Document, ScheduledAction, Vm
 from provision_engine.engine import ending, leases
 from provision_engine.engine.ending import ATTEMPTS, GRACE_SECONDS
 from provision_engine.engine.model import Function, Phase, Runtime
+from provision_engine.engine.ownership import Holdings
 from provision_engine.errors import ActionRefused, Locked, NotFound
 from tests.unit.engine.samples import Cloud
-from tests.unit.support import document, vm
+from tests.unit.support import OWNER, document, vm
 
 NOW = 1_795_484_885
 SERVICE, VM, OTHER = 850, 7, 8
+NAME = "nature_2f347b8c-4f5a-4d17-98bc-4680dcbbf9b0"
 Events = list[tuple[Any, ...]]
 
 BOOT = (VmState.ACTIVE, LcmState.BOOT)
@@ -58,11 +60,13 @@ class OpenNebula:
         name = self.names.get(document_id, "a service")
         return document(self.services[document_id], id_=document_id, type_=100, name=name)
 
-    def documents(self, document_type: int, whose: int, *, first_id: int) -> list[Document]:
-        assert document_type == 100
+    def documents(
+        self, document_type: int, whose: int, *, first_id: int, last_id: int
+    ) -> list[Document]:
+        assert (document_type, whose) == (100, OWNER)
         return [self.document(i) for i in self.services if i >= first_id]
 
-    def vms(self, vm_ids: list[int]) -> dict[int, Vm]:
+    def vms(self, vm_ids: list[int], *, with_actions: bool) -> dict[int, Vm]:
         """A pool shows only that VMs have scheduled actions, not which."""
         seen = {i: self.vms_by_id[i] for i in vm_ids if i in self.vms_by_id}
         if len(vm_ids) == 1:
@@ -108,16 +112,16 @@ class OpenNebula:
             del self.services[service_id]
 
 
-@pytest.fixture(autouse=True)
-def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("provision_engine.engine.ending.time.time", lambda: NOW + 0.5)
+def holdings(opennebula: OpenNebula) -> Holdings:
+    cloud: Any = Cloud(opennebula, opennebula)
+    cloud.now = lambda: NOW + 0.5
+    return Holdings(cloud, OWNER)
 
 
 def end(
     opennebula: OpenNebula, service_ids: Iterable[int] = (SERVICE,), vm_ids: Iterable[int] = ()
 ) -> frozenset[int]:
-    cloud: Any = Cloud(opennebula, opennebula)
-    return ending.end(cloud, service_ids, vm_ids)
+    return ending.end(holdings(opennebula), service_ids, vm_ids)
 
 
 # ---- one service and its VM ---------------------------------------------------------------------
@@ -264,7 +268,7 @@ RUNTIME = Runtime(
     name="lamp",
     functions={"FAAS": Function("nature", 1, 1, 1, vm_id=VM)},
     service_id=SERVICE,
-    service_name="nature_x",
+    service_name=NAME,
 )
 
 
@@ -287,18 +291,17 @@ def test_a_service_whose_id_was_never_written_is_found_by_its_name(
     for number in (SERVICE, 899, 901, 902, 903):
         opennebula.add_service(ServiceState.DEPLOYING, [], number)
     # A repeated start has two services; a service older than the runtime is not its own.
-    opennebula.names = dict.fromkeys((899, 901, 903), "nature_x")
+    opennebula.names = dict.fromkeys((899, 901, 903), NAME)
     opennebula.purge_service = lambda service_id: (  # type: ignore[method-assign]
         opennebula.events.append(("purge", service_id)),
         opennebula.services.pop(service_id),
     )
-    cloud: Any = Cloud(opennebula, opennebula)
     runtime = dataclasses.replace(RUNTIME, service_id=service_id, phase=phase)
-    assert ending.end_runtime(cloud, runtime) == {VM}
+    assert ending.end_runtime(holdings(opennebula), runtime) == {VM}
     assert {number for what, number in opennebula.events if what == "purge"} == purged
     assert opennebula.events[-1] == ("terminate-hard", VM)
 
 
 def test_only_vms_that_are_not_gone_are_alive() -> None:
-    cloud: Any = Cloud(OpenNebula({VM: RUNNING, OTHER: DONE, 9: SUSPENDED}))
-    assert [seen.id for seen in ending.alive(cloud, [VM, OTHER, 9, 10])] == [VM, 9]
+    opennebula = OpenNebula({VM: RUNNING, OTHER: DONE, 9: SUSPENDED})
+    assert [seen.id for seen in ending.alive(holdings(opennebula), [VM, OTHER, 9, 10])] == [VM, 9]

@@ -107,14 +107,15 @@ def test_a_lease_is_over_when_its_vms_are_or_should_long_have_been(
         )
         for vm_id, (state, ends) in enumerate(vms, 7)
     }
-    assert leases.is_over(leased, seen) is is_over
+    assert leases.is_over(leased, seen, now) is is_over
 
 
 @pytest.mark.parametrize("phase", [Phase.CREATING, Phase.REPLACING, Phase.DELETING])
 def test_an_unfinished_runtime_has_no_expired_lease(phase: Phase) -> None:
-    past = int(time.time()) - LONG
-    assert not leases.is_over(runtime(phase=phase, lease_seconds=1, lease_ends_at=past), {})
-    assert leases.is_over(runtime(lease_seconds=1, lease_ends_at=past), {})
+    now = int(time.time())
+    past = now - LONG
+    assert not leases.is_over(runtime(phase=phase, lease_seconds=1, lease_ends_at=past), {}, now)
+    assert leases.is_over(runtime(lease_seconds=1, lease_ends_at=past), {}, now)
 
 
 @pytest.mark.parametrize(

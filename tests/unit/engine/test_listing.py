@@ -25,7 +25,7 @@ from provision_engine.engine.states import Condition, State
 from provision_engine.engine.windows import FIRST_IDS, MAX_GUESSED_IDS
 from tests.support.pools import POOLS as POOLS_OF_THOUSANDS
 from tests.unit.engine.samples import Cloud, context
-from tests.unit.support import document, vm
+from tests.unit.support import OWNER, document, vm
 
 FAAS, DAAS = Function("nature", 1, 1, 1), Function("s3", 1, 1, 1)
 RUNNING, FAILED = (3, 3), (3, 36)
@@ -63,7 +63,7 @@ class Oned:
     ) -> list[Document]:
         if document_type != 1337:
             return []
-        assert whose == MINE
+        assert whose in (MINE, OWNER)
         last = max(self.pool, default=0) if last_id == ALL else last_id
         found = [d for i, d in self.pool.items() if max(first_id, 0) <= i <= last]
         self.windows.append(len(found))

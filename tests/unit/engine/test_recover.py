@@ -14,7 +14,7 @@ from provision_engine.engine.snapshot import Observation, Snapshot
 from provision_engine.engine.states import Condition, Reason, State
 from provision_engine.errors import ActionRefused
 from tests.unit.engine.samples import Cloud, context
-from tests.unit.support import vm
+from tests.unit.support import OWNER, vm
 
 RESUMED = {
     Reason.SUSPENDED,
@@ -28,6 +28,7 @@ RUNTIME = Runtime(
     id=851,
     name="lamp",
     functions={"FAAS": Function("nature", 1, 1, 1, 7), "DAAS": Function("s3", 1, 1, 1, 8)},
+    owner_id=OWNER,
     service_id=850,
 )
 REPLACED = dataclasses.replace(RUNTIME, service_id=860)

@@ -10,7 +10,7 @@ import pytest
 from provision_engine.engine.model import Function, Phase, Runtime
 from provision_engine.engine.snapshot import Snapshot
 from provision_engine.engine.states import Condition, Reason, State
-from tests.unit.support import vm
+from tests.unit.support import service, vm
 
 FAAS = Function("nature", 1, 100, 1000, 7)
 DAAS = Function("s3", 1, 100, 1000, 8)
@@ -18,13 +18,16 @@ RUNTIME = Runtime(id=851, name="lamp", functions={"FAAS": FAAS}, service_id=850,
 BOTH = dataclasses.replace(RUNTIME, functions={"FAAS": FAAS, "DAAS": DAAS})
 NEVER_HAD_A_VM = RUNTIME.with_vms({"FAAS": None})
 
-DEPLOYING = {"state": 1, "roles": []}
-RUNNING = {"state": 2, "roles": []}
-FAILED = {
-    "state": 7,
-    "log": [{"severity": "E", "message": "no such template", "timestamp": 99}],
-    "roles": [],
-}
+DEPLOYING = service({"state": 1, "roles": []})
+RUNNING = service({"state": 2, "roles": []})
+ENDING = service({"state": 3})
+FAILED = service(
+    {
+        "state": 7,
+        "log": [{"severity": "E", "message": "no such template", "timestamp": 99}],
+        "roles": [],
+    }
+)
 
 
 def faas(snapshot: Snapshot) -> tuple[State, Reason | None]:
@@ -38,9 +41,9 @@ def faas(snapshot: Snapshot) -> tuple[State, Reason | None]:
         (RUNTIME, None, State.ERROR, Reason.SERVICE_GONE),
         (RUNTIME, RUNNING, State.ERROR, Reason.GONE),
         (RUNTIME, FAILED, State.ERROR, Reason.DEPLOY_FAILED),
-        (RUNTIME, {"state": 3}, State.ERROR, Reason.GONE),
+        (RUNTIME, ENDING, State.ERROR, Reason.GONE),
         (NEVER_HAD_A_VM, None, State.ERROR, Reason.SERVICE_GONE),
-        (NEVER_HAD_A_VM, {"state": 3}, State.ERROR, Reason.ENDING),
+        (NEVER_HAD_A_VM, ENDING, State.ERROR, Reason.ENDING),
         (NEVER_HAD_A_VM, DEPLOYING, State.PENDING, Reason.DEPLOYING),
         (NEVER_HAD_A_VM, RUNNING, State.PENDING, Reason.DEPLOYING),
         (NEVER_HAD_A_VM, FAILED, State.ERROR, Reason.DEPLOY_FAILED),

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pyone
 import pytest
 
-from provision_engine.cloud.objects import Vm, parse
+from provision_engine.cloud.objects import Service, Vm, parse
 from provision_engine.engine import states
 from provision_engine.engine.states import Condition, Reason, State
 from tests.unit.support import recorded, vm
+from tests.unit.support import service as service_of
 
 FAILED = {s.value for s in pyone.LCM_STATE if s.name.endswith("FAILURE") or s.name == "UNKNOWN"}
 
@@ -135,10 +136,9 @@ def test_recorded_vms_have_the_state_of_the_contract(seen: dict) -> None:
         assert state is RECORDED_STATES[seen["state"], seen["lcm_state"]]
 
 
-def service(state: int, *messages: str, nodes: list | None = None) -> dict:
+def service(state: int, *messages: str) -> Service:
     log = [{"severity": "E", "message": m} for m in messages]
-    roles = [{"name": "FAAS", "nodes": [] if nodes is None else nodes}]
-    return {"state": state, "log": log, "roles": roles}
+    return service_of({"state": state, "log": log, "roles": [{"name": "FAAS", "nodes": []}]})
 
 
 @pytest.mark.parametrize("state", [6, 7, 9, 13, 14])
@@ -180,10 +180,11 @@ def test_the_first_vm_of_each_role_is_found_also_where_oneflow_wrote_text() -> N
             {"name": "X", "nodes": [{}]},
         ]
     }
-    assert states.vm_ids(body) == {"FAAS": 12, "DAAS": None, "X": None}
+    assert states.vm_ids(service_of(body)) == {"FAAS": 12, "DAAS": None, "X": None}
 
 
 @pytest.mark.parametrize("log", [None, "text", [None, 3], {}])
 def test_an_invalid_log_is_empty(log: object) -> None:
-    assert list(states.service_log({"log": log})) == []
-    assert states.last_error({"log": log}) == ""
+    found = service_of({"log": log})
+    assert found.log == ()
+    assert states.last_error(found) == ""

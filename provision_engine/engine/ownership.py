@@ -1,0 +1,69 @@
+"""What belongs to a user. Everything that a document names is looked at through here.
+
+Whoever owns a document writes anything into it, also the id of somebody else's VM or service. Only
+OpenNebula's own UID tells whose a VM or a service is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+from provision_engine.cloud.client import CloudClient
+from provision_engine.cloud.enums import DocumentType
+from provision_engine.cloud.objects import Service, Vm, VmTimes
+from provision_engine.deadline import Deadline
+from provision_engine.errors import Forbidden, NotFound
+
+Owned = TypeVar("Owned", Vm, VmTimes, Service)
+
+
+class Holdings:
+    """The VMs and services of one user. Those of all others do not exist here."""
+
+    def __init__(self, cloud: CloudClient, owner_id: int) -> None:
+        self.cloud, self.owner_id = cloud, owner_id
+
+    def with_deadline(self, deadline: Deadline) -> Holdings:
+        """Return the same holdings, read with another deadline."""
+        return Holdings(self.cloud.until(deadline), self.owner_id)
+
+    def vms(self, vm_ids: Sequence[int], *, with_actions: bool = True) -> dict[int, Vm]:
+        """Return those of the VMs that are not DONE, by id."""
+        return self.owned(self.cloud.oned.vms(vm_ids, with_actions=with_actions).values())
+
+    def vm(self, vm_id: int) -> Vm:
+        """Return a VM with its scheduled actions. Raises NotFound."""
+        vm = self.cloud.oned.vm(vm_id)
+        return self._checked(vm, f"VM {vm_id}")
+
+    def vm_times(self, vm_id: int) -> VmTimes:
+        """Return when a VM came how far. Raises NotFound."""
+        return self._checked(self.cloud.oned.vm_times(vm_id), f"VM {vm_id}")
+
+    def service(self, service_id: int) -> Service:
+        """Return a service. Raises NotFound; Forbidden where only its owner may read it."""
+        try:
+            document = self.cloud.oned.document(service_id)
+        except Forbidden as error:
+            if self.cloud.oned.user().id != self.owner_id:
+                raise
+            raise NotFound(f"User {self.owner_id} has no service {service_id}") from error
+        return self._checked(Service.from_document(document), f"service {service_id}")
+
+    def services(self, first_id: int, last_id: int = -1) -> list[Service]:
+        """Return the services in a range of ids, both ends included."""
+        documents = self.cloud.oned.documents(
+            DocumentType.SERVICE, self.owner_id, first_id=first_id, last_id=last_id
+        )
+        services = map(Service.from_document, documents)
+        return [service for service in services if service.user_id == self.owner_id]
+
+    def owned(self, vms: Iterable[Vm]) -> dict[int, Vm]:
+        """Return those of the VMs that belong to the owner, by id."""
+        return {vm.id: vm for vm in vms if vm.user_id == self.owner_id}
+
+    def _checked(self, found: Owned, name: str) -> Owned:
+        if found.user_id != self.owner_id:
+            raise NotFound(f"User {self.owner_id} has no {name}")
+        return found
