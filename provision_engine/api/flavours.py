@@ -19,6 +19,6 @@ def list_flavours() -> Response:
     found = caller.memory.cache.get(
         caller.cloud.credentials,
         "preflight",
-        lambda: Inspector(caller.cloud, caller.configuration).inspect(),
+        lambda: Inspector(caller).inspect(),
     )
     return jsonify(representation.preflights(found))

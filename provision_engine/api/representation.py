@@ -78,7 +78,8 @@ def plan(planned: Plan) -> Json:
         role: {"NAME": name, "ATTRIBUTES": _without_credentials(planned.attributes[name])}
         for role, name in planned.role_names.items()
     }
-    return {"FLOW_TEMPLATE": planned.flow.id, "ROLES": roles}
+    flow = planned.flow
+    return {"FLOW_TEMPLATE": flow.id, "OWNER": flow.owner_name, "ROLES": roles}
 
 
 def timeline(steps: Iterable[Step]) -> Json:
@@ -130,6 +131,7 @@ def _preflight(flavour: Preflight) -> Json:
     return {
         "FLAVOURS": flavour.flavours,
         "FLOW_TEMPLATE": flavour.template_id,
+        "OWNER": flavour.owner,
         "DEPLOYABLE": flavour.is_deployable,
         **{role: _sizes(function) for role, function in flavour.functions.items()},
         "FINDINGS": findings,

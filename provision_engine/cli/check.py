@@ -20,6 +20,8 @@ from provision_engine.cloud.client import Backends, CloudClient, Credentials
 from provision_engine.cloud.probe import Probe
 from provision_engine.config import Configuration, ConfigurationError
 from provision_engine.deadline import Deadline
+from provision_engine.engine.cache import Cache
+from provision_engine.engine.context import Context, Memory
 from provision_engine.engine.dialect import Dialect
 from provision_engine.engine.preflight import Inspector, Preflight
 from provision_engine.errors import EngineError, OperatorError, Unauthorized
@@ -98,7 +100,8 @@ def _log_in(settings: Configuration, backends: Backends, user: str | None) -> In
     caller = Credentials(*(credentials.typed(user) if user else credentials.stored_or_typed()))
     log.secret(caller.password, caller.token)
     deadline = Deadline(settings.timeout_seconds)
-    return Inspector(CloudClient(backends, caller, deadline), settings)
+    memory = Memory.empty(Cache(settings.cache.seconds))
+    return Inspector(Context(CloudClient(backends, caller, deadline), settings, memory))
 
 
 def _hint_of_login(error: Exception) -> str:
@@ -135,6 +138,8 @@ def _flavours(inspector: Inspector, wanted: Sequence[str]) -> Iterator[Line]:
     for survey in surveys:
         if not wanted or survey.flavours in wanted:
             yield from _of_survey(survey)
+    for finding in inspector.of_strangers():
+        yield Line(Mark.NOTE, one_line(finding.text), one_line(finding.hint))
 
 
 def _standbys(inspector: Inspector, settings: Configuration) -> Iterator[Line]:
@@ -154,7 +159,8 @@ def _standbys(inspector: Inspector, settings: Configuration) -> Iterator[Line]:
 
 def _of_survey(survey: Preflight) -> Iterator[Line]:
     how = "of the mapping" if survey.is_mapped else "of that name"
-    place = f"flavour {survey.flavours}: flow template {survey.template_id} {how}"
+    owner = f"owned by {one_line(survey.owner)}"
+    place = f"flavour {survey.flavours}: flow template {survey.template_id} {how}, {owner}"
     if survey.is_deployable:
         yield Line(Mark.OK, f"{place}: {_sizes(survey)}")
     for finding in survey.findings:

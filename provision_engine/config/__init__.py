@@ -16,6 +16,7 @@ from provision_engine.config.model import Configuration as Configuration
 from provision_engine.config.model import Context as Context
 from provision_engine.config.model import Cpu as Cpu
 from provision_engine.config.model import Disk as Disk
+from provision_engine.config.model import Flavours as Flavours
 from provision_engine.config.model import Lease as Lease
 from provision_engine.config.model import Limits as Limits
 from provision_engine.config.model import Lock as Lock

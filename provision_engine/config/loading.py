@@ -105,6 +105,7 @@ def _configuration(source: Path | None, written: Document) -> Configuration:
         port=values["port"],
         timeout_seconds=values["timeout"],
         mapping=MappingProxyType(values["mapping"]),
+        flavours=model.Flavours(tuple(values["flavours.publishers"] or ())),
         capacity=_capacity(values),
         log=_log(values),
         context=model.Context(values["context.sr_auth"]),

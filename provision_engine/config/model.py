@@ -37,6 +37,13 @@ class Capacity:
 
 
 @dataclass(frozen=True)
+class Flavours:
+    """publishers: users whose flow templates are everybody's flavours, by name or id."""
+
+    publishers: tuple[str | int, ...] = ()
+
+
+@dataclass(frozen=True)
 class Log:
     """level: 0 debug, 1 info, 2 warning, 3 error; system: "file" or "syslog".
 
@@ -131,6 +138,7 @@ class Configuration:
     port: int
     timeout_seconds: float
     mapping: Mapping[str, int]
+    flavours: Flavours
     capacity: Capacity
     log: Log
     context: Context

@@ -97,6 +97,8 @@ class _Reader:
     def _value(self, node: yaml.Node, path: tuple[str, ...]) -> Any:
         if isinstance(node, yaml.MappingNode):
             return self.mapping(node, path)
+        if isinstance(node, yaml.SequenceNode) and len(path) <= _MAPPING_DEPTH:
+            return [self._value(item, (*path, str(n))) for n, item in enumerate(node.value)]
         value = self._loader.construct_object(node, deep=True)
         if not isinstance(value, str):
             return value

@@ -23,7 +23,8 @@ def rules_at(path: tuple[str, ...]) -> Document:
     """Return what the schema says about one key, its references resolved."""
     rules = schema()
     for key in path:
-        rules = rules.get("properties", {}).get(key) or rules["additionalProperties"]
+        below = rules.get("properties", {}).get(key) or rules.get("items")
+        rules = below or rules["additionalProperties"]
     for part in rules.get("allOf", ()):
         rules = {**schema()["definitions"][part["$ref"].rsplit("/", 1)[-1]], **rules}
     return rules

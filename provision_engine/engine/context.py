@@ -17,6 +17,7 @@ from provision_engine.engine.ledger import Ledger
 from provision_engine.engine.lru import Lru
 from provision_engine.engine.model import Runtime
 from provision_engine.engine.ownership import Holdings
+from provision_engine.engine.publishers import KnownPublishers, Publishers
 from provision_engine.engine.repository import Repository
 from provision_engine.engine.shared_reads import SharedReads
 
@@ -34,6 +35,7 @@ class Memory:
     """The VMs that a login has seen a runtime have: a guess, since its document decides."""
     gaps: GapsOfUsers
     reads: SharedReads
+    publishers: KnownPublishers
     users: Lru[bytes, User]
     """Whom a login belongs to; only logins that OpenNebula has accepted."""
 
@@ -46,6 +48,7 @@ class Memory:
             Lru(MAX_RUNTIMES),
             GapsOfUsers(),
             SharedReads(),
+            KnownPublishers(),
             Lru(MAX_LOGINS),
         )
 
@@ -65,8 +68,14 @@ class Context:
         return Repository(self.cloud)
 
     @property
+    def publishers(self) -> Publishers:
+        allowed = self.configuration.flavours.publishers
+        return Publishers(self.cloud, allowed, self.memory.publishers)
+
+    @property
     def flavours(self) -> Flavours:
-        return Flavours(self.cloud, self.memory.cache, self.configuration.mapping)
+        cache, mapping = self.memory.cache, self.configuration.mapping
+        return Flavours(self.cloud, cache, mapping, self.publishers)
 
     @property
     def stale_seconds(self) -> float:

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from provision_engine import log
+from provision_engine.cloud import values
 from provision_engine.cloud.client import CloudClient
 from provision_engine.cloud.enums import DocumentType
 from provision_engine.cloud.objects import Document
+from provision_engine.cloud.oned import MINE
 from provision_engine.engine.assignment import assign_roles
 from provision_engine.engine.cache import Cache
 from provision_engine.engine.dialect import FlowRole
+from provision_engine.engine.publishers import Publishers
 from provision_engine.engine.specification import Specification
 from provision_engine.errors import BadGateway, DeployFailed, Forbidden, NoFlowTemplate, NotFound
+from provision_engine.text import one_line
 
 T = TypeVar("T")
+
+PUBLISHED = "flow templates"
+MAX_NAME = 128
 
 
 @dataclass(frozen=True)
@@ -27,15 +35,18 @@ class FlowTemplate:
     roles: tuple[FlowRole, ...]
     digest: str = ""
     """Of its body."""
+    owner_name: str = ""
 
     @classmethod
     def from_document(cls, document: Document) -> FlowTemplate:
-        """Raises NotFound where the document is not a flow template."""
+        """Raises NotFound where the document is of another type, BadGateway where it is wrong."""
         if document.type != DocumentType.FLOW_TEMPLATE:
             raise NotFound(f"Document {document.id} is not a flow template")
-        roles = tuple(map(_role, document.body.get("roles", [])))
+        roles = document.body.get("roles")
+        if not isinstance(roles, list):
+            raise BadGateway(f"Flow template {document.id} has no list of roles")
         digest = hashlib.sha256(document.body_text.encode()).hexdigest()
-        return cls(document.id, roles, digest)
+        return cls(document.id, tuple(map(_role, roles)), digest, document.user_name)
 
     def assign(self, specification: Specification) -> dict[str, FlowRole]:
         """Which role plays FAAS, and which DAAS. Raises NoFlowTemplate where one is missing."""
@@ -45,24 +56,29 @@ class FlowTemplate:
         for role in flavours:
             if role not in indexes:
                 raise NoFlowTemplate(
-                    f"Flow template {self.id} has no role for {role}; its roles are {names}"
+                    f"Flow template {self.id} has no role for {role}; its roles are {names[:8]}"
                 )
         return {role: self.roles[indexes[role]] for role in flavours}
 
 
-def _role(body: Mapping[str, Any]) -> FlowRole:
+def _role(body: object) -> FlowRole:
     """A role in either dialect. Raises BadGateway where it names no VM template."""
-    template_id = body.get("template_id", body.get("vm_template"))
-    if not isinstance(template_id, int | str) or not str(template_id).isdigit():
-        raise BadGateway(f"Role {body.get('name')} of a flow template names no VM template")
-    return FlowRole(str(body.get("name")), int(template_id))
+    members = values.mapping(body)
+    name = values.text(members.get("name"), MAX_NAME)
+    template_id = values.integer(members.get("template_id", members.get("vm_template")))
+    if template_id is None:
+        raise BadGateway(f"Role {one_line(name)} of a flow template names no VM template")
+    return FlowRole(name, template_id)
 
 
 class Flavours:
     """Finds flow templates on behalf of one caller."""
 
-    def __init__(self, cloud: CloudClient, cache: Cache, mapping: Mapping[str, int]) -> None:
+    def __init__(
+        self, cloud: CloudClient, cache: Cache, mapping: Mapping[str, int], publishers: Publishers
+    ) -> None:
         self._cloud, self._cache, self._mapping = cloud, cache, mapping
+        self._publishers = publishers
 
     def flow_template(self, specification: Specification) -> FlowTemplate:
         """The template for a tuple: the mapped one, else the one of that name.
@@ -75,12 +91,18 @@ class Flavours:
         """The same for a tuple; ``sent`` is what an error shows."""
         if flavours in self._mapping:
             return self._mapped(self._mapping[flavours], sent)
-        usable = self._remember("flow templates", self._usable)
-        if not usable:
-            raise Forbidden("This user may use no flow template at all")
-        if flavours not in usable:
+        named = self._named(flavours)
+        if named is None:
             raise NoFlowTemplate(dict(sent))
-        return FlowTemplate.from_document(usable[flavours])
+        return FlowTemplate.from_document(named)
+
+    def by_name(self) -> dict[str, Document]:
+        """Return the templates that count, by name: those of publishers before the caller's own.
+
+        Of several with one name the oldest counts.
+        """
+        self._publishers.survey()
+        return _oldest(self._own()) | _oldest(self._publishers.templates())
 
     def vm_template(self, role: FlowRole) -> dict[str, Any]:
         """The attributes of a role's VM template.
@@ -111,10 +133,44 @@ class Flavours:
         except NotFound as error:
             raise NoFlowTemplate(dict(sent)) from error
 
-    def _usable(self) -> dict[str, Document]:
-        """Usable templates by name; of several with one name the oldest."""
-        documents = self._cloud.oned.documents(DocumentType.FLOW_TEMPLATE)
-        return {d.name: d for d in sorted(documents, key=lambda d: d.id, reverse=True)}
+    def _named(self, name: str) -> Document | None:
+        """The template of a name. One that the cache lacks may have been published since."""
+        was_cached = self._cache.peek(self._cloud.credentials, PUBLISHED) is not None
+        found = self._looked_up(name)
+        if found is None and was_cached:
+            self.forget()
+            found = self._looked_up(name)
+        return found or self._surveyed(name)
+
+    def _looked_up(self, name: str) -> Document | None:
+        published = self._remember(PUBLISHED, lambda: _oldest(self._publishers.templates()))
+        if name in published:
+            return published[name]
+        return self._remember("own flow templates", lambda: _oldest(self._own())).get(name)
+
+    def _surveyed(self, name: str) -> Document | None:
+        """Raises Forbidden where the caller may use no template at all."""
+        survey = self._publishers.survey()
+        if not survey.counted and not survey.others:
+            raise Forbidden("This user may use no flow template at all")
+        if found := _oldest(survey.counted).get(name):
+            return found
+        if other := _oldest(survey.others).get(name):
+            log.engine.warning(
+                "Flow template %s is named %s, but its owner %s is not one of flavours.publishers",
+                other.id,
+                other.name,
+                other.user_name,
+            )
+        return None
+
+    def _own(self) -> list[Document]:
+        return self._cloud.oned.documents(DocumentType.FLOW_TEMPLATE, MINE)
 
     def _remember(self, key: str, load: Callable[[], T]) -> T:
         return self._cache.get(self._cloud.credentials, key, load)
+
+
+def _oldest(documents: Iterable[Document]) -> dict[str, Document]:
+    """The documents by name; of several with one name the oldest."""
+    return {d.name: d for d in sorted(documents, key=lambda d: d.id, reverse=True)}

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from provision_engine.cloud.client import CloudClient
-from provision_engine.cloud.enums import DocumentType
+from provision_engine.cloud import values
 from provision_engine.cloud.objects import Attributes, Document, VmTemplate
-from provision_engine.config import Configuration
 from provision_engine.engine import quota, sizing
+from provision_engine.engine.context import Context
 from provision_engine.engine.dialect import Dialect, FlowRole
 from provision_engine.engine.flavours import FlowTemplate
 from provision_engine.engine.model import ROLES, Function
@@ -29,6 +28,7 @@ PARTS = {
     "CONTEXT": "the VM learns neither its network nor SR_AUTH: add CONTEXT=[NETWORK=YES]",
 }
 """What a VM template should hold, and what its lack means."""
+MAX_STRANGERS = 20
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,8 @@ class Preflight:
 
     flavours: str
     template_id: int
+    owner: str
+    """The name of the user who owns the template."""
     is_mapped: bool
     """Whether engine.conf names the template; else it is found by its name."""
     functions: Mapping[str, Function] = field(default_factory=dict)
@@ -61,10 +63,11 @@ class Preflight:
 class Inspector:
     """Looks at flavours on behalf of one caller. Changes nothing, and keeps what it has seen."""
 
-    def __init__(self, cloud: CloudClient, configuration: Configuration) -> None:
-        self._cloud, self._configuration = cloud, configuration
-        self.user = cloud.credentials.user
-        self.version = cloud.oned.version()
+    def __init__(self, context: Context) -> None:
+        self._context, self._cloud = context, context.cloud
+        self._configuration = context.configuration
+        self.user = self._cloud.credentials.user
+        self.version = self._cloud.oned.version()
         self.dialect = Dialect.from_version(self.version)
         self._vm_templates: dict[int, VmTemplate | Finding] = {}
 
@@ -79,15 +82,30 @@ class Inspector:
             )
 
     def inspect(self) -> list[Preflight]:
-        """Every flavour of the mapping, then every usable flow template by name, sorted."""
-        mapping = self._configuration.mapping
-        usable = sorted(self._cloud.oned.documents(DocumentType.FLOW_TEMPLATE), key=lambda d: d.id)
-        by_name = {d.name: d for d in reversed(usable) if d.name not in mapping}
+        """Every flavour of the mapping, then every flow template that counts, sorted by name."""
+        mapping, by_name = self._configuration.mapping, self._context.flavours.by_name()
         mapped = [self._mapped(flavours, mapping[flavours]) for flavours in sorted(mapping)]
-        return mapped + [self.of_template(name, by_name[name]) for name in sorted(by_name)]
+        names = sorted(by_name.keys() - mapping.keys())
+        return mapped + [self.of_template(name, by_name[name]) for name in names]
+
+    def of_strangers(self) -> Iterator[Finding]:
+        """Which usable templates are no flavours, because of their owners; the first of them."""
+        others = self._context.publishers.survey().others
+        strangers = [d for d in others if d.user_id != self._context.user().id]
+        for template in strangers[:MAX_STRANGERS]:
+            yield Finding(
+                f"flow template {template.id} ({template.name}) of {template.user_name} is not a "
+                "flavour: its owner is not a publisher",
+                f"if you trust {template.user_name}, add the name to flavours.publishers",
+                is_fatal=False,
+            )
+        if len(strangers) > MAX_STRANGERS:
+            text = f"{len(strangers) - MAX_STRANGERS} more flow templates are not flavours"
+            yield Finding(text, "their owners are not publishers", is_fatal=False)
 
     def of_template(self, flavours: str, document: Document, is_mapped: bool = False) -> Preflight:
         """A flavour tuple that this flow template is for."""
+        owner = document.user_name
         try:
             template = FlowTemplate.from_document(document)
             specification = specified(flavours, template.roles)
@@ -95,7 +113,7 @@ class Inspector:
         except (BadGateway, NoFlowTemplate, NotFound) as error:
             hint = "give the flow template a role FAAS, and DAAS for data, each with a VM template"
             finding = Finding(str(error.message), hint)
-            return Preflight(flavours, document.id, is_mapped, findings=(finding,))
+            return Preflight(flavours, document.id, owner, is_mapped, findings=(finding,))
         findings = [*self._of_dialect(document)]
         functions = {}
         for role, flow_role in assigned.items():
@@ -108,7 +126,7 @@ class Inspector:
             findings += _of_vm_template(role, seen)
         if len(functions) == len(assigned):
             findings += self._of_quota(list(functions.values()))
-        return Preflight(flavours, document.id, is_mapped, functions, tuple(findings))
+        return Preflight(flavours, document.id, owner, is_mapped, functions, tuple(findings))
 
     def _mapped(self, flavours: str, template_id: int) -> Preflight:
         try:
@@ -116,16 +134,17 @@ class Inspector:
         except (NotFound, Forbidden) as error:
             hint = f"correct mapping.{flavours} in engine.conf, or publish the template"
             finding = Finding(_why("flow template", template_id, error), hint)
-            return Preflight(flavours, template_id, True, findings=(finding,))
+            return Preflight(flavours, template_id, "", True, findings=(finding,))
         return self.of_template(flavours, document, is_mapped=True)
 
     def _of_dialect(self, document: Document) -> Iterator[Finding]:
         """oneflow accepts a template made for the other dialect, and then cannot deploy it."""
         known = self.dialect.template_member
-        for role in document.body.get("roles", []):
+        for role in values.objects(document.body.get("roles")):
             if known not in role:
+                name = values.text(role.get("name"), 128)
                 yield Finding(
-                    f"role {role.get('name')} has no {known}: it was made for another release",
+                    f"role {name} has no {known}: it was made for another release",
                     f"write the VM template's id as {known} into the flow template, "
                     f"as OpenNebula {self.version} wants it",
                 )

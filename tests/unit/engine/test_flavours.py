@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from types import SimpleNamespace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from provision_engine.cloud.client import Credentials
-from provision_engine.cloud.objects import VmTemplate
+from provision_engine.cloud.objects import Document, VmTemplate
+from provision_engine.cloud.oned import MINE
 from provision_engine.engine.cache import Cache
 from provision_engine.engine.dialect import FlowRole
 from provision_engine.engine.flavours import Flavours, FlowTemplate
+from provision_engine.engine.publishers import KnownPublishers, Publishers
 from provision_engine.engine.specification import RequestedFunction, Specification
 from provision_engine.errors import (
     BadGateway,
@@ -21,28 +24,50 @@ from provision_engine.errors import (
     NoFlowTemplate,
     NotFound,
 )
-from tests.unit.support import document
+from tests.unit.engine.samples import Cloud
+from tests.unit.support import OWNER, document
 
 ME = Credentials("devuser", "devpass")
 
 
-def flow(id_: int, name: str, *roles: str, dialect: str = "vm_template") -> Any:
+def flow(
+    id_: int, name: str, *roles: str, dialect: str = "vm_template", owner: int = 0, group: int = 0
+) -> Document:
+    """A flow template; by default one of oneadmin, whom everybody trusts."""
     body = {"roles": [{"name": role, dialect: place} for place, role in enumerate(roles)]}
-    return document(body, id_=id_, name=name, type_=101)
+    made = document(body, id_=id_, name=name, type_=101)
+    return replace(made, user_id=owner, group_id=group, user_name=f"user{owner}")
 
 
 class Oned:
-    """The part of oned that the tests need; it counts its calls."""
+    """The part of oned that the tests need; it counts its calls, and filters as oned does."""
 
-    def __init__(self, *documents: Any) -> None:
+    def __init__(self, *documents: Document) -> None:
         self.held = {d.id: d for d in documents}
         self.asked: list[str] = []
+        self.read = 0
+        """How many documents all calls have returned."""
 
-    def documents(self, document_type: int, whose: int = -2) -> list[Any]:
-        self.asked.append("documents")
-        return [d for d in self.held.values() if d.type == document_type]
+    def documents(
+        self, document_type: int, whose: int = -2, *, first_id: int = 0, last_id: int = 10**9
+    ) -> list[Document]:
+        self.asked.append(f"documents of {whose}")
+        owner = OWNER if whose == MINE else whose
+        found = [
+            d
+            for d in self.held.values()
+            if d.type == document_type
+            and first_id <= d.id <= last_id
+            and (whose == -2 or d.user_id == owner)
+        ]
+        self.read += len(found)
+        return found
 
-    def document(self, document_id: int) -> Any:
+    def newest_documents(self, document_type: int, count: int) -> list[Document]:
+        self.asked.append("newest")
+        return sorted(self.held.values(), key=lambda d: d.id, reverse=True)[:count]
+
+    def document(self, document_id: int) -> Document:
         self.asked.append(f"document {document_id}")
         if document_id == 403:
             raise Forbidden("no")
@@ -57,9 +82,16 @@ class Oned:
         return VmTemplate(template_id, "t", {"CPU": str(template_id)})
 
 
-def of(oned: Oned, mapping: dict[str, int] | None = None, cache: Cache | None = None) -> Flavours:
-    cloud: Any = SimpleNamespace(oned=oned, credentials=ME)
-    return Flavours(cloud, cache or Cache(10), mapping or {})
+def of(
+    oned: Oned,
+    mapping: dict[str, int] | None = None,
+    cache: Cache | None = None,
+    allowed: Sequence[str | int] = (),
+    known: KnownPublishers | None = None,
+) -> Flavours:
+    cloud: Any = Cloud(oned)
+    publishers = Publishers(cloud, allowed, known or KnownPublishers())
+    return Flavours(cloud, cache or Cache(10), mapping or {}, publishers)
 
 
 def wanted(faas: str = "nature", daas: str = "") -> Specification:
@@ -147,7 +179,17 @@ def test_a_role_names_its_vm_template_in_either_dialect(dialect: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "role", [{}, {"vm_template": None}, {"vm_template": "x"}, {"template_id": []}]
+    "role",
+    [
+        {},
+        {"vm_template": None},
+        {"vm_template": "x"},
+        {"template_id": []},
+        {"template_id": "²"},
+        {"template_id": "9" * 5000},
+        {"template_id": 2**70},
+        {"template_id": True},
+    ],
 )
 def test_a_role_without_a_vm_template_is_an_invalid_response(role: dict) -> None:
     with pytest.raises(BadGateway):
@@ -162,6 +204,81 @@ def test_a_missing_vm_template_is_reported_before_anything_is_started() -> None:
         found.vm_template(FlowRole("A", 999))
 
 
+# ---- whose templates count ----------------------------------------------------------------
+
+STRANGER, ALICE = 7, 8
+
+
+def test_the_template_of_a_stranger_never_counts_however_old_it_is() -> None:
+    """Row 1: its script would run with the caller's password."""
+    stranger = flow(1, "nature", "evil", owner=STRANGER, group=1)
+    assert of(Oned(stranger, flow(3, "nature", "FAAS"))).flow_template(wanted()).id == 3
+    with pytest.raises(NoFlowTemplate):
+        of(Oned(stranger)).flow_template(wanted())
+
+
+@pytest.mark.parametrize("allowed", [ALICE, f"user{ALICE}"])
+def test_the_template_of_a_publisher_counts_by_id_or_name(allowed: int | str) -> None:
+    oned = Oned(flow(5, "nature", "FAAS", owner=ALICE, group=1))
+    assert of(oned, allowed=[allowed]).flow_template(wanted()).id == 5
+
+
+def test_the_template_of_another_administrator_counts() -> None:
+    oned = Oned(flow(5, "nature", "FAAS", owner=ALICE, group=0), flow(6, "x", "FAAS"))
+    assert of(oned).flow_template(wanted()).id == 5
+
+
+def test_the_callers_own_template_counts_after_those_of_publishers() -> None:
+    own = flow(2, "nature", "FAAS", owner=OWNER, group=1)
+    assert of(Oned(own)).flow_template(wanted()).id == 2
+    assert of(Oned(own, flow(9, "nature", "FAAS"))).flow_template(wanted()).id == 9
+
+
+def test_a_user_who_has_the_name_of_an_id_is_not_taken_for_that_user() -> None:
+    impostor = replace(flow(5, "nature", "FAAS", owner=STRANGER, group=1), user_name="8")
+    with pytest.raises(NoFlowTemplate):
+        of(Oned(impostor), allowed=[8]).flow_template(wanted())
+
+
+@pytest.mark.parametrize("allowed", [[], [ALICE], [f"user{ALICE}"]])
+def test_what_strangers_publish_costs_nothing_once_the_publishers_are_known(
+    allowed: list[int | str],
+) -> None:
+    """Row 7: also those of strangers who published first."""
+    strangers = [flow(n, f"x{n}", "FAAS", owner=STRANGER, group=1) for n in range(2000)]
+    alice = flow(2001, "s3", "FAAS", owner=ALICE, group=1)
+    oned, known = Oned(*strangers, flow(2002, "nature", "FAAS"), alice), KnownPublishers()
+    of(oned, allowed=allowed, known=known).flow_template(wanted())
+    oned.read = 0
+    of(oned, allowed=allowed, known=known).flow_template(wanted())
+    assert oned.read <= 2
+
+
+def test_the_operator_is_told_of_a_template_whose_owner_is_no_publisher(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with pytest.raises(NoFlowTemplate) as caught:
+        of(Oned(flow(5, "nature", "FAAS", owner=ALICE, group=1))).flow_template(wanted())
+    assert caught.value.message == {"FAAS": {"FLAVOUR": "nature"}}
+    assert "Flow template 5" in caplog.text
+    assert "user8" in caplog.text
+    assert "flavours.publishers" in caplog.text
+
+
+def test_one_broken_template_hides_no_other() -> None:
+    broken = replace(flow(1, "broken"), body_text="[" * 100_000)
+    oned = Oned(broken, flow(3, "nature", "FAAS"))
+    assert of(oned).flow_template(wanted()).id == 3
+    with pytest.raises(BadGateway):
+        of(oned).flow_template(wanted("broken"))
+
+
+@pytest.mark.parametrize("roles", [5, None, "x", {}, [5], [None], [[[]]]])
+def test_roles_that_are_none_are_an_invalid_response(roles: object) -> None:
+    with pytest.raises(BadGateway):
+        FlowTemplate.from_document(document({"roles": roles}, type_=101))
+
+
 # ---- what is remembered -----------------------------------------------------------------
 
 
@@ -170,4 +287,11 @@ def test_opennebula_is_called_once_within_the_cache_time() -> None:
     for _ in range(3):
         of(oned, cache=cache).flow_template(wanted())
         of(oned, cache=cache).vm_template(FlowRole("A", 0))
-    assert oned.asked == ["documents", "VM template 0"]
+    assert oned.asked == ["documents of 0", "VM template 0"]
+
+
+def test_a_template_that_was_published_since_is_found() -> None:
+    oned, cache = Oned(flow(3, "nature", "FAAS")), Cache(10)
+    of(oned, cache=cache).flow_template(wanted())
+    oned.held[4] = flow(4, "new", "FAAS")
+    assert of(oned, cache=cache).flow_template(wanted("new")).id == 4
