@@ -234,6 +234,7 @@ def _members(*optional: str, **members: Json) -> Json:
 
 _DRY_RUN = _members(
     FLOW_TEMPLATE=_INTEGER,
+    OWNER={"type": "string", "description": "The user who owns the flow template."},
     ROLES={
         "type": "object",
         "description": "By FAAS and DAAS: the role of the flow template, and its VM's attributes.",
@@ -284,6 +285,7 @@ def _flavour() -> Json:
         "DAAS",
         FLAVOURS={**text, "description": "The tuple: FAAS, or FAAS-DAAS."},
         FLOW_TEMPLATE={**_INTEGER, "description": "The id of the flow template."},
+        OWNER={**text, "description": "The user who owns the flow template."},
         DEPLOYABLE={"type": "boolean"},
         FAAS={**function, "description": "The sizes of a runtime that requests none."},
         DAAS=function,

@@ -131,6 +131,8 @@ class Flavour:
     functions: Mapping[str, Function]
     """The sizes that a request gets if it names none, by role."""
     findings: tuple[str, ...] = ()
+    owner: str = ""
+    """The user who owns the flow template."""
     body: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
@@ -143,6 +145,7 @@ class Flavour:
                 role: Function.from_json(body[role]) for role in ("FAAS", "DAAS") if role in body
             },
             findings=tuple(str(finding["TEXT"]) for finding in body.get("FINDINGS", ())),
+            owner=str(body.get("OWNER", "")),
             body=body,
         )
 

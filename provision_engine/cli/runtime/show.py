@@ -39,12 +39,13 @@ def flavours(shown: Iterable[Flavour]) -> None:
         (
             flavour.name,
             "yes" if flavour.is_deployable else "no",
+            flavour.owner or "-",
             *(_sizes(flavour.functions.get(role)) for role in ("FAAS", "DAAS")),
             "; ".join(flavour.findings),
         )
         for flavour in shown
     ]
-    print(table(("FLAVOUR", "DEPLOYABLE", "FAAS", "DAAS", "FINDINGS"), rows))
+    print(table(("FLAVOUR", "DEPLOYABLE", "OWNER", "FAAS", "DAAS", "FINDINGS"), rows))
 
 
 def timeline(steps: list[Step]) -> None:

@@ -91,7 +91,7 @@ function Check({ check }) {
   if (check.error) return html`<p class="check-line bad-text" id="check" role="status">Something has to be corrected.</p>`;
   if (!check.plan) return html`<p class="check-line quiet" id="check" role="status">${check.isBusy ? "Checking…" : ""}</p>`;
   const warnings = check.plan.WARNINGS || [];
-  return html`<div id="check" role="status"><p class="check-line good-text"><${Icon} name="check" />Can be created, from flow template ${check.plan.FLOW_TEMPLATE}</p>
+  return html`<div id="check" role="status"><p class="check-line good-text"><${Icon} name="check" />Can be created, from flow template ${check.plan.FLOW_TEMPLATE} of ${check.plan.OWNER}</p>
     ${warnings.map((warning) => html`<div class="finding busy"><${Icon} name="warn" /><p>${warning.TEXT || warning.CODE}</p></div>`)}</div>`;
 }
 

@@ -25,13 +25,13 @@ export function Flavours() {
 const sorted = (flavours) => [...flavours].sort((one, other) => other.DEPLOYABLE - one.DEPLOYABLE);
 
 function Flavour({ flavour }) {
-  const { FLAVOURS, FLOW_TEMPLATE, DEPLOYABLE, FINDINGS } = flavour;
+  const { FLAVOURS, FLOW_TEMPLATE, OWNER, DEPLOYABLE, FINDINGS } = flavour;
   return html`<li class="card flavour">
     <header><h2>${FLAVOURS}</h2>${DEPLOYABLE
       ? html`<button type="button" class="plain small" aria-label="Create ${FLAVOURS}" onClick=${() => openDialog("create", { flavour: FLAVOURS })}><${Icon} name="plus" />Create</button>`
       : html`<span class="status bad"><span class="dot"></span>Not deployable</span>`}</header>
     <dl class="facts">${ROLES.filter((role) => flavour[role]).map((role) => html`<div><dt>${ROLE_NAMES[role]}</dt><dd>${sizes(flavour[role])}</dd></div>`)}
-      <div><dt>Flow template</dt><dd>${FLOW_TEMPLATE}</dd></div></dl>
+      <div><dt>Flow template</dt><dd>${FLOW_TEMPLATE}${OWNER && html` of ${OWNER}`}</dd></div></dl>
     ${FINDINGS.map(({ TEXT, HINT, FATAL }) => html`<div class="finding ${FATAL ? "bad" : "busy"}"><${Icon} name="warn" /><p>${TEXT}<span class="quiet">${HINT}</span></p></div>`)}
   </li>`;
 }
