@@ -87,7 +87,11 @@ class Sandbox:
         try:
             for name, handler in self._handlers.items():
                 self._servers[name] = HttpServer(
-                    self._ports[name], handler, name, keeps_alive=_KEEPS_ALIVE[name]
+                    self._ports[name],
+                    handler,
+                    name,
+                    keeps_alive=_KEEPS_ALIVE[name],
+                    now=self._clock.now,
                 )
         except OSError:
             self.stop()

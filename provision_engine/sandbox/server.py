@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -50,9 +51,19 @@ Handler = Callable[[HttpRequest], HttpResponse | None]
 class HttpServer:
     """One listening socket and the connections it has accepted."""
 
-    def __init__(self, port: int, handler: Handler, name: str, *, keeps_alive: bool = True) -> None:
+    def __init__(
+        self,
+        port: int,
+        handler: Handler,
+        name: str,
+        *,
+        keeps_alive: bool = True,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """`now` is the time of the Date headers (Unix time)."""
         self.accepted = 0
         self._handler = handler
+        self._now = now
         self._keeps_alive = keeps_alive
         self._name = name
         self._listener: socket.socket | None = None
@@ -135,7 +146,7 @@ class HttpServer:
                 if response is None:
                     return
                 is_last = not self._keeps_alive or _asks_to_close(request)
-                connection.sendall(_written(response, is_last))
+                connection.sendall(_written(response, is_last, self._now()))
                 if response.cut or is_last:
                     return
         except (OSError, ValueError):
@@ -209,7 +220,7 @@ def _asks_to_close(request: HttpRequest) -> bool:
     return request.headers.get("connection", "").lower() == "close"
 
 
-def _written(response: HttpResponse, is_last: bool) -> bytes:
+def _written(response: HttpResponse, is_last: bool, now: float) -> bytes:
     lines = [f"HTTP/1.1 {response.status} {_REASONS.get(response.status, 'Status')}"]
     if response.content_type:
         lines.append(f"Content-Type: {response.content_type}")
@@ -217,5 +228,6 @@ def _written(response: HttpResponse, is_last: bool) -> bytes:
         lines.append(f"Content-Length: {len(response.body)}")
     if is_last:
         lines.append("Connection: close")
+    lines.append(time.strftime("Date: %a, %d %b %Y %H:%M:%S UTC", time.gmtime(now)))
     whole = ("\r\n".join(lines) + "\r\n\r\n").encode() + response.body
     return whole[: len(whole) - max(1, len(response.body) // 2)] if response.cut else whole

@@ -1,0 +1,151 @@
+"""A lock is given back by its holder only, and broken by one engine at most."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from provision_engine.cloud.objects import Document, User
+from provision_engine.engine import locks, process
+from provision_engine.engine.context import Context
+from provision_engine.engine.locks import locked
+from provision_engine.errors import Forbidden, Locked
+from tests.unit.engine.samples import Cloud, context
+from tests.unit.support import OWNER, document
+
+STRANGER = 99
+RUNTIME, NOW = 9, 1_795_484_885
+STALE_SECONDS = 120.0
+
+
+class Oned:
+    """The documents of one pool, and who holds the runtime's lock."""
+
+    def __init__(self, locked_at: int | None = None, worker: str = "") -> None:
+        self.locked_at = locked_at
+        engine = {"WORKER": worker, "CLAIMED_AT": locked_at}
+        self.pool = {RUNTIME: document({"FAAS": {"FLAVOUR": "f"}, "ENGINE": engine}, id_=RUNTIME)}
+        self.calls: list[str] = []
+
+    def lock_document(self, document_id: int) -> int | None:
+        assert document_id == RUNTIME
+        held, self.locked_at = self.locked_at, self.locked_at or NOW
+        return held
+
+    def unlock_document(self, document_id: int) -> None:
+        self.calls.append("unlock")
+        self.locked_at = None
+
+    def document(self, document_id: int) -> Document:
+        return self.pool[document_id]
+
+    def documents(self, _type: int, whose: int, *, first_id: int, last_id: int) -> list[Document]:
+        return [d for i, d in self.pool.items() if first_id <= i <= last_id and d.user_id == whose]
+
+    def allocate_document(self, template: str, document_type: int) -> int:
+        number = max(self.pool) + 1
+        name, body = (template.split(tag)[1].split("<")[0] for tag in ("<NAME>", "[CDATA["))
+        self.add_ticket(name, json.loads(body.split("]]")[0]), number)
+        return number
+
+    def add_ticket(self, name: str, body: Any, number: int, owner: int = OWNER) -> None:
+        self.pool[number] = replace(document(body, id_=number, name=name), user_id=owner)
+
+    def delete_document(self, document_id: int) -> None:
+        del self.pool[document_id]
+
+    def chown_document(self, document_id: int, user_id: int) -> None:
+        raise Forbidden("only an administrator may")
+
+
+def request(oned: Oned, user_id: int = OWNER) -> Context:
+    cloud: Any = Cloud(oned)
+    cloud.now = lambda: float(NOW)
+    made = context(cloud, f"timeout: 30\nlock: {{stale_seconds: {STALE_SECONDS:.0f}.5}}")
+    made.memory.users.put(made.owner, User(user_id, is_administrator=False))
+    return made
+
+
+def ticket(created_at: int) -> dict[str, Any]:
+    return {"ENGINE": {"PHASE": "DELETING", "CREATED_AT": created_at, "WORKER": "elsewhere 1 1"}}
+
+
+def test_a_lock_is_given_back() -> None:
+    oned = Oned()
+    with locked(request(oned), RUNTIME):
+        assert oned.locked_at == NOW
+    assert oned.locked_at is None
+
+
+def test_a_holder_that_slept_for_too_long_leaves_the_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Row D: it may be somebody else's by now."""
+    oned, uptimes = Oned(), iter([1000.0, 1000.0 + STALE_SECONDS])
+    monkeypatch.setattr(locks, "_uptime", lambda: next(uptimes))
+    with locked(request(oned), RUNTIME):
+        oned.locked_at = NOW + 1  # taken over by another engine, which works now
+    assert oned.locked_at == NOW + 1
+    assert oned.calls == []
+
+
+@pytest.mark.parametrize("age_seconds", [0, 60, 119])
+def test_the_lock_of_a_living_engine_is_respected(age_seconds: int) -> None:
+    with pytest.raises(Locked), _held(Oned(NOW - age_seconds, "elsewhere 1 1")):
+        pass
+
+
+def test_the_lock_of_a_process_that_died_on_this_host_is_taken_over_at_once() -> None:
+    host = process.identity().split()[0]
+    oned = Oned(NOW - 10, f"{host} 4194304 1")
+    with _held(oned):
+        assert oned.locked_at == NOW
+    assert list(oned.pool) == [RUNTIME]
+
+
+def test_a_stale_lock_is_taken_over() -> None:
+    oned = Oned(NOW - 130)
+    with _held(oned):
+        assert oned.locked_at == NOW
+    assert list(oned.pool) == [RUNTIME]
+
+
+def test_an_earlier_ticket_of_the_owner_wins() -> None:
+    oned = Oned(NOW - 130)
+    oned.add_ticket(f"takeover-{RUNTIME}-{NOW - 130}", ticket(NOW - 1), 20)
+    with pytest.raises(Locked), _held(oned):
+        pass
+    assert oned.locked_at == NOW - 130
+
+
+@pytest.mark.parametrize("created_at", [NOW - 1, NOW + 10**6])
+def test_a_ticket_of_a_stranger_counts_for_nothing(created_at: int) -> None:
+    """Row 6: a document of that name, for ever in the future."""
+    oned = Oned(NOW - 130)
+    oned.add_ticket(f"takeover-{RUNTIME}-{NOW - 130}", ticket(created_at), 20, STRANGER)
+    with _held(oned):
+        assert oned.locked_at == NOW
+
+
+def test_a_ticket_from_the_future_counts_for_nothing() -> None:
+    oned = Oned(NOW - 130)
+    oned.add_ticket(f"takeover-{RUNTIME}-{NOW - 130}", ticket(NOW + 10**6), 20)
+    with _held(oned):
+        assert oned.locked_at == NOW
+
+
+def test_a_stranger_does_not_break_the_lock_of_a_runtime_that_it_may_change() -> None:
+    oned = Oned(NOW - 130)
+    with pytest.raises(Locked), locked(request(oned, STRANGER), RUNTIME):
+        pass
+    assert oned.locked_at == NOW - 130
+    assert list(oned.pool) == [RUNTIME]
+
+
+@contextlib.contextmanager
+def _held(oned: Oned) -> Iterator[None]:
+    with locked(request(oned), RUNTIME):
+        yield
