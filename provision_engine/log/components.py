@@ -12,6 +12,8 @@ cloud = logging.getLogger("provision_engine.CloudClient")
 access = logging.getLogger("provision_engine.api")
 
 _COMPONENTS = {"engine": engine, "CloudClient": cloud, "api": access}
+# Without one, Python would write warnings to stderr as they are, before a log is started.
+logging.getLogger("provision_engine").addHandler(logging.NullHandler())
 _LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR)
 
 

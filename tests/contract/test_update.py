@@ -449,3 +449,17 @@ def test_requirements_of_a_waiting_runtime_can_be_changed(device: Device) -> Non
     assert device.read_until(runtime["ID"], "RUNNING")["SCHEDULING"] == {
         "REQUIREMENTS": "FREE_CPU > 0"
     }
+
+
+def test_an_update_that_fails_after_the_resize_leaves_the_sizes_that_the_vm_has(
+    device: Device, sandbox: Sandbox, opennebula: OpenNebula
+) -> None:
+    runtime = device.create_running()
+    sandbox.faults.set("oned", "error", method="one.vm.update", times=1)
+    sizes = {"CPU": runtime["FAAS"]["CPU"] + 1}
+    answer = device.put(runtime["ID"], FAAS=sizes, DEVICE_INFO={"GEOGRAPHIC_LOCATION": "Rome"})
+    assert answer.status_code == 502
+    stored = json.loads(opennebula.document(runtime["ID"]).findtext("TEMPLATE/BODY") or "")
+    assert stored["FAAS"]["CPU"] == device.read(runtime["ID"])["FAAS"]["CPU"] == sizes["CPU"]
+    assert "GEOGRAPHIC_LOCATION" not in stored["DEVICE_INFO"]
+    assert stored["ENGINE"]["PHASE"] == "READY"

@@ -62,4 +62,3 @@ def test_a_lock_that_was_just_taken_is_respected(device: Device, sandbox: Sandbo
     assert device.put(runtime["ID"], NAME="new").status_code == 423
     user(sandbox).call("document.unlock", runtime["ID"])
     assert device.put(runtime["ID"], NAME="new").status_code == 200
-
