@@ -194,7 +194,13 @@ class ScheduledAction:
 
     @classmethod
     def from_xml(cls, element: etree._Element) -> ScheduledAction:
-        return cls(number(element, "ID"), text(element, "ACTION"), number(element, "TIME"))
+        at = values.unix_time(text(element, "TIME").strip().removeprefix("+"))
+        # Of a time that nobody can read, at least nothing is expected.
+        return cls(
+            number(element, "ID"),
+            text(element, "ACTION"),
+            values.LARGEST_TIME if at is None else at,
+        )
 
 
 @dataclass(frozen=True)
@@ -245,7 +251,7 @@ class Vm:
             cpu_max=_limit(template, "VCPU_MAX"),
             memory_max_mb=_limit(template, "MEMORY_MAX"),
             disk_id=None if disk is None else number(disk, "DISK_ID"),
-            disk_size_mb=None if disk is None else number(disk, "SIZE"),
+            disk_size_mb=None if disk is None else _limit(disk, "SIZE"),
             nic=attributes(template.find("NIC")),
             must_report_ready=text(template, "CONTEXT/REPORT_READY").upper() == "YES",
             is_ready=text(user, "READY").upper() == "YES",

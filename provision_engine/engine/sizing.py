@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from provision_engine.cloud.objects import Attributes
+from provision_engine.cloud.values import LARGEST_NUMBER
 from provision_engine.config import Capacity
 from provision_engine.engine.attributes import first_disk
 from provision_engine.engine.model import Function
@@ -26,6 +27,7 @@ def size(function: RequestedFunction, template: Attributes, capacity: Capacity) 
 def _size(text: Any) -> int | None:
     """A size in a VM template, rounded up to whole units; None where there is none."""
     try:
-        return math.ceil(float(text)) or None
+        size = math.ceil(float(text))
     except (TypeError, ValueError, OverflowError):
         return None
+    return size if 0 < size <= LARGEST_NUMBER else None
