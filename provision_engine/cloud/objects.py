@@ -77,6 +77,7 @@ class Document:
     """When it was locked (Unix time), or None."""
     group_id: int = -1
     user_name: str = ""
+    others_may_change: bool = False
 
     @classmethod
     def from_xml(cls, element: etree._Element) -> Document:
@@ -89,6 +90,7 @@ class Document:
             locked_at=number(element, "LOCK/TIME") or None,
             group_id=number(element, "GID", -1),
             user_name=text(element, "UNAME"),
+            others_may_change=_others_may_change(element),
         )
 
     @cached_property
@@ -98,6 +100,12 @@ class Document:
             return values.parse_body(self.body_text)
         except BadGateway as error:
             raise BadGateway(f"The body of document {self.id}: {error.message}") from error
+
+
+def _others_may_change(element: etree._Element) -> bool:
+    """Whether users who are neither the owner nor administrators may change an object."""
+    is_group_open = number(element, "GID", -1) != 0 and bool(number(element, "PERMISSIONS/GROUP_M"))
+    return is_group_open or bool(number(element, "PERMISSIONS/OTHER_M"))
 
 
 @dataclass(frozen=True)
@@ -176,11 +184,15 @@ class VmTemplate:
     id: int
     name: str
     attributes: Attributes
+    others_may_change: bool = False
 
     @classmethod
     def from_xml(cls, element: etree._Element) -> VmTemplate:
         return cls(
-            number(element, "ID"), text(element, "NAME"), attributes(element.find("TEMPLATE"))
+            number(element, "ID"),
+            text(element, "NAME"),
+            attributes(element.find("TEMPLATE")),
+            _others_may_change(element),
         )
 
 

@@ -115,6 +115,8 @@ class Inspector:
             finding = Finding(str(error.message), hint)
             return Preflight(flavours, document.id, owner, is_mapped, findings=(finding,))
         findings = [*self._of_dialect(document)]
+        if document.others_may_change:
+            findings.append(_writable(f"flow template {document.id}"))
         functions = {}
         for role, flow_role in assigned.items():
             seen = self._vm_template(flow_role.vm_template_id)
@@ -191,7 +193,14 @@ def split(flavours: str, role_names: Sequence[str]) -> list[str]:
     return next((pair for pair in pairs if {p.upper() for p in pair} <= known), pairs[-1])
 
 
+def _writable(what: str) -> Finding:
+    text = f"{what} can be changed by users who do not own it, and so can what runs in its VMs"
+    return Finding(text, "remove their permission MANAGE: chmod 644", is_fatal=False)
+
+
 def _of_vm_template(role: str, template: VmTemplate) -> Iterator[Finding]:
+    if template.others_may_change:
+        yield _writable(f"{role}: VM template {template.id} ({template.name})")
     for part, meaning in PARTS.items():
         if not _has(template.attributes, part):
             text = f"{role}: VM template {template.id} ({template.name}) has no {part}"
