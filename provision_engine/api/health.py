@@ -28,6 +28,6 @@ def get_readiness() -> Response:
 @routes.get("/metrics")
 def get_metrics() -> Response:
     """All metrics. The backends are probed if they have not been within the last second."""
-    metrics.backends_checked(current_app.extensions["probe"].reasons())
+    current_app.extensions["probe"].reasons()
     body, content_type = metrics.exposition(request.headers.get("Accept", ""))
     return Response(body, content_type=content_type)

@@ -52,6 +52,7 @@ class Backends:
 
     def __init__(self, configuration: Configuration) -> None:
         tls, limits = configuration.tls, configuration.limits
+        self.timeout_seconds = configuration.timeout_seconds
         ca_file = str(tls.ca_file) if tls.ca_file else True
         verify = ca_file if tls.verify else False
         self.oned = HttpBackend("oned", configuration.one_xmlrpc, limits.oned_requests, verify)

@@ -12,11 +12,13 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.client import HTTPConnection, HTTPException, HTTPSConnection, IncompleteRead
-from typing import Any
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from ssl import SSLContext
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from provision_engine.cloud.clock import Clock
+from provision_engine.cloud.deadline_socket import DeadlineSocket, connect
 from provision_engine.cloud.errors import NotConnected, from_transport
 from provision_engine.cloud.slots import Slots
 from provision_engine.cloud.tls import client_context
@@ -28,11 +30,11 @@ from provision_engine.errors import (
     TooManyRequests,
 )
 
-CONNECT_TIMEOUT_SECONDS = 5.0
 ADMISSION_WAIT_SECONDS = 1.0
 """How long a call waits for a free connection; most calls need far less."""
 TRUSTED_IDLE_SECONDS = 2.0
-READ_BYTES = 1 << 16
+MAX_RESPONSE_BYTES = 256 * 2**20
+"""Users fill pools: a process must not run out of memory because of one of them."""
 
 
 @dataclass(frozen=True)
@@ -101,11 +103,14 @@ class HttpBackend:
         """
         if not self._slots.acquire():
             return None
+        connection = None
         try:
             connection = self._sent(request, deadline)
         except EngineError:
-            self._slots.release()
             return None
+        finally:
+            if connection is None:
+                self._slots.release()
         return Exchange(self, connection, deadline)
 
     def finish(self, connection: _Connection, deadline: Deadline) -> HttpResponse:
@@ -132,18 +137,17 @@ class HttpBackend:
         self, request: HttpRequest, deadline: Deadline, *, is_new: bool = False
     ) -> _Connection:
         """A connection over which the request has been sent."""
-        seconds = deadline.remaining_seconds
-        if not seconds:
+        if deadline.is_over:
             raise BackendTimeout(f"No time was left to ask {self.name}")
         connection = None if is_new else self._idle_connection(request.is_repeatable)
         connection = connection or self._new_connection()
         with self._translated(connection, deadline):
-            connection.send(request, self._base_path + request.path or "/", seconds)
+            connection.send(request, self._base_path + request.path or "/", deadline)
         return connection
 
     def _received(self, connection: _Connection, deadline: Deadline) -> HttpResponse:
         with self._translated(connection, deadline):
-            response = connection.receive(deadline)
+            response = connection.receive()
         if connection.is_open:
             self._idle.append(connection)
         return response
@@ -158,6 +162,9 @@ class HttpBackend:
             if deadline.is_over:
                 raise BackendTimeout(f"{self.name} did not answer in time") from error
             raise from_transport(error, self.name) from error
+        except BaseException:
+            connection.close()
+            raise
 
     def _idle_connection(self, is_repeatable: bool) -> _Connection | None:
         """The connection that was used last, if it can carry the request."""
@@ -174,7 +181,8 @@ class HttpBackend:
     def _new_connection(self) -> _Connection:
         if self._tls is None:
             return _Connection(HTTPConnection(self._host, self._port))
-        return _Connection(HTTPSConnection(self._host, self._port, context=self._tls))
+        http = HTTPSConnection(self._host, self._port, context=self._tls)
+        return _Connection(http, self._tls)
 
 
 class Exchange:
@@ -195,8 +203,8 @@ class Exchange:
 class _Connection:
     """A connection to a backend, for one exchange after another."""
 
-    def __init__(self, http: HTTPConnection) -> None:
-        self._http = http
+    def __init__(self, http: HTTPConnection, tls: SSLContext | None = None) -> None:
+        self._http, self._tls = http, tls
         self._used_at = 0.0
 
     @property
@@ -213,37 +221,30 @@ class _Connection:
         is_trusted = time.monotonic() - self._used_at < TRUSTED_IDLE_SECONDS
         return (is_repeatable or is_trusted) and not self._has_ended()
 
-    def send(self, request: HttpRequest, path: str, timeout_seconds: float) -> None:
+    def send(self, request: HttpRequest, path: str, deadline: Deadline) -> None:
         """Raises OSError, HTTPException; NotConnected where nothing was sent."""
-        if not self.is_open:
-            self._connect(min(CONNECT_TIMEOUT_SECONDS, timeout_seconds))
-        self._http.sock.settimeout(timeout_seconds)
+        if self.is_open:
+            cast(DeadlineSocket, self._http.sock).deadline = deadline
+        else:
+            self._connect(deadline)
         self._http.request(request.method, path, request.body, request.headers)
 
-    def receive(self, deadline: Deadline) -> HttpResponse:
-        """Read the response, in the time that is left even when it arrives byte by byte.
-
-        Raises OSError, HTTPException.
-        """
+    def receive(self) -> HttpResponse:
+        """Read the response before the deadline of its request. Raises OSError, HTTPException."""
         with self._http.getresponse() as response:
-            parts = []
-            while part := response.read1(READ_BYTES):
-                parts.append(part)
-                if deadline.is_over:
-                    raise TimeoutError("the response takes too long")
-        content = b"".join(parts)
-        if response.length:  # so much is missing; read1 does not raise for that
-            raise IncompleteRead(content, response.length)
+            if (response.length or 0) > MAX_RESPONSE_BYTES:
+                raise HTTPException(f"the response is longer than {MAX_RESPONSE_BYTES} bytes")
+            content = response.read()
         self._used_at = time.monotonic()
         return HttpResponse(response.status, content, response.headers.get("Date", ""))
 
     def close(self) -> None:
         self._http.close()
 
-    def _connect(self, timeout_seconds: float) -> None:
-        self._http.timeout = timeout_seconds
+    def _connect(self, deadline: Deadline) -> None:
+        http = self._http
         try:
-            self._http.connect()
+            http.sock = connect(http.host, http.port, deadline, self._tls)
         except (OSError, UnicodeError) as error:  # UnicodeError: a name that cannot be a host's
             raise NotConnected(f"Failed to establish a new connection: {error}") from error
 

@@ -6,45 +6,64 @@ import threading
 import time
 from collections.abc import Callable
 
+from provision_engine import metrics
 from provision_engine.cloud.client import Backends
 from provision_engine.cloud.http import HttpRequest
 from provision_engine.cloud.oned import Oned
 from provision_engine.deadline import Deadline
 from provision_engine.errors import BadGateway, EngineError, TooManyRequests, Unauthorized
 
-PROBE_SECONDS = 2.0
-"""A backend that takes longer to refuse a stranger is not ready."""
+PROBE_SECONDS = 4.0
+"""For both backends. One that takes longer than half of it to refuse a stranger is not ready."""
 REMEMBERED_SECONDS = 1.0
 
 
 class Probe:
     """Looks at both backends, at most once a second, however many ask."""
 
-    def __init__(self, backends: Backends, seconds: float = REMEMBERED_SECONDS) -> None:
-        self._backends, self._seconds = backends, seconds
+    def __init__(self, backends: Backends) -> None:
+        self._backends = backends
+        self._seconds_each = min(PROBE_SECONDS, backends.timeout_seconds) / 2
         self._lock = threading.Lock()
-        self._looked_at = float("-inf")
-        self._seen: dict[str, str] = {}
+        self._due_at = 0.0
+        self._reasons = dict.fromkeys(metrics.BACKENDS, "The first probe has not ended yet")
 
     def reasons(self) -> dict[str, str]:
-        """Backends that do not answer, and why. Empty when all is well."""
+        """Backends that do not answer, and why. Empty when all is well.
+
+        The first caller after a second probes; the others never wait for it, and get the last
+        result.
+        """
+        if self._is_due():
+            try:
+                self._reasons = self._probe()
+            finally:
+                self._due_at = time.monotonic() + REMEMBERED_SECONDS
+        return self._reasons
+
+    def _is_due(self) -> bool:
+        """Whether to probe now; says so to one caller only."""
         with self._lock:
-            if time.monotonic() - self._looked_at > self._seconds:
-                looks = {"oned": self._oned, "oneflow": self._oneflow}
-                found = {name: _reason(name, look) for name, look in looks.items()}
-                self._seen = {name: reason for name, reason in found.items() if reason}
-                self._looked_at = time.monotonic()
-            return self._seen
+            is_due = time.monotonic() > self._due_at
+            if is_due:
+                self._due_at = float("inf")
+            return is_due
+
+    def _probe(self) -> dict[str, str]:
+        found = {"oned": _reason("oned", self._oned), "oneflow": _reason("oneflow", self._oneflow)}
+        reasons = {name: reason for name, reason in found.items() if reason}
+        metrics.backends_checked(reasons)
+        return reasons
 
     def _oned(self) -> None:
         try:
-            Oned(self._backends.oned, "", Deadline(PROBE_SECONDS)).version()
+            Oned(self._backends.oned, "", Deadline(self._seconds_each)).version()
         except Unauthorized:
             return
 
     def _oneflow(self) -> None:
         request = HttpRequest("GET", "/service")
-        answer = self._backends.oneflow.send(request, Deadline(PROBE_SECONDS))
+        answer = self._backends.oneflow.send(request, Deadline(self._seconds_each))
         if answer.status_code != 401:
             raise BadGateway(f"oneflow answered HTTP {answer.status_code} instead of 401")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ import urllib.request
 import xmlrpc.client
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 from xml.parsers.expat import ExpatError
 
 import pytest
@@ -199,6 +201,29 @@ def test_a_hanging_call_is_never_answered(proxy: Proxy) -> None:
     proxy.set_fault("oneflow", "hang")
     with pytest.raises((TimeoutError, urllib.error.URLError)):
         urllib.request.urlopen(f"{proxy.oneflow_url}/service", timeout=0.5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "received"),
+    [
+        ("stall", b"Content-Length: 4\r\n\r\nha"),
+        ("drip-headers", b"X-Drip: ......"),
+        ("drip-body", b"Content-Length: 1000000\r\n\r\n......"),
+        ("drip-chunks", b"Transfer-Encoding: chunked\r\n\r\n1\r\n.\r\n"),
+    ],
+)
+def test_an_endless_response_begins_after_the_effect(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch, kind: str, received: bytes
+) -> None:
+    monkeypatch.setattr("tests.support.proxy.MOST_DRIPS", 6)
+    told = []
+    proxy.on_call = lambda call, moment: told.append(moment)
+    proxy.set_fault("oned", kind, seconds=0.0)
+    with socket.create_connection(("127.0.0.1", urlsplit(proxy.oned_url).port or 0)) as client:
+        client.sendall(b"POST /RPC2 HTTP/1.1\r\nContent-Length: 0\r\n\r\n")
+        with client.makefile("rb") as response:
+            assert response.read(17 + len(received)) == b"HTTP/1.1 200 OK\r\n" + received
+    assert told == ["before", "after"]
 
 
 def test_a_fault_may_hit_one_call_once(proxy: Proxy) -> None:

@@ -7,6 +7,7 @@ import socket
 import ssl
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from provision_engine.app import create_app
+from provision_engine.cloud.http import HttpBackend, HttpRequest
+from provision_engine.deadline import Deadline
+from provision_engine.errors import BackendTimeout
 from provision_engine.sandbox import Sandbox
 from tests.support.client import FAAS, RUNTIMES, authorization, body_of
 from tests.support.engine import configuration_for
@@ -140,3 +144,45 @@ def test_a_certificate_of_another_host_is_refused(sandbox: Sandbox, authority: A
 
 def test_verification_can_be_turned_off(sandbox: Sandbox, authority: Authority) -> None:
     assert created(sandbox, authority.certify("elsewhere.example"), verify=False)[0] == 201
+
+
+ENOUGH_DRIPS = 500
+"""A client that ignores its deadline reads so many bytes, one by one."""
+
+
+class Dripping:
+    """A server that goes on byte by byte after the start of its response."""
+
+    def __init__(self, start: bytes) -> None:
+        self._start, self.drips = start, 0
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError), self._listener, self._listener.accept()[0] as connection:
+            connection.recv(65_536)
+            connection.sendall(self._start)
+            for self.drips in range(ENOUGH_DRIPS):
+                connection.sendall(b".")
+                time.sleep(0.02)
+
+
+@pytest.mark.parametrize("end", [b"A: ", b"\r\n"], ids=["headers", "body"])
+def test_a_response_that_comes_byte_by_byte_over_tls_ends_at_the_deadline(
+    authority: Authority, end: bytes
+) -> None:
+    dripping = Dripping(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n" + end)
+    front = TlsFront(f"http://127.0.0.1:{dripping.port}", authority.certify(HOST))
+    backend = HttpBackend("oned", front.url, 1, verify=str(authority.certificate))
+    with contextlib.closing(front), pytest.raises(BackendTimeout):
+        backend.send(HttpRequest("GET"), Deadline(1))
+    assert 0 < dripping.drips < ENOUGH_DRIPS / 3
+
+
+def test_a_handshake_that_comes_byte_by_byte_ends_at_the_deadline() -> None:
+    dripping = Dripping(b"\x16\x03\x03\x3f\xff")
+    backend = HttpBackend("oned", f"https://127.0.0.1:{dripping.port}", 1, verify=False)
+    with pytest.raises(BackendTimeout):
+        backend.send(HttpRequest("GET"), Deadline(1))
+    assert 0 < dripping.drips < ENOUGH_DRIPS / 3

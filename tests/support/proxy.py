@@ -4,20 +4,25 @@ Calls have names like ``vm.action`` (oned) and ``POST service/action`` (oneflow,
 ``on_call`` is called ``before`` each one reaches the backend, and ``after`` its effect, before
 its response; what it raises breaks the connection. From then on, a fault makes the backend
 
-=========== =================================================================================
-refuse      refuse connections; open ones are closed
-hang        read the request and never respond
-cut         execute the call, and close the connection in the middle of the response
-garbage     respond with neither XML-RPC nor JSON
-error       respond with HTTP 500 with a short text
-slow        respond ``seconds`` later
-=========== =================================================================================
+============ ================================================================================
+refuse       refuse connections; open ones are closed
+hang         read the request and never respond
+cut          execute the call, and close the connection in the middle of the response
+garbage      respond with neither XML-RPC nor JSON
+error        respond with HTTP 500 with a short text
+slow         respond ``seconds`` later
+stall        execute the call, send half of the response ``seconds`` later, and then nothing
+drip-headers execute the call, and send the headers of the response byte by byte, without an end
+drip-body    the same for the body
+drip-chunks  the same for a body in chunks
+============ ================================================================================
 """
 
 from __future__ import annotations
 
 import contextlib
 import http.client
+import itertools
 import re
 import socket
 import threading
@@ -25,7 +30,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 from urllib.parse import urlsplit
 
 from tests.support.engine import Backend
@@ -33,7 +38,16 @@ from tests.support.ports import free_port
 from tests.support.waiting import wait_until
 
 BACKENDS = ("oned", "oneflow")
-KINDS = ("refuse", "hang", "cut", "garbage", "error", "slow")
+DRIPS = {
+    "drip-headers": (b"X-Drip: ", b"."),
+    "drip-body": (b"Content-Length: 1000000\r\n\r\n", b"."),
+    "drip-chunks": (b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\n.\r\n"),
+}
+"""What follows the status line at once, and then byte by byte, again and again."""
+ENDLESS = ("stall", *DRIPS)
+KINDS = ("refuse", "hang", "cut", "garbage", "error", "slow", *ENDLESS)
+DRIP_PAUSE_SECONDS, MOST_DRIPS = 0.1, 600
+"""After so many bytes the connection is closed."""
 GARBAGE = b"\x00\xffthis is neither XML-RPC nor JSON <<<{{{"
 FORWARD_SECONDS = 120.0
 POLL_SECONDS = 0.05
@@ -130,10 +144,10 @@ class Proxy:
         self._tell(call, "before")
         lifted, fault = self._lifted, self._faults.get(call.backend)
         kind = fault.kind if fault and fault.hits(call) else ""
-        if kind in ("hang", "refuse"):
-            while kind == "hang" and not (lifted.wait(POLL_SECONDS) or exchange.is_abandoned()):
-                pass
-            raise ConnectionAbortedError("never answered")
+        if kind == "refuse":
+            raise ConnectionAbortedError("refused")
+        if kind == "hang":
+            exchange.hang(lifted)
         if kind in ("garbage", "error"):
             status, content = (200, GARBAGE) if kind == "garbage" else (500, b"broken\n")
             return exchange.respond(status, [("Content-Type", "text/plain")], content)
@@ -141,6 +155,12 @@ class Proxy:
             time.sleep(fault.seconds)
         response = exchange.forward()
         self._tell(call, "after")
+        if fault and kind == "stall":
+            lifted.wait(fault.seconds)
+            exchange.respond(200, [], b"half", is_cut=True)
+            exchange.hang(lifted)
+        if kind in DRIPS:
+            exchange.drip(*DRIPS[kind], lifted)
         return exchange.respond(*response, is_cut=kind == "cut")
 
     def _tell(self, call: Call, moment: str) -> None:
@@ -278,6 +298,23 @@ class _Exchange(BaseHTTPRequestHandler):
             return response.status, response.getheaders(), response.read()
         finally:
             connection.close()
+
+    def hang(self, lifted: threading.Event) -> NoReturn:
+        """Sends nothing until the fault is lifted or the client has gone; then raises OSError."""
+        while not (lifted.wait(POLL_SECONDS) or self.is_abandoned()):
+            pass
+        raise ConnectionAbortedError("never answered")
+
+    def drip(self, start: bytes, repeated: bytes, lifted: threading.Event) -> NoReturn:
+        """The same, but sends a byte now and then."""
+        self.send_response_only(200)
+        self.flush_headers()
+        self.wfile.write(start)
+        for byte in itertools.islice(itertools.cycle(repeated), MOST_DRIPS):
+            if lifted.wait(DRIP_PAUSE_SECONDS):
+                break
+            self.wfile.write(bytes([byte]))
+        raise ConnectionAbortedError("never completed")
 
     def respond(
         self, status: int, headers: list[tuple[str, str]], content: bytes, is_cut: bool = False

@@ -73,9 +73,9 @@ class Wire:
     def answer_json(self, body: Any, status: int = 200) -> None:
         self.answer(json.dumps(body), status, content_type="application/json")
 
-    def fail(self, how: str) -> None:
+    def fail(self, how: str, to: bytes = b"") -> None:
         """CLOSE, HANG or CUT."""
-        self._answers.append(Answer(failure=how))
+        self._answers.append(Answer(failure=how, to=to))
 
     def take(self, call: Call) -> Answer:
         self.calls.append(call)

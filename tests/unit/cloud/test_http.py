@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -55,12 +58,23 @@ def hang(connection: socket.socket) -> None:
     connection.recv(1)
 
 
-def drip(connection: socket.socket) -> None:
-    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
-    for _ in range(SERVER_SECONDS * 10):
-        connection.sendall(b".")
-        time.sleep(0.1)
-    connection.shutdown(socket.SHUT_RDWR)
+ENOUGH_DRIPS = 500
+"""A client that ignores its deadline reads so many bytes, one by one."""
+
+
+def dripping(start: bytes, repeated: bytes) -> tuple[Callable[[socket.socket], None], list[int]]:
+    """An answer that goes on byte by byte after its start; and the bytes that were sent so."""
+    sent: list[int] = []
+
+    def drip(connection: socket.socket) -> None:
+        connection.sendall(start)
+        for byte in itertools.islice(itertools.cycle(repeated), ENOUGH_DRIPS):
+            connection.sendall(bytes([byte]))
+            sent.append(byte)
+            time.sleep(0.02)
+        connection.shutdown(socket.SHUT_RDWR)
+
+    return drip, sent
 
 
 def send(url: str, seconds: float = 5) -> bytes:
@@ -77,10 +91,95 @@ def test_a_request_to_a_backend_that_hangs_ends_at_the_deadline() -> None:
         send(url, 0.3)
 
 
-def test_a_response_that_comes_byte_by_byte_ends_at_the_deadline() -> None:
+@pytest.mark.parametrize(
+    ("start", "repeated"),
+    [
+        (b"HTTP/1.1 200 ", b"O"),
+        (b"HTTP/1.1 200 OK\r\n", b"A: b\r\n"),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", b"."),
+        (b"HTTP/1.1 200 OK\r\n\r\n", b"."),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"0"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\n.\r\n"),
+    ],
+    ids=["status line", "headers", "interim", "body", "endless body", "chunk size", "chunks"],
+)
+def test_a_response_that_comes_byte_by_byte_ends_at_the_deadline(
+    start: bytes, repeated: bytes
+) -> None:
     """504: OpenNebula did not finish within ``timeout``."""
+    drip, sent = dripping(start, repeated)
     with server(drip) as url, pytest.raises(errors.BackendTimeout):
         send(url, 0.5)
+    assert len(sent) < ENOUGH_DRIPS / 5
+
+
+@pytest.mark.parametrize(
+    "start", [b"HTTP/1.1 200 OK\r\nContent-", OK[:-1]], ids=["headers", "body"]
+)
+def test_a_response_that_stalls_late_ends_at_the_deadline(start: bytes) -> None:
+    """Whatever came until then does not begin the time anew."""
+
+    def stall(connection: socket.socket) -> None:
+        time.sleep(1.6)
+        connection.sendall(start)
+        hang(connection)
+
+    began_at = time.monotonic()
+    with server(stall) as url, pytest.raises(errors.BackendTimeout):
+        send(url, 2)
+    assert (time.monotonic() - began_at) / 2 < 1.5
+
+
+def test_a_connection_that_is_used_again_has_the_deadline_of_the_new_request() -> None:
+    delays = iter([0.0, 1.0, float(SERVER_SECONDS)])
+    peers = set()
+
+    def slower(connection: socket.socket) -> None:
+        peers.add(connection.getpeername())
+        connection.settimeout(next(delays) or 0.01)
+        with contextlib.suppress(TimeoutError):
+            connection.recv(1)
+        connection.settimeout(None)
+        connection.sendall(OK)
+
+    with server(slower) as url:
+        backend = HttpBackend("oned", url, 4)
+        assert backend.send(GET, Deadline(0.9)).content == b"ok"
+        assert backend.send(GET, Deadline(SERVER_SECONDS)).content == b"ok"
+        with pytest.raises(errors.BackendTimeout):
+            backend.send(GET, Deadline(0.3))
+    assert len(peers) == 1
+
+
+def test_addresses_that_do_not_answer_share_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host may have several of them, and one that answers is found behind two that do not."""
+    with server(lambda c: c.sendall(OK)) as url, full() as silent:
+        port = int(url.rpartition(":")[2])
+        found = [
+            (socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", port))
+            for port in (silent, silent, port)
+        ]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: list(found))
+        assert send("http://host.example", 3) == b"ok"
+        del found[2]
+        began_at = time.monotonic()
+        with pytest.raises(errors.BackendTimeout):
+            send("http://host.example", 1)
+        assert (time.monotonic() - began_at) / 1 < 1.8
+
+
+@contextmanager
+def full() -> Iterator[int]:
+    """A port on which a new connection is neither accepted nor refused."""
+    with socket.socket() as listening, contextlib.ExitStack() as stack:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(0)
+        for _ in range(3):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listening.getsockname())
+        yield listening.getsockname()[1]
 
 
 def test_a_backend_that_refuses_connections_cannot_be_reached() -> None:
@@ -195,3 +294,26 @@ def test_a_request_that_cannot_be_begun_occupies_no_connection() -> None:
     assert [backend.begin(READ, Deadline(5)) for _ in range(3)] == [None] * 3
     with pytest.raises(errors.BackendDown):
         backend.send(READ, Deadline(5))
+
+
+class _Interrupted(dict[str, str]):
+    def items(self) -> Any:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("request_", "error"),
+    [
+        (HttpRequest("GET", "/é"), UnicodeError),
+        (HttpRequest("GET", "/", headers={"A": "b\nc"}), ValueError),
+        (HttpRequest("GET", "/", headers=_Interrupted()), KeyboardInterrupt),
+    ],
+)
+def test_whatever_prevents_a_request_from_being_begun_occupies_no_connection(
+    request_: HttpRequest, error: type[BaseException]
+) -> None:
+    with server(lambda c: c.sendall(OK)) as url:
+        backend = HttpBackend("oned", url, 1)
+        with pytest.raises(error):
+            backend.begin(request_, Deadline(5))
+        assert backend.send(READ, Deadline(5)).content == b"ok"
