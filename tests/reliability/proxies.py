@@ -21,6 +21,7 @@ daemon off; pid {directory}/nginx.pid; error_log {directory}/error.log;
 events {{ worker_connections 4096; }}
 http {{
     access_log off;
+    underscores_in_headers on;
     client_body_temp_path {directory}/body; proxy_temp_path {directory}/proxy;
     fastcgi_temp_path {directory}/fastcgi; uwsgi_temp_path {directory}/uwsgi;
     scgi_temp_path {directory}/scgi;
