@@ -5,8 +5,8 @@ umask 022
 
 usage() {
     cat <<'USAGE'
-usage: install.sh               install; the program is a link to this checkout
-       install.sh copy          install an independent copy
+usage: install.sh [copy]        install a copy of the program, or upgrade to it
+       install.sh link          for developers: install links to this checkout, and no service
        install.sh clean         remove the program and its commands; keep configuration and logs
        install.sh clean purge   remove everything
 
@@ -15,6 +15,10 @@ The program goes to /opt/provision-engine, the commands to /usr/local/bin, the c
 On a system with systemd, a service (not enabled), its user and log rotation are installed too, and
 examples for nginx, HAProxy, Prometheus and Grafana in /usr/local/share/provision-engine.
 A user other than root needs sudo, which is used only if one of these directories is not writable.
+The program belongs to root then, and so must the Python that runs it.
+
+Whoever can write to a linked checkout decides what everybody runs who runs provision-engine. As
+root, link therefore refuses a checkout to which, or above which, another user can write.
 
 environment:
   PYTHON    the Python to use (3.11 or newer); default: /usr/bin/python3, or python3 on the PATH
@@ -42,6 +46,7 @@ share=$prefix/usr/local/share/provision-engine
 units='provision-engine.service provision-engine-reconcile.service provision-engine-reconcile.timer'
 examples='nginx.conf haproxy.cfg prometheus-rules.yml grafana-dashboard.json'
 commands='provision-engine provision-engine-server'
+sources='provision_engine setup.cfg pyproject.toml README.md LICENSE'
 sudo=
 
 # Runs a command with the permissions that the installation needs.
@@ -65,8 +70,35 @@ choose_sudo() {
         fail "you may not write to $opt, and sudo is missing: run this as root"
 }
 
-is_supported() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
-has_venv() { "$1" -c 'import ensurepip, venv' 2>/dev/null; }
+is_root() { [ "$(root id -u)" -eq 0 ]; }
+
+# Prints what a user other than root can write to: a file below a path, or a directory above it.
+# What is root's in a directory with the sticky bit, nobody else can replace.
+writable_by_others() {
+    path=$(readlink -e "$1") || return 0
+    find_writable "$path"
+    while [ "$path" != / ]; do
+        path=$(dirname "$path")
+        find_writable "$path" -maxdepth 0
+    done
+}
+
+find_writable() {
+    root find "$@" ! -type l '(' ! -uid 0 -o -perm /022 ')' \
+        ! '(' -type d -uid 0 -perm -1000 ')' -print -quit
+}
+
+# For root: fails if another user can write to a path, or in a directory above it.
+require_safe() {
+    is_root || return 0
+    unsafe=$(writable_by_others "$1" | head -n 1)
+    [ -z "$unsafe" ] || fail "$unsafe can be written by users other than root, who would decide" \
+        "what root runs: $2"
+}
+
+# -I: nothing is imported from the current directory, or from where a variable points.
+is_supported() { "$1" -I -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+has_venv() { "$1" -I -c 'import ensurepip, venv' 2>/dev/null; }
 
 # The system's Python comes first: other users may not be able to run one in a home directory.
 choose_python() {
@@ -81,7 +113,7 @@ choose_python() {
         is_supported "$candidate" || continue
         without_venv=$candidate
         has_venv "$candidate" || continue
-        python=$candidate
+        python=$("$candidate" -I -c 'import sys; print(sys.executable)')
         return 0
     done
     [ -z "$without_venv" ] ||
@@ -112,55 +144,61 @@ stop_engine() {
 
 # ---- install ---------------------------------------------------------------------------------
 
-# pip is run by the user, with the user's configuration, and never by sudo.
+# pip is run by the user, with the user's configuration, and never by sudo. An environment that
+# another user could have changed before is not used again.
 make_environment() {
     root mkdir -p "$opt"
+    if is_root && [ -n "$(find_writable "$opt"; writable_by_others "$opt/venv/bin/python")" ]; then
+        root chown 0:0 "$opt"
+        root chmod 755 "$opt"
+        root rm -rf "$opt/venv" "$opt/src"
+    fi
     [ -z "$sudo" ] || root chown -hR "$(id -u):$(id -g)" "$opt"
     if ! is_supported "$opt/venv/bin/python" ||
-        ! "$opt/venv/bin/python" -m pip --version >/dev/null 2>&1; then
+        ! "$opt/venv/bin/python" -I -m pip --version >/dev/null 2>&1; then
         say "creating a virtual environment with $python"
-        "$python" -m venv --clear "$opt/venv"
+        "$python" -I -m venv --clear "$opt/venv"
     fi
 }
 
 pip_install() {
-    "$opt/venv/bin/python" -m pip install --quiet --disable-pip-version-check "$@" ||
+    "$opt/venv/bin/python" -I -m pip install --quiet --disable-pip-version-check "$@" ||
         fail "pip could not install the program (see above)"
-}
-
-# pip installs from a directory of links, so that it writes nothing into the checkout.
-install_links() {
-    say "installing the program as a link to $checkout"
-    rm -rf "$opt/src"
-    mkdir -p "$opt/src"
-    for part in provision_engine setup.cfg pyproject.toml README.md LICENSE; do
-        ln -s "$checkout/$part" "$opt/src/$part"
-    done
-    pip_install --editable "$opt/src"
 }
 
 install_copy() {
     say "installing a copy of the program"
     copy=$(mktemp -d)
     trap 'rm -rf "$copy"' EXIT
-    for part in provision_engine setup.cfg pyproject.toml README.md LICENSE; do
+    for part in $sources; do
         cp -R "$checkout/$part" "$copy/$part"
     done
     pip_install "$copy"
     rm -rf "$opt/src"
 }
 
+# pip installs from a directory of links, so that it writes nothing into the checkout.
+install_link() {
+    say "installing the program as a link to $checkout:"
+    say "whoever can write there decides what everybody runs who runs $bin/provision-engine"
+    rm -rf "$opt/src"
+    mkdir -p "$opt/src"
+    for part in $sources; do
+        ln -s "$checkout/$part" "$opt/src/$part"
+    done
+    pip_install --editable "$opt/src"
+}
+
 install_configuration() {
-    root mkdir -p "$etc"
     root rm -rf "$etc/schemas"
-    root cp -R "$checkout/provision_engine/schemas" "$etc/schemas"
+    root install -D -m 644 -t "$etc/schemas" "$checkout"/provision_engine/schemas/*
     if [ ! -e "$etc/engine.conf" ] || cmp -s "$opt/engine.conf" "$etc/engine.conf"; then
-        root cp "$checkout/etc/engine.conf" "$etc/engine.conf"
+        root install -m 644 "$checkout/etc/engine.conf" "$etc/engine.conf"
     elif ! cmp -s "$checkout/etc/engine.conf" "$etc/engine.conf"; then
         say "keeping $etc/engine.conf, which was edited; new keys: $checkout/etc/engine.conf"
     fi
     # The file as shipped, to detect at the next installation whether it was edited.
-    root cp "$checkout/etc/engine.conf" "$opt/engine.conf"
+    root install -m 644 "$checkout/etc/engine.conf" "$opt/engine.conf"
 }
 
 install_commands() {
@@ -227,7 +265,8 @@ install_directories() {
 install_engine() {
     choose_python
     choose_sudo
-    before=$(running)
+    require_safe "$python" "choose another one with PYTHON=/path/to/python3"
+    [ "$1" = copy ] || require_safe "$checkout" "use install.sh copy, or a checkout of root's"
     make_environment
     "install_$1"
     install_configuration
@@ -238,13 +277,13 @@ install_engine() {
     say "installed: $version"
     say "  configuration  $etc/engine.conf"
     say "  logs           $logs"
-    install_service
+    if [ "$1" = copy ]; then install_service; else remove_service; fi # of an earlier copy
     check_installation
-    if [ -n "$before" ]; then
+    if [ -n "$(running)" ]; then
         say "the running engine is still the previous one: $bin/provision-engine restart"
     else
         say "start it with: $bin/provision-engine start"
-        ! has_systemd || say "or as a service: systemctl enable --now provision-engine"
+        ! has_systemd || [ "$1" = link ] || say "or as a service: systemctl enable --now provision-engine"
     fi
 }
 
@@ -270,8 +309,8 @@ purge() {
 }
 
 case "$#:$*" in
-    0:) install_engine links ;;
-    1:copy) install_engine copy ;;
+    0: | 1:copy) install_engine copy ;;
+    1:link) install_engine link ;;
     1:clean) clean ;;
     "2:clean purge") purge ;;
     1:-h | 1:--help | 1:help) usage ;;

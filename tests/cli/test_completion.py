@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ from provision_engine import cli
 from provision_engine.cli import completion, runtime
 from provision_engine.cli.completion import FILES, candidates
 from provision_engine.client import Client, Flavour, Function, Runtime
+from tests.support.programs import program
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -147,11 +147,10 @@ complete -C 'provision-engine {line}'
 
 def shell(name: str, *words: str, directory: Path) -> list[str]:
     """What a real shell completes the last of these words to."""
-    if shutil.which(name) is None:
-        pytest.skip(f"{name} is not installed: apt-get install {name}")
-    program = directory / "provision-engine"
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -P -m provision_engine.cli "$@"\n')
-    program.chmod(0o755)
+    path = program(name)
+    command = directory / "provision-engine"
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -P -m provision_engine.cli "$@"\n')
+    command.chmod(0o755)
     text = ASKED[name].format(
         script=completion.SCRIPTS[name],
         words=" ".join(f"'{word}'" for word in words),
@@ -161,7 +160,7 @@ def shell(name: str, *words: str, directory: Path) -> list[str]:
     )
     options = {"bash": ["--norc"], "zsh": ["-f"], "fish": ["--no-config"]}[name]
     ran = subprocess.run(
-        [name, *options, "-c", text],
+        [path, *options, "-c", text],
         capture_output=True,
         text=True,
         check=False,
@@ -186,11 +185,11 @@ def test_a_shell_takes_its_script(name: str, tmp_path: Path) -> None:
     ]
 
 
-def test_files_are_completed_by_the_shell(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", SHELLS)
+def test_files_are_completed_by_the_shell(name: str, tmp_path: Path) -> None:
     (tmp_path / "engine.conf").write_text("")
-    assert shell("bash", "--config", "eng", directory=tmp_path) == ["engine.conf"]
-    assert shell("zsh", "--config", "eng", directory=tmp_path) == ["files"]
-    assert shell("fish", "--config", "eng", directory=tmp_path) == ["engine.conf"]
+    completed = "files" if name == "zsh" else "engine.conf"
+    assert shell(name, "--config", "eng", directory=tmp_path) == [completed]
 
 
 def test_an_unknown_shell_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,6 @@ import select
 import signal
 import socket
 import ssl
-import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
@@ -23,6 +22,7 @@ from gunicorn.http import errors
 from provision_engine import config
 from provision_engine.server import listener, refusals, serving
 from provision_engine.server.worker import Worker
+from tests.support.programs import make_certificate
 from tests.support.waiting import WAIT_SECONDS, wait_until
 
 from .cli_engine import Engine
@@ -250,17 +250,7 @@ def test_a_client_that_disconnects_breaks_nothing(engine: Engine) -> None:
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> tuple[Path, Path]:
-    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"),
-            *("-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"),
-            *("-keyout", str(key), "-out", str(certificate)),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    return certificate, key
+    return make_certificate(tmp_path)
 
 
 def test_the_engine_speaks_tls(engine: Engine, certificate: tuple[Path, Path]) -> None:

@@ -6,7 +6,6 @@ import base64
 import json
 import socket
 import ssl
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 import requests
 
 from provision_engine.sandbox import Sandbox
+from tests.support.programs import make_certificate
 from tests.support.waiting import WAIT_SECONDS, wait_until
 
 from .cli_engine import Engine
@@ -38,16 +38,6 @@ class RealEngine(Engine):
         ]
 
 
-def certify(directory: Path) -> dict[str, str]:
-    """A certificate for this machine and its key, created by openssl."""
-    key, certificate = directory / "key.pem", directory / "certificate.pem"
-    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
-    files = ["-keyout", str(key), "-out", str(certificate)]
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"]
-    subprocess.run([*command, *names, *files], check=True, capture_output=True)
-    return {"certificate": str(certificate), "key": str(key)}
-
-
 @pytest.fixture(params=["http", "https"])
 def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RealEngine]:
     engine = RealEngine(tmp_path)
@@ -59,7 +49,8 @@ def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RealEngin
         }
         engine.configuration["server"] |= {"workers": 1, "threads": THREADS}
         if request.param == "https":
-            engine.configuration["tls"] = certify(tmp_path)
+            certificate, key = make_certificate(tmp_path)
+            engine.configuration["tls"] = {"certificate": str(certificate), "key": str(key)}
         engine.write()
         engine.start()
         yield engine

@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from provision_engine.sandbox import Sandbox
 from tests.support.engine import EngineProcess, settings_for
+from tests.support.programs import program
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -99,6 +100,7 @@ class Site:
 
     def run(self, shell_blocks: list[str]) -> list[str]:
         """What each block prints, all run in one shell. AssertionError if one fails."""
+        program("curl")
         script = ["set -eu"]
         for number, text in enumerate(shell_blocks):
             for page, here in self.renamed():

@@ -12,6 +12,7 @@ import pytest
 
 from provision_engine import config
 from provision_engine.client import Client
+from tests.support.programs import c_compiler, program
 
 from .lossy_proxy import Fate, LossyProxy
 from .pages import LIMIT_SECONDS, ROOT, Site
@@ -21,16 +22,17 @@ EXAMPLES = ROOT / "examples"
 
 def c_device(directory: Path) -> list[str]:
     """The C example, compiled as its first lines say (gcc and libcurl4-openssl-dev)."""
-    program = directory / "device"
-    command = ["cc", "-Wall", "-Wextra", "-Werror", "-o", str(program)]
+    device = directory / "device"
+    command = [c_compiler(), "-Wall", "-Wextra", "-Werror", "-o", str(device)]
     subprocess.run([*command, str(EXAMPLES / "device.c"), "-lcurl"], check=True)
-    return [str(program)]
+    return [str(device)]
 
 
 def device(language: str, directory: Path) -> list[str]:
     if language == "c":
         return c_device(directory)
     if language == "shell":
+        program("curl")
         return [str(EXAMPLES / "device.sh")]
     return [sys.executable, str(EXAMPLES / "device.py")]
 

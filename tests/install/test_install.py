@@ -1,12 +1,14 @@
-"""install.sh in all its forms, in a temporary directory (DESTDIR), without root."""
+"""install.sh in all its forms, in a temporary directory (DESTDIR)."""
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +16,12 @@ from provision_engine import __version__
 from tests.support.ports import free_port
 
 SCRIPT = Path(__file__).parents[2] / "install.sh"
+PARTS = ("install.sh", "provision_engine", "etc", "setup.cfg", "pyproject.toml")
+PARTS += ("README.md", "LICENSE")
+LIBRARIES = ("flask", "gunicorn", "jsonschema", "lxml", "pip", "pyone", "requests", "yaml")
+LIBRARIES += ("prometheus_client", "provision_engine", "setuptools")
+IS_ROOT = os.geteuid() == 0
+as_root = pytest.mark.skipif(not IS_ROOT, reason="only root refuses what others can write to")
 
 
 class Installation:
@@ -27,24 +35,30 @@ class Installation:
         self.logs = directory / "var/log/provision-engine"
         self.run = directory / "run/provision-engine"
 
-    def install(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def install(
+        self, *arguments: str, script: Path = SCRIPT, umask: int = -1, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run install.sh, in a directory whose modules must not be imported."""
         return subprocess.run(
-            [SCRIPT, *arguments],
+            [script, *arguments],
             capture_output=True,
             text=True,
             timeout=300,
             check=False,
+            cwd=_planted(self.directory.parent),
+            umask=umask,
             env={**_plain_environment(), "DESTDIR": str(self.directory), **environment},
         )
 
     def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the installed command, in a directory whose modules must not be imported."""
         return subprocess.run(
             [self.command, "--config", self.etc / "engine.conf", *arguments],
             capture_output=True,
             text=True,
             timeout=60,
             check=False,
-            cwd="/",
+            cwd=_planted(self.directory.parent),
             env=_plain_environment(),
         )
 
@@ -66,6 +80,29 @@ def _plain_environment() -> dict[str, str]:
     """The environment without variables that lead Python to the code under test."""
     hidden = ("PYTHONPATH", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
     return {name: value for name, value in os.environ.items() if name not in hidden}
+
+
+def _planted(parent: Path) -> Path:
+    """A directory with a module of each name that the programs may import; they all fail."""
+    directory = parent / "planted"
+    if not directory.is_dir():
+        directory.mkdir()
+        for name in {*sys.stdlib_module_names, *LIBRARIES, "usercustomize", "sitecustomize"}:
+            text = f"raise SystemExit('{name} of the current directory was imported')"
+            (directory / f"{name}.py").write_text(text)
+    return directory
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy of what install.sh needs, to which only this user can write."""
+    directory = tmp_path / "checkout"
+    directory.mkdir()
+    for name in PARTS:
+        path = SCRIPT.parent / name
+        (shutil.copytree if path.is_dir() else shutil.copy)(path, directory / name)
+    subprocess.run(["chmod", "-R", "go-w", directory], check=True)
+    return directory
 
 
 @pytest.fixture
@@ -97,7 +134,16 @@ def test_the_script_has_no_syntax_errors(shell: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["link"], ["copy", "clean"], ["clean", "all"], ["purge"], [""], ["clean purge"]]
+    "arguments",
+    [
+        ["links"],
+        ["copy", "clean"],
+        ["link", "copy"],
+        ["clean", "all"],
+        ["purge"],
+        [""],
+        ["clean purge"],
+    ],
 )
 def test_unknown_arguments_print_the_usage(
     installation: Installation, arguments: list[str]
@@ -119,7 +165,7 @@ def test_help_exits_with_0(installation: Installation) -> None:
     [
         ("exit 1", "Python 3.11 or newer is missing: apt-get install python3 python3-venv"),
         (
-            'case "$2" in *version_info*) exit 0;; *) exit 1;; esac',
+            'case "$*" in *version_info*) exit 0;; *) exit 1;; esac',
             "cannot create virtual environments: apt-get install python3-venv",
         ),
     ],
@@ -133,6 +179,50 @@ def test_a_missing_program_is_reported_with_its_package(
     done = installation.install(PYTHON=str(fake))
     assert (done.returncode, done.stdout) == (1, "")
     assert reason in done.stderr
+    assert not installation.directory.exists()
+
+
+@as_root
+@pytest.mark.parametrize("part", ["provision_engine/cli/program.py", "etc", "."])
+@pytest.mark.parametrize("change", ["g+w", "o+w", "owner"])
+def test_root_links_to_no_checkout_that_others_can_write_to(
+    installation: Installation, checkout: Path, part: str, change: str
+) -> None:
+    if change == "owner":
+        os.chown(checkout / part, 65534, -1)
+    else:
+        subprocess.run(["chmod", change, checkout / part], check=True)
+    done = installation.install("link", script=checkout / "install.sh")
+    assert done.returncode == 1
+    assert f"{(checkout / part).resolve()} can be written by users other than root" in done.stderr
+    assert not installation.directory.exists()
+
+
+@as_root
+def test_root_links_to_no_checkout_below_a_directory_that_others_can_write_to(
+    installation: Installation, checkout: Path, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    os.chown(home, 65534, -1)
+    (home / "sources").mkdir()
+    checkout = checkout.rename(home / "sources/checkout")
+    done = installation.install("link", script=checkout / "install.sh")
+    assert done.returncode == 1
+    assert f"{home} can be written by users other than root" in done.stderr
+    assert not installation.directory.exists()
+
+
+@as_root
+def test_root_installs_no_python_that_others_can_write_to(
+    installation: Installation, tmp_path: Path
+) -> None:
+    python = tmp_path / "python3"
+    shutil.copy(Path(sys.executable).resolve(), python)
+    python.chmod(0o777)
+    done = installation.install(PYTHON=str(python))
+    assert done.returncode == 1
+    assert f"{python} can be written by users other than root" in done.stderr
     assert not installation.directory.exists()
 
 
@@ -161,8 +251,14 @@ def test_another_program_s_command_is_left_alone(installation: Installation) -> 
 # ---- with installing -------------------------------------------------------------------
 
 
-def installed(installation: Installation, *arguments: str) -> str:
-    done = installation.install(*arguments)
+def writable_by_others(directory: Path) -> list[Path]:
+    """The files of another user, or that another user can write to."""
+    found = [(path, path.lstat()) for path in directory.rglob("*") if not path.is_symlink()]
+    return [p for p, s in found if s.st_uid != os.geteuid() or s.st_mode & 0o022]
+
+
+def installed(installation: Installation, *arguments: str, **settings: Any) -> str:
+    done = installation.install(*arguments, **settings)
     if "python3-venv" in done.stderr:
         pytest.skip(done.stderr.strip())
     assert done.returncode == 0, done.stderr
@@ -171,16 +267,20 @@ def installed(installation: Installation, *arguments: str) -> str:
 
 
 @pytest.mark.usefixtures("registry")
-def test_a_lifecycle_from_installation_to_purge(installation: Installation) -> None:
-    checkout = SCRIPT.parent
+def test_a_lifecycle_from_installation_to_purge(installation: Installation, checkout: Path) -> None:
+    """A link, which a copy replaces."""
+    root = installation.directory
+    (root / "run/systemd/system").mkdir(parents=True)
+    unit = root / "usr/local/lib/systemd/system/provision-engine.service"
     before = {path.name for path in checkout.iterdir()}
 
-    # A link to the checkout, which stays unchanged.
-    assert "start it with" in installed(installation)
+    # A link to the checkout, which stays unchanged. No service runs it.
+    text = installed(installation, "link", script=checkout / "install.sh")
+    assert "start it with" in text
+    assert "whoever can write there" in text
     assert installation.package() == checkout / "provision_engine"
-    # Other tests measure their coverage meanwhile.
-    after = {p.name for p in checkout.iterdir() if not p.name.startswith(".coverage")}
-    assert after <= before | {".pytest_cache"}
+    assert {path.name for path in checkout.iterdir()} == before
+    assert not unit.exists()
     shipped = (checkout / "etc/engine.conf").read_text()
     file = installation.etc / "engine.conf"
     assert file.read_text() == shipped
@@ -204,18 +304,26 @@ def test_a_lifecycle_from_installation_to_purge(installation: Installation) -> N
 
     # A copy replaces the link; edited files stay, and the running engine is not disturbed.
     (installation.etc / "schemas/old.json").touch()
-    text = installed(installation, "copy")
+    text = installed(installation, umask=0)
     assert "engine.conf, which was edited" in text
     assert "restart" in text
+    assert unit.exists()
+    assert [p for d in ("opt", "etc", "usr") for p in writable_by_others(root / d)] == []
     assert file.read_text() == edited
     assert not (installation.etc / "schemas/old.json").exists()
     assert installation.opt in installation.package().parents
     assert f"pid {match[1]})" in installation.call("status").stdout
     assert installation.call("restart").returncode == 0
 
-    # Installing again changes nothing; clean stops the engine, but keeps configuration and logs.
-    installed(installation, "copy")
+    # An environment that another user could have changed is made anew.
+    planted = installation.opt / "venv/bin/planted"
+    planted.touch()
+    planted.parent.chmod(0o777)
+    installed(installation, "copy", umask=0o077)
+    assert planted.exists() is not IS_ROOT
     assert file.read_text() == edited
+
+    # Clean stops the engine, but keeps configuration and logs.
     done = installation.install("clean")
     assert (done.returncode, done.stderr) == (0, "")
     assert "stopping the engine" in done.stdout

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
-
-import pytest
+from tests.support.programs import program
 
 from .soak import NOTHING, report, soak
 
 SECONDS, CHAOS_SECONDS = 10.0, 3.0
-SBIN = "/usr/sbin:/usr/bin:/usr/local/sbin"
 
 
-@pytest.mark.skipif(shutil.which("haproxy", path=SBIN) is None, reason="haproxy is not installed")
 def test_no_duplicate_and_no_lost_update_behind_haproxy() -> None:
+    program("haproxy")
     race(is_behind_haproxy=True)
 
 

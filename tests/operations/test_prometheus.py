@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import urllib.parse
 import urllib.request
@@ -15,6 +14,7 @@ import pytest
 import yaml
 
 from tests.support.ports import free_port
+from tests.support.programs import program
 from tests.support.waiting import wait_until
 
 from .engine_process import Engine
@@ -23,12 +23,6 @@ ETC = Path(__file__).parents[2] / "etc"
 RULES, DASHBOARD = ETC / "prometheus-rules.yml", ETC / "grafana-dashboard.json"
 TEST_OF_RULES = Path(__file__).with_name("prometheus-rules.test.yml")
 NATURE = {"SERVERLESS_RUNTIME": {"FAAS": {"FLAVOUR": "nature"}}}
-
-
-def needs(program: str) -> str:
-    path = shutil.which(program)
-    assert path, f"{program} is not installed: .ci/run installs what the tests need"
-    return path
 
 
 def rules() -> list[dict[str, Any]]:
@@ -48,7 +42,7 @@ def dashboard() -> list[tuple[str, str]]:
 
 def test_promtool_accepts_the_rules() -> None:
     done = subprocess.run(
-        [needs("promtool"), "check", "rules", str(RULES)], capture_output=True, text=True
+        [program("promtool"), "check", "rules", str(RULES)], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     assert f"{len(rules())} rules found" in done.stdout
@@ -56,7 +50,7 @@ def test_promtool_accepts_the_rules() -> None:
 
 def test_each_alert_fires_when_it_should_and_only_then() -> None:
     done = subprocess.run(
-        [needs("promtool"), "test", "rules", TEST_OF_RULES.name],
+        [program("promtool"), "test", "rules", TEST_OF_RULES.name],
         cwd=TEST_OF_RULES.parent,
         capture_output=True,
         text=True,
@@ -101,7 +95,7 @@ class Prometheus:
         with (directory / "prometheus.log").open("w") as output:
             self.process = subprocess.Popen(
                 [
-                    needs("prometheus"),
+                    program("prometheus"),
                     f"--config.file={file}",
                     f"--storage.tsdb.path={directory / 'data'}",
                     f"--web.listen-address=127.0.0.1:{self.port}",
@@ -133,7 +127,6 @@ class Prometheus:
 
 @pytest.fixture
 def prometheus(tmp_path: Path, engine: Engine) -> Iterator[Prometheus]:
-    needs("prometheus")
     prometheus = Prometheus(tmp_path, engine)
     yield prometheus
     prometheus.stop()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import socket
 import ssl
 import subprocess
@@ -13,27 +12,22 @@ from pathlib import Path
 
 from tests.support.engine import EngineProcess
 from tests.support.ports import free_port
+from tests.support.programs import make_certificate, program
 from tests.support.waiting import wait_until
 
 ETC = Path(__file__).parents[2] / "etc"
-PATH = f"{os.environ['PATH']}:/usr/local/sbin:/usr/sbin"
 NGINX_MAIN = """\
 daemon off; pid {directory}/nginx.pid; error_log {directory}/error.log;
 events {{ worker_connections 4096; }}
 http {{
     access_log off;
+    underscores_in_headers on;
     client_body_temp_path {directory}/body; proxy_temp_path {directory}/proxy;
     fastcgi_temp_path {directory}/fastcgi; uwsgi_temp_path {directory}/uwsgi;
     scgi_temp_path {directory}/scgi;
     include {directory}/shipped.conf;
 }}
 """
-
-
-def program(name: str) -> str:
-    path = shutil.which(name, path=PATH)
-    assert path, f"{name} is not installed: .ci/run installs what the tests need"
-    return path
 
 
 def replaced(text: str, changes: dict[str, str]) -> str:
@@ -62,12 +56,12 @@ def haproxy(
 def nginx(directory: Path, engines: list[EngineProcess]) -> Iterator[int]:
     """nginx as shipped, with TLS; its port."""
     port = free_port()
-    _make_certificate(directory)
+    certificate, key = make_certificate(directory)
     changes = {
         "server 127.0.0.1:1337;": "".join(f"server 127.0.0.1:{e.port};" for e in engines),
         "listen 443 ssl": f"listen 127.0.0.1:{port} ssl",
-        "/etc/ssl/certs/engine.example.org.pem": str(directory / "cert.pem"),
-        "/etc/ssl/private/engine.example.org.key": str(directory / "key.pem"),
+        "/etc/ssl/certs/engine.example.org.pem": str(certificate),
+        "/etc/ssl/private/engine.example.org.key": str(key),
     }
     shipped = replaced((ETC / "nginx.conf").read_text(), changes)
     (directory / "shipped.conf").write_text(shipped)
@@ -99,15 +93,3 @@ def _is_open(port: int) -> bool:
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 5):
         return True
     return False
-
-
-def _make_certificate(directory: Path) -> None:
-    subprocess.run(
-        [
-            *(program("openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
-            *("-subj", "/CN=localhost", "-keyout", str(directory / "key.pem")),
-            *("-out", str(directory / "cert.pem")),
-        ],
-        check=True,
-        capture_output=True,
-    )

@@ -22,6 +22,7 @@ from provision_engine.errors import BackendTimeout
 from provision_engine.sandbox import Sandbox
 from tests.support.client import FAAS, RUNTIMES, authorization, body_of
 from tests.support.engine import configuration_for
+from tests.support.programs import program
 
 HOST = "localhost"
 
@@ -55,7 +56,8 @@ class Authority:
         return self.directory / name
 
     def _openssl(self, *arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=self.directory, check=True, capture_output=True)
+        command = [program("openssl"), *arguments]
+        subprocess.run(command, cwd=self.directory, check=True, capture_output=True)
 
 
 class TlsFront:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -25,6 +24,7 @@ from selenium.webdriver.remote.webelement import WebElement
 
 from provision_engine.sandbox import Sandbox
 from tests.support.engine import engine_in_process, settings_for
+from tests.support.programs import program
 
 WAIT_SECONDS = 180.0
 """On a busy machine the page pauses for up to 30 seconds between two reads."""
@@ -61,23 +61,16 @@ def engine(sandbox: Sandbox, **settings: Any) -> AbstractContextManager[str]:
 def chromium(directory: Path) -> Iterator[Any]:
     """A browser with an empty profile, which sends no requests of its own."""
     options = Options()
-    options.binary_location = _program("chromium")
+    options.binary_location = program("chromium")
     for flag in (*FLAGS, f"--user-data-dir={directory}"):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(_program("chromedriver")))
+    driver = webdriver.Chrome(options=options, service=Service(program("chromedriver")))
     driver.set_script_timeout(WAIT_SECONDS)
     try:
         yield driver
     finally:
         driver.quit()
-
-
-def _program(name: str) -> str:
-    found = shutil.which(name)
-    if found is None:
-        raise RuntimeError(f"{name} is missing: apt-get install chromium chromium-driver")
-    return found
 
 
 def axe_script() -> str:
