@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 import uuid
 from typing import Any
 
@@ -12,8 +11,18 @@ from flask import Flask, Response, g, request
 from flask.json.provider import DefaultJSONProvider
 from werkzeug.exceptions import HTTPException
 
-from provision_engine import errors, log, metrics
-from provision_engine.api import flavours, health, openapi, quota, runtimes, server, ui
+from provision_engine import errors, headers, log, metrics
+from provision_engine.api import (
+    admission,
+    flavours,
+    health,
+    openapi,
+    quota,
+    runtimes,
+    server,
+    slots,
+    ui,
+)
 from provision_engine.cloud.client import Backends
 from provision_engine.cloud.probe import Probe
 from provision_engine.config import Configuration
@@ -47,16 +56,15 @@ def create_app(configuration: Configuration) -> Flask:
     app.json = _Json(app)
     app.config["MAX_CONTENT_LENGTH"] = configuration.limits.body_bytes
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
-    # A redirect to the proper form of a path would be a response in HTML.
-    app.url_map.strict_slashes = False
+    # Each path has one spelling (see also admission.py), but for those that the first engine had.
     app.url_map.merge_slashes = False
     app.extensions["configuration"] = configuration
     app.extensions["backends"] = Backends(configuration)
     cache = Cache(configuration.cache.seconds, metrics.cache_looked)
     app.extensions["memory"] = Memory.empty(cache)
     app.extensions["probe"] = Probe(app.extensions["backends"])
-    app.extensions["changes"] = threading.BoundedSemaphore(configuration.limits.oneflow_requests)
-    app.extensions["waiting"] = Waiting(configuration.wait.max_requests)
+    app.extensions["waiting"] = Waiting()
+    app.extensions |= slots.slots(configuration)
     for module in (server, runtimes, flavours, quota, health, openapi, ui):
         app.register_blueprint(module.routes)
     app.before_request(_begin)
@@ -76,10 +84,13 @@ def _begin() -> None:
     g.began_at = metrics.request_began()
     log.request_id.set(request_id())
     log.secrets.set(())
+    admission.check(request)
 
 
 def _end(response: Response) -> Response:
     response.headers["X-Request-ID"] = log.request_id.get()
+    for name, value in headers.SECURITY.items():
+        response.headers.setdefault(name, value)
     log.engine.info("Response HTTP Return Code: %s", response.status_code)
     route = request.url_rule.rule if request.url_rule else metrics.NO_ROUTE
     waited = "wait" in request.args
@@ -112,7 +123,7 @@ def _as_ours(error: Exception) -> EngineError:
     if isinstance(error, EngineError):
         return error
     if isinstance(error, HTTPException) and error.code in HTTP_ERRORS:
-        return HTTP_ERRORS[error.code](f"{request.method} {request.path}: {error.name}")
+        return HTTP_ERRORS[error.code](f"{request.method} {request.path[:200]}: {error.name}")
     return EngineError("The engine failed; its log tells why, under this request's id")
 
 

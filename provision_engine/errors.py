@@ -42,6 +42,10 @@ class Forbidden(EngineError):
     status, error = 403, "Permission denied by OpenNebula"
 
 
+class ForeignSite(Forbidden):
+    error = "Request from another site"
+
+
 class NotFound(EngineError):
     status, error = 404, "Not found"
 

@@ -15,7 +15,7 @@ from provision_engine.errors import BodyTooLarge
 def of_request() -> Context:
     """The context of the current request. Raises Unauthorized."""
     credentials = auth.credentials(request.headers.get("Authorization"))
-    log.secret(credentials.password, credentials.token)
+    log.secret(*credentials.secrets)
     shared = current_app.extensions
     configuration = shared["configuration"]
     deadline = Deadline(configuration.timeout_seconds)

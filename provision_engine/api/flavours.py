@@ -16,6 +16,7 @@ def list_flavours() -> Response:
     log.engine.info("Received request to List flavours")
     caller = context.of_request()
     query.check_known(request.args)
+    caller.cloud.oned.version()  # checks the login, since the response may come from the cache
     found = caller.memory.cache.get(
         caller.cloud.credentials,
         "preflight",

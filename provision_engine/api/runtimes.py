@@ -31,18 +31,25 @@ LARGEST_ID = 2**31 - 1
 routes = Blueprint("runtimes", __name__, url_prefix="/serverless-runtimes")
 
 
-@routes.post("")
+@routes.post("", strict_slashes=False)
 def create_runtime() -> Response:
     caller = _received("Create")
+    key = validation.idempotency_key(request.headers.get("Idempotency-Key"))
+    version = _logged_in(caller, is_create=not key)
     query.check_known(request.args, "wait", "dry_run")
     seconds = query.wait_seconds(request.args)
-    key = validation.idempotency_key(request.headers.get("Idempotency-Key"))
     specification, ignored = validation.to_create(context.body())
     if query.flag(request.args, "dry_run"):
-        return _rehearsed(create.rehearse(caller, specification), ignored)
-    with wait_slot(seconds):
-        with change_slot():
-            created, is_new = create.create_runtime(caller, specification, key)
+        return _rehearsed(create.rehearse(caller, specification, version), ignored)
+    with wait_slot(caller, seconds > 0):
+        created, is_new = create.create_runtime(
+            caller,
+            specification,
+            key,
+            version,
+            change_slot=lambda: change_slot(caller),
+            wait_slot=lambda: wait_slot(caller, not seconds),  # it has one already if it waits
+        )
         seen = _waited_after(caller, created, seconds)
     response = _rendered(seen, 201 if is_new else 200)
     if is_new:
@@ -51,7 +58,7 @@ def create_runtime() -> Response:
     return _with_warning(response, ignored)
 
 
-@routes.get("")
+@routes.get("", strict_slashes=False)
 def list_runtimes() -> Response:
     caller = _received("List")
     query.check_known(request.args, *query.LIST)
@@ -63,39 +70,39 @@ def list_runtimes() -> Response:
     return response
 
 
-@routes.get("/<runtime_id>")
+@routes.get("/<runtime_id>", strict_slashes=False)
 def get_runtime(runtime_id: str) -> Response:
     caller = _received("Read", runtime_id)
     seconds = query.wait_seconds(request.args)
     seen = read.get_runtime(caller, _number(caller, runtime_id))
     query.check_known(request.args, "wait")
-    with wait_slot(0 if seen.is_settled else seconds):
+    with wait_slot(caller, seconds > 0 and not seen.is_settled):
         response = _tagged(_waited(caller, seen, seconds))
     response.make_conditional(request)
     return response
 
 
-@routes.put("/<runtime_id>")
+@routes.put("/<runtime_id>", strict_slashes=False)
 def update_runtime(runtime_id: str) -> Response:
     caller = _received("Update", runtime_id)
     number = _existing(caller, runtime_id)
     query.check_known(request.args, "wait")
     seconds = query.wait_seconds(request.args)
     wanted, ignored = validation.to_update(context.body())
-    with wait_slot(seconds):
-        with change_slot():
+    with wait_slot(caller, seconds > 0):
+        with change_slot(caller):
             updated = update.update_runtime(caller, number, wanted, _match())
         return _with_warning(_tagged(_waited_after(caller, updated, seconds)), ignored)
 
 
-@routes.delete("/<runtime_id>")
+@routes.delete("/<runtime_id>", strict_slashes=False)
 def delete_runtime(runtime_id: str) -> Response:
     caller = _received("Delete", runtime_id)
     number = _existing(caller, runtime_id, is_ending=True)
     query.check_known(request.args, "wait")
     seconds = query.wait_seconds(request.args)
-    with wait_slot(seconds):
-        with change_slot():
+    with wait_slot(caller, seconds > 0):
+        with change_slot(caller):
             deleted = delete.delete_runtime(caller, number, _match())
         if seconds:
             delete.wait_until_gone(caller, deleted, _at_most(seconds), query.client_watch(request))
@@ -146,8 +153,19 @@ def get_timeline(runtime_id: str) -> Response:
 
 def _received(action: str, runtime_id: str = "") -> Context:
     """Logs a request and returns its context. Raises Unauthorized."""
-    log.engine.info("Received request to %s a Serverless Runtime %s", action, runtime_id)
+    log.engine.info("Received request to %s a Serverless Runtime %s", action, runtime_id[:40])
     return context.of_request()
+
+
+def _logged_in(caller: Context, *, is_create: bool) -> str:
+    """Check the login, before anything of the body is read, stored or logged. Raises Unauthorized.
+
+    Returns OpenNebula's version, which a create needs anyway. A request with a key may be a repeat,
+    which needs few calls: that this process has seen the login accepted is enough for it.
+    """
+    version = caller.cloud.oned.version() if is_create else ""
+    caller.user()
+    return version
 
 
 def _number(caller: Context, runtime_id: str) -> int:
@@ -182,8 +200,8 @@ def _changed(
 ) -> Response:
     """Makes a change, and waits for its outcome if the caller requests that."""
     seconds = query.wait_seconds(request.args)
-    with wait_slot(seconds):
-        with change_slot():
+    with wait_slot(caller, seconds > 0):
+        with change_slot(caller):
             changed = change()
         return _tagged(_waited_after(caller, changed, seconds, is_done))
 

@@ -1,33 +1,70 @@
-"""Limits the requests that change runtimes or wait for them, so that threads remain for reads."""
+"""Limits the requests that change runtimes or wait for them, in all and for each user."""
 
 from __future__ import annotations
 
+import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from flask import current_app
 
-from provision_engine.engine.wait import Waiting
+from provision_engine.config import Configuration
+from provision_engine.engine.context import Context
 from provision_engine.errors import TooManyRequests
 
 
-@contextmanager
-def change_slot() -> Iterator[None]:
-    """A slot for a change, which may have to wait long for OpenNebula.
+class Slots:
+    """A number of slots, of which one user may hold a share, and at least one."""
 
-    The other threads are for reads. Raises TooManyRequests at once if no slot is free, so that the
-    client repeats the request later or sends it to another engine.
-    """
-    slots = current_app.extensions["changes"]
-    if not slots.acquire(blocking=False):
-        raise TooManyRequests("The maximum number of changes is already in progress")
-    try:
-        yield
-    finally:
-        slots.release()
+    def __init__(self, count: int, user_share: float, what: str, key: str) -> None:
+        """``what`` takes slots and ``key`` sets their number, for the error messages."""
+        self._count, self._count_of_user = count, max(1, int(count * user_share))
+        self._what, self._key = what, key
+        self._lock = threading.Lock()
+        self._held: Counter[int] = Counter()
+
+    @contextmanager
+    def taken_by(self, user_id: int) -> Iterator[None]:
+        """Hold a slot for a user. Raises TooManyRequests at once if none is free.
+
+        The client repeats the request later, or sends it to another engine.
+        """
+        with self._lock:
+            self._check(user_id)
+            self._held[user_id] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._held[user_id] -= 1
+                if not self._held[user_id]:
+                    del self._held[user_id]
+
+    def _check(self, user_id: int) -> None:
+        if self._held.total() >= self._count:
+            raise TooManyRequests(f"Too many {self._what} ({self._key})")
+        if self._held[user_id] >= self._count_of_user:
+            raise TooManyRequests(f"Too many {self._what} of one user (limits.user_share)")
 
 
-def wait_slot(seconds: float) -> AbstractContextManager[None]:
-    """A slot for a waiting request, if the caller wants to wait. Raises TooManyRequests."""
-    waiting: Waiting = current_app.extensions["waiting"]
-    return waiting.slot() if seconds else nullcontext()
+def slots(configuration: Configuration) -> dict[str, Slots]:
+    """Return the slots of a process, which leave threads for reads."""
+    limits, max_waits = configuration.limits, configuration.wait.max_requests
+    share = limits.user_share
+    return {
+        "changes": Slots(limits.oneflow_requests, share, "changes", "limits.oneflow_requests"),
+        "waits": Slots(max_waits, share, "waiting requests", "wait.max_requests"),
+    }
+
+
+def change_slot(caller: Context) -> AbstractContextManager[None]:
+    """A slot for a change, which may have to wait long for OpenNebula. Raises TooManyRequests."""
+    changes: Slots = current_app.extensions["changes"]
+    return changes.taken_by(caller.user().id)
+
+
+def wait_slot(caller: Context, is_needed: bool) -> AbstractContextManager[None]:
+    """A slot for a request that waits, if it needs one. Raises TooManyRequests."""
+    waits: Slots = current_app.extensions["waits"]
+    return waits.taken_by(caller.user().id) if is_needed else nullcontext()

@@ -29,8 +29,8 @@ from provision_engine.errors import BadRequest
 
 SCHEMAS = Path(__file__).parent.parent / "schemas"
 SHOWN_CHARACTERS = 100
-SHOWN_MEMBERS = 8
-"""The maximum number of ignored members named in the headers of a response."""
+SHOWN_MEMBERS, LOGGED_MEMBERS = 8, 3
+"""The maximum number of ignored members named in the headers of a response, and in the log."""
 DEVICE_INFO_NAME = re.compile(r"[A-Z][A-Z0-9_]*")
 
 Json = dict[str, Any]
@@ -114,8 +114,10 @@ def _runtime(body: bytes, validator: Any) -> tuple[Json, list[str]]:
     _check(validator, document)
     runtime: Json = document[RUNTIME]
     ignored = [f"{RUNTIME}.{_short(path)}" for path in _unknown(runtime)]
-    for path in ignored:
-        log.engine.warning("Ignoring %s, which is unknown", path)
+    if ignored:
+        more = ", …" if len(ignored) > LOGGED_MEMBERS else ""
+        names = ", ".join(ignored[:LOGGED_MEMBERS])
+        log.engine.warning("Ignoring %d unknown members: %s%s", len(ignored), names, more)
     return runtime, ignored
 
 

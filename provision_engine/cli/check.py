@@ -98,7 +98,7 @@ def _reach(settings: Configuration, backends: Backends) -> Iterator[Line]:
 
 def _log_in(settings: Configuration, backends: Backends, user: str | None) -> Inspector:
     caller = Credentials(*(credentials.typed(user) if user else credentials.stored_or_typed()))
-    log.secret(caller.password, caller.token)
+    log.secret(*caller.secrets)
     deadline = Deadline(settings.timeout_seconds)
     memory = Memory.empty(Cache(settings.cache.seconds))
     return Inspector(Context(CloudClient(backends, caller, deadline), settings, memory))

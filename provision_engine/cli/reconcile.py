@@ -68,7 +68,7 @@ def parser() -> Parser:
 
 def _reconciler(settings: Configuration, older_than_seconds: float) -> Reconciler:
     caller = Credentials(*credentials.stored())
-    log.secret(caller.password, caller.token)
+    log.secret(*caller.secrets)
     cloud = CloudClient(Backends(settings), caller, Deadline(settings.timeout_seconds))
     memory = Memory.empty(Cache(settings.cache.seconds))
     return Reconciler(Context(cloud, settings, memory), older_than_seconds)

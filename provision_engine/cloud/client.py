@@ -9,10 +9,10 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from provision_engine import log, metrics
 from provision_engine.cloud.http import HttpBackend
@@ -23,7 +23,7 @@ from provision_engine.config import Configuration
 from provision_engine.deadline import Deadline
 from provision_engine.errors import EngineError
 
-T = TypeVar("T")
+LEAST_HIDDEN_CHARACTERS = 4
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,22 @@ class Credentials:
         """The form in which HTTP Basic has them: the Base64 of ``user:password``."""
         return base64.b64encode(self.session.encode()).decode()
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The texts that no log may show.
+
+        A password of a few letters is part of many words: it is not hidden by itself, but in both
+        forms that a login has.
+        """
+        of_their_own = (self.password,) if len(self.password) >= LEAST_HIDDEN_CHARACTERS else ()
+        return (self.session, self.token, *of_their_own)
+
     def __repr__(self) -> str:
         return f"Credentials({self.user!r}, ***)"
 
 
 class Backends:
-    """What all requests of a process share: connections, and threads for calls side by side."""
+    """What all requests of a process share: connections, and a thread for what none waits for."""
 
     def __init__(self, configuration: Configuration) -> None:
         tls, limits = configuration.tls, configuration.limits
@@ -60,21 +70,11 @@ class Backends:
             "oneflow", configuration.oneflow_server, limits.oneflow_requests, verify
         )
         self._lock = threading.Lock()
-        self._threads: ThreadPoolExecutor | None = None
         self._background: ThreadPoolExecutor | None = None
-        self._max_threads = limits.oned_requests
-
-    @property
-    def threads(self) -> ThreadPoolExecutor:
-        """Made on first use, because threads do not survive the fork into workers."""
-        with self._lock:
-            if self._threads is None:
-                self._threads = ThreadPoolExecutor(self._max_threads, "beside")
-            return self._threads
 
     @property
     def background(self) -> ThreadPoolExecutor:
-        """One thread for what no request waits for; it may itself make calls side by side."""
+        """Made on first use, because threads do not survive the fork into workers."""
         with self._lock:
             if self._background is None:
                 self._background = ThreadPoolExecutor(1, "background")
@@ -127,11 +127,6 @@ class CloudClient:
         answered = copy.copy(self)
         answered.oned = AnsweredOned(self.oned, responses, document_id)  # type: ignore[assignment]
         return answered
-
-    def beside(self, call: Callable[[CloudClient], T]) -> Future[T]:
-        """Make a call in another thread, with a client of its own, while the caller goes on."""
-        context = contextvars.copy_context()
-        return self._backends.threads.submit(context.run, call, self.until(self.deadline))
 
     def submit_in_background(self, call: Callable[[CloudClient], object], seconds: float) -> None:
         """Make a call when there is time for it; its own time begins then."""

@@ -205,6 +205,7 @@ def _limits(values: Document) -> model.Limits:
         body_bytes=values["limits.body_bytes"],
         oned_requests=values["limits.oned_requests"],
         oneflow_requests=values["limits.oneflow_requests"],
+        user_share=values["limits.user_share"],
     )
 
 
@@ -222,9 +223,16 @@ def _tls(values: Document) -> model.Tls:
 def _shown_document(written: Document) -> Document:
     document: Document = {}
     for name in leaves():
-        if name in CONTRACT_KEYS or _lookup(written, name)[0]:
+        is_shown = name in CONTRACT_KEYS or _lookup(written, name)[0]
+        if is_shown and not _is_path(name):
             _put(document, name, _chosen(written, name))
     return document
+
+
+def _is_path(name: str) -> bool:
+    """Whether a key holds a path of this machine, which is no caller's concern."""
+    pattern: str = rules_at(tuple(name.split("."))).get("pattern", "")
+    return pattern.startswith("^/")
 
 
 def _put(document: Document, name: str, value: object) -> None:

@@ -71,11 +71,15 @@ class Server:
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of one process: *_requests counts calls in flight to that backend."""
+    """Limits of one process: *_requests counts calls in flight to that backend.
+
+    user_share: the part of the changes, and of the waiting requests, that one user may have.
+    """
 
     body_bytes: int
     oned_requests: int
     oneflow_requests: int
+    user_share: float
 
 
 @dataclass(frozen=True)
@@ -155,7 +159,7 @@ class Configuration:
     def as_document(self) -> Document:
         """Return the body of GET /server/config: the keys of engine.conf without colons.
 
-        It has all keys of the contract, and those that the file sets. Nothing in it is secret: a
-        URL with credentials is refused when the file is read.
+        It has all keys of the contract, and those that the file sets, but for paths of files.
+        Nothing in it is secret: a URL with credentials is refused when the file is read.
         """
         return copy.deepcopy(self._document)

@@ -41,6 +41,7 @@ def create_runtime(
     context: Context,
     specification: Specification,
     key: str = "",
+    version: str = "",
     *,
     change_slot: Slot = nullcontext,
     wait_slot: Slot = nullcontext,
@@ -48,23 +49,23 @@ def create_runtime(
     """Create a runtime. Returns (snapshot, is_new): with a key it is created once, however often.
 
     ``change_slot`` is held while it is created, ``wait_slot`` while another request with the key
-    creates it. When this raises, nothing of it is left, or it is marked for removal. The functions
-    are PENDING: nobody has looked at them yet.
+    creates it. ``version`` is as in ``plan``. When this raises, nothing of it is left, or it is
+    marked for removal. The functions are PENDING: nobody has looked at them yet.
     """
     while True:
         if key and (existing := idempotency.find(context, key, specification.digest, wait_slot)):
             return Snapshot.unseen(existing), False
         try:
             with change_slot():
-                return _create(context, specification, key), True
+                return _create(context, specification, key, version), True
         except OtherCreateIsFirst:
             continue
 
 
-def _create(context: Context, specification: Specification, key: str) -> Snapshot:
+def _create(context: Context, specification: Specification, key: str, version: str) -> Snapshot:
     """Create a runtime. Raises OtherCreateIsFirst where another request with the key was faster."""
     specification = _with_lease(context, specification)
-    planned = plan(context, specification)
+    planned = plan(context, specification, version)
     intent = _intent(context, specification, planned, key)
     if taken := handover.take(context, specification, planned, intent):
         return taken
@@ -119,12 +120,11 @@ def _create_standby(context: Context, flavours: str) -> None:
         raise
 
 
-def rehearse(context: Context, specification: Specification) -> Plan:
-    """What would be made; raises what making it would."""
+def rehearse(context: Context, specification: Specification, version: str = "") -> Plan:
+    """What would be made; raises what making it would. ``version`` is as in ``plan``."""
     specification = _with_lease(context, specification)
-    planned = plan(context, specification)
+    planned = plan(context, specification, version)
     quota.check_new(context.cloud, list(planned.functions.values()))
-    planned.version.result()
     return planned
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,12 +33,12 @@ class Plan:
     """By the flow template's role name."""
     sent: Mapping[str, Any]
     """The functions as they were sent, for error messages."""
-    version: Future[str]
+    version: str
     """Of OpenNebula. Asked anew each time: it may have been upgraded under the engine."""
 
     def start(self, cloud: CloudClient, name: str) -> int:
         """Instantiate the service; its id. Raises NoFlowTemplate where its template has gone."""
-        spoken = Dialect.from_version(self.version.result())
+        spoken = Dialect.from_version(self.version)
         if spoken is Dialect.SEVEN:
             self._warn_of_lines()
         merge = dialect.merge_template(name, self.flow.roles, self.attributes, spoken)
@@ -70,15 +69,13 @@ class Plan:
                 )
 
 
-def plan(
-    context: Context, specification: Specification, version: Future[str] | None = None
-) -> Plan:
+def plan(context: Context, specification: Specification, version: str = "") -> Plan:
     """Find flow template, roles and sizes; changes nothing.
 
-    ``version`` is OpenNebula's where it has just been asked. Raises NoFlowTemplate, Forbidden,
-    and DeployFailed where a VM template is missing.
+    ``version`` is OpenNebula's if it has just been asked. Raises NoFlowTemplate, Forbidden, and
+    DeployFailed if a VM template is missing.
     """
-    version = version or context.cloud.beside(lambda cloud: cloud.oned.version())
+    version = version or context.cloud.oned.version()
     flavours, configuration = context.flavours, context.configuration
     flow = flavours.flow_template(specification)
     assigned = flow.assign(specification)

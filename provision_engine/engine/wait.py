@@ -12,7 +12,6 @@ from provision_engine.engine import read
 from provision_engine.engine.context import Context
 from provision_engine.engine.snapshot import Snapshot
 from provision_engine.engine.states import State
-from provision_engine.errors import TooManyRequests
 
 IsDone = Callable[[Snapshot], bool]
 
@@ -125,25 +124,11 @@ class _Watch:
 
 
 class Waiting:
-    """The requests of a process that wait: so many at a time."""
+    """The requests of a process that wait."""
 
-    def __init__(self, max_requests: int) -> None:
-        self._slots = threading.BoundedSemaphore(max_requests)
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._watches: dict[tuple[str, int], _Watch] = {}
-
-    @contextmanager
-    def slot(self) -> Iterator[None]:
-        """A slot among the waiting requests, to be taken before anything is changed.
-
-        Raises TooManyRequests when none is free.
-        """
-        if not self._slots.acquire(blocking=False):
-            raise TooManyRequests("As many requests as this engine admits are waiting")
-        try:
-            yield
-        finally:
-            self._slots.release()
 
     def until(
         self,

@@ -17,6 +17,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from gunicorn.http.errors import NoMoreData, ParseException
+
+from provision_engine.errors import BadRequest
+from provision_engine.server.refusals import refusal
+
 HEAD_SECONDS = 10.0
 BODY_SECONDS = 30.0
 
@@ -85,7 +90,10 @@ class Arrivals:
 
 
 class _Body(io.RawIOBase):
-    """The body of a request, all of which has to arrive within BODY_SECONDS."""
+    """The body of a request, all of which has to arrive within BODY_SECONDS.
+
+    Reading it raises BadRequest if its chunks are malformed or it breaks off between them.
+    """
 
     def __init__(self, source: Any, arrivals: Arrivals) -> None:
         self._source, self._arrivals = source, arrivals
@@ -98,9 +106,18 @@ class _Body(io.RawIOBase):
         if self._until == math.inf:
             self._until = time.monotonic() + BODY_SECONDS
         with self._arrivals.reading_body(self._until):
-            data: bytes = self._source.read(len(buffer))
+            data = self._read(len(buffer))
         buffer[: len(data)] = data
         return len(data)
+
+    def _read(self, size: int) -> bytes:
+        try:
+            data: bytes = self._source.read(size)
+        except ParseException as error:
+            raise BadRequest(refusal(error)[1]) from error
+        except NoMoreData as error:
+            raise BadRequest("the body is incomplete") from error
+        return data
 
 
 def with_timed_body(application: Application, arrivals: Arrivals) -> Application:

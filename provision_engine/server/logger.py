@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 
 from gunicorn.glogging import Logger
 
 from provision_engine import log
+
+_USER_INFO = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*://).*@")
+"""User and password in an absolute URL; also if the password is not encoded as it should be."""
 
 
 class EngineLogger(Logger):  # type: ignore[misc]
@@ -31,9 +35,10 @@ class EngineLogger(Logger):  # type: ignore[misc]
     def access(
         self, response: Any, _request: Any, environ: dict[str, Any], duration: timedelta
     ) -> None:
+        target = _USER_INFO.sub(r"\1", environ["RAW_URI"])
         log.answered(
             environ.get("REMOTE_ADDR") or "-",
-            f"{environ['REQUEST_METHOD']} {environ['RAW_URI']} {environ['SERVER_PROTOCOL']}",
+            f"{environ['REQUEST_METHOD']} {target} {environ['SERVER_PROTOCOL']}",
             str(response.status).partition(" ")[0],
             response.sent,
             duration.total_seconds(),

@@ -8,6 +8,8 @@ from http import HTTPStatus
 
 from gunicorn.http import errors
 
+from provision_engine import headers
+
 HEADER_BYTES = 16_384
 HEADER_FIELDS = 100
 
@@ -73,6 +75,7 @@ def error_response(reason: Reason, request_id: str) -> bytes:
         "Content-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\n"
         f"X-Request-ID: {request_id}\r\n"
-        "Connection: close\r\n\r\n"
+        + "".join(f"{name}: {value}\r\n" for name, value in headers.SECURITY.items())
+        + "Connection: close\r\n\r\n"
     )
     return head.encode("ascii") + body

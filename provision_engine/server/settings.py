@@ -42,6 +42,8 @@ def settings(configuration: Configuration) -> dict[str, Any]:
         "logger_class": EngineLogger,
         "proc_name": "provision-engine",
         "forwarded_allow_ips": "127.0.0.1,::1",
+        # No header may change the path: every client of a local proxy could send it.
+        "forwarder_headers": "",
         "control_socket_disable": True,
         "worker_tmp_dir": "/dev/shm" if os.access("/dev/shm", os.W_OK) else None,
     }

@@ -12,6 +12,7 @@ import uuid
 from contextlib import suppress
 from typing import Any
 
+from gunicorn.http.errors import ParseException
 from gunicorn.workers import gthread
 
 from provision_engine import log
@@ -23,6 +24,9 @@ FIRST_BYTE_SECONDS = 0.01
 SILENT_SECONDS = 2.0
 """How long a stopping worker waits for connections that have not sent anything."""
 RESPONSE_SECONDS = 1.0
+UNREAD_SECONDS = 0.5
+"""How long a thread waits, after its response, for the rest of a body, or for the client to close.
+"""
 
 arrivals = Arrivals()
 """The requests that this process is reading."""
@@ -49,11 +53,27 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
             result = super().handle(connection)
         if arrival.is_late and not arrival.has_head:
             _refuse(connection.sock, connection.client, TOO_LATE)
+        if not result:
+            _wait_for_close(connection.sock)
         return result
 
     def handle_error(self, _request: Any, client: Any, address: Any, error: Any) -> None:
         """Answer what failed outside of the application; gunicorn would answer HTML."""
         _refuse(client, address, refusal(error), error)
+
+    def _keepalive_after(self, connection: Any, keepalive: Any) -> bool:
+        """Whether the connection can be reused: what the application did not read is discarded.
+
+        gunicorn would let it occupy a thread for five seconds, and answer the request a second time
+        if the rest of it is malformed.
+        """
+        if not keepalive:
+            return False
+        try:
+            until = time.monotonic() + UNREAD_SECONDS
+            return bool(connection.parser.finish_body(deadline=until))
+        except ParseException:
+            return False
 
     def set_accept_enabled(self, enabled: bool) -> None:
         """Start or stop accepting connections; a worker that ends leaves the port as well."""
@@ -75,6 +95,24 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
             listener.close()
         for connection in self.pending_conns:
             connection.timeout = min(connection.timeout, time.monotonic() + SILENT_SECONDS)
+
+
+def _wait_for_close(client: socket.socket) -> None:
+    """End the response, and wait a moment until the client has read it and closes its side.
+
+    gunicorn would do so in the main loop, for two seconds, while no other client of this process
+    is served.
+    """
+    until = time.monotonic() + UNREAD_SECONDS
+    with suppress(OSError):
+        socket.socket.shutdown(client, socket.SHUT_WR)
+        while (rest := until - time.monotonic()) > 0:
+            client.settimeout(rest)
+            if not socket.socket.recv(client, 65_536):
+                break
+    with suppress(OSError):
+        # Whatever gunicorn still reads ends at once.
+        socket.socket.shutdown(client, socket.SHUT_RD)
 
 
 def _refuse(

@@ -12,6 +12,8 @@ from flask.testing import FlaskClient
 from provision_engine import errors
 from provision_engine.api import validation
 from provision_engine.app import ANSWER_BYTES, create_app, error_body
+from provision_engine.cloud.objects import User
+from provision_engine.cloud.oned import Oned
 from provision_engine.engine import read
 from provision_engine.errors import EngineError
 from tests.unit.support import configuration
@@ -27,6 +29,13 @@ def classes(of: type[EngineError] = EngineError) -> list[type[EngineError]]:
 @pytest.fixture
 def client() -> FlaskClient:
     return create_app(configuration("limits: {body_bytes: 2048}\n")).test_client()
+
+
+@pytest.fixture
+def accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every login is accepted."""
+    monkeypatch.setattr(Oned, "version", lambda self: "7.4.0")
+    monkeypatch.setattr(Oned, "user", lambda self: User(2, is_administrator=False))
 
 
 @pytest.fixture
@@ -155,16 +164,21 @@ def test_unknown_paths_and_methods_have_the_error_form(
     assert answer.headers["X-Request-ID"]
 
 
-def test_a_trailing_slash_is_not_a_redirect(client: FlaskClient) -> None:
-    assert client.get("/server/version/").status_code == 200
+@pytest.mark.parametrize("path", ["/server/version/", "/serverless-runtimes/schema/"])
+def test_a_trailing_slash_of_the_first_paths_is_not_a_redirect(
+    client: FlaskClient, path: str
+) -> None:
+    assert client.get(path).status_code == 200
 
 
+@pytest.mark.usefixtures("accepted")
 def test_a_body_over_the_limit_is_a_413(client: FlaskClient) -> None:
     answer = client.post("/serverless-runtimes", auth=USER, data=b"x" * 2049)
     assert answer.status_code == 413
     fits(answer)
 
 
+@pytest.mark.usefixtures("accepted")
 def test_a_body_of_the_limit_is_read(client: FlaskClient) -> None:
     answer = client.post("/serverless-runtimes", auth=USER, data=b"x" * 2048)
     assert answer.status_code == 400

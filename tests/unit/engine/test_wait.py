@@ -15,7 +15,7 @@ from provision_engine.engine.model import Function, Runtime
 from provision_engine.engine.snapshot import Observation, Snapshot
 from provision_engine.engine.states import Condition, State
 from provision_engine.engine.wait import IsDone, IsRecovered, Waiting, is_settled
-from provision_engine.errors import BackendUnreachable, TooManyRequests
+from provision_engine.errors import BackendUnreachable
 from tests.unit.engine.samples import ME, Cloud, context
 
 SECONDS = 20.0
@@ -56,7 +56,7 @@ class Looks:
 
 @pytest.fixture
 def waiting() -> Waiting:
-    return Waiting(4)
+    return Waiting()
 
 
 @pytest.fixture(autouse=True)
@@ -189,23 +189,6 @@ def test_nothing_is_stored_after_a_wait(waiting: Waiting) -> None:
     for number in range(50):
         wait(waiting, Looks(State.RUNNING), runtime_id=number)
     assert waiting._watches == {}
-
-
-def test_the_number_of_slots_is_limited(waiting: Waiting) -> None:
-    slots = [waiting.slot() for _ in range(4)]
-    for slot in slots:
-        slot.__enter__()
-    with pytest.raises(TooManyRequests), waiting.slot():
-        pass
-    slots[0].__exit__(None, None, None)
-    with waiting.slot():
-        pass
-
-
-def test_a_slot_is_given_back_whatever_happens(waiting: Waiting) -> None:
-    for _ in range(10):
-        with pytest.raises(ValueError, match="broken"), waiting.slot():
-            raise ValueError("broken")
 
 
 # ---- when a wait is over ------------------------------------------------------------------------

@@ -47,7 +47,14 @@ def test_the_methods_have_the_parameters_that_are_used(method: Any, wanted: list
 
 def test_the_worker_overrides_these_methods_and_no_others() -> None:
     own = {name for name, value in vars(Worker).items() if inspect.isfunction(value)}
-    assert own == {"notify", "handle", "handle_error", "set_accept_enabled", "_leave_the_port"}
+    assert own == {
+        "notify",
+        "handle",
+        "handle_error",
+        "_keepalive_after",
+        "set_accept_enabled",
+        "_leave_the_port",
+    }
     assert not hasattr(gthread.ThreadWorker, "_leave_the_port")
 
 

@@ -1,0 +1,38 @@
+"""Refuses requests by their path and headers, before the login is checked or the body is read."""
+
+from __future__ import annotations
+
+from flask import Request
+
+from provision_engine.errors import ForeignSite, NotFound
+
+READING = ("GET", "HEAD", "OPTIONS")
+OWN_SITES = ("same-origin", "none")
+"""The values of Sec-Fetch-Site that a page of the engine's own, or the user, can cause."""
+
+
+def check(request: Request) -> None:
+    """Raises NotFound or ForeignSite."""
+    _check_path(request)
+    if request.method not in READING and _is_from_another_site(request):
+        raise ForeignSite("A browser sent this change on behalf of another site's page")
+
+
+def _check_path(request: Request) -> None:
+    """Only the exact spelling of a path counts: a proxy may restrict it."""
+    raw = request.environ.get("RAW_URI", "").partition("?")[0]
+    if "%" in raw or request.environ["PATH_INFO"].startswith("//"):
+        raise NotFound(f"{request.method} {request.path[:200]}: Not Found")
+
+
+def _is_from_another_site(request: Request) -> bool:
+    """Judge by Sec-Fetch-Site; browsers omit it if they are old, or without TLS.
+
+    Devices and command lines send none of these headers. A page cannot set X-Forwarded-Host of a
+    request to another site, since the engine never answers a preflight.
+    """
+    if site := request.headers.get("Sec-Fetch-Site"):
+        return site not in OWN_SITES
+    origin = request.headers.get("Origin")
+    hosts = (request.headers.get("Host"), request.headers.get("X-Forwarded-Host"))
+    return origin is not None and origin.partition("://")[2] not in hosts

@@ -1,0 +1,1 @@
+"""What hostile users, strangers and web pages can do: nothing to anybody else."""

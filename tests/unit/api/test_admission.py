@@ -1,0 +1,147 @@
+"""Requests that are refused by their path or their headers, and the headers of all responses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from provision_engine.api import ui
+from provision_engine.app import create_app
+from tests.unit.support import configuration
+
+RUNTIMES = "/serverless-runtimes"
+USER = ("devuser", "devpass")
+HOST = {"Host": "engine.example:1337"}
+
+
+@pytest.fixture
+def client() -> FlaskClient:
+    return create_app(configuration()).test_client()
+
+
+# ---- other sites --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Sec-Fetch-Site": "cross-site", "Origin": "http://engine.example:1337"},
+        {"Sec-Fetch-Site": "unheard-of"},
+        {"Origin": "http://attacker.example"},
+        {"Origin": "https://engine.example.attacker.example:1337"},
+        {"Origin": "http://engine.example"},
+        {"Origin": "http://engine.example:1338"},
+        {"Origin": "null"},
+        {"Origin": ""},
+    ],
+)
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", RUNTIMES),
+        ("PUT", f"{RUNTIMES}/7"),
+        ("DELETE", f"{RUNTIMES}/7"),
+        ("POST", f"{RUNTIMES}/7/suspend"),
+        ("PATCH", RUNTIMES),
+        ("POST", "/nowhere"),
+    ],
+)
+def test_a_change_from_another_site_is_refused_before_the_login(
+    client: FlaskClient, method: str, path: str, headers: dict[str, str]
+) -> None:
+    """Row 12: neither login nor body are looked at, so there is no 401 that asks for a password."""
+    answer = client.open(path, method=method, headers=HOST | headers, data=b"{")
+    assert answer.status_code == 403
+    assert answer.get_json()["error"] == "Request from another site"
+    assert "WWW-Authenticate" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Sec-Fetch-Site": "same-origin", "Origin": "http://engine.example:1337"},
+        {"Sec-Fetch-Site": "same-origin", "Origin": "https://name.of.the.proxy"},
+        {"Sec-Fetch-Site": "none"},
+        {"Origin": "http://engine.example:1337"},
+        {"Origin": "https://engine.example:1337"},
+        {"Origin": "https://proxy.example", "X-Forwarded-Host": "proxy.example"},
+    ],
+)
+def test_devices_and_the_engines_own_page_are_not_refused(
+    client: FlaskClient, headers: dict[str, str]
+) -> None:
+    answer = client.post(RUNTIMES, headers=HOST | headers, data=b"{")
+    assert answer.status_code == 401
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_reading_is_possible_from_anywhere(client: FlaskClient, method: str) -> None:
+    headers = {"Sec-Fetch-Site": "cross-site", "Origin": "null"}
+    assert client.open("/server/version", method=method, headers=headers).status_code == 200
+
+
+# ---- paths --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/metrics%2f", "/metrics%2F", "/%6detrics", "/%2fmetrics", "/metrics%00", "/METRICS"),
+        *("/metrics/", "/metrics//", "/metrics/.", "/.//metrics", "/x/../metrics"),
+        *("/readyz/", "/%72eadyz", "/healthz/", "/openapi.json/", "/ui/", "/docs%2f"),
+        *("/server%2fconfig", "/server//config", "/serverless-runtimes%2f7"),
+    ],
+)
+def test_a_path_has_one_spelling(client: FlaskClient, path: str) -> None:
+    """Row 13: a proxy that restricts a path does not have to know other spellings."""
+    answer = client.get(path)
+    assert answer.status_code == 404
+    assert answer.get_json()["error"] == "Not found"
+
+
+@pytest.mark.parametrize(
+    "path", [RUNTIMES, f"{RUNTIMES}/7", f"{RUNTIMES}/schema", "/server/config"]
+)
+def test_the_first_paths_may_end_with_a_slash(client: FlaskClient, path: str) -> None:
+    with_slash, without = (client.get(p).status_code for p in (f"{path}/", path))
+    assert with_slash == without != 404
+
+
+# ---- headers ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "user"),
+    [
+        ("/", None),
+        ("/server/version", None),
+        ("/server/config", None),
+        (f"{RUNTIMES}/schema", None),
+        ("/openapi.json", None),
+        ("/metrics", None),
+        ("/nowhere", None),
+        (f"{RUNTIMES}/7", None),
+        (f"{RUNTIMES}/7", USER),
+        ("/ui/nothing.js", None),
+    ],
+)
+def test_no_response_of_the_api_is_stored_guessed_or_framed(
+    client: FlaskClient, path: str, user: Any
+) -> None:
+    """Row 16: errors as well."""
+    headers = client.get(path, auth=user).headers
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Cache-Control"] == "no-store"
+    assert headers["Content-Security-Policy"] == "default-src 'none'; frame-ancestors 'none'"
+
+
+@pytest.mark.parametrize("path", ["/ui", "/docs", "/ui/js/main.js"])
+def test_the_page_keeps_its_own_headers(client: FlaskClient, path: str) -> None:
+    headers = client.get(path).headers
+    assert headers.getlist("Content-Security-Policy") == [ui.POLICY]
+    assert headers.getlist("Cache-Control") == ["no-cache"]
