@@ -97,7 +97,7 @@ class _Reader:
     def _value(self, node: yaml.Node, path: tuple[str, ...]) -> Any:
         if isinstance(node, yaml.MappingNode):
             return self.mapping(node, path)
-        if isinstance(node, yaml.SequenceNode) and len(path) <= _MAPPING_DEPTH:
+        if node.tag == "tag:yaml.org,2002:seq" and len(path) <= _MAPPING_DEPTH:
             return [self._value(item, (*path, str(n))) for n, item in enumerate(node.value)]
         value = self._loader.construct_object(node, deep=True)
         if not isinstance(value, str):

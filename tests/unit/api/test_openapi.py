@@ -192,7 +192,7 @@ def _create(call: Watched) -> None:
     other = {"SERVERLESS_RUNTIME": {"FAAS": {"FLAVOUR": "nature", "CPU": 3}}}
     assert call("post", RUNTIMES, other, headers=keyed)[0] == 409
     status, body = call("post", f"{RUNTIMES}?dry_run=1", NATURE)
-    assert (status, list(body)) == (200, ["FLOW_TEMPLATE", "ROLES", "WARNINGS"])
+    assert (status, list(body)) == (200, ["FLOW_TEMPLATE", "OWNER", "ROLES", "WARNINGS"])
     assert call("post", RUNTIMES, b"[]")[0] == 400
     assert call("post", RUNTIMES, b" " * 3000)[0] == 413
     nope = {"SERVERLESS_RUNTIME": {"FAAS": {"FLAVOUR": "nope"}}}
