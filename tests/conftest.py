@@ -6,7 +6,14 @@ import os
 import signal
 import threading
 
+import hypothesis
 import pytest
+
+# A busy machine takes any time for an example.
+hypothesis.settings.register_profile(
+    "busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("busy")
 
 # Where assertions of helpers fail, both sides are shown.
 pytest.register_assert_rewrite("tests.support", "tests.cli.cli_engine")
