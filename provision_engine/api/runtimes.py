@@ -35,7 +35,7 @@ routes = Blueprint("runtimes", __name__, url_prefix="/serverless-runtimes")
 def create_runtime() -> Response:
     caller = _received("Create")
     key = validation.idempotency_key(request.headers.get("Idempotency-Key"))
-    version = _logged_in(caller, is_create=not key)
+    version = _check_login(caller, key)
     query.check_known(request.args, "wait", "dry_run")
     seconds = query.wait_seconds(request.args)
     specification, ignored = validation.to_create(context.body())
@@ -157,15 +157,16 @@ def _received(action: str, runtime_id: str = "") -> Context:
     return context.of_request()
 
 
-def _logged_in(caller: Context, *, is_create: bool) -> str:
-    """Check the login, before anything of the body is read, stored or logged. Raises Unauthorized.
+def _check_login(caller: Context, key: str) -> str:
+    """Check the login before anything of the body is read, stored or logged. Raises Unauthorized.
 
-    Returns OpenNebula's version, which a create needs anyway. A request with a key may be a repeat,
-    which needs few calls: that this process has seen the login accepted is enough for it.
+    Returns OpenNebula's version, which a create needs anyway. A repeat with a key does not, and is
+    to make few calls: for that it is enough that this process has seen the login accepted.
     """
-    version = caller.cloud.oned.version() if is_create else ""
+    if not key:
+        return caller.cloud.oned.version()
     caller.user()
-    return version
+    return ""
 
 
 def _number(caller: Context, runtime_id: str) -> int:

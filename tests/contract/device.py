@@ -111,6 +111,8 @@ class Device:
 def check(answer: requests.Response) -> None:
     """Checks what the contract requires of every response."""
     assert answer.headers["X-Request-ID"]
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Cache-Control"] == "no-store"
     if answer.status_code == 204:
         assert answer.content == b""
         return

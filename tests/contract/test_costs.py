@@ -389,7 +389,7 @@ def test_standbys_whose_lease_has_ended_are_forgotten() -> None:
 
 
 def test_nothing_is_remembered_of_a_wait_that_is_over() -> None:
-    waiting = Waiting(4)
+    waiting = Waiting()
     for number in range(PEOPLE):
         with waiting._watch(("session", number)):
             assert entries(waiting) == 1

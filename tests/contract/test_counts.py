@@ -8,7 +8,7 @@ import pytest
 
 from provision_engine.sandbox import Sandbox
 
-from .device import Device, data, small
+from .device import PATH, Device, data, small
 
 
 def counted(sandbox: Sandbox) -> Counter[str]:
@@ -45,6 +45,28 @@ def test_one_create_makes_few_calls_of_oned(device: Device, sandbox: Sandbox) ->
     sandbox.clear_calls()
     device.create()
     assert counted(sandbox)["oned"] <= 12
+
+
+def test_a_create_asks_for_the_version_once_and_for_a_known_user_never(
+    device: Device, sandbox: Sandbox
+) -> None:
+    device.create()
+    sandbox.clear_calls()
+    device.create()
+    methods = Counter(call.method for call in sandbox.calls)
+    assert (methods["one.system.version"], methods["one.user.info"]) == (1, 0)
+    assert sandbox.calls[0].method == "one.system.version"
+
+
+@pytest.mark.parametrize("key", [{}, {"Idempotency-Key": "key"}], ids=["", "key"])
+def test_a_create_with_a_wrong_password_makes_one_call(
+    device: Device, sandbox: Sandbox, key: dict[str, str]
+) -> None:
+    sandbox.clear_calls()
+    body = {"SERVERLESS_RUNTIME": {"FAAS": small()}}
+    wrong = (b"devuser", b"wrong")
+    assert device.request("POST", PATH, body, auth=wrong, headers=key).status_code == 401
+    assert counted(sandbox) == {"oned": 1}
 
 
 def test_one_delete_makes_one_call_of_oneflow(device: Device, sandbox: Sandbox) -> None:

@@ -133,6 +133,32 @@ def test_missing_malformed_or_wrong_credentials_are_a_401(
     assert answer.headers["WWW-Authenticate"].startswith("Basic")
 
 
+@pytest.mark.parametrize("key", [{}, {"Idempotency-Key": "key"}], ids=["", "key"])
+@pytest.mark.parametrize("query", ["", "?dry_run=true", "?wait=soon", "?unheard=of"])
+@pytest.mark.parametrize("body", [GOOD, b"{", b" " * 1_048_577], ids=["good", "broken", "large"])
+def test_the_login_is_checked_before_anything_else(
+    device: Device, body: bytes, query: str, key: dict[str, str]
+) -> None:
+    answer = device.request("POST", f"{PATH}{query}", body, auth=WRONG, headers=key)
+    assert answer.status_code == 401
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Sec-Fetch-Site": "cross-site"}, {"Origin": "http://attacker.example"}]
+)
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+def test_a_change_from_another_site_is_a_403_and_changes_nothing(
+    device: Device, opennebula: OpenNebula, method: str, headers: dict[str, str]
+) -> None:
+    runtime = device.create()
+    before = opennebula.holdings()
+    path = PATH if method == "POST" else f"{PATH}/{runtime['ID']}"
+    answer = device.request(method, path, GOOD, headers=headers)
+    assert (answer.status_code, answer.json()["error"]) == (403, "Request from another site")
+    assert opennebula.holdings() == before
+    assert device.get(runtime["ID"]).status_code == 200
+
+
 class Verbatim(requests.auth.AuthBase):
     """Sets the Authorization header to a text, or omits it."""
 

@@ -181,6 +181,26 @@ def test_a_waiting_request_leaves_slots_for_others(
     assert narrow.request("GET", f"{path}?wait=1").status_code == 200
 
 
+def test_one_user_leaves_slots_to_others(
+    stage: Stage, device: Device, stranger: Device, sandbox: Sandbox
+) -> None:
+    """Of two slots one user gets one, as the default share is three quarters."""
+    mine, theirs = stuck(device), stuck(stranger)
+    further = f"{stage.configuration()}wait: {{max_requests: 2, max_seconds: 60}}\n"
+    with stage.another_engine(further) as url:
+        one, other = Device(url, device.user), Device(url, stranger.user)
+        looks = watched(sandbox)
+        with beside(lambda: waiting(one, mine["ID"], 60)) as first:
+            until(looks)
+            refused = one.request("GET", f"{PATH}/{mine['ID']}?wait=1")
+            assert refused.status_code == 429
+            assert "limits.user_share" in refused.json()["message"]
+            assert other.request("GET", f"{PATH}/{theirs['ID']}?wait=0.01").status_code == 200
+            release(sandbox, mine)
+        assert first.result().status_code == 200
+    assert stranger.delete(theirs["ID"]).status_code == 204
+
+
 def test_a_client_that_disconnects_frees_its_slot(
     device: Device, narrow: Device, sandbox: Sandbox
 ) -> None:
