@@ -34,7 +34,8 @@ defaults.
 With a wrong value, an unknown key or a file that is not YAML the engine does not start. The reason
 is one line that names the key, the value and what is allowed;
 [troubleshooting.md](troubleshooting.md) lists these lines. `GET /server/config` returns the
-configuration in force.
+configuration in force, without a login, but for the keys that hold paths (`log.directory`,
+`server.pid_file`, `tls.*`).
 
 `etc/engine.conf` in the source is a template: it has every key with its default, and a comment on
 each.

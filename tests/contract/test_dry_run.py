@@ -141,5 +141,5 @@ def test_it_only_reads(stage: Stage, sandbox: Sandbox) -> None:
         "one.system.version": 1,
         "one.documentpool.info": 1,
         "one.template.info": 2,
-        "one.user.info": 2,  # who the caller is, once for each login, and the quota
+        "one.user.info": 1,
     }
