@@ -1,3 +1,3 @@
 """The Provisioning Engine: serverless runtimes for devices, on an OpenNebula cloud."""
 
-__version__ = "2.1.0"
+__version__ = "2.2.0"

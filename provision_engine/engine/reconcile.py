@@ -28,7 +28,6 @@ from provision_engine.errors import (
     BackendTimeout,
     BadGateway,
     EngineError,
-    Forbidden,
     Locked,
     NotFound,
 )
@@ -113,6 +112,10 @@ class Outcome:
     reason: str = ""
 
 
+class _LeftToOwner(EngineError):
+    """Nobody else may do it, and nothing is wrong with that."""
+
+
 class Reconciler:
     """Finds and settles for one caller: an ordinary user's own things, or everybody's.
 
@@ -135,6 +138,8 @@ class Reconciler:
             return Outcome(finding, _Remedy(self._settling(), finding).apply())
         except NotFound:
             return Outcome(finding, Result.GONE)
+        except _LeftToOwner as error:
+            return Outcome(finding, Result.FOUND, str(error.message))
         except Locked as error:
             return Outcome(finding, Result.BUSY, str(error.message))
         except EngineError as error:
@@ -317,7 +322,7 @@ class _Remedy:
         is_doomed = self._finding.detail in DOOMED_STATES
         if not is_doomed and self._finding.owner_id != self._context.user().id:
             # oneflow would deploy what the owner wrote with the rights of the caller.
-            raise Forbidden("only its owner can recover it", error="Not recovered")
+            raise _LeftToOwner("only its owner can recover it")
         with locked(self._context, runtime_id):
             runtime = self._context.runtimes.get(runtime_id)
             service = self._holdings.service(service_id)
