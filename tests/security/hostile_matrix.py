@@ -55,7 +55,7 @@ KINDS: dict[str, Sequence[str]] = {
     "VM": tuple(forgeries.VM_CLAIMS),
 }
 LANES, REAL_LANES = 4, 8
-FAILED = b"The engine failed"
+FAILED = "The engine failed"
 """What the engine answers where it met something that nobody expected."""
 SETTLE_SECONDS = 120.0
 
@@ -82,8 +82,8 @@ class Step:
 
     name: str
     who: OpenNebula
-    do: Callable[[int], Response | str | None]
-    """Given the object's id; the response, or what was printed."""
+    do: Callable[[int], Sequence[Response] | str]
+    """Given the object's id; the responses, or what was printed."""
 
 
 class _Run:
@@ -95,6 +95,7 @@ class _Run:
         self._own: list[Any] = []
         self._forgery: Forgery | None = None
         self._number = forgeries.NO_ID
+        self._flavour = ""
 
     def outcome(self) -> Outcome:
         with ExitStack() as stack:
@@ -199,19 +200,22 @@ class _Run:
         if self._case.kind == "ticket":
             yield Step("victim takes the lock over", scene.victim, self._take_over)
 
-    def _requests(self, user: OpenNebula) -> dict[str, Callable[[int], Response]]:
-        def send(method: str, path: str = "", members: Any = None) -> Callable[[int], Response]:
-            return lambda number: self._scene.request(
-                user, method, f"{RUNTIMES}/{number}{path}", members=members
-            )
+    def _requests(self, user: OpenNebula) -> dict[str, Callable[[int], Sequence[Response]]]:
+        def send(
+            method: str, path: str = "", members: Any = None
+        ) -> Callable[[int], Sequence[Response]]:
+            return lambda number: [
+                self._scene.request(user, method, f"{RUNTIMES}/{number}{path}", members=members)
+            ]
 
-        plain = partial(self._scene.request, user)
+        def read(number: int) -> Sequence[Response]:
+            own = f"{RUNTIMES}/{number}"
+            paths = [own, f"{own}/timeline", RUNTIMES, f"{RUNTIMES}?state=ERROR&limit=5"]
+            paths += ["/flavours"] if self._flavour else []
+            return [self._scene.request(user, "GET", path) for path in paths]
+
         return {
-            "GET": send("GET"),
-            "timeline": send("GET", "/timeline"),
-            "list": lambda _: plain("GET", RUNTIMES),
-            "list states": lambda _: plain("GET", f"{RUNTIMES}?state=ERROR&limit=5&standby=true"),
-            "flavours": lambda _: plain("GET", "/flavours"),
+            "reads": read,
             "PUT": send("PUT", members={"NAME": "renamed", "SCHEDULING": {"POLICY": "energy"}}),
             "PUT LEASE": send("PUT", members={"LEASE": {"TTL": 5000}}),
             "recover": send("POST", "/recover?replace=true"),
@@ -231,10 +235,10 @@ class _Run:
         outcomes = [reconciler.apply(finding) for finding in found if is_applied]
         return f"{found} {outcomes}"
 
-    def _create(self, _: int) -> Response:
+    def _create(self, _: int) -> Sequence[Response]:
         """A create of the victim deploys the administrator's template, and is deleted again."""
         scene, one = self._scene, self._scene.victim
-        flavour = getattr(self, "_flavour", scene.facts.flavour)
+        flavour = self._flavour or scene.facts.flavour
         members = {"FAAS": {"FLAVOUR": flavour}}
         created = scene.request(one, "POST", RUNTIMES, members=members)
         assert created.status == 201, created.content
@@ -246,7 +250,7 @@ class _Run:
         assert deleted.status == 204, deleted.content
         with suppress(AssertionError):  # what is there then is wrong
             wait_until(lambda: scene.things() == self._before, SETTLE_SECONDS, 0.05)
-        return created
+        return [created]
 
     def _check(self, user: OpenNebula, _: int) -> str:
         """The command ``check``, which exits with 0 as if nothing were there."""
@@ -267,7 +271,7 @@ class _Run:
         assert all(c.isprintable() or c == "\n" for c in printed), repr(printed)
         return printed
 
-    def _take_over(self, _: int) -> Response:
+    def _take_over(self, _: int) -> Sequence[Response]:
         """The victim changes a runtime that a dead engine left locked."""
         path = f"{RUNTIMES}/{self._locked_id}"
 
@@ -279,7 +283,7 @@ class _Run:
         response: Response = wait_until(is_accepted, 10.0, 0.5)
         assert response.status == 204, response.content
         self._before.pop(f"document {self._locked_id}", None)
-        return response
+        return [response]
 
     # ---- what has to hold ------------------------------------------------------------------------
 
@@ -295,26 +299,30 @@ class _Run:
         if wrong:  # in a scene that is no longer as it was
             raise AssertionError("; ".join([step.name, *(text[:300] for text in wrong)]))
 
-    def _what_is_told(self, step: Step, told: Response | str | None) -> Iterator[str]:
-        text = told if isinstance(told, str) else told.content.decode() if told else ""
-        if FAILED.decode() in text:
+    def _what_is_told(self, step: Step, told: Sequence[Response] | str) -> Iterator[str]:
+        responses = () if isinstance(told, str) else told
+        text = told if isinstance(told, str) else "".join(r.content.decode() for r in told)
+        if FAILED in text:
             yield text[:300]
         if step.who is self._scene.attacker:
             yield from (f"it shows {s}" for s in self._scene.secrets if s in text)
-            yield from self._what_is_seen(told)
+            for response in responses:
+                yield from self._what_is_seen(response)
 
-    def _what_is_seen(self, told: Response | str | None) -> Iterator[str]:
+    def _what_is_seen(self, response: Response) -> Iterator[str]:
         """The states of VMs that the attacker's documents name are none of his concern."""
-        if not isinstance(told, Response) or told.status != 200 or self._case.kind == "VM":
+        if response.status != 200:
             return
-        entries = told.json if isinstance(told.json, list) else [told.json]
-        for entry in entries:
-            runtime = entry.get("SERVERLESS_RUNTIME") or {}
-            for role in ("FAAS", "DAAS"):
-                function = runtime.get(role, {})
-                is_foreign = function.get("VM_ID") not in self._scene.attacker.vm_ids()
-                if is_foreign and (function.get("STATE") == "RUNNING" or function.get("ENDPOINT")):
-                    yield f"it shows {function}"
+        entries = response.json if isinstance(response.json, list) else [response.json]
+        functions = [
+            entry["SERVERLESS_RUNTIME"].get(role, {})
+            for entry in entries
+            if "SERVERLESS_RUNTIME" in entry
+            for role in ("FAAS", "DAAS")
+        ]
+        seen = [f for f in functions if f.get("STATE") == "RUNNING" or f.get("ENDPOINT")]
+        own = self._scene.attacker.vm_ids() if seen else set()
+        yield from (f"it shows {function}" for function in seen if function["VM_ID"] not in own)
 
     def _what_has_changed(self) -> Iterator[str]:
         now = self._scene.things()
