@@ -23,6 +23,9 @@ be four of them: ERROR and REASON of two functions."""
 ADDRESSES = ("EXTERNAL_IP", "IP6", "IP")
 """The attributes of a NIC that may hold the endpoint; the first one that exists counts."""
 
+MAX_ENDPOINT = 255
+"""Owners may write any text into a NIC of their VMs."""
+
 Json = dict[str, Any]
 
 
@@ -89,7 +92,7 @@ def timeline(steps: Iterable[Step]) -> Json:
 
 def endpoint(nic: Mapping[str, Any]) -> str:
     """The endpoint of a VM, from its first NIC; empty if there is no address."""
-    return next((str(nic[name]) for name in ADDRESSES if nic.get(name)), "")
+    return next((str(nic[name])[:MAX_ENDPOINT] for name in ADDRESSES if nic.get(name)), "")
 
 
 def rfc3339(at: int) -> str:

@@ -73,7 +73,7 @@ class Server:
 class Limits:
     """Limits of one process: *_requests counts calls in flight to that backend.
 
-    user_share: the part of the changes, and of the waiting requests, that one user may have.
+    user_share: the part of changes, waiting requests and standbys that one user may have.
     """
 
     body_bytes: int

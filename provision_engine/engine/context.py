@@ -108,7 +108,11 @@ class Context:
 
     def holdings(self, runtime: Runtime) -> Holdings:
         """Return the VMs and services of a runtime's owner."""
-        return Holdings(self.cloud, runtime.owner_id)
+        return self.holdings_of(runtime.owner_id)
+
+    def holdings_of(self, owner_id: int) -> Holdings:
+        """Return the VMs and services of a user."""
+        return Holdings(self.cloud, owner_id, lambda: self.user().id)
 
     def until(self, deadline: Deadline) -> Context:
         """The same caller with another deadline."""

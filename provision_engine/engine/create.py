@@ -113,7 +113,7 @@ def _create_standby(context: Context, flavours: str) -> None:
     creation = _Creation(context, runtime, planned)
     try:
         creation.start(Phase.STANDBY)
-        context.memory.standbys.add(runtime.id, seconds)
+        context.memory.standbys.add(runtime.id, runtime.owner_id, seconds)
         metrics.standbys_ready(context.memory.standbys.count())
     except BaseException as error:
         creation.undo(error)

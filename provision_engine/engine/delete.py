@@ -10,7 +10,6 @@ from provision_engine.engine import abandoned, ending, read
 from provision_engine.engine.context import Context
 from provision_engine.engine.locks import locked
 from provision_engine.engine.model import Phase
-from provision_engine.engine.ownership import Holdings
 from provision_engine.engine.snapshot import Matches
 from provision_engine.errors import Locked
 
@@ -44,7 +43,7 @@ def wait_until_gone(
     """Wait until no VM is alive, the seconds are over or nobody listens any more."""
     deadline = Deadline(seconds)
     waiting = context.until(Deadline(seconds + context.configuration.timeout_seconds))
-    holdings = Holdings(waiting.cloud, deleted.owner_id)
+    holdings = waiting.holdings_of(deleted.owner_id)
     for _ in deadline.polls():
         if is_gone() or not ending.alive(holdings, deleted.vm_ids):
             return

@@ -14,13 +14,15 @@ from typing import Any
 from provision_engine.cloud import values
 from provision_engine.cloud.enums import DocumentType
 from provision_engine.cloud.objects import Document
-from provision_engine.engine.model import ROLES, Function, Phase, Runtime
+from provision_engine.engine.model import ROLES, DeviceInfo, Function, Phase, Runtime
 from provision_engine.engine.specification import POLICY, REQUIREMENTS
 from provision_engine.errors import BadGateway, NotFound
 from provision_engine.text import one_line
 
-DEVICE_INFO_BYTES = 20_000
-"""What an engine accepts from a device at most."""
+SENT_BYTES = 20_000
+"""What an engine accepts of SCHEDULING and DEVICE_INFO at most."""
+MAX_NAME, MAX_FLAVOUR = 256, 128
+"""In characters; a runtime without a name of its own is named as its service."""
 NAME_BYTES = 128
 """OpenNebula counts characters; bytes are never fewer."""
 _REFUSED = re.compile(r"[&|:\\\";/'#{}$<>\x00-\x1f\x7f]")
@@ -38,17 +40,18 @@ def to_runtime(document: Document) -> Runtime:
         raise NotFound(f"Document {document.id} is not a serverless runtime")
     body = document.body
     engine = values.mapping(body.get("ENGINE"))
+    scheduling, device_info = _sent(body)
     created_at = values.unix_time(engine.get("CREATED_AT")) or 0
     return Runtime(
         id=document.id,
-        name=values.text(engine.get("NAME")) or document.name,
+        name=values.text(engine.get("NAME"), MAX_NAME) or document.name,
         functions={role: _function(body[role]) for role in ROLES if values.mapping(body.get(role))},
         owner_id=document.user_id,
         service_id=values.integer(body.get("SERVICE_ID")),
         service_name=values.text(engine.get("SERVICE_NAME")),
         phase=_phase(document, engine),
-        scheduling=_scheduling(body),
-        device_info=_device_info(body),
+        scheduling=scheduling,
+        device_info=device_info,
         created_at=created_at,
         intended_at=values.unix_time(engine.get("INTENDED_AT")) or created_at,
         lease_seconds=values.integer(values.mapping(body.get("LEASE")).get("TTL")),
@@ -110,12 +113,21 @@ def _engine_members(runtime: Runtime) -> Json:
 
 def _function(body: Mapping[str, Any]) -> Function:
     return Function(
-        flavour=values.text(body.get("FLAVOUR")),
+        flavour=values.text(body.get("FLAVOUR"), MAX_FLAVOUR),
         cpu=values.integer(body.get("CPU")) or 0,
         memory_mb=values.integer(body.get("MEMORY")) or 0,
         disk_size_mb=values.integer(body.get("DISK_SIZE")) or 0,
         vm_id=values.integer(body.get("VM_ID")),
     )
+
+
+def _sent(body: Json) -> tuple[dict[str, str], DeviceInfo]:
+    """SCHEDULING and DEVICE_INFO; what is longer than an engine accepts is left out."""
+    scheduling, device_info = _scheduling(body), _device_info(body)
+    for kept in ((scheduling, device_info), (scheduling, {})):
+        if len(json.dumps(kept, ensure_ascii=False).encode()) <= SENT_BYTES:
+            return kept
+    return {}, {}
 
 
 def _scheduling(body: Json) -> dict[str, str]:
@@ -126,20 +138,15 @@ def _scheduling(body: Json) -> dict[str, str]:
 
 
 def _device_info(body: Json) -> dict[str, str | int | float]:
-    """The texts and numbers of DEVICE_INFO; none of them where they are too long together."""
+    """The texts and numbers of DEVICE_INFO."""
     sent = values.mapping(body.get("DEVICE_INFO"))
     known: dict[str, str | int | float] = {}
     for name, value in sent.items():
         if isinstance(value, str):
             known[values.text(name)] = values.text(value)
-        elif isinstance(value, int | float) and not isinstance(value, bool):
+        elif isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
             known[values.text(name)] = value
-    told = json.dumps(known, ensure_ascii=False).encode()
-    return known if len(told) <= DEVICE_INFO_BYTES and all(map(_is_finite, known.values())) else {}
-
-
-def _is_finite(value: str | int | float) -> bool:
-    return not isinstance(value, float) or math.isfinite(value)
+    return known
 
 
 def _stored(function: Function) -> Json:

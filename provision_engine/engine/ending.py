@@ -106,11 +106,14 @@ class _Ending:
         raise Locked(f"OpenNebula does not remove service {service_id} yet")
 
     def _remove(self, service: Service) -> None:
-        oneflow = self._holdings.cloud.oneflow
-        if service.state in _UNDEPLOYABLE:
-            oneflow.delete_service(service.id)
+        cloud = self._holdings.cloud
+        if not self._holdings.are_the_callers():
+            # oneflow would end whatever VMs the owner names in it, with the rights of the caller.
+            cloud.oned.delete_document(service.id)
+        elif service.state in _UNDEPLOYABLE:
+            cloud.oneflow.delete_service(service.id)
         else:
-            oneflow.purge_service(service.id)
+            cloud.oneflow.purge_service(service.id)
 
     def _order_busy_vms(self, vm_ids: Iterable[int]) -> bool:
         """Before their service is gone: whatever happens to this process, they will end.

@@ -6,7 +6,7 @@ OpenNebula's own UID tells whose a VM or a service is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from provision_engine.cloud.client import CloudClient
@@ -21,12 +21,16 @@ Owned = TypeVar("Owned", Vm, VmTimes, Service)
 class Holdings:
     """The VMs and services of one user. Those of all others do not exist here."""
 
-    def __init__(self, cloud: CloudClient, owner_id: int) -> None:
-        self.cloud, self.owner_id = cloud, owner_id
+    def __init__(self, cloud: CloudClient, owner_id: int, caller_id: Callable[[], int]) -> None:
+        self.cloud, self.owner_id, self._caller_id = cloud, owner_id, caller_id
+
+    def are_the_callers(self) -> bool:
+        """Whether the caller is the owner."""
+        return self._caller_id() == self.owner_id
 
     def with_deadline(self, deadline: Deadline) -> Holdings:
         """Return the same holdings, read with another deadline."""
-        return Holdings(self.cloud.until(deadline), self.owner_id)
+        return Holdings(self.cloud.until(deadline), self.owner_id, self._caller_id)
 
     def vms(self, vm_ids: Sequence[int], *, with_actions: bool = True) -> dict[int, Vm]:
         """Return those of the VMs that are not DONE, by id."""
@@ -46,7 +50,7 @@ class Holdings:
         try:
             document = self.cloud.oned.document(service_id)
         except Forbidden as error:
-            if self.cloud.oned.user().id != self.owner_id:
+            if not self.are_the_callers():
                 raise
             raise NotFound(f"User {self.owner_id} has no service {service_id}") from error
         return self._checked(Service.from_document(document), f"service {service_id}")

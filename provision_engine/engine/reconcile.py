@@ -22,7 +22,6 @@ from provision_engine.engine import abandoned, ending, services, states
 from provision_engine.engine.context import Context
 from provision_engine.engine.locks import locked
 from provision_engine.engine.model import Runtime
-from provision_engine.engine.ownership import Holdings
 from provision_engine.engine.repository import readable
 from provision_engine.errors import (
     BackendTimeout,
@@ -174,7 +173,7 @@ class _Search:
         self._context, self._owner_id = context, owner_id
         # The services first: each has a document before it exists, so that one which is read
         # later cannot lack the document of a service that was just started.
-        services_found = Holdings(context.cloud, owner_id).services(0)
+        services_found = context.holdings_of(owner_id).services(0)
         self._services = {service.id: service for service in services_found}
         self._documents = Documents.of(context, owner_id)
 
@@ -212,7 +211,7 @@ class _Search:
         if service_id in self._services:
             return self._services[service_id]
         try:
-            return Holdings(self._context.cloud, self._owner_id).service(service_id)
+            return self._context.holdings_of(self._owner_id).service(service_id)
         except NotFound:
             return None
 
@@ -258,7 +257,7 @@ class _Remedy:
 
     def __init__(self, context: Context, finding: Finding) -> None:
         self._context, self._finding = context, finding
-        self._holdings = Holdings(context.cloud, finding.owner_id)
+        self._holdings = context.holdings_of(finding.owner_id)
 
     def apply(self) -> Result:
         """Look again, and put it in order if it is still wrong. Raises EngineError."""

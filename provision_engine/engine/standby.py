@@ -125,7 +125,7 @@ def missing(context: Context, flavours: str) -> int:
     if not wanted:
         return 0
     lacking = wanted - len(_without_broken(context, _living(context, flavours)))
-    return max(0, min(lacking, context.memory.standbys.room(_share(context))))
+    return max(0, min(lacking, _room(context)))
 
 
 def intent(context: Context, planned: Plan, flavours: str, service_name: str) -> Runtime:
@@ -188,9 +188,12 @@ def _without_broken(context: Context, living: list[Runtime]) -> list[Runtime]:
     return [runtime for runtime in living if runtime not in broken]
 
 
-def _share(context: Context) -> int:
-    """Of the maximum for all users, the part of one process, and one at least: no process knows
-    of another.
+def _room(context: Context) -> int:
+    """How many more the caller may order from this process, which knows of no other process.
+
+    It has its part of the maximum for all users, and the caller a share of that: one at least.
     """
     configuration = context.configuration
-    return max(1, configuration.standby.max_runtimes // configuration.server.workers)
+    maximum = max(1, configuration.standby.max_runtimes // configuration.server.workers)
+    owner_maximum = max(1, int(maximum * configuration.limits.user_share))
+    return context.memory.standbys.room(maximum, context.user().id, owner_maximum)

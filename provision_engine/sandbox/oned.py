@@ -93,6 +93,13 @@ def _user_info(call: Call) -> Value:
     return render.user(call.world.store, person)
 
 
+def _userpool_info(call: Call) -> Value:
+    if not call.user.is_admin:
+        raise store.not_authorized(call.user, ADMIN, "USER", call.user.id)
+    users = "".join(render.user(call.world.store, u) for u in call.world.store.users.values())
+    return f"<USER_POOL>{users}</USER_POOL>"
+
+
 def _user_update(call: Call) -> Value:
     person = _person(call)
     if person is not call.user and not call.user.is_admin:
@@ -120,6 +127,7 @@ def _system_version(call: Call) -> Value:
 METHODS: dict[str, Method] = {
     "one.system.version": Method("", _system_version),
     "one.user.info": Method("iB", _user_info),
+    "one.userpool.info": Method("", _userpool_info),
     "one.user.update": Method("isi", _user_update),
     "one.user.quota": Method("is", _user_quota),
     "one.document.allocate": Method("si", oned_objects.document_allocate),

@@ -110,7 +110,7 @@ def respond(
         return Response(500, str(error))
     except Crash as crash:
         return _crashed(world, path, crash)
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
+    except (TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:
         # JSON of an unexpected shape makes oneflow's Ruby code fail in the same way.
         return _crashed(world, path, Crash("NoMethodError", str(error)))
 

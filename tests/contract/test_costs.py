@@ -383,7 +383,7 @@ def test_the_keys_of_runtimes_that_have_gone_are_forgotten() -> None:
 def test_standbys_whose_lease_has_ended_are_forgotten() -> None:
     ledger = Ledger()
     for number in range(PEOPLE):
-        ledger.add(number, 0)
+        ledger.add(number, 2, 0)
     assert ledger.count() == 0
     assert entries(ledger) == 0
 

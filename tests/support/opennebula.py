@@ -159,8 +159,8 @@ class OpenNebula:
             *_mismatches("VM", vm_ids, self.vm_ids()),
         ]
 
-    def flow_template_id(self, name: str) -> int:
-        pool = self._xml("documentpool.info", USABLE, -1, -1, FLOW_TEMPLATE)
+    def flow_template_id(self, name: str, whose: int = USABLE) -> int:
+        pool = self._xml("documentpool.info", whose, -1, -1, FLOW_TEMPLATE)
         found = [d for d in pool.iterfind("DOCUMENT") if d.findtext("NAME") == name]
         return min(int(d.findtext("ID") or -1) for d in found)
 

@@ -115,7 +115,7 @@ class OpenNebula:
 def holdings(opennebula: OpenNebula) -> Holdings:
     cloud: Any = Cloud(opennebula, opennebula)
     cloud.now = lambda: NOW + 0.5
-    return Holdings(cloud, OWNER)
+    return Holdings(cloud, OWNER, lambda: OWNER)
 
 
 def end(
