@@ -41,6 +41,8 @@ NOT_DONE = -1
 """State filter of VM pools: every state but DONE."""
 USABLE_BY_ME = -2
 """Pool filter: everything that the user may use, whoever owns it."""
+ONEADMIN = 0
+"""Pool filter: what belongs to OpenNebula's first user."""
 MINE = -3
 """Pool filter: what belongs to the user."""
 ALL = -1
@@ -195,8 +197,8 @@ class Oned:
         return page[:count]
 
     def lists_oldest_first(self) -> bool:
-        """API_LIST_ORDER in oned.conf, as far as two flow templates show it."""
-        return _is_ascending(self._page(DocumentType.FLOW_TEMPLATE, USABLE_BY_ME, 0, 2))
+        """API_LIST_ORDER in oned.conf, as far as two flow templates of oneadmin show it."""
+        return _is_ascending(self._page(DocumentType.FLOW_TEMPLATE, ONEADMIN, 0, 2))
 
     def _page(self, document_type: int, whose: int, offset: int, count: int) -> list[Document]:
         # A page of one would be taken for "all": two is the least that a page may hold.

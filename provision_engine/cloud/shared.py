@@ -9,7 +9,7 @@ from typing import Any
 from provision_engine.cloud.enums import DocumentType
 from provision_engine.cloud.objects import Document, Vm
 from provision_engine.cloud.oned import (
-    USABLE_BY_ME,
+    MINE,
     Call,
     Oned,
     document_call,
@@ -83,7 +83,7 @@ def responses_to(oned: Oned, calls: Sequence[SharedCall]) -> Responses:
 
 @dataclass(frozen=True)
 class _Documents:
-    """The runtimes in a range of ids, both ends included."""
+    """The caller's runtimes in a range of ids, both ends included: strangers' may lie between."""
 
     first_id: int
     last_id: int
@@ -92,7 +92,7 @@ class _Documents:
     def call(self) -> Call:
         if self.first_id == self.last_id:
             return document_call(self.first_id)
-        return documents_call(DocumentType.RUNTIME, USABLE_BY_ME, self.first_id, self.last_id)
+        return documents_call(DocumentType.RUNTIME, MINE, self.first_id, self.last_id)
 
     def make(self, oned: Oned, responses: Responses) -> None:
         responses.documents |= {document.id: document for document in self._read(oned)}
@@ -100,7 +100,8 @@ class _Documents:
     def _read(self, oned: Oned) -> list[Document]:
         if self.first_id == self.last_id:
             return [oned.document(self.first_id)]
-        return oned.documents(DocumentType.RUNTIME, first_id=self.first_id, last_id=self.last_id)
+        first_id, last_id = self.first_id, self.last_id
+        return oned.documents(DocumentType.RUNTIME, MINE, first_id=first_id, last_id=last_id)
 
 
 @dataclass(frozen=True)

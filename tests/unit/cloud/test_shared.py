@@ -25,13 +25,13 @@ FAR = NEAR_IDS + 1
     [
         ([9], [("document.info", 9, False)]),
         ([9, 9], [("document.info", 9, False)]),
-        ([10, 9, 9], [("documentpool.info", -2, 9, 10, 1337)]),
-        ([9, 9 + NEAR_IDS], [("documentpool.info", -2, 9, 9 + NEAR_IDS, 1337)]),
+        ([10, 9, 9], [("documentpool.info", -3, 9, 10, 1337)]),
+        ([9, 9 + NEAR_IDS], [("documentpool.info", -3, 9, 9 + NEAR_IDS, 1337)]),
         ([9 + FAR, 9], [("document.info", 9, False), ("document.info", 9 + FAR, False)]),
         ([1, 2, 50, 90, 91], [
-            ("documentpool.info", -2, 1, 2, 1337),
+            ("documentpool.info", -3, 1, 2, 1337),
             ("document.info", 50, False),
-            ("documentpool.info", -2, 90, 91, 1337),
+            ("documentpool.info", -3, 90, 91, 1337),
         ]),
     ],
 )  # fmt: skip
@@ -62,7 +62,7 @@ def test_each_shared_call_is_sent_once(wire: Wire) -> None:
     assert (sorted(responses.vms), responses.vm_ids) == ([7], {7, 8})
     assert sorted(called(wire, n) for n in range(len(wire.calls))) == [
         ("one.document.info", ("u:p", 99, False)),
-        ("one.documentpool.info", ("u:p", -2, 9, 10, 1337)),
+        ("one.documentpool.info", ("u:p", -3, 9, 10, 1337)),
         ("one.vmpool.infoset", ("u:p", "7,8", True)),
     ]
 
