@@ -19,10 +19,15 @@ def check(request: Request) -> None:
 
 
 def _check_path(request: Request) -> None:
-    """Only the exact spelling of a path counts: a proxy may restrict it."""
+    """Only the exact spelling of a path counts: a proxy may restrict it.
+
+    What is no path may be a part of a URL with a password, so it is not repeated.
+    """
     raw = request.environ.get("RAW_URI", "").partition("?")[0]
-    if "%" in raw or request.environ["PATH_INFO"].startswith("//"):
-        raise NotFound(f"{request.method} {request.path[:200]}: Not Found")
+    path: str = request.environ["PATH_INFO"]
+    is_plain = path[:1] in ("", "/") and path[:2] != "//" and "@" not in path
+    if "%" in raw or not is_plain:
+        raise NotFound("The target of the request is not a plain path")
 
 
 def _is_from_another_site(request: Request) -> bool:

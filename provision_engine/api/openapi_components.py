@@ -19,7 +19,7 @@ Json = dict[str, Any]
 ERRORS = {
     400: "The body is not JSON or does not fit the schema, or a parameter is malformed",
     401: "No, malformed or wrong credentials",
-    403: "OpenNebula refuses this user",
+    403: "OpenNebula refuses this user, or a browser sends a change from another site",
     404: "There is no such runtime, or the id is not an integer",
     409: "The idempotency key was used with another body",
     412: "If-Match does not match: the runtime has changed",

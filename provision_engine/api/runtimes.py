@@ -34,8 +34,9 @@ routes = Blueprint("runtimes", __name__, url_prefix="/serverless-runtimes")
 @routes.post("", strict_slashes=False)
 def create_runtime() -> Response:
     caller = _received("Create")
-    key = validation.idempotency_key(request.headers.get("Idempotency-Key"))
-    version = _check_login(caller, key)
+    header = request.headers.get("Idempotency-Key")
+    version = _check_login(caller, has_key=header is not None)
+    key = validation.idempotency_key(header)
     query.check_known(request.args, "wait", "dry_run")
     seconds = query.wait_seconds(request.args)
     specification, ignored = validation.to_create(context.body())
@@ -157,13 +158,13 @@ def _received(action: str, runtime_id: str = "") -> Context:
     return context.of_request()
 
 
-def _check_login(caller: Context, key: str) -> str:
+def _check_login(caller: Context, *, has_key: bool) -> str:
     """Check the login before anything of the body is read, stored or logged. Raises Unauthorized.
 
     Returns OpenNebula's version, which a create needs anyway. A repeat with a key does not, and is
     to make few calls: for that it is enough that this process has seen the login accepted.
     """
-    if not key:
+    if not has_key:
         return caller.cloud.oned.version()
     caller.user()
     return ""

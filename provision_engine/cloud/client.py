@@ -47,11 +47,10 @@ class Credentials:
     def secrets(self) -> tuple[str, ...]:
         """The texts that no log may show.
 
-        A password of a few letters is part of many words: it is not hidden by itself, but in both
-        forms that a login has.
+        A password of a few letters is part of many words: it is hidden only behind its user.
         """
-        of_their_own = (self.password,) if len(self.password) >= LEAST_HIDDEN_CHARACTERS else ()
-        return (self.session, self.token, *of_their_own)
+        is_short = len(self.password) < LEAST_HIDDEN_CHARACTERS
+        return (self.session if is_short else self.password, self.token)
 
     def __repr__(self) -> str:
         return f"Credentials({self.user!r}, ***)"

@@ -10,8 +10,9 @@ from gunicorn.glogging import Logger
 
 from provision_engine import log
 
-_USER_INFO = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*://).*@")
-"""User and password in an absolute URL; also if the password is not encoded as it should be."""
+_USER_INFO = re.compile(r"^(?!/)([A-Za-z][A-Za-z0-9+.-]*://)?.*@")
+"""User and password in a target that is not a path, even if they are not encoded as they should be.
+"""
 
 
 class EngineLogger(Logger):  # type: ignore[misc]

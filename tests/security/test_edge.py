@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import socket
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, contextmanager
@@ -14,7 +15,10 @@ from typing import Any
 
 import pytest
 
+from provision_engine.api import validation
 from provision_engine.sandbox import Sandbox
+from tests.contract.lifetime import document
+from tests.contract.opennebula import OpenNebula
 from tests.support.client import FAAS, RUNTIMES, Response, authorization, body_of
 from tests.support.engine import EngineProcess, settings_for
 from tests.support.users import OTHER, USER, User
@@ -126,6 +130,33 @@ def test_one_user_leaves_slots_for_waiting_requests_to_others(
         assert waited.status == 200
         for user, number in zip(users, (mine, theirs), strict=True):
             assert engine.request("DELETE", f"{RUNTIMES}/{number}", user=user).status == 204
+
+
+def test_waiting_for_a_key_takes_no_slot_for_changes(sandbox: Sandbox, tmp_path: Path) -> None:
+    """A document that pretends to be a create in progress, and many requests with its key."""
+    slots = {"limits": {"oneflow_requests": 1}, "wait": {"max_requests": 4}}
+    with running(tmp_path, sandbox, **slots) as engine, ThreadPoolExecutor(12) as pool:
+        specification = validation.to_create(body_of({"FAAS": FAAS}))[0]
+        members = {"PHASE": "CREATING", "SERVICE_NAME": "x", "INTENDED_AT": int(time.time())}
+        members |= {"KEY": validation.idempotency_key("key"), "DIGEST": specification.digest}
+        client = OpenNebula(sandbox.oned_url, sandbox.oneflow_url, USER)
+        forged = document(client, ENGINE=members)
+        asked = [
+            pool.submit(
+                engine.request,
+                *("POST", RUNTIMES, {"FAAS": FAAS}),
+                headers={"Idempotency-Key": "key"},
+            )
+            for _ in range(12)
+        ]
+        messages = {response.json["message"] for response in refused(asked, 9)}
+        assert messages == {"Too many waiting requests of one user (limits.user_share)"}
+        for user in (USER, OTHER):
+            made = engine.request("POST", RUNTIMES, {"FAAS": FAAS}, user=user)
+            assert made.status == 201
+            path = f"{RUNTIMES}/{made.runtime['ID']}"
+            assert engine.request("DELETE", path, user=user).status == 204
+        client.call("document.delete", forged)
 
 
 # ---- row 11: without a login --------------------------------------------------------------------
@@ -317,10 +348,14 @@ def test_a_request_has_one_response_whatever_follows_it(
 def test_a_password_in_an_absolute_address_is_in_no_log(engine: EngineProcess, secret: str) -> None:
     with logged(engine) as added:
         answer = send(engine, head(f"GET http://devuser:{secret}@host/nowhere"))
+        answer += send(engine, head(f"CONNECT devuser:{secret}@host:443"))
+        answer += send(engine, head(f"GET devuser:{secret}@host/nowhere"))
     assert re.search(r'"GET http://host/nowhere HTTP/1\.1" (200|40[04]) ', added["api"])
+    assert re.search(r'"CONNECT host:443 HTTP/1\.1" 40[045] ', added["api"])
     for text in (*added.values(), answer.decode()):
         assert secret not in text
         assert "devuser" not in text
+        assert "wo@rd" not in text
 
 
 @pytest.mark.parametrize("password", ["e", "in"])

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from gunicorn.arbiter import Arbiter
 from gunicorn.config import Config
+from gunicorn.http.parser import Parser
 from gunicorn.workers import base, gthread
 
 from provision_engine import server
@@ -37,6 +38,8 @@ def parameters(method: Any) -> list[str]:
         (gthread.ThreadWorker.set_accept_enabled, ["self", "enabled"]),
         (gthread.ThreadWorker.accept, ["self", "listener"]),
         (gthread.ThreadWorker.is_parent_alive, ["self"]),
+        (gthread.ThreadWorker._keepalive_after, ["self", "conn", "keepalive"]),
+        (Parser.finish_body, ["self", "deadline", "max_bytes"]),
         (gthread.TConn.wait_for_data, ["self", "timeout"]),
         (gthread.TConn.__init__, ["self", "cfg", "sock", "client", "server"]),
     ],
@@ -67,6 +70,10 @@ def test_the_main_loop_calls_the_overridden_methods() -> None:
     assert "self.is_parent_alive()" in run
     assert "self.murder_pending()" in run
     assert "self.handle, conn" in inspect.getsource(gthread.ThreadWorker.enqueue_req)
+
+
+def test_the_rest_of_a_body_is_discarded_where_it_is_overridden() -> None:
+    assert "self._keepalive_after(conn, " in inspect.getsource(gthread.ThreadWorker.handle)
 
 
 def test_a_deferred_connection_waits_in_the_main_loop() -> None:
