@@ -18,14 +18,17 @@ from openapi_spec_validator.validation.exceptions import OpenAPIValidationError
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 
-from provision_engine import errors
+from provision_engine import __version__, errors
 from provision_engine.api import openapi, ui, validation
+from provision_engine.api.quota import METRICS
 from provision_engine.app import create_app
 from provision_engine.cloud.client import Credentials
 from provision_engine.cloud.oned import Oned
 from provision_engine.cloud.oneflow import Oneflow
 from provision_engine.engine import recover, suspend
+from provision_engine.engine.states import State
 from provision_engine.sandbox import Sandbox
+from tests.unit.api import derived_schemas
 from tests.unit.support import configuration
 
 DOCUMENT = json.loads(json.dumps(openapi.document()))
@@ -143,6 +146,19 @@ def test_the_document_is_openapi_3_1() -> None:
     broken = {**DOCUMENT, "paths": {"no-slash": {}}}
     with pytest.raises(OpenAPIValidationError):
         openapi_spec_validator.validate(broken)
+
+
+@pytest.mark.parametrize("name", derived_schemas.schemas())
+def test_the_documented_schemas_are_those_that_the_engine_validates_with(name: str) -> None:
+    derived = json.loads(json.dumps(derived_schemas.schemas()[name]))
+    assert DOCUMENT["components"]["schemas"][name] == derived
+
+
+def test_the_document_names_the_states_and_the_metrics_of_a_quota() -> None:
+    components = DOCUMENT["components"]
+    assert components["parameters"]["state"]["schema"]["enum"] == list(State)
+    assert list(components["schemas"]["Quota"]["properties"]) == list(METRICS)
+    assert DOCUMENT["info"]["version"] == __version__
 
 
 def test_each_route_is_documented_and_each_path_is_a_route(call: Watched) -> None:
