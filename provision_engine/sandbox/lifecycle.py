@@ -150,20 +150,33 @@ class Lifecycle:
         to = DISK_RESIZES[position_of(vm)]
         self._next_record(vm, states.DISK_RESIZE_ACTION, by)
         more_mb = size_mb - int(disk["SIZE"])
-        self.store.users[vm.uid].quotas.take({"SYSTEM_DISK_SIZE": float(more_mb)})
+        self.store.owner_of(vm).quotas.take({"SYSTEM_DISK_SIZE": float(more_mb)})
         disk.update(RESIZE="YES", SIZE_PREV=disk["SIZE"], SIZE=str(size_mb))
         self.enter(vm, to)
 
     def _set_size(self, vm: Vm, cpu: float, memory_mb: int, vcpu: int) -> None:
         more = {"CPU": cpu - vm.cpu, "MEMORY": float(memory_mb - vm.memory_mb)}
         running = {f"RUNNING_{name}": amount for name, amount in more.items()}
-        self.store.users[vm.uid].quotas.take(more | running)
+        self.store.owner_of(vm).quotas.take(more | running)
         host = self.store.host_of(vm)
         if host:
             host.take(cpu - vm.cpu, memory_mb - vm.memory_mb)
         vm.cpu, vm.memory_mb, vm.vcpu = cpu, memory_mb, vcpu
         for name, value in (("CPU", f"{cpu:g}"), ("MEMORY", memory_mb), ("VCPU", vcpu)):
             vm.template.set(name, str(value))
+
+    def change_owner(self, vm: Vm, user: User | None) -> None:
+        """Moves a VM's usage to the quotas of a new owner; 0x0800 if the VM is DONE."""
+        if position_of(vm) == DONE:
+            raise OneError(errors.ACTION, "Could not change VM ownership, wrong state")
+        if user is not None:
+            self._count(vm, self.store.owner_of(vm), -1)
+            self._count(vm, user, 1)
+
+    def _count(self, vm: Vm, owner: User, sign: int) -> None:
+        owner.quotas.take({name: sign * amount for name, amount in footprint(vm).items()})
+        owner.quotas.leases_used += sign * len(vm.template.vectors("NIC"))
+        owner.quotas.image_used += sign
 
     def _next_record(self, vm: Vm, action: int, by: tuple[User, int], is_off: bool = False) -> None:
         """Closes the history record and adds the next one on the same host."""
@@ -211,10 +224,7 @@ class Lifecycle:
         for nic in vm.template.vectors("NIC"):
             octets = [int(part) for part in nic["IP"].split(".")]
             self.store.release_address(octets[1] << 16 | octets[2] << 8 | octets[3])
-        quotas = self.store.users[vm.uid].quotas
-        quotas.take({name: -amount for name, amount in footprint(vm).items()})
-        quotas.leases_used -= len(vm.template.vectors("NIC"))
-        quotas.image_used -= 1
+        self._count(vm, self.store.owner_of(vm), -1)
         vm.scheduled.clear()
         self.store.agenda.put(0.0, "schedule")
 
@@ -301,7 +311,7 @@ class Lifecycle:
         for disk in vm.template.vectors("DISK"):
             if "SIZE_PREV" in disk:
                 back_mb = int(disk["SIZE_PREV"]) - int(disk["SIZE"])
-                self.store.users[vm.uid].quotas.take({"SYSTEM_DISK_SIZE": float(back_mb)})
+                self.store.owner_of(vm).quotas.take({"SYSTEM_DISK_SIZE": float(back_mb)})
                 disk["SIZE"] = disk["SIZE_PREV"]
         self._disk_resized(vm)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import uuid
 
-from provision_engine.sandbox import errors
+from provision_engine.sandbox import errors, names
 from provision_engine.sandbox.errors import OneError
 from provision_engine.sandbox.lifecycle import Lifecycle, footprint
 from provision_engine.sandbox.states import PENDING
@@ -129,10 +129,27 @@ class Machines:
         self._lifecycle = lifecycle
 
     def create(
-        self, user: User, source: VmTemplate, extra: Template, name: str = "", on_hold: bool = False
+        self,
+        user: User,
+        source: VmTemplate | None,
+        extra: Template,
+        name: str = "",
+        on_hold: bool = False,
     ) -> Vm:
         """Creates a VM in PENDING. OneError if a size is invalid or exceeds the user's quota."""
-        merged = source.template.merged(extra)
+        try:
+            return self._create(user, source, extra, name, on_hold)
+        except OneError as error:
+            if source is None or error.code == errors.AUTHORIZATION:
+                raise
+            text = f"Error allocating a new virtual machine template. {error.message}"
+            raise OneError(errors.ALLOCATE, text) from None
+
+    def _create(
+        self, user: User, source: VmTemplate | None, extra: Template, name: str, on_hold: bool
+    ) -> Vm:
+        merged = source.template.merged(extra) if source else extra
+        _check_restricted(user, extra, source)
         cpu, memory_mb, vcpu = _sizes(merged)
         wanted = {"VMS": 1.0, "CPU": cpu, "MEMORY": float(memory_mb)}
         disks = [self._disk(user, d, i) for i, d in enumerate(merged.vectors("DISK"))]
@@ -140,24 +157,20 @@ class Machines:
         wanted["SYSTEM_DISK_SIZE"] = float(sum(int(d.get("SIZE", "0")) for d in disks))
         user.quotas.check(user.id, wanted)
         self._check_networks(user, merged)
+        name = name or extra.text("NAME") or ""
+        if name:
+            names.check_name(name, errors.INTERNAL)
         vm_id = self._store.vms.new_id()
         vm = Vm(
-            vm_id,
-            user.id,
-            user.gid,
-            user.name,
-            user.group_name,
-            name or f"one-{vm_id}",
-            stime=self._store.agenda.seconds(),
-            cpu=cpu,
-            memory_mb=memory_mb,
-            vcpu=vcpu,
-        )
+            vm_id, user.id, user.gid, user.name, user.gname,
+            name or f"{source.name if source else 'one'}-{vm_id}", user.default_permissions(),
+            stime=self._store.agenda.seconds(), cpu=cpu, memory_mb=memory_mb, vcpu=vcpu,
+        )  # fmt: skip
         self._fill(vm, source, merged, disks)
         return self._register(vm, merged, on_hold)
 
     def _register(self, vm: Vm, merged: Template, on_hold: bool) -> Vm:
-        quotas = self._store.users[vm.uid].quotas
+        quotas = self._store.owner_of(vm).quotas
         quotas.take(footprint(vm))
         quotas.leases_used += len(vm.template.vectors("NIC"))
         quotas.image_used += 1
@@ -167,11 +180,11 @@ class Machines:
             self.schedule_action(vm, action)
         self._lifecycle.enter(vm, PENDING)
         if on_hold:
-            self._lifecycle.act(vm, "hold", self._store.users[vm.uid], -1)
+            self._lifecycle.act(vm, "hold", self._store.owner_of(vm), -1)
         return vm
 
     def _fill(
-        self, vm: Vm, source: VmTemplate, merged: Template, disks: list[dict[str, str]]
+        self, vm: Vm, source: VmTemplate | None, merged: Template, disks: list[dict[str, str]]
     ) -> None:
         machine: list[tuple[str, Value]] = []
         for name, value in merged.items:
@@ -185,7 +198,7 @@ class Machines:
             ("AUTOMATIC_NIC_REQUIREMENTS", everywhere),
             ("AUTOMATIC_REQUIREMENTS", self._store.release.automatic_requirements),
             ("CREATED_BY", str(vm.uid)),
-            ("TEMPLATE_ID", str(source.id)),
+            *([("TEMPLATE_ID", str(source.id))] if source else []),
             ("VMID", str(vm.id)),
             *[("DISK", disk) for disk in disks],
         ]
@@ -301,8 +314,22 @@ def action_time(vm: Vm, text: str) -> int:
         raise OneError(errors.INTERNAL, f"Wrong TIME value: {text}") from None
 
 
+_RESTRICTED = {"CONTEXT": ("FILES",), "RAW": ("DATA",), "NIC": ("MAC", "VLAN_ID")}
+"""Some of the attributes that ordinary users may only repeat (VM_RESTRICTED_ATTR of oned.conf)."""
+
+
+def _check_restricted(user: User, extra: Template, source: VmTemplate | None) -> None:
+    for name, restricted in _RESTRICTED.items():
+        before = source.template.vectors(name) if source else []
+        for member in restricted:
+            given = [v[member] for v in extra.vectors(name) if member in v]
+            if set(given) - {vector.get(member) for vector in before} and not user.is_admin:
+                text = f"VM Template includes a restricted attribute {member}."
+                raise OneError(errors.AUTHORIZATION, f"User [{user.id}] : {text}")
+
+
 def _allocation(message: str) -> OneError:
-    return OneError(errors.ALLOCATE, f"Error allocating a new virtual machine template. {message}")
+    return OneError(errors.INTERNAL, message)
 
 
 def _sizes(merged: Template) -> tuple[float, int, int]:

@@ -151,7 +151,7 @@ def _document(request: Request, kind: int, operation: int = USE) -> Document:
     documents = request.world.store.documents
     try:
         document = documents.get(request.number)
-        request.world.store.authorize(request.user, document, USE, "DOCUMENT", check_lock=False)
+        request.world.store.authorize(request.user, document, USE, check_lock=False)
     except OneError as error:
         raise OneError(error.code, f"[one.document.info] {error.message}") from None
     if document.type != kind:
@@ -160,7 +160,7 @@ def _document(request: Request, kind: int, operation: int = USE) -> Document:
         )
     if operation != USE:
         try:
-            request.world.store.authorize(request.user, document, operation, "DOCUMENT")
+            request.world.store.authorize(request.user, document, operation)
         except OneError as error:
             raise OneError(error.code, f"[one.document.update] {error.message}") from None
     return document

@@ -47,6 +47,8 @@ class Release:
     scheduled_action_noun: str
     strips_names: bool
     """Is a new object's name stripped of leading and trailing blanks?"""
+    shows_group_whole: bool
+    """Does the filter of the primary group ignore permissions? (Up to 6.10.3 it does.)"""
     trims_values: bool
     """Is each value of a template stripped of leading and trailing blanks?"""
 
@@ -77,6 +79,7 @@ _SIX = Release(
     scheddelete_returns_vm=False,
     scheduled_action_noun="-",
     strips_names=False,
+    shows_group_whole=True,
     trims_values=False,
 )
 _SEVEN = Release(
@@ -105,6 +108,7 @@ _SEVEN = Release(
     scheddelete_returns_vm=True,
     scheduled_action_noun="scheduled action",
     strips_names=True,
+    shows_group_whole=False,
     trims_values=True,
 )
 

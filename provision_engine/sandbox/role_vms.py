@@ -26,8 +26,6 @@ from provision_engine.sandbox.store import (
     User,
     Vm,
     VmTemplate,
-    allowed,
-    not_authorized,
 )
 from provision_engine.sandbox.template import TemplateError
 
@@ -48,7 +46,7 @@ class RoleVms:
 
     def create(self, service: Service, role: Json, first: int, count: int) -> bool:
         """Creates `count` VMs, numbered from `first`; False after the first that is refused."""
-        owner = self._store.users[service.document.uid]
+        owner = self._store.owner_of(service.document)
         for number in range(first, first + count):
             role["last_vmname"] = number + 1
             try:
@@ -85,7 +83,7 @@ class RoleVms:
     def _vm_template(self, owner: User, role: Json) -> VmTemplate:
         wanted = role.get(self._store.release.role_template_key)
         source = self._store.vm_templates.get(wanted if isinstance(wanted, int) else -1)
-        self._store.authorize(owner, source, USE, "TEMPLATE")
+        self._store.authorize(owner, source, USE)
         return source
 
     def _template_text(self, role: Json) -> str:
@@ -126,17 +124,16 @@ class RoleVms:
 
     def _refused(self, vm: Vm, action: str, user: User) -> OneError | None:
         try:
-            self._store.authorize(user, vm, MANAGE, "VM")
+            self._store.authorize(user, vm, MANAGE)
             self._vms.act(vm, action, user, self._store.current_request_id)
         except OneError as error:
             return error
         return None
 
     def _delete(self, service: Service, role: Json, vm: Vm, user: User) -> bool:
-        if allowed(user, vm, ADMIN):
+        if self._may_recover(service, role, "Delete", vm, user):
             self._vms.delete(vm, user, self._store.current_request_id)
             return True
-        self._log_recover_refused(service, role, "Delete", vm, user)
         return False
 
     def retry(self, service: Service, role: Json, vm_id: int, user: User) -> bool:
@@ -144,18 +141,20 @@ class RoleVms:
         vm = self._store.vms.get(vm_id)
         if position_of(vm) not in states.FAILURES:
             return True
-        if allowed(user, vm, ADMIN):
+        if self._may_recover(service, role, "Retry", vm, user):
             request = self._store.current_request_id
             self._vms.recover(vm, states.RECOVER_RETRY, user, request)
             return True
-        self._log_recover_refused(service, role, "Retry", vm, user)
         return False
 
-    def _log_recover_refused(
-        self, service: Service, role: Json, what: str, vm: Vm, user: User
-    ) -> None:
-        refusal = not_authorized(user, ADMIN, "VM", vm.id).message
-        self._log_error(service, role, f"{what} failed for VM {vm.id}; [one.vm.recover] {refusal}")
+    def _may_recover(self, service: Service, role: Json, what: str, vm: Vm, user: User) -> bool:
+        try:
+            self._store.authorize(user, vm, ADMIN)
+        except OneError as error:
+            text = f"{what} failed for VM {vm.id}; [one.vm.recover] {error.message}"
+            self._log_error(service, role, text)
+            return False
+        return True
 
     def _log_error(self, service: Service, role: Json, message: str) -> None:
         service.log(self._store.agenda.seconds(), "E", f"Role {role['name']} : {message}")

@@ -26,7 +26,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 _BEYOND_BMP = re.compile("[\U00010000-\U0010ffff]")
 _ENTITIES = {"&quot;": '"', "&apos;": "'"}
 
-Parameter = int | str | bool | float
+Parameter = int | str | bool | float | list[int]
 
 
 def read(body: bytes) -> tuple[str, list[Parameter]]:

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from provision_engine.sandbox import oned, oneflow, rpc
-from provision_engine.sandbox.calls import Parameter
 from provision_engine.sandbox.clock import Clock
 from provision_engine.sandbox.errors import RpcFault
 from provision_engine.sandbox.faults import Fault, Faults
 from provision_engine.sandbox.inspection import Inspection
 from provision_engine.sandbox.latency import Latency
+from provision_engine.sandbox.rpc import Parameter
 from provision_engine.sandbox.server import ADDRESS, HttpRequest, HttpResponse, HttpServer
 from provision_engine.sandbox.timings import Timings
 from provision_engine.sandbox.world import World

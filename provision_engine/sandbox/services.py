@@ -139,7 +139,7 @@ class Services:
         ]
 
     def _deploy_role(self, service: Service, role: Json) -> bool:
-        self._role_vms.prepare_contents(self._store.users[service.document.uid], role)
+        self._role_vms.prepare_contents(self._store.owner_of(service.document), role)
         return self._role_vms.create(service, role, 0, int(role.get("cardinality", 1)))
 
     # ---- watching ----------------------------------------------------------------------------
@@ -182,7 +182,7 @@ class Services:
             role["nodes"].remove(node)
             self._log_scaling(service, role, "down", before)
         if ended and service.body.get("automatic_deletion") and not any(service.vm_ids()):
-            self.undeploy(service, self._store.users[0])
+            self.undeploy(service, self._store.users.get(0))
         elif ended:
             self._store.agenda.put(
                 self._store.timings.autoscale_seconds, "service-scale", service.id
@@ -239,7 +239,7 @@ class Services:
             self._store.agenda.put(self._store.timings.nets_seconds, "service-gone", service.id)
             return
         role |= {"state": int(S.DONE), "nodes": []}
-        self._end_roles(service, self._store.users[service.document.uid])
+        self._end_roles(service, self._store.owner_of(service.document))
         service.save()
 
     def _follow(self, service: Service, follows: Follows) -> None:

@@ -74,7 +74,7 @@ class World:
         action = vm.scheduled.get(action_id) if vm else None
         if vm is None or action is None or action.time > self.store.agenda.now():
             return  # it was deleted or postponed
-        owner = self.store.users[vm.uid]
+        owner = self.store.owner_of(vm)
         request = self.store.begin_request() if self.store.release.scheduled_has_request_id else -1
         try:
             self.vms.act(vm, action.action, owner, request)
