@@ -9,6 +9,7 @@ from provision_engine.sandbox.errors import OneError
 
 MAXIMUM_NAME_BYTES = 128
 _REFUSED_BY_RENAME = frozenset("&|:\\\";/'#{}$<>")
+_BLANKS = frozenset(" \t\n\v\f\r")
 _REFUSED_BY_XML = ("<", "&", "]]>")
 
 
@@ -38,7 +39,13 @@ def check_rename(name: str) -> None:
 
 def check_user_name(name: str) -> None:
     """0x2000 if a user cannot have that name."""
-    check_name(name, errors.INTERNAL, _REFUSED_BY_RENAME | set(" \t\n\v\f\r"), ".")
+    check_name(name, errors.INTERNAL, _REFUSED_BY_RENAME | _BLANKS, ".")
+
+
+def check_group_name(name: str, may_hold_blanks: bool) -> None:
+    """0x2000 if a group cannot have that name."""
+    refused = _REFUSED_BY_RENAME if may_hold_blanks else _REFUSED_BY_RENAME | _BLANKS
+    check_name(name, errors.INTERNAL, refused)
 
 
 def check_name(

@@ -70,8 +70,8 @@ class Owned:
         """Drops the cached XML."""
         self.rendered = None
 
-    def head_xml(self, middle: str = "") -> str:
-        """Id, owner and name, then `middle`, then permissions and lock.
+    def head_xml(self, middle: str = "", end: str = "") -> str:
+        """Id, owner and name, then `middle`, then permissions, then `end`.
 
         The name is not escaped (scenario names: ``<NAME>a>b</NAME>``).
         """
@@ -81,8 +81,12 @@ class Owned:
             xml.plains((*names, *who, ("NAME", self.name)))
             + middle
             + xml.permissions(self.permissions)
-            + (self.lock.to_xml() if self.lock else "")
+            + end
         )
+
+    def lock_xml(self) -> str:
+        """The LOCK element, if there is a lock."""
+        return self.lock.to_xml() if self.lock else ""
 
 
 @dataclass
@@ -157,7 +161,7 @@ class Document(Owned):
     def to_xml(self) -> str:
         """The document as in the response of one.document.info."""
         if self.rendered is None:
-            head = self.head_xml(xml.plain("TYPE", self.type))
+            head = self.head_xml(xml.plain("TYPE", self.type), self.lock_xml())
             self.rendered = f"<DOCUMENT>{head}{self.template.to_xml()}</DOCUMENT>"
         return self.rendered
 
@@ -175,7 +179,7 @@ class VmTemplate(Owned):
         """As in the response of one.template.info, optionally with an extended template."""
         time = xml.plain("REGTIME", self.registration_time)
         inner = (template or self.template).to_xml()
-        return f"<VMTEMPLATE>{self.head_xml()}{time}{inner}</VMTEMPLATE>"
+        return f"<VMTEMPLATE>{self.head_xml(self.lock_xml())}{time}{inner}</VMTEMPLATE>"
 
 
 @dataclass

@@ -12,7 +12,8 @@ from provision_engine.sandbox.calls import (
     pool_of,
     updated,
 )
-from provision_engine.sandbox.machines import extended
+from provision_engine.sandbox.errors import OneError
+from provision_engine.sandbox.machines import check_restricted, extended
 from provision_engine.sandbox.store import MANAGE, USE, Document, VmTemplate
 from provision_engine.sandbox.template import Template
 
@@ -47,11 +48,11 @@ def document_delete(call: Call) -> Value:
 
 
 def document_clone(call: Call) -> Value:
-    item = call.world.store.documents.get(call.integer(0))
-    call.authorization().needs(USE, item).needs_creation("DOCUMENT").check()
+    store = call.world.store
+    item = store.documents.get(call.integer(0))
+    call.authorization().needs_clone(item, store.release.clone_needs_use).check()
     names.check_new_name(call.text(1))
-    made = call.world.store.new_document(call.user, item.type, call.text(1), item.template.copy())
-    return made.id
+    return store.new_document(call.user, item.type, call.text(1), item.template.copy()).id
 
 
 def documentpool_info(call: Call) -> Value:
@@ -65,6 +66,7 @@ def documentpool_info(call: Call) -> Value:
 
 def template_allocate(call: Call) -> Value:
     body = parsed(call, 0)
+    check_restricted(call.user, body)
     call.authorization().needs_creation("TEMPLATE").check()
     return _new_template(call, body.text("NAME") or "", body)
 
@@ -82,9 +84,16 @@ def _new_template(call: Call, name: str, body: Template) -> int:
 
 
 def template_clone(call: Call) -> Value:
-    item = call.world.store.vm_templates.get(call.integer(0))
-    call.authorization().needs(USE, item).needs_creation("TEMPLATE").check()
-    return _new_template(call, call.text(1), item.template.copy())
+    store = call.world.store
+    item = store.vm_templates.get(call.integer(0))
+    call.authorization().needs_clone(item, store.release.clone_needs_use).check()
+    try:
+        return _new_template(call, call.text(1), item.template.copy())
+    except OneError as error:
+        if not store.release.clone_fails_to_allocate:
+            raise
+        text = f"Error allocating a new virtual machine template. {error.message}"
+        raise OneError(errors.ALLOCATE, text) from None
 
 
 def template_info(call: Call) -> Value:

@@ -190,7 +190,7 @@ def user_delgroup(call: Call) -> Value:
 def group_allocate(call: Call) -> Value:
     name, groups = call.text(0), call.world.store.groups
     call.authorization().needs_creation("GROUP").check()
-    names.check_name(name, errors.INTERNAL)
+    names.check_group_name(name, call.world.store.release.group_names_hold_blanks)
     taken = groups.named(name)
     if taken is not None:
         raise OneError(errors.INTERNAL, f"NAME is already taken by GROUP {taken.id}.")

@@ -46,6 +46,8 @@ def action(call: Call) -> Value:
     operation = ADMIN if name in states.RESCHED_FLAGS else MANAGE
     vm = call.world.store.vms.get(number)
     call.authorization().needs(operation, vm).check()
+    if name not in states.ACTIONS and name not in states.RESCHED_FLAGS:
+        raise OneError(errors.ACTION, f'Action "{name}" is not supported')
     if name in states.RESCHED_FLAGS:
         _flag(vm, name)
     else:

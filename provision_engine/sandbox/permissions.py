@@ -102,7 +102,7 @@ class Authorization:
         """The right to do this with an object, unless its lock forbids that."""
         is_locked = check_lock and locked_against(item, operation)
         if is_locked and self._user.is_admin:
-            self._missing.append(f"{item.kind} is locked. [{item.id}]")
+            self._refuse_locked(item)
         elif is_locked or not allowed(self._user, item, operation):
             self._deny(f"{_NAMES[operation]} {item.kind} [{item.id}]")
         return self
@@ -113,11 +113,24 @@ class Authorization:
             self._deny(what)
         return self
 
+    def needs_clone(self, item: Owned, needs_use: bool) -> Authorization:
+        """The rights to clone an object: to create such objects and, if asked for, to use it."""
+        if needs_use:
+            self.needs(USE, item)
+        elif item.lock and self._user.is_admin:
+            self._refuse_locked(item)
+        elif item.lock or not self._rules.allow(self._user, item.kind):
+            self._deny(f"CREATE {item.kind} [{item.id}]")
+        return self.needs_creation(item.kind)
+
     def needs_creation(self, kind: str) -> Authorization:
         """The right to create objects of that kind."""
         if not self._rules.allow(self._user, kind):
             self._deny(f"CREATE {kind}")
         return self
+
+    def _refuse_locked(self, item: Owned) -> None:
+        self._missing.append(f"{item.kind} is locked. [{item.id}]")
 
     def _deny(self, what: str) -> None:
         self._missing.append(f"Not authorized to perform {what}")

@@ -148,7 +148,8 @@ class Pool(Generic[T]):
         """
         if filter_flag < GROUP:
             raise OneError(errors.XML_RPC_API, "Incorrect filter_flag")
-        if end < EVERYTHING and start >= 0:
+        if end < EVERYTHING:
+            start = max(0, start)
             found = self._ordered(self._visible(user, filter_flag, shelf, 0, None))
             return list(islice(found, start, start - end))
         last = None if end == EVERYTHING or start == EVERYTHING else end

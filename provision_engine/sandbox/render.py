@@ -51,7 +51,7 @@ def _vm(store: Store, machine: Vm, with_actions: bool = True) -> str:
         template = template.removesuffix("</TEMPLATE>") + actions + "</TEMPLATE>"
     return (
         f"<VM>{machine.head_xml()}{_vm_states(machine, with_previous=True)}"
-        f"<MONITORING></MONITORING><SCHED_ACTIONS>{ids}</SCHED_ACTIONS>{template}"
+        f"{machine.lock_xml()}<MONITORING></MONITORING><SCHED_ACTIONS>{ids}</SCHED_ACTIONS>{template}"
         f"{machine.user_template.to_xml('USER_TEMPLATE')}"
         f"{_records([_record(store, machine, h) for h in machine.history])}"
         "<BACKUPS><BACKUP_CONFIG/><BACKUP_IDS></BACKUP_IDS></BACKUPS></VM>"
@@ -112,14 +112,16 @@ def _vm_short(machine: Vm) -> str:
         ("UNAME", xml.escape(machine.uname)), ("GNAME", xml.escape(machine.gname)),
         ("NAME", machine.name),
     )  # fmt: skip
-    size = (("CPU", f"{machine.cpu:g}"), ("MEMORY", machine.memory_mb), ("VCPU", machine.vcpu))
+    vcpu = machine.template.text("VCPU") or ""
+    size = (("CPU", f"{machine.cpu:g}"), ("MEMORY", machine.memory_mb), ("VCPU", vcpu))
     disks = [_some("DISK", d, _SHORT_DISK) for d in machine.template.vectors("DISK")]
     nics = [_some("NIC", n, _SHORT_NIC) for n in machine.template.vectors("NIC")]
     chosen = [i for i in machine.user_template.items if i[0] in _SHORT_USER_TEMPLATE]
+    attributes = Template(chosen).to_xml("USER_TEMPLATE")
     return (
         f"<VM>{xml.plains(head)}{_vm_states(machine, with_previous=False)}"
         f"<TEMPLATE>{xml.plains(size)}{''.join(disks)}{''.join(nics)}</TEMPLATE><MONITORING/>"
-        f"{Template(chosen).to_xml('USER_TEMPLATE')}"
+        f"{attributes if machine.user_template.items else '<USER_TEMPLATE/>'}"
         f"{_records([_short_record(machine, h) for h in machine.history[-1:]])}</VM>"
     )
 
@@ -182,7 +184,8 @@ def _user(person: User) -> str:
 
 def group(store: Store, one: Group) -> str:
     """A group as in the response of one.group.info."""
-    return f"<GROUP>{_group(store, one)}{_EMPTY_QUOTAS}{_DEFAULT_GROUP_QUOTAS}</GROUP>"
+    quotas = f"{_EMPTY_QUOTAS}{_vlan_rules(store, one)}{_DEFAULT_GROUP_QUOTAS}"
+    return f"<GROUP>{_group(store, one)}{quotas}</GROUP>"
 
 
 def group_pool(store: Store, groups: list[Group]) -> str:
@@ -190,11 +193,17 @@ def group_pool(store: Store, groups: list[Group]) -> str:
     inner = "".join(
         [
             f"<GROUP>{_group(store, g)}</GROUP>"
-            f"<QUOTAS>{xml.plain('ID', g.id)}{_EMPTY_QUOTAS}</QUOTAS>"
+            f"<QUOTAS>{xml.plain('ID', g.id)}{_EMPTY_QUOTAS}</QUOTAS>{_vlan_rules(store, g)}"
             for g in groups
         ]
     )
     return f"<GROUP_POOL>{inner}{_DEFAULT_GROUP_QUOTAS}</GROUP_POOL>"
+
+
+def _vlan_rules(store: Store, one: Group) -> str:
+    if not store.release.group_has_vlan_rules:
+        return ""
+    return f"<VLAN_RULES>{xml.cdata('ID', one.id)}</VLAN_RULES>"
 
 
 def _group(store: Store, one: Group) -> str:
