@@ -173,7 +173,7 @@ def _announce(sandbox: Sandbox, controller: control.Control | None) -> None:
     ]
     if controller:
         lines.append(f"control  {controller.url}")
-    lines += [f"user     {name} {password}" for name, password, _, _ in seeds.USERS]
+    lines += [f"user     {name} {password}" for name, password, *_ in seeds.USERS if password]
     templates = sandbox.store.flow_templates().items()
     lines += [f"flow template {number} {name}" for name, number in templates]
     for line in [*lines, "ready"]:

@@ -37,7 +37,7 @@ class Inspection:
     def services(self) -> list[dict[str, Any]]:
         """The bodies of all services, each with its `id`."""
         found = self.documents(SERVICE)
-        return [json.loads(d.template.text("BODY") or "{}") | {"id": d.id} for d in found]
+        return [_parsed(d.template.text("BODY") or "{}") | {"id": d.id} for d in found]
 
     def service(self, service_id: int) -> dict[str, Any] | None:
         """The body of a service, or None if there is no such service."""
@@ -185,3 +185,12 @@ class Inspection:
         `body` makes the BODY of a runtime's document from its name, service id and VM id.
         """
         population.populate(self._world, users, runtimes, flow_templates, body)
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    """A BODY; empty if somebody wrote one that is not a JSON object."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        value = None
+    return value if isinstance(value, dict) else {}

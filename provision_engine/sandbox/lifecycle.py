@@ -102,6 +102,8 @@ class Lifecycle:
             return
         self._before_leaving(vm, to)
         number = _NOTED_AS.get(to, action.number)
+        if name.startswith("terminate"):  # whoever ends a VM (scenario service-of-another)
+            user = self.store.owner_of(vm)
         if name != "resume" or to in states.RESUMING:
             self._note_action(vm, number, user, request_id)
         self.enter(vm, to)
@@ -120,9 +122,9 @@ class Lifecycle:
             self._book(vm, STEPS[here].failed)
             self.enter(vm, STEPS[here].failed_to)
         else:
-            raise OneError(
-                errors.ACTION, f"Recover action is not available for state {state_name(vm)}"
-            )
+            verb = _RECOVERIES.get(operation, "recover")
+            text = f"Could not perform a {verb} on VM {vm.id}, wrong state {state_name(vm)}."
+            raise OneError(errors.ACTION, text)
 
     def delete(self, vm: Vm, user: User, request_id: int) -> None:
         """Ends a VM in any state."""
@@ -150,20 +152,37 @@ class Lifecycle:
         to = DISK_RESIZES[position_of(vm)]
         self._next_record(vm, states.DISK_RESIZE_ACTION, by)
         more_mb = size_mb - int(disk["SIZE"])
-        self.store.users[vm.uid].quotas.take({"SYSTEM_DISK_SIZE": float(more_mb)})
+        self.store.owner_of(vm).quotas.take({"SYSTEM_DISK_SIZE": float(more_mb)})
         disk.update(RESIZE="YES", SIZE_PREV=disk["SIZE"], SIZE=str(size_mb))
         self.enter(vm, to)
 
     def _set_size(self, vm: Vm, cpu: float, memory_mb: int, vcpu: int) -> None:
         more = {"CPU": cpu - vm.cpu, "MEMORY": float(memory_mb - vm.memory_mb)}
         running = {f"RUNNING_{name}": amount for name, amount in more.items()}
-        self.store.users[vm.uid].quotas.take(more | running)
+        self.store.owner_of(vm).quotas.take(more | running)
         host = self.store.host_of(vm)
         if host:
             host.take(cpu - vm.cpu, memory_mb - vm.memory_mb)
+        has_vcpu = vcpu != vm.vcpu or vm.template.get("VCPU") is not None
         vm.cpu, vm.memory_mb, vm.vcpu = cpu, memory_mb, vcpu
-        for name, value in (("CPU", f"{cpu:g}"), ("MEMORY", memory_mb), ("VCPU", vcpu)):
-            vm.template.set(name, str(value))
+        vm.template.set("CPU", f"{cpu:g}")
+        vm.template.set("MEMORY", str(memory_mb))
+        if has_vcpu:
+            vm.template.set("VCPU", str(vcpu))
+
+    def change_owner(self, vm: Vm, user: User | None) -> None:
+        """Moves a VM's usage to the quotas of a new owner; 0x0800 if the VM is DONE."""
+        if position_of(vm) == DONE:
+            raise OneError(errors.ACTION, "Could not change VM ownership, wrong state")
+        if user is not None:
+            self.count(vm, self.store.owner_of(vm), -1)
+            self.count(vm, user, 1)
+
+    def count(self, vm: Vm, owner: User, sign: int) -> None:
+        """Adds a VM to the quotas of a user, or (-1) subtracts it."""
+        owner.quotas.take({name: sign * amount for name, amount in footprint(vm).items()})
+        owner.quotas.leases_used += sign * len(vm.template.vectors("NIC"))
+        owner.quotas.image_used += sign * any("IMAGE" in d for d in vm.template.vectors("DISK"))
 
     def _next_record(self, vm: Vm, action: int, by: tuple[User, int], is_off: bool = False) -> None:
         """Closes the history record and adds the next one on the same host."""
@@ -211,11 +230,9 @@ class Lifecycle:
         for nic in vm.template.vectors("NIC"):
             octets = [int(part) for part in nic["IP"].split(".")]
             self.store.release_address(octets[1] << 16 | octets[2] << 8 | octets[3])
-        quotas = self.store.users[vm.uid].quotas
-        quotas.take({name: -amount for name, amount in footprint(vm).items()})
-        quotas.leases_used -= len(vm.template.vectors("NIC"))
-        quotas.image_used -= 1
-        vm.scheduled.clear()
+        self.count(vm, self.store.owner_of(vm), -1)
+        if vm.history or self.store.release.drops_actions_of_undeployed:
+            vm.scheduled.clear()
         self.store.agenda.put(0.0, "schedule")
 
     def _leave_host(self, vm: Vm) -> None:
@@ -301,7 +318,7 @@ class Lifecycle:
         for disk in vm.template.vectors("DISK"):
             if "SIZE_PREV" in disk:
                 back_mb = int(disk["SIZE_PREV"]) - int(disk["SIZE"])
-                self.store.users[vm.uid].quotas.take({"SYSTEM_DISK_SIZE": float(back_mb)})
+                self.store.owner_of(vm).quotas.take({"SYSTEM_DISK_SIZE": float(back_mb)})
                 disk["SIZE"] = disk["SIZE_PREV"]
         self._disk_resized(vm)
 
@@ -311,6 +328,11 @@ _PROLOGS = {
     "UNDEPLOYED": states.active(states.LcmState.PROLOG_UNDEPLOY),
 }
 """The prolog of a VM that returns from that state to a host."""
+_RECOVERIES = {
+    states.RECOVER_FAILURE: "recover failure",
+    states.RECOVER_SUCCESS: "recover success",
+    states.RECOVER_RETRY: "retry",
+}
 _NOTED_AS = {EPILOG: states.ACTIONS["terminate"].number, CLEANUP_DELETE: states.DELETE_ACTION}
 """The number that history records give to any action that leads to that position."""
 _RESUMED_DS_REQUIREMENTS = '("CLUSTERS/ID" @> 0) & (TM_MAD = "dummy")'

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import uuid
+from collections.abc import Iterator
 
-from provision_engine.sandbox import errors
+from provision_engine.sandbox import errors, names
 from provision_engine.sandbox.errors import OneError
-from provision_engine.sandbox.lifecycle import Lifecycle, footprint
+from provision_engine.sandbox.lifecycle import Lifecycle
+from provision_engine.sandbox.rpc import MAXIMUM_NUMBER
 from provision_engine.sandbox.states import PENDING
 from provision_engine.sandbox.store import ScheduledAction, Store, User, Vm, VmTemplate
 from provision_engine.sandbox.template import Template, Value
@@ -44,6 +46,9 @@ _MACHINE_ATTRIBUTES = frozenset(
         "TPM",
     ]
 )
+_VOLATILE_TYPES = ("fs", "swap")
+"""The types of disks without an image."""
+_EVERYWHERE = '("CLUSTERS/ID" @> 0)'
 IMAGE_NAME, NETWORK_NAME, OWNER_NAME = "img", "net", "oneadmin"
 IMAGE_SIZE_MB = 1024
 ONEGATE_ENDPOINT = "http://127.0.0.1:5030"
@@ -129,49 +134,76 @@ class Machines:
         self._lifecycle = lifecycle
 
     def create(
-        self, user: User, source: VmTemplate, extra: Template, name: str = "", on_hold: bool = False
+        self,
+        user: User,
+        source: VmTemplate | None,
+        extra: Template,
+        name: str = "",
+        on_hold: bool = False,
     ) -> Vm:
         """Creates a VM in PENDING. OneError if a size is invalid or exceeds the user's quota."""
-        merged = source.template.merged(extra)
-        cpu, memory_mb, vcpu = _sizes(merged)
+        try:
+            return self._create(user, source, extra, name, on_hold)
+        except OneError as error:
+            if source is None or error.code == errors.AUTHORIZATION:
+                raise
+            text = f"Error allocating a new virtual machine template. {error.message}"
+            raise OneError(errors.ALLOCATE, text) from None
+
+    def _create(
+        self, user: User, source: VmTemplate | None, extra: Template, name: str, on_hold: bool
+    ) -> Vm:
+        merged = source.template.merged(extra) if source else extra
+        check_restricted(user, extra, source)
+        name = name or extra.text("NAME") or ""
+        if name and not self._store.release.size_errors_are_quotas:
+            names.check_name(name, errors.INTERNAL)
+        cpu, memory_mb, vcpu = self._sizes(user, merged)
         wanted = {"VMS": 1.0, "CPU": cpu, "MEMORY": float(memory_mb)}
         disks = [self._disk(user, d, i) for i, d in enumerate(merged.vectors("DISK"))]
         wanted |= {f"RUNNING_{name}": amount for name, amount in wanted.items()}
         wanted["SYSTEM_DISK_SIZE"] = float(sum(int(d.get("SIZE", "0")) for d in disks))
         user.quotas.check(user.id, wanted)
         self._check_networks(user, merged)
+        if name:
+            names.check_name(name, errors.INTERNAL)
         vm_id = self._store.vms.new_id()
         vm = Vm(
-            vm_id,
-            user.id,
-            user.gid,
-            user.name,
-            user.group_name,
-            name or f"one-{vm_id}",
-            stime=self._store.agenda.seconds(),
-            cpu=cpu,
-            memory_mb=memory_mb,
-            vcpu=vcpu,
-        )
+            vm_id, user.id, user.gid, user.name, user.gname,
+            name or f"{source.name if source else 'one'}-{vm_id}", user.default_permissions(),
+            stime=self._store.agenda.seconds(), cpu=cpu, memory_mb=memory_mb, vcpu=vcpu,
+        )  # fmt: skip
         self._fill(vm, source, merged, disks)
         return self._register(vm, merged, on_hold)
 
+    def _sizes(self, user: User, merged: Template) -> tuple[float, int, int]:
+        """CPU, MEMORY and VCPU; on 6.x the check of the quotas finds the first two wrong."""
+        try:
+            memory_mb, cpu = _whole(merged, "MEMORY", None), _cpu(merged)
+            if self._store.release.size_errors_are_quotas and memory_mb > MAXIMUM_NUMBER:
+                raise _not_positive("MEMORY")
+        except OneError as error:
+            is_zero = merged.text("MEMORY") == "0"
+            if not self._store.release.size_errors_are_quotas or is_zero:
+                raise
+            text = f"User [{user.id}] : user [{user.id}] {error.message}"
+            raise OneError(errors.AUTHORIZATION, text) from None
+        return cpu, memory_mb, _whole(merged, "VCPU", 1)
+
     def _register(self, vm: Vm, merged: Template, on_hold: bool) -> Vm:
-        quotas = self._store.users[vm.uid].quotas
-        quotas.take(footprint(vm))
-        quotas.leases_used += len(vm.template.vectors("NIC"))
-        quotas.image_used += 1
+        self._lifecycle.count(vm, self._store.owner_of(vm), 1)
         self._store.vms.add(vm)
         self._store.live_vms[vm.id] = vm
         for action in merged.vectors("SCHED_ACTION"):
             self.schedule_action(vm, action)
         self._lifecycle.enter(vm, PENDING)
         if on_hold:
-            self._lifecycle.act(vm, "hold", self._store.users[vm.uid], -1)
+            vm.template.set("SUBMIT_ON_HOLD", "YES")
+            self._lifecycle.act(vm, "hold", self._store.owner_of(vm), -1)
         return vm
 
     def _fill(
-        self, vm: Vm, source: VmTemplate, merged: Template, disks: list[dict[str, str]]
+        self, vm: Vm, source: VmTemplate | None, merged: Template, disks: list[dict[str, str]]
     ) -> None:
         machine: list[tuple[str, Value]] = []
         for name, value in merged.items:
@@ -179,13 +211,9 @@ class Machines:
                 machine.append((name, value))
             elif name not in _MACHINE_ATTRIBUTES | {"SCHED_ACTION", "NAME"}:
                 vm.user_template.items.append((name, value))
-        everywhere = '("CLUSTERS/ID" @> 0)'
         machine += [
-            ("AUTOMATIC_DS_REQUIREMENTS", everywhere),
-            ("AUTOMATIC_NIC_REQUIREMENTS", everywhere),
-            ("AUTOMATIC_REQUIREMENTS", self._store.release.automatic_requirements),
-            ("CREATED_BY", str(vm.uid)),
-            ("TEMPLATE_ID", str(source.id)),
+            *self._requirements(disks, merged.vectors("NIC")),
+            *([("TEMPLATE_ID", str(source.id))] if source else []),
             ("VMID", str(vm.id)),
             *[("DISK", disk) for disk in disks],
         ]
@@ -195,6 +223,21 @@ class Machines:
         context = merged.get("CONTEXT")
         if isinstance(context, dict):
             vm.template.set("CONTEXT", self._context(vm, context, nics, len(disks)))
+            if context.get("TOKEN", "").upper() == "YES":
+                vm.template.set("CREATED_BY", str(vm.uid))
+
+    def _requirements(
+        self, disks: list[dict[str, str]], nics: list[dict[str, str]]
+    ) -> Iterator[tuple[str, str]]:
+        """What oned itself requires of the host; only images and networks bind to a cluster."""
+        is_bound = bool(nics) or any("IMAGE_ID" in disk for disk in disks)
+        if is_bound:
+            yield "AUTOMATIC_DS_REQUIREMENTS", _EVERYWHERE
+        if nics:
+            yield "AUTOMATIC_NIC_REQUIREMENTS", _EVERYWHERE
+        everything = self._store.release.automatic_requirements
+        cluster = "(CLUSTER_ID = 0) & " if is_bound else ""
+        yield "AUTOMATIC_REQUIREMENTS", cluster + everything
 
     def _add_identity(self, vm: Vm) -> None:
         given = vm.template.get("OS")
@@ -212,6 +255,10 @@ class Machines:
                     " Set IMAGE_UNAME or IMAGE_UID of owner in DISK."
                 )
             full = image_attributes(self._store) | disk | {"IMAGE_STATE": "2"}
+        elif disk.get("TYPE") not in _VOLATILE_TYPES:
+            raise _allocation(f"DISK {number}: Unknown disk type {disk.get('TYPE', '')}")
+        else:
+            full["DEV_PREFIX"] = "sd"
         if not full.get("SIZE", "0").isdigit():
             raise _allocation("SIZE attribute must be a positive integer value.")
         full |= {"DISK_ID": str(number), "TARGET": f"sd{chr(ord('a') + number % 26)}"}
@@ -301,19 +348,37 @@ def action_time(vm: Vm, text: str) -> int:
         raise OneError(errors.INTERNAL, f"Wrong TIME value: {text}") from None
 
 
+_RESTRICTED = {"CONTEXT": ("FILES",), "NIC": ("MAC", "VLAN_ID")}
+"""Some of the attributes that ordinary users may only repeat (VM_RESTRICTED_ATTR of oned.conf)."""
+
+
+def check_restricted(user: User, extra: Template, source: VmTemplate | None = None) -> None:
+    """0x0200 if an ordinary user gives a restricted attribute that the template does not have."""
+    for name, restricted in _RESTRICTED.items():
+        before = source.template.vectors(name) if source else []
+        for member in restricted:
+            given = [v[member] for v in extra.vectors(name) if member in v]
+            if set(given) - {vector.get(member) for vector in before} and not user.is_admin:
+                text = f"VM Template includes a restricted attribute {member}."
+                raise OneError(errors.AUTHORIZATION, f"User [{user.id}] : {text}")
+
+
 def _allocation(message: str) -> OneError:
-    return OneError(errors.ALLOCATE, f"Error allocating a new virtual machine template. {message}")
+    return OneError(errors.INTERNAL, message)
 
 
-def _sizes(merged: Template) -> tuple[float, int, int]:
-    memory = _whole(merged, "MEMORY", None)
+def _not_positive(name: str) -> OneError:
+    return _allocation(f"{name} attribute must be a positive integer value.")
+
+
+def _cpu(merged: Template) -> float:
     try:
         cpu = float(merged.text("CPU") or "")
     except ValueError:
         cpu = 0.0
     if not 0 < cpu < math.inf:
         raise _allocation("CPU attribute must be a positive float or integer value.")
-    return cpu, memory, _whole(merged, "VCPU", 1)
+    return cpu
 
 
 def _whole(merged: Template, name: str, default: int | None) -> int:
@@ -321,5 +386,5 @@ def _whole(merged: Template, name: str, default: int | None) -> int:
     if text is None and default is not None:
         return default
     if text is None or not text.strip().isdigit() or int(text) <= 0:
-        raise _allocation(f"{name} attribute must be a positive integer value.")
+        raise _not_positive(name)
     return int(text)

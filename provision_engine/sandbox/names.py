@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
+
 from provision_engine.sandbox import errors
 from provision_engine.sandbox.errors import OneError
 
 MAXIMUM_NAME_BYTES = 128
 _REFUSED_BY_RENAME = frozenset("&|:\\\";/'#{}$<>")
+_BLANKS = frozenset(" \t\n\v\f\r")
 _REFUSED_BY_XML = ("<", "&", "]]>")
 
 
@@ -31,10 +34,28 @@ def check_flow_name(name: str) -> None:
 
 def check_rename(name: str) -> None:
     """0x0800 if an object cannot be renamed to that name."""
+    check_name(name, errors.ACTION)
+
+
+def check_user_name(name: str) -> None:
+    """0x2000 if a user cannot have that name."""
+    check_name(name, errors.INTERNAL, _REFUSED_BY_RENAME | _BLANKS, ".")
+
+
+def check_group_name(name: str, may_hold_blanks: bool) -> None:
+    """0x2000 if a group cannot have that name."""
+    refused = _REFUSED_BY_RENAME if may_hold_blanks else _REFUSED_BY_RENAME | _BLANKS
+    check_name(name, errors.INTERNAL, refused)
+
+
+def check_name(
+    name: str, code: int, refused: AbstractSet[str] = _REFUSED_BY_RENAME, end: str = ""
+) -> None:
+    """An error with that code if a name is empty, too long, or has a character of `refused`."""
     if not name:
-        raise OneError(errors.ACTION, "Invalid NAME, it cannot be empty")
-    if len(name.encode()) > MAXIMUM_NAME_BYTES:
-        raise OneError(errors.ACTION, "Invalid NAME, max length is 128 chars")
+        raise OneError(code, f"Invalid NAME, it cannot be empty{end}")
     for character in name:
-        if character in _REFUSED_BY_RENAME:
-            raise OneError(errors.ACTION, f"Invalid NAME, char '{character}' is not allowed")
+        if character in refused:
+            raise OneError(code, f"Invalid NAME, char '{character}' is not allowed{end}")
+    if len(name.encode()) > MAXIMUM_NAME_BYTES:
+        raise OneError(code, f"Invalid NAME, max length is 128 chars{end}")

@@ -1,28 +1,25 @@
-"""The objects of an OpenNebula: users, documents, VM templates, VMs and hosts.
-
-Permissions and locks are checked here too.
-"""
+"""The objects of an OpenNebula: users, groups, documents, VM templates, VMs and hosts."""
 
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass, field
+from typing import ClassVar
 
-from provision_engine.sandbox import errors, xml
-from provision_engine.sandbox.errors import OneError
+from provision_engine.sandbox import xml
 from provision_engine.sandbox.quotas import Quotas
 from provision_engine.sandbox.template import Template
 
 SERVICE, SERVICE_TEMPLATE, RUNTIME = 100, 101, 1337
 """Document types: oneflow's services and service templates, and serverless runtimes."""
 
-USE, MANAGE, ADMIN = 0, 1, 2
-_OPERATION_NAMES = ("USE", "MANAGE", "ADMIN")
-# The lowest operation each lock level forbids; level 4 forbids everything, as level 1 does
-# (scenario lock-levels-allow-update: under level 3 the owner may still update and rename).
-_LOCK_FORBIDS_FROM = {1: USE, 2: MANAGE, 3: ADMIN, 4: USE}
+ADMINS_GROUP, USERS_GROUP = 0, 1
+"""The groups that every OpenNebula has."""
 OWN = (1, 1, 0, 0, 0, 0, 0, 0, 0)
+OF_GROUP = (1, 1, 0, 1, 0, 0, 0, 0, 0)
 PUBLIC = (1, 1, 0, 1, 0, 0, 1, 0, 0)
+DEFAULT_UMASK = 0o177
 RETIRED = 1
 """The shelf (see `Owned.shelf`) of VMs that are DONE."""
 HOST_CPU_PERCENT = 800
@@ -45,30 +42,12 @@ class Lock:
 
 
 @dataclass
-class User:
-    """A user, with quotas and their usage."""
-
-    id: int
-    gid: int
-    name: str
-    password: str
-    group_name: str
-    template: Template = field(default_factory=Template)
-    quotas: Quotas = field(default_factory=Quotas)
-
-    @property
-    def is_admin(self) -> bool:
-        """Is the user in oneadmin's group, which may do everything?"""
-        return self.gid == 0
-
-    def password_hash(self) -> str:
-        """The PASSWORD of one.user.info."""
-        return hashlib.sha256(self.password.encode()).hexdigest()
-
-
-@dataclass
 class Owned:
     """What all objects of pools have in common."""
+
+    kind: ClassVar[str]
+    """The kind of object in oned's messages."""
+    noun: ClassVar[str]
 
     id: int
     uid: int
@@ -91,8 +70,8 @@ class Owned:
         """Drops the cached XML."""
         self.rendered = None
 
-    def head_xml(self, middle: str = "") -> str:
-        """Id, owner and name, then `middle`, then permissions and lock.
+    def head_xml(self, middle: str = "", end: str = "") -> str:
+        """Id, owner and name, then `middle`, then permissions, then `end`.
 
         The name is not escaped (scenario names: ``<NAME>a>b</NAME>``).
         """
@@ -102,13 +81,75 @@ class Owned:
             xml.plains((*names, *who, ("NAME", self.name)))
             + middle
             + xml.permissions(self.permissions)
-            + (self.lock.to_xml() if self.lock else "")
+            + end
         )
+
+    def lock_xml(self) -> str:
+        """The LOCK element, if there is a lock."""
+        return self.lock.to_xml() if self.lock else ""
+
+
+@dataclass
+class LoginToken:
+    """A token that serves as password, for all groups of its user or for one of them."""
+
+    token: str
+    expires: int
+    group_id: int = -1
+
+
+@dataclass
+class User(Owned):
+    """A user, with quotas and their usage. A user belongs to itself."""
+
+    kind = "USER"
+    noun = "user"
+
+    password: str = ""
+    groups: set[int] = field(default_factory=set)
+    """The ids of the user's groups, the primary one (`gid`) included."""
+    driver: str = "core"
+    is_enabled: bool = True
+    tokens: list[LoginToken] = field(default_factory=list)
+    quotas: Quotas = field(default_factory=Quotas)
+
+    @property
+    def is_admin(self) -> bool:
+        """Is the user oneadmin or in oneadmin's group, whose members may do everything?"""
+        return self.id == 0 or ADMINS_GROUP in self.groups
+
+    @property
+    def password_hash(self) -> str:
+        """The PASSWORD of one.user.info."""
+        return hashlib.sha256(self.password.encode()).hexdigest()
+
+    def default_permissions(self) -> list[int]:
+        """The permissions of new objects: what the user's UMASK leaves (scenario umasks)."""
+        text = self.template.text("UMASK")
+        umask = _octal(text) if text else DEFAULT_UMASK
+        most = 0o777 if self.id == 0 or self.gid == ADMINS_GROUP else 0o666
+        return [(most & ~umask) >> shift & 1 for shift in range(8, -1, -1)]
+
+
+def _octal(text: str) -> int:
+    digits = re.match(r"\s*-?[0-7]+", text)
+    return int(digits[0], 8) if digits else 0
+
+
+@dataclass
+class Group(Owned):
+    """A group of users, which is known to its members only."""
+
+    kind = "GROUP"
+    noun = "group"
 
 
 @dataclass
 class Document(Owned):
     """A document of any type; oneflow's services and service templates are documents too."""
+
+    kind = "DOCUMENT"
+    noun = "document"
 
     type: int = RUNTIME
 
@@ -120,7 +161,7 @@ class Document(Owned):
     def to_xml(self) -> str:
         """The document as in the response of one.document.info."""
         if self.rendered is None:
-            head = self.head_xml(xml.plain("TYPE", self.type))
+            head = self.head_xml(xml.plain("TYPE", self.type), self.lock_xml())
             self.rendered = f"<DOCUMENT>{head}{self.template.to_xml()}</DOCUMENT>"
         return self.rendered
 
@@ -129,13 +170,16 @@ class Document(Owned):
 class VmTemplate(Owned):
     """A template from which VMs are created."""
 
+    kind = "TEMPLATE"
+    noun = "virtual machine template"
+
     registration_time: int = 0
 
     def to_xml(self, template: Template | None = None) -> str:
         """As in the response of one.template.info, optionally with an extended template."""
         time = xml.plain("REGTIME", self.registration_time)
         inner = (template or self.template).to_xml()
-        return f"<VMTEMPLATE>{self.head_xml()}{time}{inner}</VMTEMPLATE>"
+        return f"<VMTEMPLATE>{self.head_xml(self.lock_xml())}{time}{inner}</VMTEMPLATE>"
 
 
 @dataclass
@@ -175,6 +219,9 @@ class ScheduledAction:
 @dataclass
 class Vm(Owned):
     """A virtual machine: `template` is its TEMPLATE, `user_template` the part users may change."""
+
+    kind = "VM"
+    noun = "virtual machine"
 
     state: int = 0
     lcm_state: int = 0
@@ -226,25 +273,3 @@ class Host:
         """Books that many cores and MB (releases them, if negative)."""
         self.used_cpu_percent += cpu * 100
         self.used_memory_kb += memory_mb * 1024
-
-
-def allowed(user: User, item: Owned, operation: int) -> bool:
-    """Do the permission bits allow this operation to that user?"""
-    bits = item.permissions
-    return bool(
-        user.is_admin
-        or (item.uid == user.id and bits[operation])
-        or (item.gid == user.gid and bits[3 + operation])
-        or bits[6 + operation]
-    )
-
-
-def locked_against(item: Owned, operation: int) -> bool:
-    """Does the object's lock forbid this operation?"""
-    return item.lock is not None and operation >= _LOCK_FORBIDS_FROM[item.lock.level]
-
-
-def not_authorized(user: User, operation: int, pool_name: str, object_id: int) -> OneError:
-    """The error for an operation that the user may not do."""
-    what = f"{_OPERATION_NAMES[operation]} {pool_name} [{object_id}]."
-    return OneError(errors.AUTHORIZATION, f"User [{user.id}] : Not authorized to perform {what}")

@@ -1,7 +1,8 @@
 """oned: the table of XML-RPC methods.
 
 Each row holds the types of a method's parameters after the session (`i` integer, `s` string, `b`
-boolean; lower case is required, upper case optional) and the function that implements it.
+boolean, `a` array; lower case is required, upper case optional) and the function that implements
+it.
 """
 
 from __future__ import annotations
@@ -9,21 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from provision_engine.sandbox import errors, oned_objects, oned_vms, render, store
+from provision_engine.sandbox import oned_objects, oned_users, oned_vms
 from provision_engine.sandbox.calls import (
     Call,
-    Parameter,
     Value,
     chmod,
     chown,
     lock,
-    parsed,
     rename,
     unlock,
-    updated,
 )
 from provision_engine.sandbox.errors import OneError, RpcFault
-from provision_engine.sandbox.store import ADMIN, MANAGE, USE, Document, User, Vm, VmTemplate
+from provision_engine.sandbox.rpc import Parameter
+from provision_engine.sandbox.store import Document, Vm, VmTemplate
 from provision_engine.sandbox.world import World
 
 NOT_DEFINED, WRONG_TYPE = -506, -501
@@ -36,8 +35,8 @@ class Method(NamedTuple):
     function: Callable[[Call], Value]
 
 
-_TYPES: dict[str, tuple[type, ...]] = {"i": (int,), "s": (str,), "b": (bool,)}
-_TYPE_NAMES = {"i": "integer", "s": "string", "b": "boolean"}
+_TYPES: dict[str, type] = {"i": int, "s": str, "b": bool, "a": list}
+_TYPE_NAMES = {"i": "integer", "s": "string", "b": "boolean", "a": "array"}
 
 
 def call(world: World, method: str, parameters: list[Parameter]) -> list[Value | bool]:
@@ -75,61 +74,30 @@ def _checked(parameters: list[Parameter], position: int, letter: str) -> Paramet
     return value
 
 
-# ---- users and the rest --------------------------------------------------------------------------
-
-
-def _person(call: Call) -> User:
-    number = call.integer(0)
-    person = call.user if number == -1 else call.world.store.users.get(number)
-    if person is None:
-        raise errors.no_such("user", number)
-    return person
-
-
-def _user_info(call: Call) -> Value:
-    person = _person(call)
-    if person is not call.user and not call.user.is_admin:
-        raise store.not_authorized(call.user, USE, "USER", person.id)
-    return render.user(call.world.store, person)
-
-
-def _userpool_info(call: Call) -> Value:
-    if not call.user.is_admin:
-        raise store.not_authorized(call.user, ADMIN, "USER", call.user.id)
-    users = "".join(render.user(call.world.store, u) for u in call.world.store.users.values())
-    return f"<USER_POOL>{users}</USER_POOL>"
-
-
-def _user_update(call: Call) -> Value:
-    person = _person(call)
-    if person is not call.user and not call.user.is_admin:
-        raise store.not_authorized(call.user, MANAGE, "USER", person.id)
-    person.template = updated(person.template, call)
-    return person.id
-
-
-def _user_quota(call: Call) -> Value:
-    person = _person(call)
-    if not call.user.is_admin:
-        raise store.not_authorized(call.user, ADMIN, "USER", person.id)
-    for limits in parsed(call, 1).vectors("VM"):
-        try:
-            person.quotas.set_limits(limits)
-        except ValueError:
-            raise OneError(errors.INTERNAL, "Wrong quota value") from None
-    return person.id
-
-
 def _system_version(call: Call) -> Value:
     return call.world.store.release.version
 
 
 METHODS: dict[str, Method] = {
     "one.system.version": Method("", _system_version),
-    "one.user.info": Method("iB", _user_info),
-    "one.userpool.info": Method("", _userpool_info),
-    "one.user.update": Method("isi", _user_update),
-    "one.user.quota": Method("is", _user_quota),
+    "one.user.allocate": Method("sssA", oned_users.user_allocate),
+    "one.user.delete": Method("i", oned_users.user_delete),
+    "one.user.info": Method("iB", oned_users.user_info),
+    "one.user.update": Method("isi", oned_users.user_update),
+    "one.user.passwd": Method("is", oned_users.user_passwd),
+    "one.user.enable": Method("ib", oned_users.user_enable),
+    "one.user.login": Method("ssiI", oned_users.user_login),
+    "one.user.quota": Method("is", oned_users.user_quota),
+    "one.user.chgrp": Method("ii", oned_users.user_chgrp),
+    "one.user.addgroup": Method("ii", oned_users.user_addgroup),
+    "one.user.delgroup": Method("ii", oned_users.user_delgroup),
+    "one.userpool.info": Method("", oned_users.userpool_info),
+    "one.group.allocate": Method("s", oned_users.group_allocate),
+    "one.group.info": Method("iB", oned_users.group_info),
+    "one.group.delete": Method("i", oned_users.group_delete),
+    "one.grouppool.info": Method("", oned_users.grouppool_info),
+    "one.acl.addrule": Method("sssS", oned_users.acl_addrule),
+    "one.acl.delrule": Method("i", oned_users.acl_delrule),
     "one.document.allocate": Method("si", oned_objects.document_allocate),
     "one.document.info": Method("iB", oned_objects.document_info),
     "one.document.update": Method("isi", oned_objects.document_update),
@@ -145,12 +113,15 @@ METHODS: dict[str, Method] = {
     "one.template.info": Method("iBB", oned_objects.template_info),
     "one.template.update": Method("isi", oned_objects.template_update),
     "one.template.delete": Method("iB", oned_objects.template_delete),
+    "one.template.clone": Method("isB", oned_objects.template_clone),
     "one.template.rename": Method("is", rename(VmTemplate)),
-    "one.template.chmod": Method("iiiiiiiiii", chmod(VmTemplate)),
+    "one.template.chmod": Method("iiiiiiiiiiB", chmod(VmTemplate)),
+    "one.template.chown": Method("iii", chown(VmTemplate)),
     "one.template.lock": Method("iiB", lock(VmTemplate)),
     "one.template.unlock": Method("i", unlock(VmTemplate)),
     "one.template.instantiate": Method("isbsB", oned_objects.template_instantiate),
     "one.templatepool.info": Method("iii", oned_objects.templatepool_info),
+    "one.vm.allocate": Method("sB", oned_vms.allocate),
     "one.vm.info": Method("iB", oned_vms.info),
     "one.vm.update": Method("isi", oned_vms.update),
     "one.vm.action": Method("si", oned_vms.action),
@@ -159,6 +130,7 @@ METHODS: dict[str, Method] = {
     "one.vm.diskresize": Method("iis", oned_vms.diskresize),
     "one.vm.rename": Method("is", rename(Vm)),
     "one.vm.chmod": Method("iiiiiiiiii", chmod(Vm)),
+    "one.vm.chown": Method("iii", chown(Vm)),
     "one.vm.lock": Method("iiB", lock(Vm)),
     "one.vm.unlock": Method("i", unlock(Vm)),
     "one.vm.schedadd": Method("is", oned_vms.schedadd),

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from provision_engine.sandbox import names
-from provision_engine.sandbox.calls import Call, Value, authorized, parsed, pool_of, updated
-from provision_engine.sandbox.machines import extended
+from provision_engine.sandbox import errors, names
+from provision_engine.sandbox.calls import (
+    Call,
+    Value,
+    authorized,
+    check_unique,
+    parsed,
+    pool_of,
+    updated,
+)
+from provision_engine.sandbox.errors import OneError
+from provision_engine.sandbox.machines import check_restricted, extended
 from provision_engine.sandbox.store import MANAGE, USE, Document, VmTemplate
+from provision_engine.sandbox.template import Template
 
 # ---- documents -----------------------------------------------------------------------------------
 
 
 def document_allocate(call: Call) -> Value:
     body = parsed(call, 0)
+    call.authorization().needs_creation("DOCUMENT").check()
     name = body.text("NAME")
     if name:
         names.check_new_name(name)
@@ -19,8 +30,7 @@ def document_allocate(call: Call) -> Value:
 
 
 def document_info(call: Call) -> Value:
-    item = authorized(call, Document, USE, check_lock=False)
-    assert isinstance(item, Document)
+    item: Document = authorized(call, Document, USE, check_lock=False)
     return item.to_xml()
 
 
@@ -38,11 +48,11 @@ def document_delete(call: Call) -> Value:
 
 
 def document_clone(call: Call) -> Value:
-    item = authorized(call, Document, USE)
-    assert isinstance(item, Document)
+    store = call.world.store
+    item = store.documents.get(call.integer(0))
+    call.authorization().needs_clone(item, store.release.clone_needs_use).check()
     names.check_new_name(call.text(1))
-    made = call.world.store.new_document(call.user, item.type, call.text(1), item.template.copy())
-    return made.id
+    return store.new_document(call.user, item.type, call.text(1), item.template.copy()).id
 
 
 def documentpool_info(call: Call) -> Value:
@@ -56,24 +66,38 @@ def documentpool_info(call: Call) -> Value:
 
 def template_allocate(call: Call) -> Value:
     body = parsed(call, 0)
-    name = body.text("NAME")
-    if name:
-        names.check_new_name(name)
+    check_restricted(call.user, body)
+    call.authorization().needs_creation("TEMPLATE").check()
+    return _new_template(call, body.text("NAME") or "", body)
+
+
+def _new_template(call: Call, name: str, body: Template) -> int:
+    store, user = call.world.store, call.user
+    names.check_name(name, errors.INTERNAL)
+    check_unique(call, VmTemplate, name)
     body.remove("NAME")
-    cloud = call.world.store
-    number = cloud.vm_templates.new_id()
-    user = call.user
     made = VmTemplate(
-        number, user.id, user.gid, user.name, user.group_name, name or f"template-{number}",
-        template=body, registration_time=cloud.agenda.seconds(),
+        store.vm_templates.new_id(), user.id, user.gid, user.name, user.gname, name,
+        user.default_permissions(), template=body, registration_time=store.agenda.seconds(),
     )  # fmt: skip
-    cloud.vm_templates.add(made)
-    return number
+    return store.vm_templates.add(made).id
+
+
+def template_clone(call: Call) -> Value:
+    store = call.world.store
+    item = store.vm_templates.get(call.integer(0))
+    call.authorization().needs_clone(item, store.release.clone_needs_use).check()
+    try:
+        return _new_template(call, call.text(1), item.template.copy())
+    except OneError as error:
+        if not store.release.clone_fails_to_allocate:
+            raise
+        text = f"Error allocating a new virtual machine template. {error.message}"
+        raise OneError(errors.ALLOCATE, text) from None
 
 
 def template_info(call: Call) -> Value:
-    item = authorized(call, VmTemplate, USE, check_lock=False)
-    assert isinstance(item, VmTemplate)
+    item: VmTemplate = authorized(call, VmTemplate, USE, check_lock=False)
     full = extended(call.world.store, item.template) if call.flag(1) else None
     return item.to_xml(full)
 
@@ -91,9 +115,12 @@ def template_delete(call: Call) -> Value:
 
 
 def template_instantiate(call: Call) -> Value:
-    item = authorized(call, VmTemplate, USE)
-    assert isinstance(item, VmTemplate)
+    item = call.world.store.vm_templates.get(call.integer(0))
     extra = parsed(call, 3)
+    rights = call.authorization().needs(USE, item)
+    if extra.items:
+        rights.needs_creation("TEMPLATE")
+    rights.check()
     return call.world.machines.create(call.user, item, extra, call.text(1), call.flag(2)).id
 
 

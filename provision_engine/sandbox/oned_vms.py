@@ -8,6 +8,7 @@ from provision_engine.sandbox import errors, render, states, store
 from provision_engine.sandbox.calls import Call, Value, authorized, parsed, updated
 from provision_engine.sandbox.errors import OneError
 from provision_engine.sandbox.machines import action_time
+from provision_engine.sandbox.permissions import listed
 from provision_engine.sandbox.scheduler import has_room
 from provision_engine.sandbox.states import position_of, state_name
 from provision_engine.sandbox.store import ADMIN, MANAGE, USE, Vm
@@ -18,9 +19,14 @@ ANY_STATE = -2
 
 
 def _vm(call: Call, operation: int, check_lock: bool = True) -> Vm:
-    item = authorized(call, Vm, operation, check_lock)
-    assert isinstance(item, Vm)
+    item: Vm = authorized(call, Vm, operation, check_lock)
     return item
+
+
+def allocate(call: Call) -> Value:
+    asked = parsed(call, 0)
+    call.authorization().needs_creation("VM").check()
+    return call.world.machines.create(call.user, None, asked, "", call.flag(1)).id
 
 
 def info(call: Call) -> Value:
@@ -39,7 +45,9 @@ def action(call: Call) -> Value:
     name, number = call.text(0), call.integer(1)
     operation = ADMIN if name in states.RESCHED_FLAGS else MANAGE
     vm = call.world.store.vms.get(number)
-    call.world.store.authorize(call.user, vm, operation, "VM")
+    call.authorization().needs(operation, vm).check()
+    if name not in states.ACTIONS and name not in states.RESCHED_FLAGS:
+        raise OneError(errors.ACTION, f'Action "{name}" is not supported')
     if name in states.RESCHED_FLAGS:
         _flag(vm, name)
     else:
@@ -72,7 +80,7 @@ def resize(call: Call) -> Value:
         _check_host(call, vm, cpu, memory_mb)
     more = {"CPU": cpu - vm.cpu, "MEMORY": float(memory_mb - vm.memory_mb)}
     running = {f"RUNNING_{name}": amount for name, amount in more.items()}
-    call.world.store.users[vm.uid].quotas.check(vm.uid, more | running)
+    call.world.store.owner_of(vm).quotas.check(vm.uid, more | running)
     call.world.vms.resize(vm, cpu, memory_mb, vcpu, call.by)
     return vm.id
 
@@ -115,7 +123,7 @@ def diskresize(call: Call) -> Value:
             f"Could not resize disk for VM {vm.id}, wrong state {state_name(vm)}.",
         )
     more_mb = float(int(text) - int(disk["SIZE"]))
-    call.world.store.users[vm.uid].quotas.check(vm.uid, {"SYSTEM_DISK_SIZE": more_mb})
+    call.world.store.owner_of(vm).quotas.check(vm.uid, {"SYSTEM_DISK_SIZE": more_mb})
     call.world.vms.resize_disk(vm, disk, int(text), call.by)
     return vm.id if call.world.store.release.diskresize_returns_vm else disk_id
 
@@ -194,5 +202,5 @@ def infoset(call: Call) -> Value:
     numbers = {int(n) for n in call.text(0).split(",") if n.strip().isdigit()}
     pool = call.world.store.vms
     found = [vm for n in sorted(numbers, reverse=True) if (vm := pool.find(n)) is not None]
-    visible = [vm for vm in found if store.allowed(call.user, vm, USE)]
+    visible = [vm for vm in found if listed(call.user, vm)]
     return _vm_list(call, visible, call.flag(1))

@@ -13,7 +13,8 @@ from typing import Generic, NamedTuple, TypeVar
 
 from provision_engine.sandbox import errors
 from provision_engine.sandbox.errors import OneError
-from provision_engine.sandbox.objects import USE, Owned, User, allowed
+from provision_engine.sandbox.objects import Group, Owned, User
+from provision_engine.sandbox.permissions import listed
 
 T = TypeVar("T", bound=Owned)
 EVERYTHING = -1
@@ -58,17 +59,19 @@ class _Source(NamedTuple, Generic[T]):
 
 
 class Pool(Generic[T]):
-    """Objects by id, by shelf and by owner, and those shared with the group or with all users."""
+    """Objects by id, shelf, owner, group and name, and those shared with group or all users."""
 
-    def __init__(self, type_name: str, noun: str, next_id: int = 0) -> None:
-        self.type_name = type_name
-        self.noun = noun
+    def __init__(self, item_type: type[T], next_id: int = 0) -> None:
+        self.noun = item_type.noun
         self.next_id = next_id
         self.lists_oldest_first = False
         """API_LIST_ORDER of oned.conf is ASC."""
+        self.shows_group_whole = False
+        """Does the filter of the primary group ignore permissions?"""
         self._by_id: dict[int, T] = {}
         self._by_shelf: dict[int, _Index[T]] = {}
         self._by_owner: dict[tuple[int, int], _Index[T]] = {}
+        self._by_group: dict[tuple[int, int], _Index[T]] = {}
         self._shared: dict[int, _Index[T]] = {}
 
     def __len__(self) -> int:
@@ -84,6 +87,7 @@ class Pool(Generic[T]):
         self._by_id[item.id] = item
         self._by_shelf.setdefault(item.shelf, _Index()).add(item)
         self._by_owner.setdefault((item.shelf, item.uid), _Index()).add(item)
+        self._by_group.setdefault((item.shelf, item.gid), _Index()).add(item)
         self.permissions_changed(item)
         return item
 
@@ -95,10 +99,13 @@ class Pool(Generic[T]):
         else:
             shared.discard(item)
 
-    def owner_changed(self, item: T, user: User) -> None:
-        """Gives an object to another user."""
+    def give(self, item: T, user: User | None, group: Group | None) -> None:
+        """Gives an object to another user or group, or to both."""
         self.remove(item)
-        item.uid, item.uname, item.gid, item.gname = user.id, user.name, user.gid, user.group_name
+        if user is not None:
+            item.uid, item.uname = user.id, user.name
+        if group is not None:
+            item.gid, item.gname = group.id, group.name
         item.changed()
         self.add(item)
 
@@ -107,6 +114,7 @@ class Pool(Generic[T]):
         del self._by_id[item.id]
         self._by_shelf[item.shelf].discard(item)
         self._by_owner[item.shelf, item.uid].discard(item)
+        self._by_group[item.shelf, item.gid].discard(item)
         self._shared[item.shelf].discard(item)
 
     def find(self, object_id: int) -> T | None:
@@ -119,6 +127,11 @@ class Pool(Generic[T]):
         if item is None:
             raise errors.no_such(self.noun, object_id)
         return item
+
+    def named(self, name: str, uid: int | None = None) -> T | None:
+        """The first object of that name (and of that owner), or None."""
+        same = (i for i in self._by_id.values() if i.name == name and uid in (None, i.uid))
+        return next(same, None)
 
     def all(self, shelf: int = 0) -> Iterable[T]:
         """All objects of a shelf, the oldest first."""
@@ -135,7 +148,8 @@ class Pool(Generic[T]):
         """
         if filter_flag < GROUP:
             raise OneError(errors.XML_RPC_API, "Incorrect filter_flag")
-        if end < EVERYTHING and start >= 0:
+        if end < EVERYTHING:
+            start = max(0, start)
             found = self._ordered(self._visible(user, filter_flag, shelf, 0, None))
             return list(islice(found, start, start - end))
         last = None if end == EVERYTHING or start == EVERYTHING else end
@@ -156,21 +170,22 @@ class Pool(Generic[T]):
     def _sources(self, user: User, filter_flag: int, shelf: int) -> list[_Source[T]]:
         """The indexes to search for what that user may list; no object occurs twice."""
         own = _Source(self._by_owner.get((shelf, user.id), _Index()))
-        if filter_flag == OWN:
+        if filter_flag in (OWN, user.id):
             return [own]
         if filter_flag >= 0:
             owned = self._by_owner.get((shelf, filter_flag), _Index())
-            return [_Source(owned, lambda item: allowed(user, item, USE))]
-        if user.is_admin:
-            everything = self._by_shelf.get(shelf, _Index())
-            if filter_flag == USABLE:
-                return [_Source(everything)]
-            return [_Source(everything, lambda item: item.gid == user.gid)]
-        shared = self._shared.get(shelf, _Index())
+            return [_Source(owned, lambda item: listed(user, item))]
+        if filter_flag == GROUP:
+            of_group = self._by_group.get((shelf, user.gid), _Index())
+            return [_Source(of_group, lambda item: self.shows_group_whole or listed(user, item))]
+        others = self._others(user, shelf)
         if filter_flag == USABLE:
-            return [own, _Source(shared, lambda i: i.uid != user.id and allowed(user, i, USE))]
-        return [own, _Source(shared, lambda i: i.uid != user.id and _is_of_group(user, i))]
+            return [own, _Source(others, lambda i: i.uid != user.id and listed(user, i))]
+        return [own, _Source(others, lambda i: i.uid != user.id and _is_of_groups(user, i))]
+
+    def _others(self, user: User, shelf: int) -> _Index[T]:
+        return (self._by_shelf if user.is_admin else self._shared).get(shelf, _Index())
 
 
-def _is_of_group(user: User, item: Owned) -> bool:
-    return item.gid == user.gid and bool(item.permissions[3])
+def _is_of_groups(user: User, item: Owned) -> bool:
+    return item.gid in user.groups and listed(user, item)

@@ -44,7 +44,7 @@ def populate(
     cloud = world.store
     with world.moment():
         people = [cloud.add_user(f"user{i}", f"pass{i}") for i in range(users)]
-        admin = cloud.users[0]
+        admin = cloud.users.get(0)
         for number in range(flow_templates):
             seeds.add_flow(cloud, admin, f"flavour{number}", [seeds.role(cloud, "FAAS", 0)])
         base = _flow_body(world)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from provision_engine.sandbox import errors, xml
@@ -15,8 +16,8 @@ UNLIMITED = -1.0
 
 
 def number(value: float) -> str:
-    """A number as oned writes it, with no more digits than needed."""
-    return f"{value:g}" if value < 1e6 else str(int(value))
+    """A number as oned writes it: whole, or with two decimals."""
+    return str(int(value)) if value == int(value) else f"{value:.2f}"
 
 
 @dataclass
@@ -50,19 +51,15 @@ class Quotas:
             self.used[metric] = self.used.get(metric, 0.0) + amount
 
     def to_xml(self, network_id: int, has_pci: bool) -> str:
-        """The quota elements of one.user.info; empty until there is a limit or a VM."""
-        if not self.limits and not self.used:
-            return (
-                "<DATASTORE_QUOTA></DATASTORE_QUOTA><NETWORK_QUOTA></NETWORK_QUOTA>"
-                "<VM_QUOTA></VM_QUOTA><IMAGE_QUOTA></IMAGE_QUOTA>"
-            )
+        """The quota elements of one.user.info; each empty without a limit or usage."""
         network = {"ID": network_id, "LEASES": -1, "LEASES_USED": self.leases_used}
         image = {"ID": 0, "RVMS": -1, "RVMS_USED": self.image_used}
+        has_vms = bool(self.limits) or any(self.used.values())
         return (
             "<DATASTORE_QUOTA></DATASTORE_QUOTA>"
-            f"<NETWORK_QUOTA>{xml.vector('NETWORK', network)}</NETWORK_QUOTA>"
-            f"<VM_QUOTA>{xml.vector('VM', self._vm_members(has_pci))}</VM_QUOTA>"
-            f"<IMAGE_QUOTA>{xml.vector('IMAGE', image)}</IMAGE_QUOTA>"
+            + _quota("NETWORK", network, is_shown=self.leases_used > 0)
+            + _quota("VM", self._vm_members(has_pci), is_shown=has_vms)
+            + _quota("IMAGE", image, is_shown=self.image_used > 0)
         )
 
     def _vm_members(self, has_pci: bool) -> dict[str, object]:
@@ -71,3 +68,7 @@ class Quotas:
             members[metric] = number(self.limits.get(metric, UNLIMITED))
             members[f"{metric}_USED"] = number(self.used.get(metric, 0.0))
         return members
+
+
+def _quota(name: str, members: Mapping[str, object], is_shown: bool) -> str:
+    return f"<{name}_QUOTA>{xml.vector(name, members) if is_shown else ''}</{name}_QUOTA>"

@@ -17,6 +17,10 @@ class Release:
     contents_are_object: bool
     """Are those attributes a JSON object? (If not, a string in template syntax.)"""
     role_has_type: bool
+    role_defaults: tuple[tuple[str, object], ...]
+    """What a role gets when its deployment begins, in the order of its members."""
+    missing_key_text: str
+    """oneflow's error for a body or a role (`given`) without a mandatory key of that kind."""
     merges_roles_by_name: bool
     """If not, by position, which even renames a role (scenario instantiate-errors)."""
     first_flow_template_id: int
@@ -42,11 +46,23 @@ class Release:
     """Is SCHED_MESSAGE cut after 100 characters?"""
     schedules_for_done: bool
     """May scheduled actions be added to a VM that is DONE?"""
+    drops_actions_of_undeployed: bool
+    """Does a VM that ends before it was ever on a host lose its scheduled actions?"""
     scheddelete_returns_vm: bool
     """Does one.vm.scheddelete return the id of the VM? (If not, that of the action.)"""
     scheduled_action_noun: str
     strips_names: bool
     """Is a new object's name stripped of leading and trailing blanks?"""
+    group_names_hold_blanks: bool
+    group_has_vlan_rules: bool
+    size_errors_are_quotas: bool
+    """Are invalid sizes of a VM reported by the check of the quotas?"""
+    clone_fails_to_allocate: bool
+    """Has the error of a clone with an invalid name the code of a failed allocation?"""
+    clone_needs_use: bool
+    """Does a clone need the right to use the object? (From 7.2 to 7.4 only that to create one.)"""
+    shows_group_whole: bool
+    """Does the filter of the primary group ignore permissions? (Up to 6.10.3 it does.)"""
     trims_values: bool
     """Is each value of a template stripped of leading and trailing blanks?"""
 
@@ -57,10 +73,12 @@ _SIX = Release(
     role_contents_key="vm_template_contents",
     contents_are_object=False,
     role_has_type=False,
+    role_defaults=(("cooldown", 300), ("nodes", []), ("on_hold", False)),
+    missing_key_text="KEY: '{key}' is required;",
     merges_roles_by_name=False,
     first_flow_template_id=0,
     network_id=1,
-    automatic_requirements="(CLUSTER_ID = 0) & !(PUBLIC_CLOUD = YES) & !(PIN_POLICY = PINNED)",
+    automatic_requirements="!(PUBLIC_CLOUD = YES) & !(PIN_POLICY = PINNED)",
     disk_extra=(),
     context_extra=(),
     history_has_plan=False,
@@ -74,9 +92,16 @@ _SIX = Release(
     echo_stops_scheduler=False,
     messages_are_cut=False,
     schedules_for_done=True,
+    drops_actions_of_undeployed=False,
     scheddelete_returns_vm=False,
     scheduled_action_noun="-",
     strips_names=False,
+    group_names_hold_blanks=True,
+    group_has_vlan_rules=False,
+    size_errors_are_quotas=True,
+    clone_fails_to_allocate=True,
+    clone_needs_use=True,
+    shows_group_whole=True,
     trims_values=False,
 )
 _SEVEN = Release(
@@ -85,10 +110,12 @@ _SEVEN = Release(
     role_contents_key="template_contents",
     contents_are_object=True,
     role_has_type=True,
+    role_defaults=(("nodes", []), ("on_hold", False), ("cooldown", 300)),
+    missing_key_text="Mandatory document key '{key} ({kind})' is missing from {given}",
     merges_roles_by_name=True,
     first_flow_template_id=6,
     network_id=0,
-    automatic_requirements="(CLUSTER_ID = 0) & !(PIN_POLICY = PINNED)",
+    automatic_requirements="!(PIN_POLICY = PINNED)",
     disk_extra=(("PERSISTENT_SNAPSHOTS", "YES"),),
     context_extra=("ROUTES",),
     history_has_plan=True,
@@ -102,9 +129,16 @@ _SEVEN = Release(
     echo_stops_scheduler=True,
     messages_are_cut=True,
     schedules_for_done=False,
+    drops_actions_of_undeployed=True,
     scheddelete_returns_vm=True,
     scheduled_action_noun="scheduled action",
     strips_names=True,
+    group_names_hold_blanks=False,
+    group_has_vlan_rules=True,
+    size_errors_are_quotas=False,
+    clone_fails_to_allocate=False,
+    clone_needs_use=False,
+    shows_group_whole=False,
     trims_values=True,
 )
 

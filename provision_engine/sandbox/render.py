@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from provision_engine.sandbox import xml
-from provision_engine.sandbox.store import History, Store, User, Vm
+from provision_engine.sandbox.store import Group, History, Store, User, Vm
 from provision_engine.sandbox.template import Template
 
 _SHORT_DISK = (
@@ -16,6 +18,8 @@ _EMPTY_QUOTAS = (
     "<DATASTORE_QUOTA></DATASTORE_QUOTA><NETWORK_QUOTA></NETWORK_QUOTA>"
     "<VM_QUOTA></VM_QUOTA><IMAGE_QUOTA></IMAGE_QUOTA>"
 )
+_DEFAULT_USER_QUOTAS = f"<DEFAULT_USER_QUOTAS>{_EMPTY_QUOTAS}</DEFAULT_USER_QUOTAS>"
+_DEFAULT_GROUP_QUOTAS = f"<DEFAULT_GROUP_QUOTAS>{_EMPTY_QUOTAS}</DEFAULT_GROUP_QUOTAS>"
 
 
 def vm(store: Store, machine: Vm) -> str:
@@ -47,7 +51,7 @@ def _vm(store: Store, machine: Vm, with_actions: bool = True) -> str:
         template = template.removesuffix("</TEMPLATE>") + actions + "</TEMPLATE>"
     return (
         f"<VM>{machine.head_xml()}{_vm_states(machine, with_previous=True)}"
-        f"<MONITORING></MONITORING><SCHED_ACTIONS>{ids}</SCHED_ACTIONS>{template}"
+        f"{machine.lock_xml()}<MONITORING></MONITORING><SCHED_ACTIONS>{ids}</SCHED_ACTIONS>{template}"
         f"{machine.user_template.to_xml('USER_TEMPLATE')}"
         f"{_records([_record(store, machine, h) for h in machine.history])}"
         "<BACKUPS><BACKUP_CONFIG/><BACKUP_IDS></BACKUP_IDS></BACKUPS></VM>"
@@ -108,14 +112,16 @@ def _vm_short(machine: Vm) -> str:
         ("UNAME", xml.escape(machine.uname)), ("GNAME", xml.escape(machine.gname)),
         ("NAME", machine.name),
     )  # fmt: skip
-    size = (("CPU", f"{machine.cpu:g}"), ("MEMORY", machine.memory_mb), ("VCPU", machine.vcpu))
+    vcpu = machine.template.text("VCPU") or ""
+    size = (("CPU", f"{machine.cpu:g}"), ("MEMORY", machine.memory_mb), ("VCPU", vcpu))
     disks = [_some("DISK", d, _SHORT_DISK) for d in machine.template.vectors("DISK")]
     nics = [_some("NIC", n, _SHORT_NIC) for n in machine.template.vectors("NIC")]
     chosen = [i for i in machine.user_template.items if i[0] in _SHORT_USER_TEMPLATE]
+    attributes = Template(chosen).to_xml("USER_TEMPLATE")
     return (
         f"<VM>{xml.plains(head)}{_vm_states(machine, with_previous=False)}"
         f"<TEMPLATE>{xml.plains(size)}{''.join(disks)}{''.join(nics)}</TEMPLATE><MONITORING/>"
-        f"{Template(chosen).to_xml('USER_TEMPLATE')}"
+        f"{attributes if machine.user_template.items else '<USER_TEMPLATE/>'}"
         f"{_records([_short_record(machine, h) for h in machine.history[-1:]])}</VM>"
     )
 
@@ -140,14 +146,74 @@ def _short_record(machine: Vm, record: History) -> str:
 
 def user(store: Store, person: User) -> str:
     """A user as in the response of one.user.info."""
-    quotas = person.quotas.to_xml(store.release.network_id, store.release.quota_has_pci)
-    return (
-        "<USER>"
-        + xml.plains((("ID", person.id), ("GID", person.gid)))
-        + f"<GROUPS><ID>{person.gid}</ID></GROUPS>"
-        + xml.plains((("GNAME", person.group_name), ("NAME", xml.escape(person.name))))
-        + xml.cdata("PASSWORD", person.password_hash())
-        + xml.cdata("AUTH_DRIVER", "core")
-        + f"<ENABLED>1</ENABLED>{person.template.to_xml()}{quotas}"
-        + f"<DEFAULT_USER_QUOTAS>{_EMPTY_QUOTAS}</DEFAULT_USER_QUOTAS></USER>"
+    return f"<USER>{_user(person)}{_user_quotas(store, person)}{_DEFAULT_USER_QUOTAS}</USER>"
+
+
+def user_pool(store: Store, people: list[User]) -> str:
+    """Users as in the response of one.userpool.info: each is followed by its quotas."""
+    inner = "".join(
+        [
+            f"<USER>{_user(p)}</USER>"
+            f"<QUOTAS>{xml.plain('ID', p.id)}{_user_quotas(store, p)}</QUOTAS>"
+            for p in people
+        ]
     )
+    return f"<USER_POOL>{inner}{_DEFAULT_USER_QUOTAS}</USER_POOL>"
+
+
+def _user_quotas(store: Store, person: User) -> str:
+    return person.quotas.to_xml(store.release.network_id, store.release.quota_has_pci)
+
+
+def _user(person: User) -> str:
+    tokens = (
+        (("TOKEN", xml.escape(t.token)), ("EXPIRATION_TIME", t.expires), ("EGID", t.group_id))
+        for t in person.tokens
+    )
+    return (
+        xml.plains((("ID", person.id), ("GID", person.gid)))
+        + f"<GROUPS>{_ids(person.groups)}</GROUPS>"
+        + xml.plains((("GNAME", person.gname), ("NAME", xml.escape(person.name))))
+        + xml.cdata("PASSWORD", person.password_hash)
+        + xml.cdata("AUTH_DRIVER", person.driver)
+        + xml.plain("ENABLED", int(person.is_enabled))
+        + "".join([f"<LOGIN_TOKEN>{xml.plains(token)}</LOGIN_TOKEN>" for token in tokens])
+        + person.template.to_xml()
+    )
+
+
+def group(store: Store, one: Group) -> str:
+    """A group as in the response of one.group.info."""
+    quotas = f"{_EMPTY_QUOTAS}{_vlan_rules(store, one)}{_DEFAULT_GROUP_QUOTAS}"
+    return f"<GROUP>{_group(store, one)}{quotas}</GROUP>"
+
+
+def group_pool(store: Store, groups: list[Group]) -> str:
+    """Groups as in the response of one.grouppool.info: each is followed by its quotas."""
+    inner = "".join(
+        [
+            f"<GROUP>{_group(store, g)}</GROUP>"
+            f"<QUOTAS>{xml.plain('ID', g.id)}{_EMPTY_QUOTAS}</QUOTAS>{_vlan_rules(store, g)}"
+            for g in groups
+        ]
+    )
+    return f"<GROUP_POOL>{inner}{_DEFAULT_GROUP_QUOTAS}</GROUP_POOL>"
+
+
+def _vlan_rules(store: Store, one: Group) -> str:
+    if not store.release.group_has_vlan_rules:
+        return ""
+    return f"<VLAN_RULES>{xml.cdata('ID', one.id)}</VLAN_RULES>"
+
+
+def _group(store: Store, one: Group) -> str:
+    members = {person.id for person in store.users.all() if one.id in person.groups}
+    return (
+        xml.plains((("ID", one.id), ("NAME", xml.escape(one.name))))
+        + one.template.to_xml()
+        + f"<USERS>{_ids(members)}</USERS><ADMINS></ADMINS>"
+    )
+
+
+def _ids(numbers: Iterable[int]) -> str:
+    return "".join([xml.plain("ID", number) for number in sorted(numbers)])

@@ -26,8 +26,6 @@ from provision_engine.sandbox.store import (
     User,
     Vm,
     VmTemplate,
-    allowed,
-    not_authorized,
 )
 from provision_engine.sandbox.template import TemplateError
 
@@ -48,7 +46,7 @@ class RoleVms:
 
     def create(self, service: Service, role: Json, first: int, count: int) -> bool:
         """Creates `count` VMs, numbered from `first`; False after the first that is refused."""
-        owner = self._store.users[service.document.uid]
+        owner = self._store.owner_of(service.document)
         for number in range(first, first + count):
             role["last_vmname"] = number + 1
             try:
@@ -85,7 +83,7 @@ class RoleVms:
     def _vm_template(self, owner: User, role: Json) -> VmTemplate:
         wanted = role.get(self._store.release.role_template_key)
         source = self._store.vm_templates.get(wanted if isinstance(wanted, int) else -1)
-        self._store.authorize(owner, source, USE, "TEMPLATE")
+        self._store.authorize(owner, source, USE)
         return source
 
     def _template_text(self, role: Json) -> str:
@@ -110,8 +108,7 @@ class RoleVms:
 
     def end(self, service: Service, role: Json, vm_id: int, user: User) -> bool:
         """Terminates a VM, or deletes it if oned refuses that; False if it refuses both."""
-        vm = self._store.vms.get(vm_id)
-        refusal = self._refused(vm, "terminate", user)
+        refusal = self._refused(vm_id, "terminate", user)
         if refusal is None:
             return True
         self._log_error(
@@ -120,42 +117,48 @@ class RoleVms:
             f"Terminate failed for VM {vm_id}, will perform a Delete;"
             f" [one.vm.action] {refusal.message}",
         )
-        if self._refused(vm, "terminate-hard", user) is None:
+        if self._refused(vm_id, "terminate-hard", user) is None:
             return True
-        return self._delete(service, role, vm, user)
+        return self._delete(service, role, vm_id, user)
 
-    def _refused(self, vm: Vm, action: str, user: User) -> OneError | None:
+    def _refused(self, vm_id: int, action: str, user: User) -> OneError | None:
         try:
-            self._store.authorize(user, vm, MANAGE, "VM")
+            vm = self._store.vms.get(vm_id)
+            self._store.authorize(user, vm, MANAGE)
             self._vms.act(vm, action, user, self._store.current_request_id)
         except OneError as error:
             return error
         return None
 
-    def _delete(self, service: Service, role: Json, vm: Vm, user: User) -> bool:
-        if allowed(user, vm, ADMIN):
+    def _delete(self, service: Service, role: Json, vm_id: int, user: User) -> bool:
+        vm = self._recoverable(service, role, "Delete", vm_id, user)
+        if vm is not None:
             self._vms.delete(vm, user, self._store.current_request_id)
-            return True
-        self._log_recover_refused(service, role, "Delete", vm, user)
-        return False
+        return vm is not None
 
     def retry(self, service: Service, role: Json, vm_id: int, user: User) -> bool:
         """Retries the step at which a VM failed; False if oned refuses."""
-        vm = self._store.vms.get(vm_id)
-        if position_of(vm) not in states.FAILURES:
+        vm = self._store.vms.find(vm_id)
+        if vm is not None and position_of(vm) not in states.FAILURES:
             return True
-        if allowed(user, vm, ADMIN):
+        vm = self._recoverable(service, role, "Retry", vm_id, user)
+        if vm is not None:
             request = self._store.current_request_id
             self._vms.recover(vm, states.RECOVER_RETRY, user, request)
-            return True
-        self._log_recover_refused(service, role, "Retry", vm, user)
-        return False
+        return vm is not None
 
-    def _log_recover_refused(
-        self, service: Service, role: Json, what: str, vm: Vm, user: User
-    ) -> None:
-        refusal = not_authorized(user, ADMIN, "VM", vm.id).message
-        self._log_error(service, role, f"{what} failed for VM {vm.id}; [one.vm.recover] {refusal}")
+    def _recoverable(
+        self, service: Service, role: Json, what: str, vm_id: int, user: User
+    ) -> Vm | None:
+        """A VM that this user may recover; None, with an entry in the log, if oned refuses."""
+        try:
+            vm = self._store.vms.get(vm_id)
+            self._store.authorize(user, vm, ADMIN)
+        except OneError as error:
+            text = f"{what} failed for VM {vm_id}; [one.vm.recover] {error.message}"
+            self._log_error(service, role, text)
+            return None
+        return vm
 
     def _log_error(self, service: Service, role: Json, message: str) -> None:
-        service.log(self._store.agenda.seconds(), "E", f"Role {role['name']} : {message}")
+        service.log(self._store.agenda.seconds(), "E", f"Role {role.get('name')} : {message}")

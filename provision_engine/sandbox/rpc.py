@@ -16,6 +16,8 @@ from provision_engine.sandbox.xml import escape
 
 NOT_A_CALL = -503
 _EXCERPT_CHARACTERS = 40
+MAXIMUM_NUMBER = 2**31 - 1
+_MAXIMUM_DIGITS = 20
 _METHOD = re.compile(r"<methodName>\s*([^<\s]+)\s*</methodName>")
 _PARAM = re.compile(
     r"\s*<param>\s*<value>\s*<(int|i4|boolean|string)>([^<]*)</\1>\s*</value>\s*</param>"
@@ -26,7 +28,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 _BEYOND_BMP = re.compile("[\U00010000-\U0010ffff]")
 _ENTITIES = {"&quot;": '"', "&apos;": "'"}
 
-Parameter = int | str | bool | float
+Parameter = int | str | bool | float | list[int]
 
 
 def read(body: bytes) -> tuple[str, list[Parameter]]:
@@ -94,7 +96,17 @@ def _read_fast(text: str) -> tuple[str, list[Parameter]] | None:
 def _value(kind: str, value: str) -> Parameter:
     if kind == "string":
         return unescape(value, _ENTITIES) if "&" in value else value
-    return value.strip() == "1" if kind == "boolean" else int(value)
+    return value.strip() == "1" if kind == "boolean" else _integer(value)
+
+
+def _integer(text: str) -> int:
+    """A number of 32 bits; oned's library refuses any other."""
+    if not re.fullmatch(r"[+-]?[0-9]+", text):
+        raise _not_a_call(f"<int> value '{text}' contains non-numerical junk")
+    if len(text) > _MAXIMUM_DIGITS or not -MAXIMUM_NUMBER - 1 <= int(text) <= MAXIMUM_NUMBER:
+        limit = f"(maximum is {MAXIMUM_NUMBER})"
+        raise _not_a_call(f"<int> value {text} is above the range allowed by XML-RPC {limit}")
+    return int(text)
 
 
 def _read_any(text: str) -> tuple[str, list[Parameter]]:
@@ -107,6 +119,8 @@ def _read_any(text: str) -> tuple[str, list[Parameter]]:
     for value in parameters:
         if isinstance(value, str):
             _check_plane(value)
+        elif isinstance(value, int):
+            _integer(str(int(value)))
     return method, list(parameters)  # type: ignore[arg-type]
 
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from provision_engine.sandbox import oned, oneflow, rpc
-from provision_engine.sandbox.calls import Parameter
 from provision_engine.sandbox.clock import Clock
 from provision_engine.sandbox.errors import RpcFault
 from provision_engine.sandbox.faults import Fault, Faults
 from provision_engine.sandbox.inspection import Inspection
 from provision_engine.sandbox.latency import Latency
+from provision_engine.sandbox.rpc import Parameter
 from provision_engine.sandbox.server import ADDRESS, HttpRequest, HttpResponse, HttpServer
 from provision_engine.sandbox.timings import Timings
 from provision_engine.sandbox.world import World
@@ -217,11 +217,13 @@ class Sandbox:
             lambda: self._call_oneflow(request, authorization),
         )
 
-    def _call_oneflow(self, request: HttpRequest, authorization: str | None) -> HttpResponse:
+    def _call_oneflow(self, request: HttpRequest, authorization: str | None) -> HttpResponse | None:
         with self.world.moment():
             response = oneflow.respond(
                 self.world, request.method, request.path, authorization, request.body
             )
+        if response is None:
+            return None
         return HttpResponse(response.status, response.body.encode(), response.content_type)
 
     def _handle(
@@ -230,7 +232,7 @@ class Sandbox:
         method: str,
         request: HttpRequest,
         user: str,
-        effect: Callable[[], bytes | HttpResponse],
+        effect: Callable[[], bytes | HttpResponse | None],
     ) -> HttpResponse | None:
         """Records a call, applies faults and latency, and returns its response."""
         line = method if backend == "oned" else f"{method} {request.path}"
@@ -248,6 +250,8 @@ class Sandbox:
         if fault is not None and fault.kind == "slow":
             time.sleep(fault.seconds)
         made = effect()
+        if made is None:
+            return None
         response = made if isinstance(made, HttpResponse) else HttpResponse(200, made, _XML)
         record.response_bytes = len(response.body)
         if self.on_call is not None:

@@ -116,7 +116,7 @@ class Scheduler:
         return True
 
     def _requirements(self, vm: Vm) -> str:
-        everything = self._store.release.automatic_requirements
+        everything = vm.template.text("AUTOMATIC_REQUIREMENTS") or ""
         required = vm.user_template.text("SCHED_REQUIREMENTS") or ""
         return f"{everything} & ( {required} )" if required else everything
 

@@ -6,15 +6,27 @@ import random
 from typing import Any
 
 from provision_engine.sandbox.service_body import compact
-from provision_engine.sandbox.store import PUBLIC, SERVICE_TEMPLATE, Store, User, VmTemplate
+from provision_engine.sandbox.store import (
+    ADMINS_GROUP,
+    PUBLIC,
+    SERVICE_TEMPLATE,
+    USERS_GROUP,
+    Store,
+    User,
+    VmTemplate,
+)
 from provision_engine.sandbox.template import Template, parse
 
 USERS = (
-    ("oneadmin", "opennebula", 0, 0),
-    ("devuser", "devpass", 1, 2),
-    ("other", "otherpass", 1, 3),
+    ("oneadmin", "opennebula", ADMINS_GROUP, 0, "core"),
+    ("serveradmin", "", ADMINS_GROUP, 1, "server_cipher"),
+    ("devuser", "devpass", USERS_GROUP, 2, "core"),
+    ("other", "otherpass", USERS_GROUP, 3, "core"),
 )
-"""Name, password, group id and user id. Invented for the sandbox."""
+"""Name, password, group id, user id and driver; the passwords are invented for the sandbox.
+
+The second is oneflow's own user, as which nobody else can log in.
+"""
 
 _VM_TEMPLATE = """
 CONTEXT=[NETWORK="YES",TOKEN="YES"]
@@ -26,6 +38,11 @@ VCPU="1"
 """
 VM_TEMPLATES = (("Function", True), ("Data", True), ("Denied", False))
 """Name, and whether all users may use it."""
+
+_USERS_GROUP = """
+SUNSTONE=[DEFAULT_VIEW="cloud",GROUP_ADMIN_DEFAULT_VIEW="groupadmin",
+ GROUP_ADMIN_VIEWS="groupadmin,cloud",VIEWS="cloud"]
+"""
 
 MISSING_VM_TEMPLATE = 999
 FLOW_TEMPLATES: tuple[tuple[str, tuple[tuple[str, int], ...]], ...] = (
@@ -41,10 +58,13 @@ FLOW_TEMPLATES: tuple[tuple[str, tuple[tuple[str, int], ...]], ...] = (
 
 def add_seeds(store: Store) -> None:
     """Adds users, VM templates and flow templates, with the ids they have in the recordings."""
-    for name, password, gid, user_id in USERS:
-        user = store.add_user(name, password, gid, user_id)
+    for number, name in ((ADMINS_GROUP, "oneadmin"), (USERS_GROUP, "users")):
+        store.add_group(name, number)
+    store.groups.get(USERS_GROUP).template = parse(_USERS_GROUP)
+    for name, password, gid, user_id, driver in USERS:
+        user = store.add_user(name, password, gid, user_id, driver)
         user.template.set("TOKEN_PASSWORD", random.Random(user_id).randbytes(32).hex())
-    admin = store.users[0]
+    admin = store.users.get(0)
     for name, is_public in VM_TEMPLATES:
         add_vm_template(store, admin, name, _VM_TEMPLATE, is_public)
     store.documents.next_id = store.release.first_flow_template_id
@@ -56,7 +76,7 @@ def add_vm_template(store: Store, owner: User, name: str, text: str, is_public: 
     """Adds a VM template, for all users or only for its owner."""
     number = store.vm_templates.new_id()
     made = VmTemplate(
-        number, owner.id, owner.gid, owner.name, owner.group_name, name,
+        number, owner.id, owner.gid, owner.name, owner.gname, name,
         template=parse(text), registration_time=store.agenda.seconds(),
     )  # fmt: skip
     if is_public:

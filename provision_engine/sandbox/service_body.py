@@ -1,9 +1,14 @@
-"""The document of a service: its BODY, how it is merged, and the VM attributes of its roles."""
+"""The document of a service: its BODY, how it is merged, and the VM attributes of its roles.
+
+The owner of a document may write anything into it. What then fails in oneflow's own code fails here
+with the same error (scenarios broken-services, broken-templates and broken-lists).
+"""
 
 from __future__ import annotations
 
 import copy
 import json
+import math
 import re
 from collections.abc import Iterator
 from enum import IntEnum
@@ -34,10 +39,33 @@ class ServiceState(IntEnum):
     FAILED_DEPLOYING_NETS = 13
     FAILED_UNDEPLOYING_NETS = 14
     HOLD = 15
+    UNKNOWN = -1
+    """Any other number; oneflow has no name for it."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> ServiceState:
+        return cls.UNKNOWN
 
 
 class ServiceError(Exception):
     """An error of oneflow, which responds with 500 and this text."""
+
+
+class Crash(Exception):
+    """oneflow's own code failed; it sends a page of its web framework (6.x) or JSON (7.x)."""
+
+    def __init__(self, kind: str, reason: str) -> None:
+        super().__init__(reason)
+        self.kind = kind
+        self.reason = reason
+
+
+UNEXPECTED = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
+"""What the code here may raise about a body of an unexpected shape, where Ruby fails too."""
+
+
+class NoResponse(Exception):
+    """oneflow's own code failed so that the connection ends without a response."""
 
 
 def compact(body: Json) -> str:
@@ -45,13 +73,108 @@ def compact(body: Json) -> str:
     return json.dumps(body, separators=(",", ":"), ensure_ascii=False)
 
 
+# ---- bodies that anybody may have written --------------------------------------------------------
+
+MAXIMUM_DEPTH = 100
+
+
+def parse_body(document: Document) -> Any:
+    """The BODY of a document, of any type; None without one. Crash if it is not JSON."""
+    text = document.template.text("BODY")
+    if not text:
+        return None
+    try:
+        value = json.loads(text, parse_int=_integer)
+        is_too_deep = _depth(value) > MAXIMUM_DEPTH
+    except ValueError:
+        raise Crash("JSON::ParserError", f"unexpected token at '{text}'") from None
+    except RecursionError:
+        is_too_deep = True
+    if is_too_deep:
+        reason = f"nesting of {MAXIMUM_DEPTH + 1} is too deep"
+        raise Crash("JSON::NestingError", reason)
+    return value
+
+
+def _depth(value: Any) -> int:
+    depth, level = 0, [value]
+    while level := [v for v in level if isinstance(v, dict | list)]:
+        depth += 1
+        level = [x for v in level for x in (v.values() if isinstance(v, dict) else v)]
+    return depth
+
+
+def load_body(document: Document) -> Json:
+    """The BODY as an object. NoResponse or Crash if it is something else."""
+    try:
+        value = parse_body(document)
+    except Crash as crash:
+        raise NoResponse from crash
+    if isinstance(value, str):
+        return {}  # Ruby finds no member in it
+    if not isinstance(value, dict | None):
+        raise not_an_object()
+    if value is None:
+        raise no_method("[]", None)
+    return value
+
+
+def not_an_object() -> Crash:
+    """Ruby's error for a member of something that has none."""
+    return Crash("TypeError", "no implicit conversion of String into Integer")
+
+
+def no_method(name: str, value: Any) -> Crash:
+    """Ruby's error for a method that a value does not have."""
+    shown = {None: "nil:NilClass"}.get(value) or f"{json.dumps(value)}:{_ruby_class(value)}"
+    return Crash("NoMethodError", f"undefined method `{name}' for {shown}")
+
+
+def _ruby_class(value: Any) -> str:
+    return {int: "Integer", float: "Float", str: "String"}.get(type(value), "Object")
+
+
+MAXIMUM_DIGITS = 1_000
+
+
+def _integer(digits: str) -> int:
+    """A whole number; of one that Python refuses to read only the first digits."""
+    return int(digits[:MAXIMUM_DIGITS])
+
+
+def to_number(value: Any) -> int:
+    """Ruby's to_i."""
+    if isinstance(value, str):
+        digits = re.match(r"\s*-?[0-9]+", value)
+        return _integer(digits[0]) if digits else 0
+    is_number = isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
+    return int(value) if is_number else 0
+
+
+def nodes_of(role: Json) -> list[Json]:
+    """The entries of a role's VMs."""
+    nodes = role.get("nodes")
+    if not isinstance(nodes, list | None):
+        raise no_method("each", nodes)
+    return nodes or []
+
+
+def node_ids(role: Json) -> list[int]:
+    """The ids of a role's VMs."""
+    return [to_number(node.get("deploy_id")) for node in nodes_of(role) if isinstance(node, dict)]
+
+
+# ---- services ------------------------------------------------------------------------------------
+
+
 class Service:
     """A service: its document, with the BODY parsed."""
 
     def __init__(self, document: Document) -> None:
         self.document = document
-        self.text = document.template.text("BODY") or "{}"
-        self.body: Json = json.loads(self.text)
+        self.text = document.template.text("BODY") or ""
+        self.body = load_body(document)
+        self.roles = _roles(self.body)
 
     @property
     def id(self) -> int:
@@ -61,19 +184,17 @@ class Service:
     @property
     def state(self) -> ServiceState:
         """The service's state."""
-        return ServiceState(self.body["state"])
+        return ServiceState(to_number(self.body.get("state")))
 
     @property
-    def roles(self) -> list[Json]:
-        """The service's roles, as in its body."""
-        roles: list[Json] = self.body["roles"]
-        return roles
+    def state_name(self) -> str:
+        """The state as oneflow names it."""
+        return "" if self.state is ServiceState.UNKNOWN else self.state.name
 
     def vm_ids(self) -> Iterator[int]:
         """The ids of the VMs of all roles."""
         for role in self.roles:
-            for node in role.get("nodes", ()):
-                yield node["deploy_id"]
+            yield from node_ids(role)
 
     def log(self, timestamp: int, severity: str, message: str) -> None:
         """Adds a log entry and saves; `severity` is I or E."""
@@ -86,6 +207,19 @@ class Service:
         self.text = compact(self.body)
         self.document.template.set("BODY", self.text)
         self.document.changed()
+
+
+def _roles(body: Json) -> list[Json]:
+    roles = body.get("roles")
+    if roles is None:
+        return []
+    if not isinstance(roles, list):
+        raise no_method("each", roles)
+    if not all(isinstance(role, dict) for role in roles):
+        raise not_an_object()
+    for role in roles:
+        role.setdefault("nodes", [])
+    return roles
 
 
 def node_of(vm: Vm) -> Json:

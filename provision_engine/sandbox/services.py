@@ -6,18 +6,26 @@ the VMs.
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
 from typing import NamedTuple
 
 from provision_engine.sandbox import names, states
+from provision_engine.sandbox.errors import OneError
 from provision_engine.sandbox.lifecycle import Lifecycle
 from provision_engine.sandbox.machines import Machines
+from provision_engine.sandbox.permissions import MANAGE, allowed
 from provision_engine.sandbox.role_vms import DeploymentDied, RoleVms
 from provision_engine.sandbox.service_body import (
+    Crash,
     Json,
+    NoResponse,
     Service,
     ServiceError,
     ServiceState,
     compact,
+    node_ids,
+    nodes_of,
 )
 from provision_engine.sandbox.states import PASSING_WHILE_UP, position_of
 from provision_engine.sandbox.store import (
@@ -81,9 +89,25 @@ class Services:
             service = self._parsed[document.id] = Service(document)
         return service
 
+    def get_for(self, document: Document, user: User) -> Service:
+        """The service of a document; a copy, so that changes are lost, unless the user may MANAGE.
+
+        oneflow begins to undeploy even then (scenario services-by-mode).
+        """
+        service = self.get(document)
+        if allowed(user, document, MANAGE):
+            return service
+        return Service(replace(document, template=document.template.copy()))
+
     def _find(self, service_id: int) -> Service | None:
+        """None if there is no such service, or if oneflow cannot read it."""
         document = self._store.documents.find(service_id)
-        return self.get(document) if document is not None and document.type == SERVICE else None
+        if document is None or document.type != SERVICE:
+            return None
+        try:
+            return self.get(document)
+        except (Crash, NoResponse):
+            return None
 
     # ---- deployment --------------------------------------------------------------------------
 
@@ -94,6 +118,11 @@ class Services:
         """
         name = str(body.get("name", ""))
         names.check_flow_name(name)
+        allocated = self._store.authorization(owner).needs_creation("DOCUMENT")
+        try:
+            allocated.check()
+        except OneError as error:
+            raise OneError(error.code, f"[one.document.allocate] {error.message}") from None
         for role in body["roles"]:
             role["state"] = int(S.PENDING)
         body |= {"state": int(S.PENDING), "start_time": self._store.agenda.seconds()}
@@ -108,7 +137,9 @@ class Services:
         if service is None or service.state != S.PENDING:
             return
         for role in service.roles:
-            role |= {"nodes": [], "on_hold": False}
+            del role["nodes"]
+            for member, default in self._store.release.role_defaults:
+                role.setdefault(member, copy.copy(default))
         self._enter(service, S.DEPLOYING_NETS)
         self._store.agenda.put(
             self._store.timings.vms_visible_seconds, "service-deploy", service_id
@@ -124,14 +155,16 @@ class Services:
         except DeploymentDied:
             self._parsed.pop(service_id)  # drops the changes that were not saved
             return
-        if not is_deployed:
+        if not service.roles:
+            self._enter(service, S.RUNNING)
+        elif not is_deployed:
             self._enter(service, S.FAILED_DEPLOYING)
         elif service.state != S.DEPLOYING:
             self._enter(service, S.DEPLOYING)
 
     def _next_roles(self, service: Service) -> list[Json]:
         """The roles without VMs whose parents, if any, are RUNNING."""
-        running = {r["name"] for r in service.roles if r.get("state") == S.RUNNING}
+        running = {r.get("name") for r in service.roles if r.get("state") == S.RUNNING}
         return [
             role
             for role in service.roles
@@ -139,7 +172,7 @@ class Services:
         ]
 
     def _deploy_role(self, service: Service, role: Json) -> bool:
-        self._role_vms.prepare_contents(self._store.users[service.document.uid], role)
+        self._role_vms.prepare_contents(self._store.owner_of(service.document), role)
         return self._role_vms.create(service, role, 0, int(role.get("cardinality", 1)))
 
     # ---- watching ----------------------------------------------------------------------------
@@ -174,7 +207,7 @@ class Services:
         ended = [
             (role, node)
             for role in service.roles
-            for node in role.get("nodes", ())
+            for node in nodes_of(role)
             if not self._is_alive(node["deploy_id"])
         ]
         for role, node in ended:
@@ -182,7 +215,7 @@ class Services:
             role["nodes"].remove(node)
             self._log_scaling(service, role, "down", before)
         if ended and service.body.get("automatic_deletion") and not any(service.vm_ids()):
-            self.undeploy(service, self._store.users[0])
+            self.undeploy(service, self._store.users.get(0))
         elif ended:
             self._store.agenda.put(
                 self._store.timings.autoscale_seconds, "service-scale", service.id
@@ -223,7 +256,7 @@ class Services:
         for role in service.roles:
             if role.get("state") != S.UNDEPLOYING:
                 continue
-            vms = [self._store.vms.find(number) for number in _node_ids(role)]
+            vms = [self._store.vms.find(number) for number in node_ids(role)]
             positions = {position_of(vm) for vm in vms if vm is not None}
             if failures and positions & states.FAILURES:
                 role["state"] = int(S.FAILED_UNDEPLOYING)
@@ -239,7 +272,7 @@ class Services:
             self._store.agenda.put(self._store.timings.nets_seconds, "service-gone", service.id)
             return
         role |= {"state": int(S.DONE), "nodes": []}
-        self._end_roles(service, self._store.users[service.document.uid])
+        self._end_roles(service, self._store.owner_of(service.document))
         service.save()
 
     def _follow(self, service: Service, follows: Follows) -> None:
@@ -263,7 +296,7 @@ class Services:
             service.save()
 
     def _role_is(self, service: Service, role: Json, condition: str) -> bool:
-        vms = [self._store.vms.find(number) for number in _node_ids(role)]
+        vms = [self._store.vms.find(number) for number in node_ids(role)]
         live = [vm for vm in vms if vm is not None]
         positions = [position_of(vm) for vm in live]
         if condition == "one failed":
@@ -291,7 +324,7 @@ class Services:
         ServiceError if the state of the service or of a VM does not allow it.
         """
         if service.state not in CAN_UNDEPLOY and not is_forced:
-            raise ServiceError(f"Service cannot be undeployed in state: {service.state.name}")
+            raise ServiceError(f"Service cannot be undeployed in state: {service.state_name}")
         if not self._roles_to_end(service):
             self._forget(service)
             return
@@ -315,13 +348,13 @@ class Services:
         return [
             role
             for role in service.roles
-            if role.get("state") not in _ENDING and role["name"] not in needed
+            if role.get("state") not in _ENDING and role.get("name") not in needed
         ]
 
     def _end_roles(self, service: Service, user: User) -> str | None:
         """Ends the VMs of the next roles; returns the name of the role that fails, or None."""
         for role in self._roles_to_end(service):
-            ended = [self._role_vms.end(service, role, number, user) for number in _node_ids(role)]
+            ended = [self._role_vms.end(service, role, number, user) for number in node_ids(role)]
             role["state"] = int(S.UNDEPLOYING if all(ended) else S.FAILED_UNDEPLOYING)
             if not all(ended):
                 return str(role["name"])
@@ -342,13 +375,13 @@ class Services:
         elif service.state == S.UNDEPLOYING_NETS:
             self._store.agenda.put(0.0, "service-gone", service.id)
         else:
-            raise ServiceError(f"Service cannot be recovered in state: {service.state.name}")
+            raise ServiceError(f"Service cannot be recovered in state: {service.state_name}")
 
     def _recover_deploy(self, service: Service, user: User) -> None:
         tried = [
             self._role_vms.retry(service, role, vm_id, user)
             for role in service.roles
-            for vm_id in _node_ids(role)
+            for vm_id in node_ids(role)
         ]
         if not all(r.get("nodes") for r in service.roles):
             self._store.agenda.put(0.0, "service-deploy", service.id)
@@ -371,8 +404,9 @@ class Services:
             self._forget(service)
 
     def _forget(self, service: Service) -> None:
-        self._parsed.pop(service.id, None)
-        self._store.documents.remove(service.document)
+        if self._store.documents.find(service.id) is service.document:
+            self._parsed.pop(service.id, None)
+            self._store.documents.remove(service.document)
 
     # ---- state -----------------------------------------------------------------------------------
 
@@ -384,7 +418,3 @@ class Services:
         counts = f"from {before} to {role['cardinality']} nodes"
         message = f"Role {role['name']} scaling {direction} {counts}"
         service.log(self._store.agenda.seconds(), "I", message)
-
-
-def _node_ids(role: Json) -> list[int]:
-    return [node["deploy_id"] for node in role.get("nodes", ())]

@@ -16,11 +16,12 @@ from typing import Any
 from provision_engine.sandbox.world import World
 
 _MEMBERS = (
-    "users", "users_by_name", "documents", "vm_templates", "vms", "live_vms", "hosts",
-    "addresses", "last_address", "lowest_free_address", "next_scheduled_id", "next_request_id",
+    "users", "users_by_name", "groups", "rules", "documents", "vm_templates", "vms", "live_vms",
+    "hosts", "addresses", "last_address", "lowest_free_address", "next_scheduled_id",
+    "next_request_id",
 )  # fmt: skip
 _MODULES = ("provision_engine.sandbox.objects", "provision_engine.sandbox.pools",
-            "provision_engine.sandbox.quotas",
+            "provision_engine.sandbox.permissions", "provision_engine.sandbox.quotas",
             "provision_engine.sandbox.template", "provision_engine.sandbox.clock",
             "provision_engine.sandbox.states")  # fmt: skip
 

@@ -166,7 +166,7 @@ class _Parser:
             equal = self._expect("EQUAL or EQUAL_EMPTY", "EQUAL", "EQUAL_EMPTY")
             value = ""
             if equal.kind == "EQUAL":
-                value = _unquote(self._expect("CCDATA or STRING", "CCDATA", "STRING"))
+                value = _unquote(self._expect("STRING", "CCDATA", "STRING"))
             members[_attribute_name(token.text)] = value
             token = self._expect("COMMA or CBRACKET", "COMMA", "CBRACKET")
             if token.kind == "COMMA":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from provision_engine.sandbox import seeds
 from provision_engine.sandbox.clock import Clock
@@ -12,6 +12,7 @@ from provision_engine.sandbox.faults import Drivers
 from provision_engine.sandbox.lifecycle import Lifecycle, in_words
 from provision_engine.sandbox.machines import Machines
 from provision_engine.sandbox.scheduler import Scheduler
+from provision_engine.sandbox.service_body import UNEXPECTED, Crash, ServiceError
 from provision_engine.sandbox.services import Services
 from provision_engine.sandbox.store import Store, Vm
 from provision_engine.sandbox.timings import Timings
@@ -39,6 +40,8 @@ class World:
             "vm": self.vms.advance,
             "schedule": self.scheduler.run,
             "action": self._scheduled_action,
+        }
+        of_services: dict[str, Callable[[int], None]] = {
             "service-nets": self.services.deploy_nets,
             "service-deploy": self.services.deploy,
             "service-watch": self.services.watch,
@@ -47,6 +50,7 @@ class World:
             "service-cooled": self.services.cooled_down,
             "service-gone": self.services.gone,
         }
+        self._steps |= {name: _isolated(step) for name, step in of_services.items()}
 
     @contextmanager
     def moment(self) -> Iterator[None]:
@@ -74,7 +78,7 @@ class World:
         action = vm.scheduled.get(action_id) if vm else None
         if vm is None or action is None or action.time > self.store.agenda.now():
             return  # it was deleted or postponed
-        owner = self.store.users[vm.uid]
+        owner = self.store.owner_of(vm)
         request = self.store.begin_request() if self.store.release.scheduled_has_request_id else -1
         try:
             self.vms.act(vm, action.action, owner, request)
@@ -87,3 +91,13 @@ class World:
         else:
             vm.scheduled.pop(action_id, None)
         vm.changed()
+
+
+def _isolated(step: Callable[[int], None]) -> Callable[[int], None]:
+    """A step of oneflow that ends, and harms no other, if somebody has spoilt the service."""
+
+    def do(service_id: int) -> None:
+        with suppress(OneError, ServiceError, Crash, *UNEXPECTED):
+            step(service_id)
+
+    return do

@@ -33,10 +33,39 @@ def counters(calls: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+_ALLOCATIONS = {
+    "next_user": ("one.user.allocate",),
+    "next_group": ("one.group.allocate",),
+    "next_rule": ("one.acl.addrule",),
+    "next_document": ("one.document.allocate",),
+    "next_vm_template": ("one.template.allocate",),
+    "next_vm": ("one.vm.allocate", "one.template.instantiate"),
+    "next_scheduled": ("one.vm.schedadd",),
+}
+
+
+def allocations(calls: list[dict[str, Any]]) -> dict[str, int]:
+    """The same from the first call that makes an object of a kind, through oned or oneflow."""
+    first: dict[str, int] = {}
+    for call in calls:
+        for counter, methods in _ALLOCATIONS.items():
+            if call.get("method") in methods and call.get("result", [False])[0] is True:
+                first.setdefault(counter, call["result"][1])
+        if call.get("status") == 201:
+            first.setdefault("next_document", int(call["response"]["DOCUMENT"]["ID"]))
+        for number in re.findall(r'deploy_id\\*": ?(\d+)', json.dumps(call.get("result"))):
+            first.setdefault("next_vm", int(number))
+    return first
+
+
 def _role_order(calls: list[dict[str, Any]]) -> tuple[str, ...]:
+    seed = re.search(r'"name": "Function", .*?"roles": \[({.*?})\]', json.dumps(calls))
+    if seed:
+        return tuple(json.loads(seed[1]))
     for call in calls:
         if call.get("status") == 201:
-            return tuple(call["response"]["DOCUMENT"]["TEMPLATE"]["BODY"]["roles"][0])
+            roles = call["response"]["DOCUMENT"]["TEMPLATE"]["BODY"]["roles"]
+            return tuple(roles[0]) if roles else ()
     return ()
 
 
@@ -48,7 +77,11 @@ def _first(pattern: str, text: str) -> int | None:
 def _older_documents(calls: list[dict[str, Any]]) -> Callable[[Sandbox], object]:
     """The runtimes that a pool call shows and that the story has not created."""
     made = {c["result"][1] for c in calls if c.get("method") == "one.document.allocate"}
-    pools = [c["result"][1] for c in calls if c.get("method") == "one.documentpool.info"]
+    pools = [
+        c["result"][1]
+        for c in calls
+        if c.get("method") == "one.documentpool.info" and c["result"][0]
+    ]
     shown = [document for pool in pools for document in ElementTree.fromstring(pool)]
     older = {int(d.findtext("ID") or 0): d for d in shown}
 

@@ -32,6 +32,10 @@ class Environment:
     next_document: int | None = None
     next_vm: int | None = None
     next_scheduled: int = 0
+    next_user: int | None = None
+    next_group: int | None = None
+    next_rule: int | None = None
+    next_vm_template: int | None = None
     taken_addresses: tuple[int, ...] = ()
     last_address: int = 0
     prepare_objects: Callable[[Sandbox], object] = lambda sandbox: None
@@ -71,10 +75,16 @@ class Environment:
         for vm_template in store.vm_templates.all():
             vm_template.registration_time = self.vm_templates_at
         self.prepare_objects(sandbox)
-        if self.next_document is not None:
-            store.documents.next_id = self.next_document
-        if self.next_vm is not None:
-            store.vms.next_id = self.next_vm
+        for counter, number in (
+            (store.documents, self.next_document),
+            (store.vms, self.next_vm),
+            (store.users, self.next_user),
+            (store.groups, self.next_group),
+            (store.rules, self.next_rule),
+            (store.vm_templates, self.next_vm_template),
+        ):
+            if number is not None:
+                counter.next_id = number
         store.next_scheduled_id = self.next_scheduled
         store.addresses.update(self.taken_addresses)
         store.last_address = self.last_address

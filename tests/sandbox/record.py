@@ -4,12 +4,14 @@ Run it against an installation that is for tests only, with OpenNebula's dummy d
 
     python -m tests.sandbox.record --oned http://127.0.0.1:2633/RPC2 \
         --oneflow http://127.0.0.1:2474 --drivers /tmp/opennebula_dummy_actions \
-        --user devuser:devpass --out opennebula-6.8.0-endings.jsonl [SCENARIO ...]
+        --user devuser:devpass --user oneadmin:PASSWORD --part endings \
+        --out opennebula-6.8.0-endings.jsonl [SCENARIO ...]
 
 Each line is one call with its answer, in the form that ``recordings/README.md`` describes. A line
 with `backend` "driver" tells that a driver was made slow or failing from then on: `driver` is the
 name of a file of the drivers' directory and `setting` its content, empty for a driver that behaves.
-A scenario ends only what it has made itself, and puts the drivers back. Passwords are left out.
+A scenario ends only what it has made itself, and puts the drivers back. Passwords are left out, but
+for those that a scenario has invented. The first user is the one of most calls.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from __future__ import annotations
 import argparse
 import base64
 import contextlib
+import copy
 import http.client
 import json
 import re
@@ -27,25 +30,30 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from .endings import SCENARIOS
+from . import endings, permissions
 
+PARTS = {"endings": endings.SCENARIOS, "permissions": permissions.SCENARIOS}
 Json = dict[str, Any]
 DRIVER_FILES = (
     "prolog", "deploy", "resize", "resize_disk", "save", "restore", "shutdown", "cancel", "epilog",
 )  # fmt: skip
+CUT_MARK = "…(cut)"
+"""Ends what is left of a page."""
 PATIENCE_SECONDS = 60.0
 _POLL_SECONDS = 0.1
 
 
 class Recorder:
-    """Makes calls as one user, and records them."""
+    """Makes calls as one user, and records them; `by` makes them as another one."""
 
     def __init__(self, options: argparse.Namespace) -> None:
-        self.user, _, _ = options.user.partition(":")
-        self._session = options.user
+        self._given = dict(user.split(":", 1) for user in options.user)
+        self._password: str | None = None
+        self.user = next(iter(self._given))
+        self.ids: dict[str, int] = {}
         self._oned, self._oneflow = options.oned, options.oneflow
         self._drivers = Path(options.drivers)
-        self._start = time.time()
+        self.start = time.time()
         self._lines: list[Json] = []
         self.scenario = ""
         self.release = self.quiet("system.version")[1]
@@ -54,6 +62,17 @@ class Recorder:
     def is_seven(self) -> bool:
         """Is it a 7.x?"""
         return str(self.release).startswith("7")
+
+    def by(self, user: str, password: str | None = None) -> Recorder:
+        """Records calls of another user, whose password is invented unless it was given."""
+        other = copy.copy(self)
+        other.user, other._password = user, password
+        return other
+
+    @property
+    def _session(self) -> str:
+        password = self._given[self.user] if self._password is None else self._password
+        return f"{self.user}:{password}"
 
     # ---- calls -------------------------------------------------------------------------------
 
@@ -67,10 +86,13 @@ class Recorder:
     def one(self, method: str, *parameters: Any) -> list[Any]:
         """An XML-RPC call."""
         began = time.time()
-        answer = self.quiet(method, *parameters)
-        shown = [answer[0], answer[1], answer[2], *answer[3:]]
-        call = {"backend": "oned", "method": f"one.{method}", "params": list(parameters)}
-        self._note(began, call | {"result": shown})
+        call: Json = {"backend": "oned", "method": f"one.{method}", "params": list(parameters)}
+        try:
+            answer = call["result"] = self.quiet(method, *parameters)
+        except xmlrpc.client.Fault as fault:
+            call["fault"] = [fault.faultCode, fault.faultString]
+            answer = [False, fault.faultString, fault.faultCode]
+        self._note(began, call)
         return answer
 
     def flow(self, method: str, path: str, request: Json | None = None) -> tuple[int, Any]:
@@ -82,23 +104,22 @@ class Recorder:
         secret = base64.b64encode(self._session.encode()).decode()
         body = None if request is None else json.dumps(request)
         connection.request(method, path, body, {"Authorization": f"Basic {secret}"})
-        response = connection.getresponse()
-        text = response.read().decode()
-        kind = response.getheader("Content-Type")
-        connection.close()
+        status, kind, text = _response(connection)
         call: Json = {"backend": "oneflow", "method": method, "path": path}
-        call |= {"status": response.status, "content_type": kind, "request": request}
+        call |= {"status": status, "content_type": kind, "request": request}
         answer: Any = None
         try:
             answer = call["response"] = json.loads(text) if text else None
         except ValueError:
-            answer = call["response_text"] = text
+            answer = call["response_text"] = _without_page(text)
         self._note(began, call)
-        return response.status, answer
+        return status, answer
 
     def _note(self, began: float, call: Json) -> None:
-        at, ms = round(began - self._start, 3), round((time.time() - began) * 1000, 1)
-        head = {"scenario": self.scenario, "at": at, "ms": ms, "user": self.user}
+        at, ms = round(began - self.start, 3), round((time.time() - began) * 1000, 1)
+        head: Json = {"scenario": self.scenario, "at": at, "ms": ms, "user": self.user}
+        if self._password is not None:
+            head["password"] = self._password
         self._lines.append(head | call)
 
     # ---- drivers -----------------------------------------------------------------------------
@@ -203,19 +224,38 @@ class Recorder:
         )
 
 
+def _response(connection: http.client.HTTPConnection) -> tuple[int, str | None, str]:
+    """Status, content type and text of a response; 0 if the connection ends without one."""
+    with contextlib.closing(connection):
+        try:
+            response = connection.getresponse()
+        except http.client.RemoteDisconnected:
+            return 0, None, ""
+        return response.status, response.getheader("Content-Type"), response.read().decode()
+
+
+def _without_page(text: str) -> str:
+    """Of a page of the web framework only the title, which names the error and the path."""
+    title = re.search("<title>.*?</title>", text)
+    return title[0] + CUT_MARK if title else text
+
+
 def main() -> None:
     """Records the named scenarios, or all of them."""
     parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("oned", "oneflow", "drivers", "user", "out"):
+    for name in ("oned", "oneflow", "drivers", "out"):
         parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--user", required=True, action="append")
+    parser.add_argument("--part", required=True, choices=PARTS)
     parser.add_argument("scenarios", nargs="*", metavar="SCENARIO")
     options = parser.parse_args()
-    recorder = Recorder(options)
-    for name in options.scenarios or SCENARIOS:
+    recorder, scenarios = Recorder(options), PARTS[options.part]
+    print(f"began at {recorder.start:.2f}")
+    for name in options.scenarios or scenarios:
         recorder.begin(name)
         try:
-            SCENARIOS[name](recorder)
-        except (TimeoutError, OSError, KeyError, IndexError) as error:
+            scenarios[name](recorder)
+        except (TimeoutError, OSError, LookupError, AssertionError) as error:
             print(f"{name}: {type(error).__name__}: {error}")
         recorder.save(Path(options.out))
         print(f"{name}: done", flush=True)

@@ -285,6 +285,8 @@ def environment_of(
         return known
     if names in stories.ENDINGS:
         return _ending(release, names[0], calls)
+    if names in stories.PERMISSIONS:
+        return _permissions(release, names[0], calls)
     given = dict(STATES[release].get(names[0], {}))
     timings = replace(Timings.measured(release), **given.pop("timings", {}))
     counters = derived.counters(calls) | {"seeds_at": _STATES_SEEDED_AT[release]}
@@ -331,4 +333,36 @@ def _ending(release: str, name: str, calls: list[dict[str, Any]]) -> Environment
         paces=derived.paces_by_stamps(epoch, calls),
         tolerance_seconds=8,
         **(counters | given),
+    )
+
+
+def _add_stranger(sandbox: Sandbox) -> None:
+    """A user that no story uses, but whose id shows among the members of `users`."""
+    sandbox.world.store.add_user("stranger", "strangerpass")
+
+
+_PERMISSIONS_SEEDED_AT = {"6.8.0": 1796126350, "7.4.0": 1796127150}
+_LONG_SEEDED = {"tolerance_seconds": 20}
+PERMISSIONS: dict[str, dict[str, dict[str, Any]]] = {
+    "6.8.0": {"broken-lists": _LONG_SEEDED, "service-of-another": _LONG_SEEDED},
+    "7.4.0": {},
+}
+"""What cannot be derived from the recordings of permissions."""
+
+
+def _permissions(release: str, name: str, calls: list[dict[str, Any]]) -> Environment:
+    """That of a story of `permissions.py`: a busy machine, with four users."""
+    given = dict(PERMISSIONS[release].get(name, {}))
+    counters = derived.counters(calls) | derived.allocations(calls)
+    epoch = EPOCHS[release][calls[0]["part"]]
+    return Environment(
+        release,
+        timings=replace(Timings.measured(release), **given.pop("timings", {})),
+        paces=derived.paces_by_stamps(epoch, calls),
+        **(
+            counters
+            | {"prepare_objects": _add_stranger, "seeds_at": _PERMISSIONS_SEEDED_AT[release]}
+            | {"tolerance_seconds": 8}
+            | given
+        ),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import endings
+from . import endings, permissions
 
 # Scenarios that form one story, because later ones use what earlier ones created.
 _BOTH: tuple[tuple[str, ...], ...] = (
@@ -47,6 +47,7 @@ _STATES: tuple[tuple[str, ...], ...] = (
     ("pool-ranges",),
 )
 ENDINGS = tuple((name,) for name in endings.SCENARIOS)
+PERMISSIONS = tuple((name,) for name in permissions.SCENARIOS)
 _ONLY_OF_SEVEN = ("vm-is-replaced-by-its-service",)
 STORIES: dict[str, tuple[tuple[str, ...], ...]] = {
     "6.8.0": (
@@ -54,8 +55,9 @@ STORIES: dict[str, tuple[tuple[str, ...], ...]] = {
         _LEASES,
         *_STATES,
         *[names for names in ENDINGS if names[0] not in _ONLY_OF_SEVEN],
+        *PERMISSIONS,
     ),
-    "7.4.0": (*_BOTH, *_STATES, ("rank-that-stops-the-scheduler",), *ENDINGS),
+    "7.4.0": (*_BOTH, *_STATES, ("rank-that-stops-the-scheduler",), *ENDINGS, *PERMISSIONS),
 }
 
 EPOCHS: dict[str, tuple[float, ...]] = {
@@ -68,6 +70,9 @@ EPOCHS: dict[str, tuple[float, ...]] = {
         1795519617.3,
         1795519855.0,
         1795539903.3,
+        1796128081.71,
+        1796129346.51,
+        1796129746.82,
     ),
     "7.4.0": (
         1795485759.20,
@@ -77,6 +82,10 @@ EPOCHS: dict[str, tuple[float, ...]] = {
         1795519144.1,
         1795519926.9,
         1795539905.2,
+        1796127268.84,
+        1796128119.89,
+        1796129092.11,
+        1796129499.56,
     ),
 }
 """The start of each part of a recording, in seconds since the epoch."""

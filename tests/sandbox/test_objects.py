@@ -12,7 +12,7 @@ from provision_engine.sandbox import Sandbox
 
 from .client import Caller
 
-AUTHENTICATION, AUTHORIZATION, NO_EXISTS, ACTION, API = 0x100, 0x200, 0x400, 0x800, 0x1000
+AUTHENTICATION, AUTHORIZATION, NO_EXISTS, ACTION = 0x100, 0x200, 0x400, 0x800
 
 
 @pytest.fixture
@@ -27,42 +27,6 @@ def _ids(pool: str) -> list[int]:
 
 def _make(caller: Caller, count: int = 1, kind: int = 1337) -> list[int]:
     return [caller.good("document.allocate", "A=1", kind) for _ in range(count)]
-
-
-@pytest.mark.parametrize(
-    ("bits", "may_read", "may_change"),
-    [
-        ((1, 1, 0, 0, 0, 0, 0, 0, 0), False, False),
-        ((1, 1, 0, 1, 0, 0, 0, 0, 0), True, False),
-        ((1, 1, 0, 1, 1, 0, 0, 0, 0), True, True),
-        ((1, 1, 0, 0, 0, 0, 1, 0, 0), True, False),
-    ],
-)
-def test_permissions(
-    sandbox: Sandbox, bits: tuple[int, ...], may_read: bool, may_change: bool
-) -> None:
-    owner, stranger = Caller(sandbox), Caller(sandbox, "other")
-    (number,) = _make(owner)
-    owner.good("document.chmod", number, *bits)
-    assert stranger.one("document.info", number, False)[0] is may_read
-    assert stranger.one("document.update", number, "B=2", 1)[0] is may_change
-    assert (number in _ids(stranger.good("documentpool.info", -2, -1, -1, 1337))) is may_read
-
-
-def test_only_admins_can_grant_admin_rights(sandbox: Sandbox) -> None:
-    (number,) = _make(Caller(sandbox))
-    wanted = (1, 1, 1, 0, 0, 0, 0, 0, 0)
-    code, message = Caller(sandbox).refused("document.chmod", number, *wanted)
-    assert (code, "ADMIN DOCUMENT" in message) == (AUTHORIZATION, True)
-    assert Caller(sandbox, "oneadmin").good("document.chmod", number, *wanted) == number
-
-
-def test_chown_is_for_admins(sandbox: Sandbox) -> None:
-    (number,) = _make(Caller(sandbox))
-    assert Caller(sandbox).refused("document.chown", number, 3, 1)[0] == AUTHORIZATION
-    Caller(sandbox, "oneadmin").good("document.chown", number, 3, 1)
-    assert "<UNAME>other</UNAME>" in Caller(sandbox, "other").good("document.info", number, False)
-    assert _ids(Caller(sandbox).good("documentpool.info", -3, -1, -1, 1337)) == []
 
 
 @pytest.mark.parametrize(("level", "may_update"), [(1, False), (2, False), (3, True), (4, False)])
@@ -93,22 +57,6 @@ def test_a_lock_is_a_mutex(sandbox: Sandbox) -> None:
 def test_lock_levels_are_checked(sandbox: Sandbox) -> None:
     (number,) = _make(Caller(sandbox))
     assert Caller(sandbox).refused("document.lock", number, 7, False)[0] == ACTION
-
-
-def test_lists_by_owner(sandbox: Sandbox) -> None:
-    mine, others = _make(Caller(sandbox), 2), _make(Caller(sandbox, "other"), 2)
-    caller, admin = Caller(sandbox), Caller(sandbox, "oneadmin")
-    assert _ids(caller.good("documentpool.info", -3, -1, -1, 1337)) == mine[::-1]
-    assert _ids(caller.good("documentpool.info", -2, -1, -1, 1337)) == mine[::-1]
-    assert _ids(caller.good("documentpool.info", 3, -1, -1, 1337)) == []
-    everything = [*others[::-1], *mine[::-1]]
-    assert _ids(admin.good("documentpool.info", -2, -1, -1, 1337)) == everything
-    assert _ids(admin.good("documentpool.info", 3, -1, -1, 1337)) == others[::-1]
-    Caller(sandbox, "other").good("document.chmod", others[0], 1, 1, 0, 1, 0, 0, 0, 0, 0)
-    shared = [others[0], *mine[::-1]]
-    assert _ids(caller.good("documentpool.info", -1, -1, -1, 1337)) == shared
-    assert _ids(caller.good("documentpool.info", -4, -1, -1, 1337)) == shared
-    assert caller.refused("documentpool.info", -5, -1, -1, 1337)[0] == API
 
 
 def test_pages(sandbox: Sandbox) -> None:
@@ -154,14 +102,6 @@ def test_unusual_passwords(sandbox: Sandbox, password: str) -> None:
     caller = Caller(sandbox, session=f"strange:{password}")
     assert caller.good("system.version") == "7.4.0"
     assert caller.flow("GET", "/service")[0] == 200
-
-
-def test_users_see_only_themselves(sandbox: Sandbox) -> None:
-    caller = Caller(sandbox)
-    assert "<NAME>devuser</NAME>" in caller.good("user.info", -1, False)
-    assert caller.refused("user.info", 0, False)[0] == AUTHORIZATION
-    assert caller.refused("user.quota", 2, "VM=[VMS=1]")[0] == AUTHORIZATION
-    assert caller.refused("user.info", 99, False)[0] == NO_EXISTS
 
 
 @pytest.mark.parametrize(
