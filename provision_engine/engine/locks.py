@@ -22,8 +22,8 @@ from provision_engine.errors import EngineError, Forbidden, Locked, NotFound
 UNLOCK_SECONDS = 0.8
 """What giving a lock back may take beyond the request's own time."""
 LEAST_UNLOCK_SECONDS = 0.1
-MARGIN_SECONDS = 2.0
-"""A lock that will be stale as soon as this is left to whoever takes it over."""
+GIVEN_BACK_SHARE = 0.9
+"""After this part of the time for which a lock is respected it is left to whoever takes it over."""
 LEAST_AGE_SECONDS = 2.0
 """OpenNebula tells a lock's time to the second: two locks within one cannot be told apart."""
 TICKET = "takeover"
@@ -38,7 +38,7 @@ def locked(context: Context, runtime_id: int) -> Iterator[None]:
     that slept for that long does not give it back: it may be somebody else's by now.
     """
     given_back_by = Deadline(context.cloud.deadline.remaining_seconds + UNLOCK_SECONDS)
-    stale_at = _uptime() + context.stale_seconds - MARGIN_SECONDS
+    stale_at = _uptime() + context.stale_seconds * GIVEN_BACK_SHARE
     _lock(context, runtime_id)
     try:
         yield
