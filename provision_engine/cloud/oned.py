@@ -158,6 +158,10 @@ class Oned:
         pool = self._xml("userpool.info")
         return [number(user, "ID") for user in children(pool, "USER")]
 
+    def group_size(self) -> int:
+        """Return how many users have the caller's primary group, or are in it as well."""
+        return len(self._xml("group.info", -1, False).findall("USERS/ID"))
+
     def document(self, document_id: int) -> Document:
         """Raises NotFound, Forbidden."""
         return Document.from_xml(self._xml(*document_call(document_id)))

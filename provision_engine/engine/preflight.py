@@ -80,6 +80,17 @@ class Inspector:
                 'set API_LIST_ORDER="DESC" in oned.conf, which is the default',
                 is_fatal=False,
             )
+        if self._configuration.context.sr_auth and not self._context.user().is_administrator:
+            yield from self._of_group()
+
+    def _of_group(self) -> Iterator[Finding]:
+        """oned shows the VMs of a primary group to all its members, whatever their permissions."""
+        if others := self._cloud.oned.group_size() - 1:
+            yield Finding(
+                f"{others} more users in the group of {self.user} can read its SR_AUTH",
+                "see SR_AUTH in docs/security.md",
+                is_fatal=False,
+            )
 
     def inspect(self) -> list[Preflight]:
         """Every flavour of the mapping, then every flow template that counts, sorted by name."""

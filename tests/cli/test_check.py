@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,8 @@ from provision_engine import cli
 from provision_engine.cli import check
 from provision_engine.engine.preflight import split
 from provision_engine.sandbox import Sandbox
+from tests.support.opennebula import OpenNebula
+from tests.support.users import OTHER
 
 VM_TEMPLATE = 'CPU="1"\nMEMORY="128"\n'
 
@@ -25,7 +29,8 @@ def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
 @pytest.fixture
 def configuration(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     file, auth = tmp_path / "engine.conf", tmp_path / "one_auth"
-    file.write_text(f"one_xmlrpc: {sandbox.oned_url}\noneflow_server: {sandbox.oneflow_url}\n")
+    urls = f"one_xmlrpc: {sandbox.oned_url}\noneflow_server: {sandbox.oneflow_url}\n"
+    file.write_text(f"{urls}context: {{sr_auth: false}}\n")
     auth.write_text("devuser:devpass\n")
     monkeypatch.setenv("ONE_AUTH", str(auth))
     return file
@@ -56,6 +61,34 @@ def test_all_is_well(
     assert "DAAS CPU 1" in line(lines, "flavour nature-s3:")
     assert len(lines) == 6
     assert sandbox.store.count() == calls_before
+
+
+def test_who_can_read_the_password_in_sr_auth_is_noted(
+    configuration: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configuration.write_text(configuration.read_text().replace("false", "true"))
+    code, lines = run(capsys, configuration, "nature")
+    assert code == 0
+    noted = line(lines, "can read its SR_AUTH")
+    assert re.fullmatch(r"note    oned: [1-9]\d* more users in the group of devuser .*", noted)
+
+
+def test_a_template_of_a_user_who_is_no_publisher_is_noted_with_its_owner(
+    sandbox: Sandbox, configuration: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = OpenNebula(sandbox.oned_url, sandbox.oneflow_url, OTHER)
+    body = json.dumps({"name": "theirs", "roles": [{"name": "FAAS", "vm_template": 0}]})
+    template = f"<TEMPLATE><NAME>theirs</NAME><BODY><![CDATA[{body}]]></BODY></TEMPLATE>"
+    number = other.call("document.allocate", template, 101)
+    other.call("document.chmod", number, 1, 1, 0, 0, 0, 0, 1, 0, 0)
+    code, lines = run(capsys, configuration, "nature")
+    assert code == 0
+    assert line(lines, "(theirs) of other").startswith(f"note    flow template {number} ")
+    assert "flavours.publishers" in line(lines, "(theirs) of other")
+    configuration.write_text(f"{configuration.read_text()}flavours: {{publishers: [other]}}\n")
+    _, lines = run(capsys, configuration, "theirs")
+    assert line(lines, "flavour theirs:")
+    assert not any("is not a flavour" in found for found in lines)
 
 
 def test_a_list_order_that_makes_pages_slow_is_noted(
