@@ -125,8 +125,10 @@ class Store:
 
     def owner_of(self, item: Owned) -> User:
         """The user to whom an object belongs, or one without rights if that user was deleted."""
-        gone = User(item.uid, item.uid, item.gid, item.uname, item.gname, item.uname)
-        return self.users.find(item.uid) or gone
+        owner = self.users.find(item.uid)
+        if owner is None:
+            owner = User(item.uid, item.uid, item.gid, item.uname, item.gname, item.uname)
+        return owner
 
     def authenticate(self, session: str) -> User:
         """The user of a session `name:password`; the password may contain colons.

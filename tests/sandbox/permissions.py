@@ -5,7 +5,6 @@ Each scenario creates its users and objects, and removes them afterwards.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -36,20 +35,20 @@ def bits(mode: str) -> list[int]:
     return [int(digit) >> shift & 1 for digit in mode for shift in (2, 1, 0)]
 
 
-def _value(answer: list[Any]) -> int:
+def allocated(answer: list[Any]) -> int:
     assert answer[0], answer
     return int(answer[1])
 
 
 @contextmanager
-def _people(r: Recorder) -> Iterator[People]:
+def people(r: Recorder) -> Iterator[People]:
     """Users of a scenario, by their part in it; `ids` holds their ids.
 
     The mate is in the owner's group, the outsider in another one, the member in both, and the
     deputy has the administrators' group as a second one.
     """
     admin = r.by("oneadmin")
-    team = _value(admin.one("group.allocate", "team"))
+    team = allocated(admin.one("group.allocate", "team"))
     groups = {
         "owner": [USERS],
         "mate": [USERS],
@@ -59,8 +58,8 @@ def _people(r: Recorder) -> Iterator[People]:
     }
     r.ids = {"team": team}
     for name, numbers in groups.items():
-        allocated = admin.one("user.allocate", name, f"{name}-pass", "", numbers)
-        r.ids[name] = _value(allocated)
+        made = admin.one("user.allocate", name, f"{name}-pass", "", numbers)
+        r.ids[name] = allocated(made)
     try:
         yield {name: r.by(name, f"{name}-pass") for name in groups} | {"oneadmin": admin}
     finally:
@@ -74,11 +73,11 @@ def _people(r: Recorder) -> Iterator[People]:
 
 def names_and_ids(r: Recorder) -> None:
     """What of other users and groups an ordinary user can see, and what may be handed over."""
-    with _people(r) as people:
-        owner, admin = people["owner"], people["oneadmin"]
-        public = _value(admin.one("document.allocate", 'NAME="public"', KIND))
+    with people(r) as users:
+        owner, admin = users["owner"], users["oneadmin"]
+        public = allocated(admin.one("document.allocate", 'NAME="public"', KIND))
         admin.one("document.chmod", public, *bits("644"))
-        mine = _value(owner.one("document.allocate", 'NAME="mine"', KIND))
+        mine = allocated(owner.one("document.allocate", 'NAME="mine"', KIND))
         owner.one("userpool.info")
         owner.one("grouppool.info")
         for number in (-1, ONEADMIN, SERVERADMIN, r.ids["mate"], NOBODY):
@@ -98,30 +97,30 @@ def names_and_ids(r: Recorder) -> None:
         ):
             owner.one("document.chown", mine, user, group)
             owner.one("document.info", mine, False)
-        people["member"].one("grouppool.info")
-        people["member"].one("group.info", -1, False)
+        users["member"].one("grouppool.info")
+        users["member"].one("group.info", -1, False)
         for name in ("deputy", "oneadmin"):
-            people[name].one("user.info", r.ids["mate"], False)
-            people[name].one("group.info", r.ids["team"], False)
-            people[name].one("grouppool.info")
+            users[name].one("user.info", r.ids["mate"], False)
+            users[name].one("group.info", r.ids["team"], False)
+            users[name].one("grouppool.info")
         admin.one("document.delete", mine)
         admin.one("document.delete", public)
 
 
 def logins(r: Recorder) -> None:
     """user.info of oneself by password and token; spelling of names; passwords; switched off."""
-    with _people(r) as people:
-        admin = people["oneadmin"]
-        for name, person in people.items():
+    with people(r) as users:
+        admin = users["oneadmin"]
+        for name, person in users.items():
             if name != "oneadmin":
                 person.one("user.info", -1, False)
         for name in ("Owner", "OWNER", "owner ", " owner", "owner\n", "öwner", "own er"):
             r.by(name, "owner-pass").one("user.info", -1, False)
         for password in ("", "Owner-pass", "owner-pass ", "owner-pass\n"):
             r.by("owner", password).one("user.info", -1, False)
-        _tokens(r, people)
-        owner, number = people["owner"], r.ids["owner"]
-        people["mate"].one("user.passwd", number, "stolen")
+        _tokens(r, users)
+        owner, number = users["owner"], r.ids["owner"]
+        users["mate"].one("user.passwd", number, "stolen")
         for text in ("", "with blank", "new-pass"):
             owner.one("user.passwd", number, text)
         owner.one("system.version")
@@ -133,13 +132,13 @@ def logins(r: Recorder) -> None:
         r.by("owner", "new-pass").one("system.version")
 
 
-def _tokens(r: Recorder, people: People) -> None:
-    member, team = people["member"], r.ids["team"]
+def _tokens(r: Recorder, users: People) -> None:
+    member, team = users["member"], r.ids["team"]
     member.one("user.login", "member", "token-1", 3600, -1)
     member.one("user.login", "member", "token-2", 3600, team)
     member.one("user.login", "member", "token-3", 3600, USERS)
     member.one("user.login", "member", "token-4", 3600, ADMINS)
-    people["mate"].one("user.login", "member", "token-5", 3600, -1)
+    users["mate"].one("user.login", "member", "token-5", 3600, -1)
     for token in ("token-1", "token-2", "token-3", "token-4"):
         holder = r.by("member", token)
         holder.one("user.info", -1, False)
@@ -151,7 +150,7 @@ def _tokens(r: Recorder, people: People) -> None:
             member.one("document.delete", answer[1])
     member.one("user.login", "member", "token-1", 0, -1)
     r.by("member", "token-1").one("system.version")
-    deputy = people["deputy"]
+    deputy = users["deputy"]
     deputy.one("user.login", "deputy", "token-6", 3600, USERS)
     holder = r.by("deputy", "token-6")
     holder.one("user.info", -1, False)
@@ -160,12 +159,12 @@ def _tokens(r: Recorder, people: People) -> None:
 
 def membership(r: Recorder) -> None:
     """Groups of users, and what they change for objects that exist already."""
-    with _people(r) as people:
-        owner, mate, admin = people["owner"], people["mate"], people["oneadmin"]
+    with people(r) as users:
+        owner, mate, admin = users["owner"], users["mate"], users["oneadmin"]
         number, team = r.ids["owner"], r.ids["team"]
-        document = _value(owner.one("document.allocate", 'A="1"', KIND))
+        document = allocated(owner.one("document.allocate", 'A="1"', KIND))
         owner.one("document.chmod", document, *bits("660"))
-        for caller in (owner, mate, people["deputy"]):
+        for caller in (owner, mate, users["deputy"]):
             for method in ("user.addgroup", "user.chgrp"):
                 for group in (team, ADMINS, NOBODY):
                     caller.one(method, number, group)
@@ -178,7 +177,7 @@ def membership(r: Recorder) -> None:
         admin.one("user.delgroup", number, team)
         admin.one("user.delgroup", number, team)
         admin.one("user.info", number, False)
-        outsider = people["outsider"]
+        outsider = users["outsider"]
         outsider.one("document.update", document, 'B="1"', 1)
         admin.one("user.addgroup", r.ids["outsider"], USERS)
         admin.one("user.addgroup", r.ids["outsider"], USERS)
@@ -186,7 +185,7 @@ def membership(r: Recorder) -> None:
         outsider.one("documentpool.info", -1, -1, -1, KIND)
         outsider.one("documentpool.info", -4, -1, -1, KIND)
         outsider.one("documentpool.info", -2, -1, -1, KIND)
-        second = _value(outsider.one("document.allocate", 'A="1"', KIND))
+        second = allocated(outsider.one("document.allocate", 'A="1"', KIND))
         admin.one("document.delete", second)
         admin.one("group.delete", team)
         admin.one("group.delete", USERS)
@@ -196,8 +195,8 @@ def membership(r: Recorder) -> None:
 
 def creation_of_users(r: Recorder) -> None:
     """user.allocate and group.allocate, by administrators and others."""
-    with _people(r) as people:
-        admin, owner = people["oneadmin"], people["owner"]
+    with people(r) as users:
+        admin, owner = users["oneadmin"], users["owner"]
         made = []
         for arguments in (
             ("owner", "x", "", []),
@@ -221,7 +220,7 @@ def creation_of_users(r: Recorder) -> None:
         owner.one("user.allocate", "mine", "x", "", [])
         owner.one("user.allocate", "mine", "x", "", [r.ids["team"]])
         r.by("plain", "plain-pass").one("system.version")
-        _create_groups(people)
+        _create_groups(users)
         owner.one("user.delete", made[0])
         owner.one("user.delete", r.ids["owner"])
         admin.one("user.delete", NOBODY)
@@ -231,8 +230,8 @@ def creation_of_users(r: Recorder) -> None:
         r.by("plain", "plain-pass").one("system.version")
 
 
-def _create_groups(people: People) -> None:
-    admin, owner = people["oneadmin"], people["owner"]
+def _create_groups(users: People) -> None:
+    admin, owner = users["oneadmin"], users["owner"]
     owner.one("group.allocate", "mine")
     for name in ("team", "", "a<b", "x" * 129, "with blank"):
         answer = admin.one("group.allocate", name)
@@ -244,19 +243,19 @@ def _create_groups(people: People) -> None:
 
 def access_rules(r: Recorder) -> None:
     """Who may create objects: the group `users` may, a new group not before it has a rule."""
-    with _people(r) as people:
-        admin, outsider, team = people["oneadmin"], people["outsider"], r.ids["team"]
+    with people(r) as users:
+        admin, outsider, team = users["oneadmin"], users["outsider"], r.ids["team"]
         outsider.one("document.allocate", 'A="1"', KIND)
         outsider.one("template.allocate", 'NAME="x"')
         outsider.one("vm.allocate", SMALL_VM, True)
         outsider.one("template.instantiate", 0, "x", True, "", False)
-        template = _value(people["member"].one("template.allocate", 'NAME="members"'))
+        template = allocated(users["member"].one("template.allocate", 'NAME="members"'))
         admin.one("template.delete", template, False)
         numbers = (GROUP + team, DOCUMENTS + VMS + ALL, CREATE)
         rule = [f"{number:x}" for number in numbers]
         outsider.one("acl.addrule", *rule)
-        added = _value(admin.one("acl.addrule", *rule))
-        document = _value(outsider.one("document.allocate", 'A="1"', KIND))
+        added = allocated(admin.one("acl.addrule", *rule))
+        document = allocated(outsider.one("document.allocate", 'A="1"', KIND))
         outsider.one("template.allocate", 'NAME="x"')
         outsider.one("acl.delrule", added)
         admin.one("acl.delrule", added)
@@ -267,19 +266,19 @@ def access_rules(r: Recorder) -> None:
 # ---- permissions -------------------------------------------------------------------------------
 
 
-def _each(r: Recorder, modes: tuple[str, ...]) -> Iterator[tuple[People, str, Recorder]]:
+def each_mode(r: Recorder, modes: tuple[str, ...]) -> Iterator[tuple[People, str, Recorder]]:
     """Every mode and every user who is to try."""
-    with _people(r) as people:
+    with people(r) as users:
         for mode in modes:
             for name in ("owner", "mate", "outsider", "member", "deputy"):
                 if mode in FEW_MODES or name in ("owner", "mate", "outsider"):
-                    yield people, mode, people[name]
+                    yield users, mode, users[name]
 
 
 def documents_by_mode(r: Recorder) -> None:
-    for people, mode, caller in _each(r, MODES):
-        owner, admin = people["owner"], people["oneadmin"]
-        number = _value(owner.one("document.allocate", 'NAME="it"\nBODY="{}"', RUNTIME))
+    for users, mode, caller in each_mode(r, MODES):
+        owner, admin = users["owner"], users["oneadmin"]
+        number = allocated(owner.one("document.allocate", 'NAME="it"\nBODY="{}"', RUNTIME))
         owner.one("document.chmod", number, *bits(mode))
         caller.one("document.info", number, False)
         caller.one("documentpool.info", -2, number, number, RUNTIME)
@@ -301,12 +300,12 @@ def documents_by_mode(r: Recorder) -> None:
 
 def admin_bits(r: Recorder) -> None:
     """The bits of ADMIN: who may set them, and what they allow."""
-    with _people(r) as people:
-        owner, admin, mate = people["owner"], people["oneadmin"], people["mate"]
-        number = _value(owner.one("document.allocate", 'A="1"', KIND))
+    with people(r) as users:
+        owner, admin, mate = users["owner"], users["oneadmin"], users["mate"]
+        number = allocated(owner.one("document.allocate", 'A="1"', KIND))
         for mode in ("700", "610", "601", "777"):
             owner.one("document.chmod", number, *bits(mode))
-        for caller in (people["deputy"], admin):
+        for caller in (users["deputy"], admin):
             caller.one("document.chmod", number, *bits("777"))
             admin.one("document.info", number, False)
             mate.one("document.chmod", number, *bits("770"))
@@ -319,9 +318,9 @@ def admin_bits(r: Recorder) -> None:
 
 
 def templates_by_mode(r: Recorder) -> None:
-    for people, mode, caller in _each(r, FEW_MODES):
-        owner, admin = people["owner"], people["oneadmin"]
-        number = _value(owner.one("template.allocate", f'NAME="it"\n{SMALL_VM}'))
+    for users, mode, caller in each_mode(r, FEW_MODES):
+        owner, admin = users["owner"], users["oneadmin"]
+        number = allocated(owner.one("template.allocate", f'NAME="it"\n{SMALL_VM}'))
         owner.one("template.chmod", number, *bits(mode), False)
         caller.one("template.info", number, False, False)
         caller.one("template.info", number, True, False)
@@ -345,9 +344,9 @@ def templates_by_mode(r: Recorder) -> None:
 
 
 def vms_by_mode(r: Recorder) -> None:
-    for people, mode, caller in _each(r, FEW_MODES):
-        owner, admin = people["owner"], people["oneadmin"]
-        vm = _value(owner.one("vm.allocate", f'NAME="it"\n{SMALL_VM}', True))
+    for users, mode, caller in each_mode(r, FEW_MODES):
+        owner, admin = users["owner"], users["oneadmin"]
+        vm = allocated(owner.one("vm.allocate", f'NAME="it"\n{SMALL_VM}', True))
         owner.one("vm.chmod", vm, *bits(mode))
         action = owner.one("vm.schedadd", vm, 'SCHED_ACTION=[ACTION="suspend",TIME="2000000000"]')
         caller.one("vm.info", vm, False)
@@ -374,21 +373,21 @@ def vms_by_mode(r: Recorder) -> None:
 
 def umasks(r: Recorder) -> None:
     """The permissions of new objects."""
-    with _people(r) as people:
+    with people(r) as users:
         for name in ("owner", "member", "deputy"):
-            person = people[name]
+            person = users[name]
             for umask in ("", "022", "133", "077", "000", "007", "777", "abc", "-1", "1777"):
                 if umask:
                     person.one("user.update", r.ids[name], f'UMASK="{umask}"', 1)
                 answer = person.one("document.allocate", 'A="1"', KIND)
                 if answer[0]:
-                    people["oneadmin"].one("document.info", answer[1], False)
-                    people["oneadmin"].one("document.delete", answer[1])
-        owner, admin = people["owner"], people["oneadmin"]
+                    users["oneadmin"].one("document.info", answer[1], False)
+                    users["oneadmin"].one("document.delete", answer[1])
+        owner, admin = users["owner"], users["oneadmin"]
         owner.one("user.update", r.ids["owner"], 'UMASK="022"', 1)
-        template = _value(owner.one("template.allocate", f'NAME="it"\n{SMALL_VM}'))
+        template = allocated(owner.one("template.allocate", f'NAME="it"\n{SMALL_VM}'))
         owner.one("template.info", template, False, False)
-        vm = _value(owner.one("template.instantiate", template, "", True, "", False))
+        vm = allocated(owner.one("template.instantiate", template, "", True, "", False))
         owner.one("vm.info", vm, False)
         admin.one("vm.action", "terminate-hard", vm)
         admin.one("template.delete", template, False)
@@ -396,11 +395,11 @@ def umasks(r: Recorder) -> None:
 
 def locks_of_others(r: Recorder) -> None:
     """Locks of documents with mode 666, by their owner and by others."""
-    with _people(r) as people:
-        owner, mate, admin = people["owner"], people["mate"], people["oneadmin"]
+    with people(r) as users:
+        owner, mate, admin = users["owner"], users["mate"], users["oneadmin"]
         for holder, other in ((owner, mate), (mate, owner), (admin, owner), (owner, admin)):
             for level in (1, 2, 3, 4):
-                number = _value(owner.one("document.allocate", 'A="1"', KIND))
+                number = allocated(owner.one("document.allocate", 'A="1"', KIND))
                 owner.one("document.chmod", number, *bits("666"))
                 holder.one("document.lock", number, level, True)
                 for caller in (holder, other):
@@ -427,10 +426,10 @@ def locks_of_others(r: Recorder) -> None:
 
 
 def locks_of_vms_and_templates(r: Recorder) -> None:
-    with _people(r) as people:
-        owner, mate, admin = people["owner"], people["mate"], people["oneadmin"]
+    with people(r) as users:
+        owner, mate, admin = users["owner"], users["mate"], users["oneadmin"]
         for level in (1, 2, 3):
-            template = _value(owner.one("template.allocate", f'NAME="{level}"\n{SMALL_VM}'))
+            template = allocated(owner.one("template.allocate", f'NAME="{level}"\n{SMALL_VM}'))
             owner.one("template.chmod", template, *bits("666"), False)
             mate.one("template.lock", template, level, True)
             owner.one("template.info", template, False, False)
@@ -442,7 +441,7 @@ def locks_of_vms_and_templates(r: Recorder) -> None:
             owner.one("template.delete", template, False)
             mate.one("template.unlock", template)
             admin.one("template.delete", template, False)
-        vm_id = _value(owner.one("vm.allocate", f'NAME="it"\n{SMALL_VM}', True))
+        vm_id = allocated(owner.one("vm.allocate", f'NAME="it"\n{SMALL_VM}', True))
         owner.one("vm.chmod", vm_id, *bits("666"))
         for level in (1, 2, 3, 4):
             mate.one("vm.lock", vm_id, level, True)
@@ -462,12 +461,12 @@ def locks_of_vms_and_templates(r: Recorder) -> None:
 
 def handing_over(r: Recorder) -> None:
     """chown and chgrp of documents, VM templates and VMs."""
-    with _people(r) as people:
-        owner, admin, mate = people["owner"], people["oneadmin"], people["mate"]
+    with people(r) as users:
+        owner, admin, mate = users["owner"], users["oneadmin"], users["mate"]
         made = {
-            "document": _value(owner.one("document.allocate", 'NAME="it"', KIND)),
-            "template": _value(owner.one("template.allocate", f'NAME="it"\n{SMALL_VM}')),
-            "vm": _value(owner.one("vm.allocate", f'NAME="it"\n{SMALL_VM}', True)),
+            "document": allocated(owner.one("document.allocate", 'NAME="it"', KIND)),
+            "template": allocated(owner.one("template.allocate", f'NAME="it"\n{SMALL_VM}')),
+            "vm": allocated(owner.one("vm.allocate", f'NAME="it"\n{SMALL_VM}', True)),
         }
         team, member = r.ids["team"], r.ids["member"]
         for kind, number in made.items():
@@ -478,20 +477,20 @@ def handing_over(r: Recorder) -> None:
                     admin.one(f"{kind}.info", *info)
             admin.one(f"{kind}.chown", number, NOBODY, -1)
             admin.one(f"{kind}.chown", number, -1, NOBODY)
-            people["member"].one(f"{kind}.chown", number, r.ids["member"], USERS)
+            users["member"].one(f"{kind}.chown", number, r.ids["member"], USERS)
             owner.one(f"{kind}.info", *info)
-            people["member"].one(f"{kind}.chown", number, -1, team)
-            people["member"].one(f"{kind}.chown", number, r.ids["owner"], -1)
-            people["member"].one(f"{kind}.info", *info)
+            users["member"].one(f"{kind}.chown", number, -1, team)
+            users["member"].one(f"{kind}.chown", number, r.ids["owner"], -1)
+            users["member"].one(f"{kind}.info", *info)
             admin.one(f"{kind}.chown", number, r.ids["owner"], USERS)
             for mode in FEW_MODES:
                 more = (False,) if kind == "template" else ()
                 admin.one(f"{kind}.chmod", number, *bits(mode), *more)
                 mate.one(f"{kind}.chown", number, r.ids["mate"], -1)
-                people["outsider"].one(f"{kind}.chown", number, r.ids["outsider"], team)
+                users["outsider"].one(f"{kind}.chown", number, r.ids["outsider"], team)
                 admin.one(f"{kind}.info", *info)
                 admin.one(f"{kind}.chown", number, r.ids["owner"], USERS)
-        people["member"].one("user.info", -1, False)
+        users["member"].one("user.info", -1, False)
         owner.one("user.info", -1, False)
         admin.one("document.delete", made["document"])
         admin.one("template.delete", made["template"], False)
@@ -503,34 +502,34 @@ def handing_over(r: Recorder) -> None:
 _FLAGS = (-5, -4, -3, -2, -1, 0, 1, NOBODY)
 
 
-def _stock(r: Recorder, people: People, make: Callable[[Recorder, str], int]) -> list[int]:
+def _stock(r: Recorder, users: People, make: Callable[[Recorder, str], int]) -> list[int]:
     """Objects of several users with several modes."""
     made = []
     for name in ("owner", "mate", "member", "deputy", "oneadmin"):
-        made += [make(people[name], mode) for mode in ("600", "640", "604", "644")]
+        made += [make(users[name], mode) for mode in ("600", "640", "604", "644")]
     return made
 
 
 def document_filters(r: Recorder) -> None:
-    with _people(r) as people:
-        admin = people["oneadmin"]
+    with people(r) as users:
+        admin = users["oneadmin"]
 
         def make(person: Recorder, mode: str) -> int:
             name = f"{person.user}-{mode}"
-            number = _value(person.one("document.allocate", f'NAME="{name}"', KIND))
+            number = allocated(person.one("document.allocate", f'NAME="{name}"', KIND))
             person.one("document.chmod", number, *bits(mode))
             return number
 
-        made = [_value(admin.one("document.allocate", 'NAME="other kind"', KIND + 1))]
-        made += _stock(r, people, make)
+        made = [allocated(admin.one("document.allocate", 'NAME="other kind"', KIND + 1))]
+        made += _stock(r, users, make)
         admin.one("document.chown", made[-1], -1, r.ids["team"])
         admin.one("document.chown", made[2], -1, ADMINS)
         admin.one("document.chown", made[4], -1, ADMINS)
-        for name, person in people.items():
+        for name, person in users.items():
             number = r.ids.get(name, ONEADMIN)
             for flag in (*_FLAGS, *r.ids.values(), number):
                 person.one("documentpool.info", flag, -1, -1, KIND)
-        owner, third, last = people["owner"], made[3], made[-3]
+        owner, third, last = users["owner"], made[3], made[-3]
         for flag in (-4, -3, -2, -1, 0, r.ids["mate"]):
             for start, end in (
                 (third, last), (third, -1), (-1, last), (0, last), (last, third), (-2, last),
@@ -544,40 +543,40 @@ def document_filters(r: Recorder) -> None:
 
 
 def template_filters(r: Recorder) -> None:
-    with _people(r) as people:
-        admin = people["oneadmin"]
+    with people(r) as users:
+        admin = users["oneadmin"]
 
         def make(person: Recorder, mode: str) -> int:
             text = f'NAME="{person.user}-{mode}"\n{SMALL_VM}'
-            number = _value(person.one("template.allocate", text))
+            number = allocated(person.one("template.allocate", text))
             person.one("template.chmod", number, *bits(mode), False)
             return number
 
         # A member of two groups creates with the rights of both, a outsider cannot.
-        made = _stock(r, people, make)
+        made = _stock(r, users, make)
         for name in ("owner", "outsider", "member", "deputy"):
             for flag in (*_FLAGS, r.ids["mate"], r.ids[name]):
-                people[name].one("templatepool.info", flag, made[0], -1)
-            people[name].one("templatepool.info", -2, 1, -3)
+                users[name].one("templatepool.info", flag, made[0], -1)
+            users[name].one("templatepool.info", -2, 1, -3)
         for number in made:
             admin.one("template.delete", number, False)
 
 
 def vm_filters(r: Recorder) -> None:
-    with _people(r) as people:
-        admin = people["oneadmin"]
+    with people(r) as users:
+        admin = users["oneadmin"]
 
         def make(person: Recorder, mode: str) -> int:
             text = f'NAME="{person.user}-{mode}"\n{SMALL_VM}'
-            number = _value(person.one("vm.allocate", text, True))
+            number = allocated(person.one("vm.allocate", text, True))
             person.one("vm.chmod", number, *bits(mode))
             return number
 
-        made = _stock(r, people, make)
+        made = _stock(r, users, make)
         admin.one("vm.action", "terminate-hard", made[3])
         every = ",".join(str(number) for number in made)
         for name in ("owner", "outsider", "member", "deputy"):
-            person = people[name]
+            person = users[name]
             for flag in (*_FLAGS, r.ids["mate"], r.ids[name]):
                 person.one("vmpool.info", flag, made[0], -1, -1)
             person.one("vmpool.infoextended", -4, made[0], -1, -2, "")
@@ -589,278 +588,6 @@ def vm_filters(r: Recorder) -> None:
             person.one("vmpool.infoset", f"{made[0]}, {made[1]},x,{NOBODY},-1,{made[3]}", True)
         for number in made:
             admin.one("vm.action", "terminate-hard", number)
-
-
-# ---- what a hostile user may write -------------------------------------------------------------
-
-BODIES: dict[str, str] = {
-    "empty": "",
-    "no-json": "{",
-    "list": "[]",
-    "number": "5",
-    "null": "null",
-    "text": '"text"',
-    "no-roles": '{"name": "x"}',
-    "roles-number": '{"name": "x", "roles": 5, "state": 2}',
-    "roles-null": '{"name": "x", "roles": null, "state": 2}',
-    "role-number": '{"name": "x", "roles": [5], "state": 2}',
-    "no-state": '{"name": "x", "roles": []}',
-    "state-text": '{"name": "x", "roles": [], "state": "x"}',
-    "state-99": '{"name": "x", "roles": [], "state": 99}',
-    "no-name": '{"roles": [{"name": "FAAS", "cardinality": 1}], "state": 2}',
-    "nodes-number": '{"name": "x", "roles": [{"name": "FAAS", "nodes": 5}], "state": 2}',
-    "deep": '{"name": "x", "roles": [], "x": ' + "[" * 150 + "]" * 150 + "}",
-    "id-text": '{"name": "x", "roles": [{"name": "F", "vm_template": "²", "template_id": "²", '
-    '"cardinality": 1}], "state": 2}',
-}
-"""Bodies that no oneflow writes."""
-
-
-def _document_text(body: str) -> str:
-    escaped = body.replace('"', '\\"')
-    return f'BODY="{escaped}"' if body else 'OTHER="1"'
-
-
-def broken_services(r: Recorder) -> None:
-    """Services that an ordinary user has written, as oneflow shows and changes them."""
-    with _people(r) as people:
-        owner, admin = people["owner"], people["oneadmin"]
-        for name, body in BODIES.items():
-            text = f'NAME="{name}"\n{_document_text(body)}'
-            number = _value(owner.one("document.allocate", text, SERVICE))
-            owner.one("document.info", number, False)
-            owner.flow("GET", f"/service/{number}")
-            owner.recover(number)
-            owner.recover(number, delete=True)
-            owner.flow("DELETE", f"/service/{number}")
-            admin.one("document.delete", number)
-
-
-def broken_templates(r: Recorder) -> None:
-    """The same for flow templates."""
-    with _people(r) as people:
-        owner, admin = people["owner"], people["oneadmin"]
-        for name, body in BODIES.items():
-            text = f'NAME="{name}"\n{_document_text(body)}'
-            number = _value(owner.one("document.allocate", text, FLOW_TEMPLATE))
-            owner.flow("GET", f"/service_template/{number}")
-            for merge in ({"name": "made"}, {}):
-                action = {"perform": "instantiate", "params": {"merge_template": merge}}
-                path = f"/service_template/{number}/action"
-                status, answer = owner.flow("POST", path, {"action": action})
-                if status == 201:
-                    r.pause(1)
-                    service = int(answer["DOCUMENT"]["ID"])
-                    owner.one("document.info", service, False)
-                    owner.recover(service, delete=True)
-                    admin.one("document.delete", service)
-            owner.flow("DELETE", f"/service_template/{number}")
-            admin.one("document.delete", number)
-
-
-def broken_lists(r: Recorder) -> None:
-    """What one published broken document does to everybody's lists."""
-    with _people(r) as people:
-        owner, mate, admin = people["owner"], people["mate"], people["oneadmin"]
-        for kind, path in ((SERVICE, "/service"), (FLOW_TEMPLATE, "/service_template")):
-            for name in ("empty", "no-json", "list", "number", "no-roles", "roles-number", "deep"):
-                text = f'NAME="{name}"\n{_document_text(BODIES[name])}'
-                number = _value(owner.one("document.allocate", text, kind))
-                owner.one("document.chmod", number, *bits("644"))
-                mate.flow("GET", path)
-                admin.one("document.delete", number)
-
-
-def _forged(state: int, vm: int, more: dict[str, Any] | None = None) -> str:
-    role = {
-        "name": "FAAS", "cardinality": 1, "state": state, "min_vms": 1, "cooldown": 5,
-        "elasticity_policies": [], "scheduled_policies": [], "last_vmname": 1, "on_hold": False,
-        "nodes": [{"deploy_id": vm, "vm_info": {"VM": {"ID": str(vm), "UID": "0", "GID": "0",
-                   "UNAME": "oneadmin", "GNAME": "oneadmin", "NAME": "x"}}}],
-    }  # fmt: skip
-    body = {
-        "name": "forged", "deployment": "straight", "description": "", "roles": [role],
-        "ready_status_gate": False, "automatic_deletion": False, "registration_time": 1795000000,
-        "state": state, "start_time": 1795000000, "log": [],
-    }  # fmt: skip
-    return _document_text(json.dumps(body | (more or {})))
-
-
-def forged_services(r: Recorder) -> None:
-    """Services that name the VM of another user: deleted and recovered by three users."""
-    with _people(r) as people:
-        owner, mate, admin = people["owner"], people["mate"], people["oneadmin"]
-        for caller in (owner, mate, admin):
-            for state in (2, 7, 6):
-                vm = _value(mate.one("vm.allocate", f'NAME="victim"\n{SMALL_VM}', True))
-                text = f'NAME="forged"\n{_forged(state, vm)}'
-                number = _value(owner.one("document.allocate", text, SERVICE))
-                owner.one("document.chmod", number, *bits("666"))
-                caller.flow("DELETE", f"/service/{number}")
-                r.pause(1)
-                admin.one("document.info", number, False)
-                admin.one("vm.info", vm, False)
-                caller.recover(number, delete=True)
-                r.pause(1)
-                caller.recover(number, delete=True)
-                r.pause(1)
-                admin.one("document.info", number, False)
-                admin.one("vm.info", vm, False)
-                admin.one("document.delete", number)
-                admin.one("vm.action", "terminate-hard", vm)
-
-
-def services_by_mode(r: Recorder) -> None:
-    """oneflow's calls on services of others, which here have no VMs."""
-    for people, mode, caller in _each(r, FEW_MODES):
-        if caller.user in ("member", "deputy") and mode != "600":
-            continue
-        owner, admin = people["owner"], people["oneadmin"]
-        text = f'NAME="it"\n{_forged(7, 0)}'.replace("nodes", "none")
-        number = _value(owner.one("document.allocate", text, SERVICE))
-        owner.one("document.chmod", number, *bits(mode))
-        caller.flow("GET", f"/service/{number}")
-        for action in (
-            {"perform": "rename", "params": {"name": "renamed"}},
-            {"perform": "chmod", "params": {"octet": "664"}},
-            {"perform": "chgrp", "params": {"group_id": USERS}},
-            {"perform": "chown", "params": {"owner_id": r.ids["mate"]}},
-        ):
-            caller.flow("POST", f"/service/{number}/action", {"action": action})
-        owner.one("document.info", number, False)
-        caller.flow("DELETE", f"/service/{number}")
-        admin.one("document.chmod", number, *bits(mode))
-        caller.recover(number, delete=True)
-        admin.one("document.info", number, False)
-        admin.one("document.delete", number)
-
-
-def flow_templates_by_mode(r: Recorder) -> None:
-    """oneflow's calls on flow templates of others."""
-    for people, mode, caller in _each(r, FEW_MODES):
-        if caller.user in ("member", "deputy") and mode != "600":
-            continue
-        owner, admin = people["owner"], people["oneadmin"]
-        key = "template_id" if r.is_seven else "vm_template"
-        role = {"name": "FAAS", "type": "vm", key: 999, "cardinality": 1}
-        if not r.is_seven:
-            del role["type"]
-        body = {"name": "it", "deployment": "straight", "roles": [role]}
-        _, answer = owner.flow("POST", "/service_template", body)
-        number = int(answer["DOCUMENT"]["ID"])
-        path = f"/service_template/{number}"
-        owner.one("document.chmod", number, *bits(mode))
-        caller.flow("GET", path)
-        for action in (
-            {"perform": "rename", "params": {"name": "renamed"}},
-            {"perform": "clone", "params": {"name": "copy"}},
-            {"perform": "chmod", "params": {"octet": "664"}},
-            {"perform": "update", "params": {"template_json": '{"description": "x"}'}},
-            {"perform": "instantiate", "params": {"merge_template": {"name": "made"}}},
-        ):
-            status, answer = caller.flow("POST", f"{path}/action", {"action": action})
-            if action["perform"] == "clone":  # which fails after it has made the copy
-                admin.one("document.delete", number + 1)
-            if status == 201 and action["perform"] == "instantiate":
-                service = int(answer["DOCUMENT"]["ID"])
-                r.pause(1)
-                caller.one("document.info", service, False)
-                caller.recover(service, delete=True)
-                admin.one("document.delete", service)
-        admin.one("document.chmod", number, *bits(mode))
-        caller.flow("PUT", path, body)
-        caller.flow("DELETE", path)
-        admin.one("document.delete", number)
-
-
-def service_of_another(r: Recorder) -> None:
-    """Services with a running VM, published with mode 666, that another user deletes."""
-    with _people(r) as people:
-        owner, mate, admin = people["owner"], people["mate"], people["oneadmin"]
-        for is_vm_open in (False, True):
-            service = owner.instantiate("published")
-            (vm,) = owner.vms(service)
-            owner.wait(vm, 3, 3)
-            owner.wait_service(service, 2)
-            owner.one("document.chmod", service, *bits("666"))
-            if is_vm_open:
-                owner.one("vm.chmod", vm, *bits("666"))
-            mate.flow("DELETE", f"/service/{service}")
-            r.pause(2)
-            admin.one("document.info", service, False)
-            admin.one("vm.info", vm, False)
-            mate.recover(service, delete=True)
-            r.pause(2)
-            admin.one("document.info", service, False)
-            admin.one("vm.info", vm, False)
-            admin.one("vm.action", "terminate-hard", vm)
-            admin.one("document.delete", service)
-
-
-def hostile_objects(r: Recorder) -> None:
-    """VMs, VM templates and documents with whatever a user likes to write into them."""
-    with _people(r) as people:
-        owner, admin = people["owner"], people["oneadmin"]
-        vm = _value(owner.one("vm.allocate", f'NAME="it"\nSERVICE_ID="abc"\n{SMALL_VM}', True))
-        for text in (
-            'SERVICE_ID="1"\nROLE_NAME="FAAS"\nFLAVOURS="0"',
-            f'SERVICE_ID="{2**70}"',
-            f'SERVICE_ID="{"9" * 5000}"',
-            'READY="YES"\nERROR="x"\nSCHED_MESSAGE="x"',
-            "SERVICE_ID=[A=1]",
-            'SCHED_REQUIREMENTS="\x1b[31m"',
-            'PHASE="a\nb"',
-            'UID="0"\nGID="0"\nID="0"\nNAME="x"\nSTATE="3"',
-            'CPU="64"\nMEMORY="1"\nDISK=[SIZE="1"]',
-        ):
-            owner.one("vm.update", vm, text, 1)
-            owner.one("vm.info", vm, False)
-        for text in (
-            "", "MEMORY=16", "CPU=1", 'CPU="x"\nMEMORY=16', "CPU=-1\nMEMORY=16", "CPU=1\nMEMORY=0",
-            "CPU=1\nMEMORY=16\nVCPU=0", f"CPU=1\nMEMORY={2**40}", f'NAME="a<b"\n{SMALL_VM}',
-            f'NAME="{"x" * 129}"\n{SMALL_VM}', f'CONTEXT=[FILES="/etc/passwd"]\n{SMALL_VM}',
-            f'DISK=[SOURCE="/etc/passwd"]\n{SMALL_VM}',
-            f'DISK=[SIZE="10",TYPE="fs"]\n{SMALL_VM}', f"{SMALL_VM}A=",
-        ):  # fmt: skip
-            answer = owner.one("vm.allocate", text, True)
-            if answer[0]:
-                owner.one("vm.info", answer[1], False)
-                admin.one("vm.action", "terminate-hard", answer[1])
-        _hostile_templates(owner, admin)
-        _hostile_documents(owner, admin)
-        admin.one("vm.action", "terminate-hard", vm)
-
-
-def _hostile_templates(owner: Recorder, admin: Recorder) -> None:
-    for text in (
-        "", 'NAME=""', 'NAME="a<b"', f'NAME="{"x" * 129}"', 'NAME="it"\nCPU="x"', "NAME=it A=[B=",
-        f'NAME="it"\nCONTEXT=[FILES="/etc/passwd"]\n{SMALL_VM}',
-        f'NAME="it"\nCONTEXT=[START_SCRIPT="curl"]\n{SMALL_VM}', f'NAME="it"\n{SMALL_VM}',
-        f'NAME="it"\n{SMALL_VM}',
-    ):  # fmt: skip
-        answer = owner.one("template.allocate", text)
-        if answer[0]:
-            owner.one("template.info", answer[1], False, False)
-            vm = owner.one("template.instantiate", answer[1], "", True, "", False)
-            if vm[0]:
-                admin.one("vm.action", "terminate-hard", vm[1])
-            owner.one("template.instantiate", answer[1], "a<b", True, "", False)
-            owner.one("template.clone", answer[1], "it", False)
-            owner.one("template.clone", answer[1], "", False)
-            admin.one("template.delete", answer[1], False)
-
-
-def _hostile_documents(owner: Recorder, admin: Recorder) -> None:
-    for kind in (SERVICE, RUNTIME, -1):
-        for text in ("", 'NAME="same"', 'NAME=[A="1"]', 'UID="0"', "A=[B="):
-            answer = owner.one("document.allocate", text, kind)
-            if answer[0]:
-                owner.one("document.info", answer[1], False)
-                owner.one("document.update", answer[1], 'NAME="other"\nUID="0"', 1)
-                owner.one("document.update", answer[1], 'NAME="other"', 0)
-                owner.one("document.update", answer[1], "A=1", 2)
-                owner.one("document.info", answer[1], False)
-                admin.one("document.delete", answer[1])
 
 
 SCENARIOS: dict[str, Callable[[Recorder], None]] = {
@@ -882,13 +609,5 @@ SCENARIOS: dict[str, Callable[[Recorder], None]] = {
         document_filters,
         template_filters,
         vm_filters,
-        broken_services,
-        broken_templates,
-        broken_lists,
-        forged_services,
-        services_by_mode,
-        flow_templates_by_mode,
-        service_of_another,
-        hostile_objects,
     )
 }

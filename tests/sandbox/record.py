@@ -30,9 +30,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from . import endings, permissions
+from . import endings, hostile, permissions
 
-PARTS = {"endings": endings.SCENARIOS, "permissions": permissions.SCENARIOS}
+PARTS = {
+    "endings": endings.SCENARIOS,
+    "permissions": permissions.SCENARIOS | hostile.SCENARIOS,
+}
 Json = dict[str, Any]
 DRIVER_FILES = (
     "prolog", "deploy", "resize", "resize_disk", "save", "restore", "shutdown", "cancel", "epilog",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import endings, permissions
+from . import endings, hostile, permissions
 
 # Scenarios that form one story, because later ones use what earlier ones created.
 _BOTH: tuple[tuple[str, ...], ...] = (
@@ -47,7 +47,7 @@ _STATES: tuple[tuple[str, ...], ...] = (
     ("pool-ranges",),
 )
 ENDINGS = tuple((name,) for name in endings.SCENARIOS)
-PERMISSIONS = tuple((name,) for name in permissions.SCENARIOS)
+PERMISSIONS = tuple((name,) for name in permissions.SCENARIOS | hostile.SCENARIOS)
 _ONLY_OF_SEVEN = ("vm-is-replaced-by-its-service",)
 STORIES: dict[str, tuple[tuple[str, ...], ...]] = {
     "6.8.0": (
