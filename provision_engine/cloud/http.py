@@ -33,7 +33,7 @@ from provision_engine.errors import (
 ADMISSION_WAIT_SECONDS = 1.0
 """How long a call waits for a free connection; most calls need far less."""
 TRUSTED_IDLE_SECONDS = 2.0
-MAX_RESPONSE_BYTES = 256 * 2**20
+MAX_RESPONSE_BYTES = 64 * 2**20
 """Users fill pools: a process must not run out of memory because of one of them."""
 
 

@@ -14,6 +14,9 @@ from provision_engine.cloud import values
 from provision_engine.cloud.enums import DocumentType
 from provision_engine.errors import BadGateway, NotFound
 
+MAX_VMS = 1000
+"""Of one service. A forged one may name everybody's."""
+
 Attributes = dict[str, Any]
 """A template: names to text, to a nested Attributes, or to a list of these where a name repeats."""
 
@@ -159,8 +162,8 @@ class Service:
 
     @property
     def vm_ids(self) -> list[int]:
-        """The VMs of all roles."""
-        return [vm_id for role in self.roles for vm_id in role.vm_ids]
+        """The VMs of all roles, as far as there are not too many."""
+        return [vm_id for role in self.roles for vm_id in role.vm_ids][:MAX_VMS]
 
 
 def _service_state(body: Attributes) -> int:

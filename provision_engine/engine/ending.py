@@ -109,6 +109,7 @@ class _Ending:
         cloud = self._holdings.cloud
         if not self._holdings.are_the_callers():
             # oneflow would end whatever VMs the owner names in it, with the rights of the caller.
+            cloud.oned.unlock_document(service.id)
             cloud.oned.delete_document(service.id)
         elif service.state in _UNDEPLOYABLE:
             cloud.oneflow.delete_service(service.id)

@@ -292,7 +292,7 @@ class _Remedy:
             if runtime.service_id != self._finding.service_id or self._has_service():
                 return Result.GONE
             if living := [vm.id for vm in ending.alive(self._holdings, runtime.vm_ids)]:
-                raise EngineError(f"its VMs {living} run without a service", error="Not removed")
+                raise _LeftToOwner(f"its VMs {living} run without a service")
             self._context.runtimes.remove(runtime_id)
         return Result.DONE
 
@@ -348,6 +348,7 @@ class Documents:
     runtimes: Sequence[Runtime]
     unreadable: Sequence[Document]
     """Those that a later engine, or none, has written: what they mention is known as well."""
+    mentioned_vms: frozenset[str]
 
     @classmethod
     def of(cls, context: Context, owner_id: int) -> Documents:
@@ -356,7 +357,9 @@ class Documents:
         documents = [document for document in documents if document.user_id == owner_id]
         runtimes = readable(documents)
         read = {runtime.id for runtime in runtimes}
-        return cls(runtimes, [document for document in documents if document.id not in read])
+        unreadable = [document for document in documents if document.id not in read]
+        mentioned = (vm_id for d in unreadable for vm_id in VM_ID.findall(d.body_text))
+        return cls(runtimes, unreadable, frozenset(mentioned))
 
     def know_service(self, service: Service) -> bool:
         """Whether one of them names a service, by its id or, unfinished, by its name."""
@@ -368,9 +371,8 @@ class Documents:
 
     def know_vm(self, vm_id: int) -> bool:
         """Whether one of them names a VM."""
-        return any(vm_id in runtime.vm_ids for runtime in self.runtimes) or any(
-            str(vm_id) in VM_ID.findall(document.body_text) for document in self.unreadable
-        )
+        is_named = any(vm_id in runtime.vm_ids for runtime in self.runtimes)
+        return is_named or str(vm_id) in self.mentioned_vms
 
 
 def _is_gone(context: Context, service_id: int) -> bool:

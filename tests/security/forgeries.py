@@ -55,10 +55,16 @@ class Forgery(NamedTuple):
     """Of a document."""
     name: str
     body: str
+    lock_level: int = 0
+    """At which the attacker has locked it; 0: not at all."""
 
 
 Content = Callable[[Facts], Json]
 """The members of a runtime's document; those of ENGINE, but for its PHASE, are among them."""
+
+
+LOCKED = "locked"
+"""Content that is locked: nobody may update or delete it, not even an administrator."""
 
 
 def function(vm_id: object, flavour: str = "x") -> Json:
@@ -139,6 +145,7 @@ CONTENTS: dict[str, Content] = {
     ),
     "suspended": lambda facts: _foreign_all(facts) | {"ENGINE": {"SUSPENDED": True}},
     "now": lambda facts: _foreign_all(facts) | {"ENGINE": {"CREATED_AT": int(time.time())}},
+    LOCKED: lambda facts: _foreign_all(facts),
     "future": lambda facts: (
         _foreign_all(facts) | {"ENGINE": {"CREATED_AT": int(time.time()) + FAR}}
     ),
@@ -200,7 +207,7 @@ def runtime(phase: str, content: str, facts: Facts) -> Forgery:
     engine["INTENDED_AT"] = engine["INTENDED_AT"] or engine["CREATED_AT"]
     if PHASES[phase] is not None:
         members["ENGINE"] = engine | {"PHASE": PHASES[phase]}
-    return Forgery(RUNTIME, f"forged-{uuid.uuid4().hex[:8]}", dump(members))
+    return Forgery(RUNTIME, f"forged-{uuid.uuid4().hex[:8]}", dump(members), content == LOCKED)
 
 
 TICKETS = {"now": 0, "old": -FAR, "future": FAR}
@@ -233,6 +240,7 @@ SERVICES: dict[str, Content] = {
         state: lambda facts, number=number: _service(number, _nodes(facts))  # type: ignore[misc]
         for state, number in SERVICE_STATES.items()
     },
+    LOCKED: lambda facts: _service(2, _nodes(facts)),
     "numbers": lambda facts: (
         _service(TOO_LARGE, {"FAAS": [{"deploy_id": TOO_LARGE}]})
         | {"start_time": TOO_MANY_DIGITS, "log": [{"timestamp": TOO_MANY_DIGITS, "severity": "E"}]}
@@ -259,7 +267,7 @@ SERVICE_NAMES: dict[str, Callable[[Facts], str]] = {
 def service(name: str, content: str, facts: Facts) -> Forgery:
     """A service that nobody deployed."""
     body = content if content in NO_JSON else dump(SERVICES[content](facts))
-    return Forgery(SERVICE, SERVICE_NAMES[name](facts), body)
+    return Forgery(SERVICE, SERVICE_NAMES[name](facts), body, content == LOCKED)
 
 
 def owner_of_service(phase: str, service_id: int, facts: Facts) -> Forgery:

@@ -28,6 +28,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from provision_engine.engine.reconcile import Result
 from tests.reliability.lanes import run_all, silence_logs
 from tests.security import forgeries
 from tests.security.forgeries import Forgery
@@ -232,6 +233,9 @@ class _Run:
         if others and self._case.kind != "ticket":
             raise AssertionError(f"it found {others}")
         outcomes = [reconciler.apply(finding) for finding in found if is_applied]
+        failed = [outcome for outcome in outcomes if outcome.result is Result.FAILED]
+        if failed and user is self._scene.administrator:
+            raise AssertionError(f"the command would exit with 1: {failed}")
         return f"{found} {outcomes}"
 
     def _create(self, _: int) -> Sequence[Response]:

@@ -100,6 +100,8 @@ class Scene:
         text = template.document(forgery.name, forgery.body)
         number = int(owner.call("document.allocate", text, forgery.kind))
         owner.call("document.chmod", number, *bits(mode))
+        if forgery.lock_level:
+            owner.call("document.lock", number, int(forgery.lock_level), True)
         return number
 
     def is_planted(self, number: int, forgery: Forgery) -> bool:
