@@ -80,17 +80,22 @@ class Inspector:
                 'set API_LIST_ORDER="DESC" in oned.conf, which is the default',
                 is_fatal=False,
             )
-        if self._configuration.context.sr_auth and not self._context.user().is_administrator:
-            yield from self._of_group()
-
-    def _of_group(self) -> Iterator[Finding]:
-        """oned shows the VMs of a primary group to all its members, whatever their permissions."""
-        if others := self._cloud.oned.group_size() - 1:
+        if self._configuration.context.sr_auth and (who := self._readers_of_sr_auth()):
             yield Finding(
-                f"{others} more users in the group of {self.user} can read its SR_AUTH",
+                f"{who} can read the SR_AUTH of {self.user}",
                 "see SR_AUTH in docs/security.md",
                 is_fatal=False,
             )
+
+    def _readers_of_sr_auth(self) -> str:
+        """Who reads others' CONTEXT whatever the permissions are; empty if nobody is known to."""
+        if self.dialect is Dialect.SEVEN:  # document.clone needs no right to the document
+            return "every user of this OpenNebula"
+        # Before 6.10.4 a pool with the filter -4 shows all VMs of the caller's group.
+        if [*map(int, self.version.split(".")[:3])] >= [6, 10, 4]:
+            return ""
+        others = self._cloud.oned.group_size() - 1
+        return f"{others} more users in the same group" if others else ""
 
     def inspect(self) -> list[Preflight]:
         """Every flavour of the mapping, then every flow template that counts, sorted by name."""
