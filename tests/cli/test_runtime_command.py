@@ -141,9 +141,9 @@ def test_sizes_have_units(desk: Desk) -> None:
 
 def test_flavours_are_listed_with_their_sizes_and_what_is_wrong(desk: Desk) -> None:
     lines = desk.done("flavours").splitlines()
-    assert lines[0].split() == ["FLAVOUR", "DEPLOYABLE", "FAAS", "DAAS", "FINDINGS"]
+    assert lines[0].split() == ["FLAVOUR", "DEPLOYABLE", "OWNER", "FAAS", "DAAS", "FINDINGS"]
     rows = {line.split()[0]: line for line in lines[1:]}
-    assert re.search(r" yes +1 CPU, 128 MB, \d+ MB disk +-$", rows["nature"])
+    assert re.search(r" yes +oneadmin +1 CPU, 128 MB, \d+ MB disk +-$", rows["nature"])
     assert rows["FAILED_DEPLOY"].split()[1] == "no"
     assert "VM template 999" in rows["FAILED_DEPLOY"]
     quiet = desk.done("flavours", "-q").split()
