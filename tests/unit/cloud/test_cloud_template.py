@@ -120,10 +120,7 @@ def test_no_accepted_text_ends_its_quotes(first: str, second: str) -> None:
     """oned knows one escape, a quote after a backslash; a string ends at the next quote."""
     written = render({"A": {"B": first, "C": second}})
     strings = re.findall(r'"((?:\\"|[^"])*)"', written)
-    assert [text.replace('\\"', '"') for text in strings] == [
-        first.replace('\\"', '"'),
-        second.replace('\\"', '"'),
-    ]
+    assert [text.replace('\\"', '"') for text in strings] == [first, second]
     assert re.sub(r'"(?:\\"|[^"])*"', "", written) == "A=[B=,C=]"
 
 
