@@ -26,9 +26,9 @@ from provision_engine.api import (
 from provision_engine.cloud.client import Backends
 from provision_engine.cloud.probe import Probe
 from provision_engine.config import Configuration
+from provision_engine.engine.actions.wait import Waiting
 from provision_engine.engine.cache import Cache
 from provision_engine.engine.context import Memory
-from provision_engine.engine.wait import Waiting
 from provision_engine.errors import EngineError
 
 ANSWER_BYTES = 30_000

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 
 from flask import Request
 
-from provision_engine.engine.listing import Cursor, Filter
-from provision_engine.engine.states import State
+from provision_engine.engine.actions.listing import Cursor, Filter
+from provision_engine.engine.runtime.states import State
 from provision_engine.errors import BadRequest
 
 FLAGS = {"true": True, "1": True, "": True, "false": False, "0": False}

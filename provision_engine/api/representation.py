@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from provision_engine.cloud.objects import Attributes
-from provision_engine.engine.model import Function, Phase
-from provision_engine.engine.plan import Plan
+from provision_engine.engine.actions.timeline import Step
 from provision_engine.engine.preflight import Preflight
-from provision_engine.engine.snapshot import Observation, Snapshot, cores
-from provision_engine.engine.states import State
-from provision_engine.engine.timeline import Step
+from provision_engine.engine.runtime.model import Function, Phase
+from provision_engine.engine.runtime.plan import Plan
+from provision_engine.engine.runtime.snapshot import Observation, Snapshot, cores
+from provision_engine.engine.runtime.states import State
 
 RUNTIME = "SERVERLESS_RUNTIME"
 REASON_BYTES = 1500

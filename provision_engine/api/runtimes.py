@@ -10,7 +10,7 @@ from flask import Blueprint, Response, current_app, jsonify, request
 from provision_engine import log, metrics
 from provision_engine.api import context, query, representation, validation
 from provision_engine.api.slots import change_slot, wait_slot
-from provision_engine.engine import (
+from provision_engine.engine.actions import (
     create,
     delete,
     listing,
@@ -20,10 +20,16 @@ from provision_engine.engine import (
     timeline,
     update,
 )
+from provision_engine.engine.actions.wait import (
+    IsDone,
+    IsRecovered,
+    is_resumed,
+    is_settled,
+    is_suspended,
+)
 from provision_engine.engine.context import Context
-from provision_engine.engine.plan import Plan
-from provision_engine.engine.snapshot import Snapshot
-from provision_engine.engine.wait import IsDone, IsRecovered, is_resumed, is_settled, is_suspended
+from provision_engine.engine.runtime.plan import Plan
+from provision_engine.engine.runtime.snapshot import Snapshot
 from provision_engine.errors import EngineError, NotFound
 
 LARGEST_ID = 2**31 - 1

@@ -16,15 +16,15 @@ import jsonschema
 from provision_engine import log
 from provision_engine.api.representation import RUNTIME
 from provision_engine.cloud.template import why_not
-from provision_engine.engine import scheduling
-from provision_engine.engine.model import ROLES
-from provision_engine.engine.specification import (
+from provision_engine.engine.actions.update import check_length
+from provision_engine.engine.runtime import scheduling
+from provision_engine.engine.runtime.model import ROLES
+from provision_engine.engine.runtime.specification import (
     POLICY,
     REQUIREMENTS,
     RequestedFunction,
     Specification,
 )
-from provision_engine.engine.update import check_length
 from provision_engine.errors import BadRequest
 
 SCHEMAS = Path(__file__).parent.parent / "schemas"

@@ -22,8 +22,8 @@ from provision_engine.config import Configuration, ConfigurationError
 from provision_engine.deadline import Deadline
 from provision_engine.engine.cache import Cache
 from provision_engine.engine.context import Context, Memory
-from provision_engine.engine.dialect import Dialect
 from provision_engine.engine.preflight import Inspector, Preflight
+from provision_engine.engine.runtime.dialect import Dialect
 from provision_engine.errors import EngineError, OperatorError, Unauthorized
 from provision_engine.text import one_line
 

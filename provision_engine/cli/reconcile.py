@@ -19,7 +19,7 @@ from provision_engine.config import Configuration
 from provision_engine.deadline import Deadline
 from provision_engine.engine.cache import Cache
 from provision_engine.engine.context import Context, Memory
-from provision_engine.engine.reconcile import Finding, Outcome, Reconciler, Result
+from provision_engine.engine.safety.reconcile import Finding, Outcome, Reconciler, Result
 from provision_engine.errors import EngineError, OperatorError
 from provision_engine.text import one_line
 

@@ -9,17 +9,17 @@ from provision_engine.cloud.client import CloudClient
 from provision_engine.cloud.objects import User
 from provision_engine.config import Configuration
 from provision_engine.deadline import Deadline
+from provision_engine.engine.actions.gaps import GapsOfUsers
 from provision_engine.engine.cache import Cache
 from provision_engine.engine.flavours import Flavours
-from provision_engine.engine.gaps import GapsOfUsers
-from provision_engine.engine.keys import KeyIndex
-from provision_engine.engine.ledger import Ledger
 from provision_engine.engine.lru import Lru
-from provision_engine.engine.model import Runtime
-from provision_engine.engine.ownership import Holdings
 from provision_engine.engine.publishers import KnownPublishers, Publishers
 from provision_engine.engine.repository import Repository
+from provision_engine.engine.runtime.model import Runtime
+from provision_engine.engine.safety.keys import KeyIndex
+from provision_engine.engine.safety.ownership import Holdings
 from provision_engine.engine.shared_reads import SharedReads
+from provision_engine.engine.standby.ledger import Ledger
 
 MAX_RUNTIMES = MAX_LOGINS = 10_000
 

@@ -13,11 +13,11 @@ from provision_engine.cloud.client import CloudClient
 from provision_engine.cloud.enums import DocumentType
 from provision_engine.cloud.objects import Document
 from provision_engine.cloud.oned import MINE
-from provision_engine.engine.assignment import assign_roles
 from provision_engine.engine.cache import Cache
-from provision_engine.engine.dialect import FlowRole
 from provision_engine.engine.publishers import Publishers
-from provision_engine.engine.specification import Specification
+from provision_engine.engine.runtime.assignment import assign_roles
+from provision_engine.engine.runtime.dialect import FlowRole
+from provision_engine.engine.runtime.specification import Specification
 from provision_engine.errors import BadGateway, DeployFailed, Forbidden, NoFlowTemplate, NotFound
 from provision_engine.text import one_line
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 
 from provision_engine.cloud import values
 from provision_engine.cloud.objects import Attributes, Document, VmTemplate
-from provision_engine.engine import quota, sizing
+from provision_engine.engine import quota
 from provision_engine.engine.context import Context
-from provision_engine.engine.dialect import Dialect, FlowRole
 from provision_engine.engine.flavours import FlowTemplate
-from provision_engine.engine.model import ROLES, Function
-from provision_engine.engine.specification import RequestedFunction, Specification
+from provision_engine.engine.runtime import sizing
+from provision_engine.engine.runtime.dialect import Dialect, FlowRole
+from provision_engine.engine.runtime.model import ROLES, Function
+from provision_engine.engine.runtime.specification import RequestedFunction, Specification
 from provision_engine.errors import (
     BadGateway,
     CapacityRefused,

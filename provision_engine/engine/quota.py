@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from provision_engine.cloud.client import CloudClient
-from provision_engine.engine.model import Function
+from provision_engine.engine.runtime.model import Function
 from provision_engine.errors import CapacityRefused
 
 

@@ -11,9 +11,9 @@ from provision_engine.cloud.client import CloudClient
 from provision_engine.cloud.enums import DocumentType
 from provision_engine.cloud.objects import Document
 from provision_engine.cloud.oned import ALL, MINE
-from provision_engine.engine import document as stored
-from provision_engine.engine import process
-from provision_engine.engine.model import Phase, Runtime
+from provision_engine.engine.runtime import document as stored
+from provision_engine.engine.runtime.model import Phase, Runtime
+from provision_engine.engine.safety import process
 from provision_engine.errors import EngineError, Forbidden, NotFound
 
 

@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 
 from provision_engine.cloud.client import Credentials
+from provision_engine.engine.actions.gaps import MAX_GAPS, GapsOfUsers
+from provision_engine.engine.actions.listing import MAX_READ
+from provision_engine.engine.actions.wait import Waiting
+from provision_engine.engine.actions.windows import MAX_WANTED
 from provision_engine.engine.cache import Cache
-from provision_engine.engine.document import body_of
-from provision_engine.engine.gaps import MAX_GAPS, GapsOfUsers
-from provision_engine.engine.keys import SLACK, KeyIndex
-from provision_engine.engine.ledger import Ledger
-from provision_engine.engine.listing import MAX_READ
 from provision_engine.engine.lru import Lru
-from provision_engine.engine.model import Function, Phase, Runtime
-from provision_engine.engine.wait import Waiting
-from provision_engine.engine.windows import MAX_WANTED
+from provision_engine.engine.runtime.document import body_of
+from provision_engine.engine.runtime.model import Function, Phase, Runtime
+from provision_engine.engine.safety.keys import SLACK, KeyIndex
+from provision_engine.engine.standby.ledger import Ledger
 from provision_engine.sandbox import Sandbox
 
 from ..support.pools import POOLS

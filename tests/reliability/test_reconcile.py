@@ -22,11 +22,11 @@ from provision_engine.cloud.client import Backends, CloudClient, Credentials
 from provision_engine.cloud.objects import Service
 from provision_engine.config import Lock
 from provision_engine.deadline import Deadline
-from provision_engine.engine import states
 from provision_engine.engine.cache import Cache
 from provision_engine.engine.context import Context, Memory
-from provision_engine.engine.model import Phase
-from provision_engine.engine.reconcile import Finding, Kind, Outcome, Reconciler, Result
+from provision_engine.engine.runtime import states
+from provision_engine.engine.runtime.model import Phase
+from provision_engine.engine.safety.reconcile import Finding, Kind, Outcome, Reconciler, Result
 from provision_engine.errors import EngineError
 from provision_engine.sandbox import Sandbox
 from tests.support.client import FAAS, RUNTIMES

@@ -17,10 +17,11 @@ import pytest
 
 from provision_engine.cloud.client import Backends, CloudClient, Credentials
 from provision_engine.deadline import Deadline
-from provision_engine.engine import abandoned, handover, standby
 from provision_engine.engine.cache import Cache
 from provision_engine.engine.context import Context, Memory
-from provision_engine.engine.model import Phase
+from provision_engine.engine.runtime.model import Phase
+from provision_engine.engine.safety import unfinished
+from provision_engine.engine.standby import candidates, handover
 from provision_engine.sandbox import Timings
 from tests.support.client import RUNTIMES, Response
 from tests.support.engine import EngineProcess, configuration_for, settings_for
@@ -209,7 +210,7 @@ def test_a_standby_that_was_taken_since_it_was_read_is_not_removed_as_expired(
     context, read = context_of(lane), the_standby(lane)
     runtime = context.runtimes.get(read.id)
     context.runtimes.mark(runtime, Phase.TAKEN)
-    abandoned.remove_expired(context, [runtime])
+    unfinished.remove_expired(context, [runtime])
     assert lane.opennebula.vm_state(vm_of(read)) == "RUNNING"
     assert [(r.id, r.phase) for r in lane.opennebula.runtimes()] == [(read.id, "TAKEN")]
 
@@ -218,7 +219,7 @@ def test_a_standby_that_is_being_taken_is_not_replaced_yet(lane: FaultLane) -> N
     """Another create with the same key may win, and then it is given back."""
     context, flavours = context_of(lane), standbys.FLAVOURS["FAAS"]
     context.runtimes.mark(context.runtimes.get(the_standby(lane).id), Phase.TAKEN)
-    assert standby.missing(context, flavours) == 0
+    assert candidates.missing(context, flavours) == 0
 
 
 # ---- a quota that is full ----------------------------------------------------------------------

@@ -19,7 +19,7 @@ from provision_engine.config import Configuration
 from provision_engine.deadline import Deadline
 from provision_engine.engine.cache import Cache
 from provision_engine.engine.context import Context, Memory
-from provision_engine.engine.reconcile import Reconciler
+from provision_engine.engine.safety.reconcile import Reconciler
 from tests.security.forgeries import Facts, Forgery
 from tests.support.client import RUNTIMES, Response, request
 from tests.support.engine import configuration, engine_in_process, settings_for

@@ -24,10 +24,11 @@ from provision_engine.app import create_app
 from provision_engine.cloud import template
 from provision_engine.cloud.client import Backends, CloudClient, Credentials
 from provision_engine.deadline import Deadline
-from provision_engine.engine import create, process
+from provision_engine.engine.actions import create
 from provision_engine.engine.cache import Cache
 from provision_engine.engine.context import Context, Memory
-from provision_engine.engine.specification import Specification
+from provision_engine.engine.runtime.specification import Specification
+from provision_engine.engine.safety import process
 from provision_engine.errors import Locked
 from provision_engine.sandbox import Sandbox
 from tests.support.client import RUNTIMES, authorization, body_of

@@ -26,24 +26,18 @@ from provision_engine.cloud.client import Credentials
 from provision_engine.cloud.enums import DocumentType
 from provision_engine.cloud.objects import Document, Service, User, Vm, VmTemplate
 from provision_engine.deadline import Deadline
-from provision_engine.engine import (
-    abandoned,
-    dialect,
-    document,
-    leases,
-    preflight,
-    services,
-    states,
-)
-from provision_engine.engine import attributes as attributes_of
+from provision_engine.engine import preflight
+from provision_engine.engine.actions.timeline import steps
 from provision_engine.engine.cache import Cache
 from provision_engine.engine.context import Context, Memory
-from provision_engine.engine.dialect import Dialect
 from provision_engine.engine.flavours import FlowTemplate
-from provision_engine.engine.model import Phase, Runtime
-from provision_engine.engine.reconcile import Outcome, Reconciler, Result
-from provision_engine.engine.snapshot import Snapshot
-from provision_engine.engine.timeline import steps
+from provision_engine.engine.runtime import attributes as attributes_of
+from provision_engine.engine.runtime import dialect, document, services, states
+from provision_engine.engine.runtime.dialect import Dialect
+from provision_engine.engine.runtime.model import Phase, Runtime
+from provision_engine.engine.runtime.snapshot import Snapshot
+from provision_engine.engine.safety import leases, unfinished
+from provision_engine.engine.safety.reconcile import Outcome, Reconciler, Result
 from provision_engine.errors import EngineError, NotFound
 from tests.unit.support import configuration
 
@@ -335,7 +329,7 @@ def test_reconcile_finds_something_or_nothing(
     printed = command._as_table(outcomes, False) + command._as_json(outcomes)
     assert all(c.isprintable() or c == "\n" for c in printed)
     assert all(finding.owner_id == OWNER for finding in findings)
-    abandoned.partition(context, abandoned_runtimes(documents))
+    unfinished.partition(context, abandoned_runtimes(documents))
 
 
 def abandoned_runtimes(documents: list[str]) -> list[Runtime]:

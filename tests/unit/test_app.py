@@ -14,7 +14,7 @@ from provision_engine.api import validation
 from provision_engine.app import ANSWER_BYTES, create_app, error_body
 from provision_engine.cloud.objects import User
 from provision_engine.cloud.oned import Oned
-from provision_engine.engine import read
+from provision_engine.engine.actions import read
 from provision_engine.errors import EngineError
 from tests.unit.support import configuration
 

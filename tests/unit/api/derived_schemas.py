@@ -8,7 +8,7 @@ from typing import Any
 from provision_engine import config
 from provision_engine.api.representation import RUNTIME
 from provision_engine.api.validation import RUNTIME_SCHEMA, UPDATE_SCHEMA, load_schema
-from provision_engine.engine.states import Reason, State
+from provision_engine.engine.runtime.states import Reason, State
 
 Json = dict[str, Any]
 

@@ -25,8 +25,8 @@ from provision_engine.app import create_app
 from provision_engine.cloud.client import Credentials
 from provision_engine.cloud.oned import Oned
 from provision_engine.cloud.oneflow import Oneflow
-from provision_engine.engine import recover, suspend
-from provision_engine.engine.states import State
+from provision_engine.engine.actions import recover, suspend
+from provision_engine.engine.runtime.states import State
 from provision_engine.sandbox import Sandbox
 from tests.unit.api import derived_schemas
 from tests.unit.support import configuration

@@ -11,9 +11,9 @@ import pytest
 
 from provision_engine.api import representation, validation
 from provision_engine.cloud.objects import Vm, parse
-from provision_engine.engine import update
-from provision_engine.engine.model import Function, Runtime
-from provision_engine.engine.snapshot import Snapshot
+from provision_engine.engine.actions import update
+from provision_engine.engine.runtime.model import Function, Runtime
+from provision_engine.engine.runtime.snapshot import Snapshot
 from tests.unit.support import recorded, vm
 
 FAAS = Function("nature", 1, 100, 1000, 7)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provision_engine.api import validation
-from provision_engine.engine.specification import RequestedFunction, Specification
+from provision_engine.engine.runtime.specification import RequestedFunction, Specification
 from provision_engine.errors import BadRequest
 
 FAAS = {"FLAVOUR": "nature"}

@@ -8,11 +8,11 @@ from typing import Any
 from provision_engine.cloud.client import Credentials
 from provision_engine.cloud.objects import User
 from provision_engine.deadline import Deadline
-from provision_engine.engine import attributes as attributes_of
 from provision_engine.engine.cache import Cache
 from provision_engine.engine.context import Context, Memory
-from provision_engine.engine.model import Function
-from provision_engine.engine.specification import RequestedFunction, Specification
+from provision_engine.engine.runtime import attributes as attributes_of
+from provision_engine.engine.runtime.model import Function
+from provision_engine.engine.runtime.specification import RequestedFunction, Specification
 from tests.unit.support import OWNER, configuration
 
 ME = Credentials("devuser", "devpass")

@@ -8,9 +8,9 @@ import pytest
 
 from provision_engine.cloud.client import Credentials
 from provision_engine.cloud.template import render
-from provision_engine.engine.attributes import role_attributes, texts_of_several_lines
-from provision_engine.engine.model import Function
-from provision_engine.engine.specification import Specification
+from provision_engine.engine.runtime.attributes import role_attributes, texts_of_several_lines
+from provision_engine.engine.runtime.model import Function
+from provision_engine.engine.runtime.specification import Specification
 from tests.unit.engine.samples import FUNCTION_TEMPLATE, ME, attributes
 from tests.unit.support import configuration
 

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from provision_engine.engine import dialect
-from provision_engine.engine.dialect import Dialect, FlowRole
+from provision_engine.engine.runtime import dialect
+from provision_engine.engine.runtime.dialect import Dialect, FlowRole
 from tests.unit.engine.samples import attributes
 from tests.unit.support import recorded
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from provision_engine.cloud.objects import Document, parse
 from provision_engine.cloud.template import document_body
-from provision_engine.engine.document import NAME_BYTES, body_of, name_of, to_runtime
-from provision_engine.engine.model import Function, Phase, Runtime
+from provision_engine.engine.runtime.document import NAME_BYTES, body_of, name_of, to_runtime
+from provision_engine.engine.runtime.model import Function, Phase, Runtime
 from provision_engine.errors import BadGateway, EngineError, NotFound
 from tests.unit.support import OWNER, document
 

@@ -11,10 +11,10 @@ import pytest
 
 from provision_engine.cloud.enums import LcmState, ServiceState, VmState
 from provision_engine.cloud.objects import Document, ScheduledAction, Vm
-from provision_engine.engine import ending, leases
-from provision_engine.engine.ending import ATTEMPTS, GRACE_SECONDS
-from provision_engine.engine.model import Function, Phase, Runtime
-from provision_engine.engine.ownership import Holdings
+from provision_engine.engine.runtime.model import Function, Phase, Runtime
+from provision_engine.engine.safety import ending, leases
+from provision_engine.engine.safety.ending import ATTEMPTS, GRACE_SECONDS
+from provision_engine.engine.safety.ownership import Holdings
 from provision_engine.errors import ActionRefused, Locked, NotFound
 from tests.unit.engine.samples import Cloud
 from tests.unit.support import OWNER, document, vm

@@ -13,10 +13,10 @@ from provision_engine.cloud.client import Credentials
 from provision_engine.cloud.objects import Document, VmTemplate
 from provision_engine.cloud.oned import MINE
 from provision_engine.engine.cache import Cache
-from provision_engine.engine.dialect import FlowRole
 from provision_engine.engine.flavours import Flavours, FlowTemplate
 from provision_engine.engine.publishers import KnownPublishers, Publishers
-from provision_engine.engine.specification import RequestedFunction, Specification
+from provision_engine.engine.runtime.dialect import FlowRole
+from provision_engine.engine.runtime.specification import RequestedFunction, Specification
 from provision_engine.errors import (
     BadGateway,
     DeployFailed,

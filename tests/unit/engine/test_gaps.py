@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from provision_engine.engine.gaps import MAX_GAPS, MIN_IDS, Gaps, GapsOfUsers, Recorder
+from provision_engine.engine.actions.gaps import MAX_GAPS, MIN_IDS, Gaps, GapsOfUsers, Recorder
 
 
 def gaps(*ranges: tuple[int, int]) -> Gaps:

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from provision_engine.engine.keys import SLACK, KeyIndex
-from provision_engine.engine.model import Runtime
+from provision_engine.engine.runtime.model import Runtime
+from provision_engine.engine.safety.keys import SLACK, KeyIndex
 from provision_engine.errors import BackendTimeout
 
 ME, OTHER = b"me", b"other"

@@ -11,8 +11,8 @@ import pytest
 
 from provision_engine.cloud.objects import ScheduledAction, Vm
 from provision_engine.config import Lease
-from provision_engine.engine import leases
-from provision_engine.engine.model import Function, Phase, Runtime
+from provision_engine.engine.runtime.model import Function, Phase, Runtime
+from provision_engine.engine.safety import leases
 from provision_engine.errors import CapacityRefused, NotFound
 from tests.unit.engine.samples import Cloud
 from tests.unit.support import vm as made_vm

@@ -11,18 +11,18 @@ import pytest
 
 from provision_engine.cloud.objects import Document, Quota, Vm
 from provision_engine.cloud.oned import ALL, MINE
-from provision_engine.engine.document import body_of
-from provision_engine.engine.listing import (
+from provision_engine.engine.actions.listing import (
     MAX_READ,
     Cursor,
     Filter,
     Page,
     list_runtimes,
 )
-from provision_engine.engine.model import Function, Runtime
-from provision_engine.engine.snapshot import Observation, Snapshot
-from provision_engine.engine.states import Condition, State
-from provision_engine.engine.windows import FIRST_IDS, MAX_GUESSED_IDS
+from provision_engine.engine.actions.windows import FIRST_IDS, MAX_GUESSED_IDS
+from provision_engine.engine.runtime.document import body_of
+from provision_engine.engine.runtime.model import Function, Runtime
+from provision_engine.engine.runtime.snapshot import Observation, Snapshot
+from provision_engine.engine.runtime.states import Condition, State
 from tests.support.pools import POOLS as POOLS_OF_THOUSANDS
 from tests.unit.engine.samples import Cloud, context
 from tests.unit.support import OWNER, document, vm

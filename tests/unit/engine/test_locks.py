@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from provision_engine.cloud.objects import Document, User
-from provision_engine.engine import locks, process
 from provision_engine.engine.context import Context
-from provision_engine.engine.locks import locked
+from provision_engine.engine.safety import locks, process
+from provision_engine.engine.safety.locks import locked
 from provision_engine.errors import Forbidden, Locked
 from tests.unit.engine.samples import Cloud, context
 from tests.unit.support import OWNER, document

@@ -7,7 +7,7 @@ from bisect import bisect_left
 
 import pytest
 
-from provision_engine.engine.pool_search import PRECISION, Bracket, find
+from provision_engine.engine.actions.pool_search import PRECISION, Bracket, find
 from tests.support.pools import POOLS
 
 

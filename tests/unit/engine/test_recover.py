@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from provision_engine.engine import recover
-from provision_engine.engine.model import Function, Runtime
-from provision_engine.engine.recover import REMEDIES, Remedy
-from provision_engine.engine.snapshot import Observation, Snapshot
-from provision_engine.engine.states import Condition, Reason, State
+from provision_engine.engine.actions import recover
+from provision_engine.engine.actions.recover import REMEDIES, Remedy
+from provision_engine.engine.runtime.model import Function, Runtime
+from provision_engine.engine.runtime.snapshot import Observation, Snapshot
+from provision_engine.engine.runtime.states import Condition, Reason, State
 from provision_engine.errors import ActionRefused
 from tests.unit.engine.samples import Cloud, context
 from tests.unit.support import OWNER, vm

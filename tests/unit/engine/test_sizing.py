@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from provision_engine.engine import sizing
-from provision_engine.engine.specification import RequestedFunction
+from provision_engine.engine.runtime import sizing
+from provision_engine.engine.runtime.specification import RequestedFunction
 from tests.unit.support import configuration
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from provision_engine.engine.model import Function, Phase, Runtime
-from provision_engine.engine.snapshot import Snapshot
-from provision_engine.engine.states import Condition, Reason, State
+from provision_engine.engine.runtime.model import Function, Phase, Runtime
+from provision_engine.engine.runtime.snapshot import Snapshot
+from provision_engine.engine.runtime.states import Condition, Reason, State
 from tests.unit.support import service, vm
 
 FAAS = Function("nature", 1, 100, 1000, 7)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from provision_engine.engine.specification import RequestedFunction, Specification
+from provision_engine.engine.runtime.specification import RequestedFunction, Specification
 
 
 @pytest.mark.parametrize(

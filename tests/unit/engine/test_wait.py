@@ -10,11 +10,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 
 from provision_engine.cloud.client import Credentials
-from provision_engine.engine import read
-from provision_engine.engine.model import Function, Runtime
-from provision_engine.engine.snapshot import Observation, Snapshot
-from provision_engine.engine.states import Condition, State
-from provision_engine.engine.wait import IsDone, IsRecovered, Waiting, is_settled
+from provision_engine.engine.actions import read
+from provision_engine.engine.actions.wait import IsDone, IsRecovered, Waiting, is_settled
+from provision_engine.engine.runtime.model import Function, Runtime
+from provision_engine.engine.runtime.snapshot import Observation, Snapshot
+from provision_engine.engine.runtime.states import Condition, State
 from provision_engine.errors import BackendUnreachable
 from tests.unit.engine.samples import ME, Cloud, context
 

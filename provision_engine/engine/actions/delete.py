@@ -1,0 +1,50 @@
+"""Deleting a runtime: intent first, then its service and VMs for certain, then its document."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from provision_engine.deadline import Deadline
+from provision_engine.engine.actions import read
+from provision_engine.engine.context import Context
+from provision_engine.engine.runtime.model import Phase
+from provision_engine.engine.runtime.snapshot import Matches
+from provision_engine.engine.safety import ending, unfinished
+from provision_engine.engine.safety.locks import locked
+from provision_engine.errors import Locked
+
+
+@dataclass(frozen=True)
+class Deleted:
+    """The VMs of a runtime that was deleted."""
+
+    owner_id: int
+    vm_ids: frozenset[int]
+
+
+def delete_runtime(context: Context, runtime_id: int, matches: Matches | None = None) -> Deleted:
+    """End a runtime: each of its VMs is gone or carries an order to end.
+
+    Raises NotFound; PreconditionFailed where it does not match; Locked where it has to be
+    repeated.
+    """
+    with locked(context, runtime_id):
+        runtime = read.find_runtime(context, runtime_id, is_ending=True)
+        if runtime.phase in (Phase.CREATING, Phase.TAKEN):
+            raise Locked(f"Serverless runtime {runtime.id} is still being created")
+        if matches:
+            read.check_match(read.observe(context, runtime), matches)
+        return Deleted(runtime.owner_id, unfinished.remove(context, runtime))
+
+
+def wait_until_gone(
+    context: Context, deleted: Deleted, seconds: float, is_gone: Callable[[], bool]
+) -> None:
+    """Wait until no VM is alive, the seconds are over or nobody listens any more."""
+    deadline = Deadline(seconds)
+    waiting = context.until(Deadline(seconds + context.configuration.timeout_seconds))
+    holdings = waiting.holdings_of(deleted.owner_id)
+    for _ in deadline.polls():
+        if is_gone() or not ending.alive(holdings, deleted.vm_ids):
+            return

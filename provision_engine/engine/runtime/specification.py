@@ -1,0 +1,69 @@
+"""What a caller asks for: a checked request, with everything empty left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from provision_engine.engine.runtime.model import DeviceInfo
+
+POLICY, REQUIREMENTS = "POLICY", "REQUIREMENTS"
+
+
+@dataclass(frozen=True)
+class RequestedFunction:
+    """One function as requested; None where the caller leaves it to the engine."""
+
+    flavour: str = ""
+    cpu: int | None = None
+    """Cores."""
+    memory_mb: int | None = None
+    disk_size_mb: int | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing but perhaps the flavour is requested."""
+        return self.cpu is None and self.memory_mb is None and self.disk_size_mb is None
+
+
+@dataclass(frozen=True)
+class Specification:
+    """A serverless runtime as requested."""
+
+    name: str = ""
+    functions: Mapping[str, RequestedFunction] = field(default_factory=dict)
+    """By role, FAAS first."""
+    scheduling: Mapping[str, str] = field(default_factory=dict)
+    device_info: DeviceInfo = field(default_factory=dict)
+    lease_seconds: int | None = None
+    """How long it is requested for; None where nothing is said."""
+    lifts_lease: bool = False
+    """Whether an update asks for a runtime without an end."""
+    sent: Mapping[str, Any] = field(default_factory=dict)
+    """The functions as they were sent, for error messages."""
+    digest: str = ""
+    """Of everything that was sent: the same for the same request."""
+
+    @property
+    def flavour_tuple(self) -> str:
+        """FAAS's flavour, and DAAS's behind a dash; a DAAS without a flavour is none."""
+        return "-".join(f.flavour for f in self.functions.values() if f.flavour)
+
+    @property
+    def is_about_scheduling(self) -> bool:
+        """Whether an update changes where VMs may run, and nothing that needs them to run."""
+        sizes = all(function.is_empty for function in self.functions.values())
+        is_leased = self.lease_seconds is not None or self.lifts_lease
+        return bool(self.scheduling) and sizes and not is_leased
+
+    def texts(self) -> Iterator[tuple[str, str]]:
+        """Each text that goes to OpenNebula, with its path in the request."""
+        yield "NAME", self.name
+        for role, function in self.functions.items():
+            yield f"{role}.FLAVOUR", function.flavour
+        for name, text in self.scheduling.items():
+            yield f"SCHEDULING.{name}", text
+        for name, value in self.device_info.items():
+            if isinstance(value, str):
+                yield f"DEVICE_INFO.{name}", value

@@ -1,0 +1,215 @@
+"""Unfinished runtimes that no engine works on any more, and what becomes of them.
+
+The rules stand in docs/reliability.md.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+
+from provision_engine import log
+from provision_engine.engine.context import Context
+from provision_engine.engine.runtime import services, states
+from provision_engine.engine.runtime.model import Phase, Runtime
+from provision_engine.engine.safety import ending, process
+from provision_engine.engine.safety.locks import locked
+from provision_engine.errors import EngineError, Locked, NotFound
+
+MARK_LEAST_SECONDS = 0.25
+"""What marking a runtime may take when all other time is over."""
+IN_PASSING_SECONDS = 5.0
+"""What resolving may take of a request that is about something else."""
+
+
+def is_abandoned(context: Context, runtime: Runtime) -> bool:
+    """Whether a runtime is unfinished and nobody works on it.
+
+    Its process has gone, where that can be told, or it was written longer ago than any request
+    takes (or in the future, which no engine does). A runtime is deleted under its lock; but one
+    whose service was never written down may still be started by an earlier call.
+    """
+    if not runtime.phase.is_unfinished:
+        return False
+    if runtime.phase is Phase.DELETING and runtime.service_id is not None:
+        locked_at = runtime.locked_at
+        is_held = locked_at is not None and context.now() - locked_at <= context.stale_seconds
+        return not is_held or process.is_gone(runtime.worker)
+    age_seconds = abs(context.now() - runtime.intended_at)
+    return age_seconds > context.stale_seconds or process.is_gone(runtime.worker)
+
+
+def partition(context: Context, runtimes: Iterable[Runtime]) -> tuple[list[Runtime], list[Runtime]]:
+    """Those that a dead engine left unfinished, and those that their users can see.
+
+    A runtime whose replacement was left is both.
+    """
+    abandoned, visible = [], []
+    for runtime in runtimes:
+        is_left = is_abandoned(context, runtime)
+        if is_left:
+            abandoned.append(runtime)
+        is_its_users = runtime.phase is Phase.REPLACING or not is_left
+        if is_its_users and runtime.phase not in (Phase.DELETING, Phase.TAKEN):
+            visible.append(runtime)
+    return abandoned, visible
+
+
+def resolve(context: Context, runtime_id: int, *, is_wanted: bool = False) -> Runtime | None:
+    """Finish an abandoned runtime or undo it; None when it is gone.
+
+    Nobody was ever told of a runtime that is still CREATING, so only a repetition of its create
+    (``is_wanted``) has it finished. One that is REPLACING is its user's: it stays, with or
+    without a new service. Raises Locked where another request is at it.
+    """
+    try:
+        with locked(context, runtime_id):
+            runtime = context.runtimes.get(runtime_id)
+            if not context.may_settle(runtime):
+                return runtime
+            # The lock is this request's own.
+            unheld = dataclasses.replace(runtime, locked_at=None)
+            if not is_abandoned(context, unheld):
+                return None if runtime.phase is Phase.DELETING else runtime
+            log.engine.warning("Resolving runtime %s, left %s", runtime.id, runtime.phase)
+            if runtime.phase is Phase.REPLACING:
+                return _resolve_replacement(context, runtime)
+            if runtime.phase is Phase.TAKEN and _is_handed_over(context, runtime):
+                context.runtimes.remove(runtime.id)
+                return None
+            if (
+                is_wanted
+                and runtime.phase is Phase.CREATING
+                and (made := _finish(context, runtime))
+            ):
+                return made
+            remove(context, runtime)
+            return None
+    except NotFound:
+        return None
+
+
+def remove(context: Context, runtime: Runtime) -> frozenset[int]:
+    """End what runs for a runtime, and then its document; the ids of its VMs.
+
+    The document stays, marked, while its service may still appear.
+    """
+    may_start = _may_still_start(context, runtime)
+    if runtime.phase is Phase.DELETING:
+        runtime = context.runtimes.claim(runtime)
+    else:
+        runtime = context.runtimes.mark(runtime, Phase.DELETING)
+    vm_ids = ending.end_runtime(context.holdings(runtime), runtime)
+    if vm_ids or not may_start:
+        context.runtimes.remove(runtime.id)
+    return vm_ids
+
+
+def _may_still_start(context: Context, runtime: Runtime) -> bool:
+    """Whether oneflow may have the start of a service in its queue that a dead engine requested.
+
+    The ticket for a lock is a document too, and never has a service.
+    """
+    is_unknown = runtime.service_id is None and bool(runtime.service_name)
+    return is_unknown and abs(context.now() - runtime.intended_at) <= context.stale_seconds
+
+
+def mark_for_removal(context: Context, runtime: Runtime) -> None:
+    """Leave a runtime to a later request, as far as even that can be written down."""
+    context = context.until(context.cloud.deadline.at_least(MARK_LEAST_SECONDS))
+    try:
+        context.runtimes.mark(runtime, Phase.DELETING)
+    except EngineError as error:
+        log.engine.error("Runtime %s could not be marked for removal: %s", runtime.id, error)
+
+
+def _finish(context: Context, runtime: Runtime) -> Runtime | None:
+    """Complete a runtime whose service is there with all its VMs; None if it is not.
+
+    The dead engine may have begun to end them: a service tells of that later than its VMs.
+    """
+    if runtime.service_id is not None and runtime.phase is Phase.CREATING:
+        return None  # it was a standby, and may be half adapted
+    holdings = context.holdings(runtime)
+    found = services.find(holdings, runtime.service_name, newer_than=runtime.id)
+    if len(found) != 1:
+        return None
+    service = found[0]
+    if states.service_has_failed(service) or states.service_is_ending(service):
+        return None
+    vm_ids = services.assigned(runtime, states.vm_ids(service))
+    known = [vm_id for vm_id in vm_ids.values() if vm_id is not None]
+    staying = [vm for vm in ending.alive(holdings, known) if not states.is_ending(vm)]
+    if len(staying) < len(vm_ids):
+        return None
+    return context.runtimes.complete(runtime, service.id, vm_ids)
+
+
+def _is_handed_over(context: Context, runtime: Runtime) -> bool:
+    """Whether a later document of its owner holds the service that this standby gave away."""
+    later = context.runtimes.range(runtime.id + 1, whose=runtime.owner_id)
+    return any(known.service_id == runtime.service_id for known in later)
+
+
+def _resolve_replacement(context: Context, runtime: Runtime) -> Runtime:
+    """The runtime with its new service if that is there, else without any.
+
+    It stays as it is while its service may still appear.
+    """
+    if runtime.service_id is None and (finished := _finish(context, runtime)):
+        return finished
+    vm_ids = ending.end_runtime(context.holdings(runtime), runtime)
+    if not vm_ids and _may_still_start(context, runtime):
+        return runtime
+    return context.runtimes.ready(runtime.without_service())
+
+
+# ---- in passing ---------------------------------------------------------------------------------
+
+
+def resolve_all(context: Context, left: Sequence[Runtime]) -> None:
+    """Resolve those of the caller that are abandoned, as many as a moment allows."""
+    left = [runtime for runtime in left if is_abandoned(context, runtime)]
+    _in_passing(context, left, lambda limited, runtime: resolve(limited, runtime.id))
+
+
+def remove_expired(context: Context, expired: Sequence[Runtime]) -> None:
+    """Remove what is left of the caller's runtimes that OpenNebula has ended, as much as a moment
+    allows.
+    """
+    _in_passing(context, expired, _remove_locked)
+
+
+def _remove_locked(context: Context, runtime: Runtime) -> None:
+    try:
+        with locked(context, runtime.id):
+            if _is_unchanged(runtime, now := context.runtimes.get(runtime.id)):
+                remove(context, now)
+    except (Locked, NotFound):
+        log.engine.debug("Runtime %s is removed by another request", runtime.id)
+
+
+def _is_unchanged(read: Runtime, now: Runtime) -> bool:
+    """Whether its lease was not renewed, and it was not taken, before its lock was held."""
+    return (read.phase, read.service_id, read.lease_ends_at) == (
+        now.phase,
+        now.service_id,
+        now.lease_ends_at,
+    )
+
+
+def _in_passing(
+    context: Context,
+    runtimes: Sequence[Runtime],
+    action: Callable[[Context, Runtime], object],
+) -> None:
+    limited = context.until(context.cloud.deadline.at_most(IN_PASSING_SECONDS))
+    for runtime in runtimes:
+        if limited.cloud.deadline.is_over:
+            return
+        try:
+            if context.may_settle(runtime):
+                action(limited, runtime)
+        except EngineError as error:
+            log.engine.warning("Runtime %s is not resolved yet: %s", runtime.id, error)
+            return
