@@ -42,8 +42,8 @@ def update_runtime(
     Raises PreconditionFailed, Unprocessable, CapacityRefused, Locked, and UpdateFailed where a
     function is in ERROR; what helps against that has then been tried.
     """
-    with locked(context, runtime_id):
-        seen = read.observe(context, read.ready_runtime(context, runtime_id))
+    with locked(context, runtime_id) as lock:
+        seen = read.observe(context, read.to_change(context, lock), lock.vms)
         if matches:
             read.check_match(seen, matches)
         suspend.check_awake(seen)
@@ -52,7 +52,7 @@ def update_runtime(
         update = _Update(context, seen, wanted)
         update.check()
         runtime = update.apply()
-    return read.observe(context, runtime)
+        return read.observe(context, runtime, lock.release_and_read(runtime))
 
 
 def check_length(name: str, scheduling: object, device_info: DeviceInfo) -> None:
