@@ -283,7 +283,7 @@ def parse_response(content: bytes) -> Any:
             raise xmlrpc.client.Fault(**_value(fault))
         if value is not None and isinstance(result := _value(value), list):
             return result
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError, IndexError, RecursionError) as error:
         raise BadGateway(f"oned: {error}") from error
     raise BadGateway("oned: the response is neither an array nor a fault")
 

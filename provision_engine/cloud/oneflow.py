@@ -92,7 +92,8 @@ class Oneflow:
         with self._backend.exchanging(self._deadline), requests.Session() as session:
             session.trust_env = False  # neither proxies nor .netrc
             session.mount(self._backend.url, _Adapter(self._backend))
-            with session.send(session.prepare_request(request), stream=True) as response:
+            prepared = session.prepare_request(request)
+            with session.send(prepared, stream=True, allow_redirects=False) as response:
                 content = bytearray()
                 for part in response.iter_content(65536):
                     content += part

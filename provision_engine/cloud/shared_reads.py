@@ -55,7 +55,8 @@ class _User:
 class SharedReads:
     """The reads of a process that are in flight, by login. Safe for threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, wait_seconds: float = WAIT_SECONDS) -> None:
+        self._wait_seconds = wait_seconds
         self._lock = threading.Lock()
         self._users: dict[str, _User] = {}
 
@@ -85,7 +86,7 @@ class SharedReads:
             user.gathered.append(read)
             if not user.leaders:
                 return self._lead(user, read)
-        read.news.wait(min(WAIT_SECONDS, limited.remaining_seconds))
+        read.news.wait(min(self._wait_seconds, limited.remaining_seconds))
         with self._lock:
             if not read.is_taken:
                 return self._lead(user, read)
