@@ -259,7 +259,8 @@ def test_a_request_for_one_runtime_costs_the_same(
 ) -> None:
     costs = [small_request(place, action, place.runtime_ids()[-2]) for place in (few, many)]
     if action is read:
-        assert [cost.calls for cost in costs] == [1, 1]
+        # The first read of a runtime by a process: its VMs are not known before its document.
+        assert [cost.calls for cost in costs] == [2, 2]
     no_more(*costs)
 
 
