@@ -1,20 +1,17 @@
-"""``provision-engine check``: checks configuration, OpenNebula and flavours, a line each.
-
-Reads engine.conf, connects to oned and oneflow, logs in, and examines each flavour as that user
-would get it. Each line that failed ends with a remedy. Changes nothing.
-"""
+"""`provision-engine check`: checks configuration, OpenNebula and flavours, a line each."""
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from enum import Enum
-from typing import NamedTuple, TextIO
+from typing import NamedTuple
+
+import click
 
 from provision_engine import log, one_auth
 from provision_engine.cli import credentials
-from provision_engine.cli.options import Parser, add_config, configuration, parse
+from provision_engine.cli.options import Command, config_option, configuration
 from provision_engine.cli.output import is_coloured
 from provision_engine.cloud.client import Backends, CloudClient, Credentials
 from provision_engine.cloud.probe import Probe
@@ -31,9 +28,9 @@ from provision_engine.text import one_line
 class Mark(Enum):
     """The result of a line: its word, and its colour on a terminal."""
 
-    OK = ("ok", "32")
-    NOTE = ("note", "33")
-    FAILED = ("FAILED", "31")
+    OK = ("ok", "green")
+    NOTE = ("note", "yellow")
+    FAILED = ("FAILED", "red")
 
 
 class Line(NamedTuple):
@@ -42,20 +39,44 @@ class Line(NamedTuple):
     hint: str = ""
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Return 0 if all is well, 1 if a line failed."""
-    options = parse(parser(), arguments)
+@click.command(
+    cls=Command,
+    epilog="""\b
+Exit code: 0 all is well; 1 something failed; 2 the command line is wrong.
+Notes (a VM template without a NIC, for instance) are not failures.""",
+)
+@config_option
+@click.option(
+    "--user",
+    metavar="NAME",
+    help="Log in as this user, with a password from a prompt or the first line of the input "
+    f"(default: the credentials in the file that {one_auth.VARIABLE} names or in "
+    f"{one_auth.DEFAULT_FILE}, or a prompt).",
+)
+@click.option(
+    "--color",
+    type=click.Choice(("auto", "always", "never")),
+    default="auto",
+    help="Whether to use colours (default: on a terminal).",
+)
+@click.argument("flavours", nargs=-1, metavar="[FLAVOUR]...")
+def check(user: str | None, color: str, flavours: tuple[str, ...]) -> int:
+    """Check configuration, OpenNebula and flavours, a line each; change nothing.
+
+    Reads engine.conf, connects to oned and oneflow, logs in, and examines each FLAVOUR (all, if
+    none is given) as that user would get it. Each line that failed ends with a remedy.
+    """
     has_failed = False
-    for line in check(options):
-        _print(line, sys.stdout, is_coloured(options.color, sys.stdout))
+    for line in _check(user, flavours):
+        _print(line, is_coloured(color, sys.stdout))
         has_failed = has_failed or line.mark is Mark.FAILED
     return int(has_failed)
 
 
-def check(options: argparse.Namespace) -> Iterator[Line]:
+def _check(user: str | None, flavours: Sequence[str]) -> Iterator[Line]:
     """The lines, one by one. The first failure that everything else depends on is the last."""
     try:
-        settings = configuration(options)
+        settings = configuration()
     except ConfigurationError as error:
         yield Line(Mark.FAILED, f"configuration: {error}", "every key: docs/configuration.md")
         return
@@ -66,7 +87,7 @@ def check(options: argparse.Namespace) -> Iterator[Line]:
     if reached[0].mark is Mark.FAILED:
         return
     try:
-        inspector = _log_in(settings, backends, options.user)
+        inspector = _log_in(settings, backends, user)
     except (EngineError, OperatorError) as error:
         yield Line(Mark.FAILED, f"log in: {one_line(str(error))}", _hint_of_login(error))
         return
@@ -75,7 +96,7 @@ def check(options: argparse.Namespace) -> Iterator[Line]:
         Mark.OK, f"log in: {inspector.user}, OpenNebula {inspector.version}, dialect of {dialect}"
     )
     yield from _of_oned(inspector)
-    yield from _flavours(inspector, options.flavours)
+    yield from _flavours(inspector, flavours)
     yield from _standbys(inspector, settings)
 
 
@@ -180,40 +201,8 @@ def _sizes(survey: Preflight) -> str:
 # ---- the terminal ----------------------------------------------------------------------
 
 
-def parser() -> Parser:
-    made = Parser(
-        "provision-engine check",
-        description=__doc__ or "",
-        epilog="Exit code: 0 all is well; 1 something failed; 2 the command line is wrong.\n"
-        "Notes (a VM template without a NIC, for instance) are not failures.",
-    )
-    add_config(made)
-    made.add_argument(
-        "--user",
-        metavar="NAME",
-        help="log in as this user, with a password from a prompt or the first line of the input "
-        f"(default: the credentials in the file that {one_auth.VARIABLE} names or in "
-        f"{one_auth.DEFAULT_FILE}, or a prompt)",
-    )
-    made.add_argument(
-        "--color",
-        choices=("auto", "always", "never"),
-        default="auto",
-        help="whether to use colours (default: on a terminal)",
-    )
-    made.add_argument(
-        "flavours",
-        nargs="*",
-        metavar="FLAVOUR",
-        help="check only these flavours, such as nature or nature-s3",
-    )
-    return made
-
-
-def _print(line: Line, stream: TextIO, has_colours: bool) -> None:
+def _print(line: Line, has_colours: bool) -> None:
     word, colour = line.mark.value
-    mark = f"{word:<6}"
-    if has_colours:
-        mark = f"\x1b[{colour}m{mark}\x1b[0m"
+    mark = click.style(f"{word:<6}", fg=colour) if has_colours else f"{word:<6}"
     hint = f" -- {line.hint}" if line.hint else ""
-    print(f"{mark}  {line.text}{hint}", file=stream, flush=True)
+    print(f"{mark}  {line.text}{hint}", flush=True)

@@ -1,9 +1,4 @@
-"""``provision-engine logs``: shows the three log files as one, in time order.
-
-Text logs have times in seconds: within a second, the lines of engine.log come first, then those of
-CloudClient.log and api.log. With log.format: json the order is exact. Lines of api.log name their
-request with log.format: extended or json.
-"""
+"""`provision-engine logs`: shows the three log files as one, in time order."""
 
 from __future__ import annotations
 
@@ -12,13 +7,15 @@ import heapq
 import json
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from provision_engine.cli.options import Parser, add_config, configuration, parse
+import click
+
+from provision_engine.cli.options import Command, config_option, configuration
 from provision_engine.errors import OperatorError
 
 COMPONENTS = ("engine", "CloudClient", "api")
@@ -42,10 +39,24 @@ class Entry(NamedTuple):
     text: str
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Return 0, or 1 if --request finds nothing."""
-    options = parse(parser(), arguments)
-    settings = configuration(options).log
+@click.command(
+    cls=Command,
+    epilog="""\b
+Exit code: 0; 1 if no line belongs to the request; 2 if the command line is wrong.
+Every response of the engine carries the id of its request as X-Request-ID.""",
+)
+@config_option
+@click.option("--request", metavar="REQUEST", help="Only the lines of this request.")
+@click.option("--follow", "-f", is_flag=True, help="Keep showing new lines.")
+@click.option("--rotated", is_flag=True, help="Include the rotated files.")
+def logs(request: str | None, follow: bool, rotated: bool) -> int:
+    """Show the three log files as one, in time order.
+
+    Text logs have times in seconds: within a second, the lines of engine.log come first, then those
+    of CloudClient.log and api.log. With log.format: json the order is exact. Lines of api.log name
+    their request with log.format: extended or json.
+    """
+    settings = configuration().log
     directory = settings.directory
     if settings.system == "syslog":
         raise OperatorError("log.system is syslog: try journalctl SYSLOG_IDENTIFIER=engine")
@@ -57,14 +68,14 @@ def main(arguments: Sequence[str]) -> int:
     try:
         # Before the files are read, so that nothing written meanwhile is lost.
         tails = _tails(directory)
-        shown = _show(merged(directory, options.rotated), options.request)
-        if options.follow:
-            _show(followed(tails), options.request)
+        shown = _show(merged(directory, rotated), request)
+        if follow:
+            _show(followed(tails), request)
     except BrokenPipeError:
         raise  # an OSError too, but not of a file
     except OSError as error:
         raise OperatorError(f"{error.filename}: cannot be read: {error.strerror}") from error
-    return int(shown == 0 and options.request is not None)
+    return int(shown == 0 and request is not None)
 
 
 def merged(directory: Path, with_rotated: bool = False) -> Iterator[Entry]:
@@ -175,17 +186,3 @@ def _show(entries: Iterable[Entry], request: str | None) -> int:
             print(f"{entry.component:<11} {entry.text}", flush=True)
             count += 1
     return count
-
-
-def parser() -> Parser:
-    made = Parser(
-        "provision-engine logs",
-        description=__doc__ or "",
-        epilog="Exit code: 0; 1 if no line belongs to the request; 2 if the command line is "
-        "wrong.\nEvery response of the engine carries the id of its request as X-Request-ID.",
-    )
-    add_config(made)
-    made.add_argument("--request", metavar="REQUEST", help="only the lines of this request")
-    made.add_argument("--follow", "-f", action="store_true", help="keep showing new lines")
-    made.add_argument("--rotated", action="store_true", help="include the rotated files")
-    return made

@@ -32,18 +32,17 @@ def facts(pairs: Iterable[tuple[str, str]]) -> str:
 def details(message: Any) -> list[str]:
     """The details of an error as lines, whatever JSON they are."""
     if isinstance(message, Mapping):
-        return [f"{name}: {text}" for name, text in _flat(message)]
+        return [f"{name}: {text}" for name, text in flat(message)]
     if isinstance(message, list):
         return [_entry(entry) for entry in message]
     return [one_line(str(message))] if message else []
 
 
-def _flat(value: Any, path: str = "") -> Iterable[tuple[str, str]]:
+def flat(value: Any, path: str = "") -> Iterable[tuple[str, str]]:
+    """The values inside objects, by path: ("FAAS.CPU", "2")."""
     if isinstance(value, Mapping):
         for name, below in value.items():
-            yield from _flat(
-                below, f"{path}.{one_line(str(name))}" if path else one_line(str(name))
-            )
+            yield from flat(below, f"{path}.{one_line(str(name))}" if path else one_line(str(name)))
     else:
         yield path, one_line(str(value))
 
@@ -51,7 +50,7 @@ def _flat(value: Any, path: str = "") -> Iterable[tuple[str, str]]:
 def _entry(entry: Any) -> str:
     """An entry of a service's log: its message, after the time and severity."""
     if not isinstance(entry, Mapping) or "message" not in entry:
-        return "; ".join(f"{name}: {text}" if name else text for name, text in _flat(entry))
+        return "; ".join(f"{name}: {text}" if name else text for name, text in flat(entry))
     at, severity = entry.get("timestamp"), str(entry.get("severity", ""))
     moment = f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}" if isinstance(at, int) else ""
     parts = (moment, _SEVERITIES.get(severity, severity), str(entry["message"]).strip())

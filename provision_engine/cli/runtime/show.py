@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Iterable
@@ -10,26 +9,28 @@ from datetime import UTC, datetime
 from typing import Any
 
 from provision_engine import durations
-from provision_engine.cli.output import details, facts, table
+from provision_engine.cli.options import common
+from provision_engine.cli.output import details, facts, flat, table
 from provision_engine.client import ClientError, Flavour, Function, Runtime, Step
 from provision_engine.text import one_line
 
 COLUMNS = ("ID", "NAME", "FLAVOUR", "STATE", "ENDPOINT", "EXPIRES", "REASON")
+_UNITS = {"MEMORY": " MB", "DISK_SIZE": " MB", "TTL": " s"}
 
 
-def runtime(shown: Runtime, options: argparse.Namespace) -> None:
+def runtime(shown: Runtime) -> None:
     """One runtime: nothing with -q, its JSON with --json, else a line for each fact."""
-    if options.json:
+    if common().json:
         as_json({"SERVERLESS_RUNTIME": shown.body})
-    elif not getattr(options, "quiet", False):
+    elif not common().quiet:
         print(facts(_facts(shown)))
 
 
-def runtimes(shown: Iterable[Runtime], options: argparse.Namespace) -> str:
+def runtimes(shown: Iterable[Runtime]) -> str:
     """Several runtimes: ids with -q, JSON with --json, else a table."""
-    if options.quiet:
+    if common().quiet:
         return "\n".join(str(entry.id) for entry in shown)
-    if options.json:
+    if common().json:
         return _json([{"SERVERLESS_RUNTIME": entry.body} for entry in shown])
     return table(COLUMNS, [_row(entry) for entry in shown])
 
@@ -65,17 +66,17 @@ def as_json(body: Any) -> None:
     print(_json(body))
 
 
-def note(options: argparse.Namespace, text: str, **members: Any) -> None:
+def note(text: str, **members: Any) -> None:
     """A remark beside the result, on standard error: a line, or an object with --json."""
-    line = json.dumps(members, ensure_ascii=False) if options.json else one_line(text)
+    line = json.dumps(members, ensure_ascii=False) if common().json else one_line(text)
     print(line, file=sys.stderr, flush=True)
 
 
-def error(raised: ClientError, options: argparse.Namespace) -> None:
+def error(raised: ClientError) -> None:
     """One line, or several where the details are a log or an object."""
-    if options.json:
+    if common().json:
         members = ("error", "message", "status", "request_id")
-        note(options, "", **{name: getattr(raised, name) for name in members})
+        note("", **{name: getattr(raised, name) for name in members})
         return
     lines = details(raised.message)
     where = f" (request {raised.request_id})" if raised.request_id else ""
@@ -103,37 +104,16 @@ def _row(shown: Runtime) -> tuple[str, ...]:
 
 
 def _facts(shown: Runtime) -> Iterable[tuple[str, str]]:
-    yield "ID", str(shown.id)
-    yield "NAME", shown.name
-    yield "STATE", shown.state
-    if shown.created:
-        yield "CREATED", shown.created.isoformat()
-    yield "SERVICE_ID", _number(shown.service_id)
-    for role, function in shown.functions.items():
-        yield from ((f"{role}.{name}", text) for name, text in _function_facts(function))
-    yield from ((f"SCHEDULING.{name}", text) for name, text in shown.scheduling.items())
-    yield from ((f"DEVICE_INFO.{name}", str(value)) for name, value in shown.device_info.items())
-    if shown.lease_seconds is not None:
-        yield "LEASE.TTL", f"{shown.lease_seconds} s"
+    """The members of the API, in its own order, behind what matters most."""
+    yield from (("ID", str(shown.id)), ("NAME", shown.name), ("STATE", shown.state))
+    for path, text in flat(shown.body):
+        if path not in ("ID", "NAME"):
+            unit = _UNITS.get(path.rpartition(".")[2], "")
+            yield path, f"{text or '-'}{unit}"
+    if shown.expires:
         yield "EXPIRES", _left(shown.expires)
     if shown.etag:
         yield "ETAG", shown.etag
-
-
-def _function_facts(function: Function) -> Iterable[tuple[str, str]]:
-    shown = [
-        ("FLAVOUR", function.flavour),
-        ("STATE", function.state),
-        ("REASON", function.reason),
-        ("REASON_CODE", function.reason_code),
-        ("SINCE", function.since.isoformat() if function.since else ""),
-        ("ENDPOINT", function.endpoint or "-"),
-        ("VM_ID", _number(function.vm_id)),
-        ("CPU", _number(function.cpu)),
-        ("MEMORY", f"{_number(function.memory_mb)} MB"),
-        ("DISK_SIZE", f"{_number(function.disk_size_mb)} MB"),
-    ]
-    return [(name, text) for name, text in shown if text]
 
 
 def _sizes(function: Function | None) -> str:
@@ -141,10 +121,6 @@ def _sizes(function: Function | None) -> str:
         return "-"
     sizes = [(function.cpu, "CPU"), (function.memory_mb, "MB"), (function.disk_size_mb, "MB disk")]
     return ", ".join(f"{size} {unit}" for size, unit in sizes if size is not None) or "-"
-
-
-def _number(value: int | None) -> str:
-    return "-" if value is None else str(value)
 
 
 def _left(expires: datetime | None) -> str:
