@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import pty
@@ -11,11 +10,11 @@ import select
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
-from unittest import mock
+
+from click.testing import CliRunner
 
 from provision_engine import cli
 from provision_engine.sandbox import Sandbox
@@ -49,6 +48,14 @@ class Ran(NamedTuple):
     stderr: str
 
 
+def call(*arguments: str, typed: str = "", **environment: str | None) -> Ran:
+    """Calls the command line in this process, which is faster than starting another."""
+    with CliRunner().isolation(input=typed, env=environment) as (stdout, stderr, _):
+        code = cli.main(arguments)
+        sys.stderr.flush()
+        return Ran(code, stdout.getvalue().decode(), stderr.getvalue().decode())
+
+
 @dataclass
 class Desk:
     """A user at a command line, with an engine and access to its sandbox."""
@@ -62,19 +69,8 @@ class Desk:
         return {**kept, "HOME": str(self.home), "PROVISION_ENGINE_URL": self.url, **further}
 
     def run(self, *arguments: str, **environment: str) -> Ran:
-        """Runs the command in this process, which is faster than starting another."""
-        stdout, stderr = io.StringIO(), io.StringIO()
-        with (
-            mock.patch.dict(os.environ, self.environment(**environment), clear=True),
-            mock.patch("sys.stdin", io.StringIO()),
-            redirect_stdout(stdout),
-            redirect_stderr(stderr),
-        ):
-            try:
-                code = cli.main(["runtime", *arguments])
-            except SystemExit as end:
-                code = int(end.code or 0)
-        return Ran(code, stdout.getvalue(), stderr.getvalue())
+        own = {"ONE_AUTH": None, "HOME": str(self.home), "PROVISION_ENGINE_URL": self.url}
+        return call("runtime", *arguments, **{**own, **environment})
 
     def line(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "provision_engine.cli", "runtime", *arguments]

@@ -358,7 +358,7 @@ def test_an_unreachable_engine_is_reported(desk: Desk) -> None:
 
 def test_every_exit_code_is_explained(desk: Desk) -> None:
     explained = desk.done("--help")
-    assert all(f"\n  {code:<3}  " in explained for code in codes.MEANINGS)
+    assert all(f"\n    {code:<3}  " in explained for code in codes.MEANINGS)
     named = {value for name, value in vars(codes).items() if isinstance(value, int)}
     assert named < set(codes.MEANINGS)
     assert desk.done("create", "--help").count("exit codes:") == 1
@@ -416,9 +416,10 @@ def test_only_a_terminal_is_prompted_for_credentials(desk: Desk, tmp_path: Path)
 
 
 def test_no_argument_accepts_a_password() -> None:
-    for name in command.ACTIONS:
-        usage = command.action_parser(name).format_usage()
-        assert not any(word in usage for word in ("--password", "--user", "--auth", "--token"))
+    for name, action in command.runtime.commands.items():
+        options = {word for one in action.params for word in one.opts}
+        assert "--url" in options, name
+        assert not options & {"--password", "--user", "--auth", "--token"}, name
 
 
 # ---- terminals -------------------------------------------------------------------------------

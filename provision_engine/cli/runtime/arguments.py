@@ -128,7 +128,6 @@ LIST = all_of(
     _flavour("--flavour", "Only runtimes with this flavour, or tuple such as nature-s3."),
     click.option(
         "--state",
-        default="",
         type=click.Choice(STATES, case_sensitive=False),
         help="Only runtimes with a function in this state.",
     ),
