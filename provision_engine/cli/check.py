@@ -95,9 +95,9 @@ def _check(user: str | None, flavours: Sequence[str]) -> Iterator[Line]:
     yield Line(
         Mark.OK, f"log in: {inspector.user}, OpenNebula {inspector.version}, dialect of {dialect}"
     )
-    yield from _of_oned(inspector)
-    yield from _flavours(inspector, flavours)
-    yield from _standbys(inspector, settings)
+    yield from _step("oned", _of_oned(inspector))
+    yield from _step("flavours", _flavours(inspector, flavours))
+    yield from _step("standby", _standbys(inspector, settings))
 
 
 # ---- steps -----------------------------------------------------------------------------
@@ -134,20 +134,21 @@ def _hint_of_login(error: Exception) -> str:
     return "see the log of oned"
 
 
-def _of_oned(inspector: Inspector) -> Iterator[Line]:
+def _step(name: str, lines: Iterator[Line]) -> Iterator[Line]:
+    """The lines of a step; a failure of OpenNebula is its last one."""
     try:
-        for finding in inspector.of_oned():
-            yield Line(Mark.NOTE, f"oned: {finding.text}", finding.hint)
+        yield from lines
     except EngineError as error:
-        yield Line(Mark.FAILED, f"oned: {one_line(str(error))}", "see oned's log")
+        yield Line(Mark.FAILED, f"{name}: {one_line(str(error))}", "see oned's log")
+
+
+def _of_oned(inspector: Inspector) -> Iterator[Line]:
+    for finding in inspector.of_oned():
+        yield Line(Mark.NOTE, f"oned: {finding.text}", finding.hint)
 
 
 def _flavours(inspector: Inspector, wanted: Sequence[str]) -> Iterator[Line]:
-    try:
-        surveys = inspector.inspect()
-    except EngineError as error:
-        yield Line(Mark.FAILED, f"flavours: {one_line(str(error))}", "see oned's log")
-        return
+    surveys = inspector.inspect()
     if not surveys:
         hint = "create a flow template with a role FAAS, and allow this user to use it"
         yield Line(Mark.FAILED, "flavours: this user may use no flow template", hint)
@@ -166,9 +167,8 @@ def _flavours(inspector: Inspector, wanted: Sequence[str]) -> Iterator[Line]:
 def _standbys(inspector: Inspector, settings: Configuration) -> Iterator[Line]:
     """Can the flavours with standby runtimes be deployed?"""
     kept = settings.standby.flavours
-    if not kept:
-        return
-    deployable = {found.flavours for found in inspector.inspect() if found.is_deployable}
+    surveys = inspector.inspect() if kept else []
+    deployable = {survey.flavours for survey in surveys if survey.is_deployable}
     for flavours, count in kept.items():
         if flavours in deployable:
             lives = f"unused ones end after {settings.standby.seconds} s"

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import io
 import os
+import re
 import sys
 from collections.abc import Sequence
 
 import click
-from click.shell_completion import shell_complete
+from click.shell_completion import CompletionItem, get_completion_class, shell_complete
 
 from provision_engine import __version__
 from provision_engine.cli import options
-from provision_engine.cli.options import config_option
+from provision_engine.cli.options import Command, config_option
 from provision_engine.errors import OperatorError
 
-NAME = "provision-engine"
+NAME, OLD_NAME = "provision-engine", "provision-engine-server"
 COMPLETE_VARIABLE = "_PROVISION_ENGINE_COMPLETE"
 """With it, a shell asks for its script, or for candidates."""
 
@@ -32,8 +34,8 @@ COMMANDS = {
     "logs": ("logs", "Show the logs in time order."),
     "reconcile": ("reconcile", "Find and remove what was left behind."),
     "runtime": ("runtime", "Create and manage runtimes."),
-    "completion": ("completion", "Print completion for bash, zsh or fish."),
-    "sandbox": ("sandbox", "Run a simulated OpenNebula to try it with."),
+    "completion": ("program", "Print completion for bash, zsh or fish."),
+    "sandbox": ("program", "Run a simulated OpenNebula to try it with."),
 }
 """By name: the module with a command of this name, and what it does."""
 
@@ -68,6 +70,48 @@ exit codes of every command:
 @config_option
 def program() -> None:
     """Provides devices with serverless runtimes on an OpenNebula cloud."""
+
+
+@click.command(
+    cls=Command,
+    epilog="""\b
+In ~/.bashrc: eval "$(provision-engine completion bash)"
+In ~/.zshrc: eval "$(provision-engine completion zsh)"
+In ~/.config/fish/config.fish: provision-engine completion fish | source""",
+)
+@click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
+def completion(shell: str) -> None:
+    """Print a script that completes the command line of provision-engine."""
+    if shell == "zsh":  # click's script takes for granted that this was done
+        print("(( $+functions[compdef] )) || { autoload -Uz compinit && compinit }")
+    kind = get_completion_class(shell)
+    assert kind is not None
+    for name in (NAME, OLD_NAME):
+        print(kind(program, {}, name, COMPLETE_VARIABLE).source())
+
+
+class Sandbox(click.Command):
+    """A program of its own, which reads its own command line."""
+
+    def run(self, arguments: Sequence[str]) -> int:
+        from provision_engine.sandbox import command
+
+        return command.main(list(arguments))
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        """The options that its help mentions."""
+        with contextlib.redirect_stdout(io.StringIO()) as shown:
+            self.run(["--help"])
+        names = sorted(set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", shown.getvalue())))
+        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+@click.command(
+    cls=Sandbox, add_help_option=False, context_settings={"ignore_unknown_options": True}
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def sandbox(arguments: tuple[str, ...]) -> int:
+    return sandbox.run(arguments)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import time
-from pathlib import Path
 
 import click
 
@@ -87,7 +86,13 @@ def _stop(settings: Configuration) -> Record | None:
     running = _running(settings)
     if running is None:
         return None
-    _refuse_another(running, record.path_of_configuration(settings))
+    mine = record.path_of_configuration(settings)
+    if running.configuration != mine:
+        raise OperatorError(
+            f"the running engine (pid {running.pid}, {running.url}) was started from "
+            f"{running.configuration}, not from {mine}: repeat with --config "
+            f"{running.configuration}"
+        )
     # The pid file is locked by the process that it names, so this pid belongs to no other.
     try:
         os.kill(running.pid, signal.SIGTERM)
@@ -104,12 +109,3 @@ def _stop(settings: Configuration) -> Record | None:
             )
         time.sleep(_POLL_SECONDS)
     return running
-
-
-def _refuse_another(running: Record, mine: Path) -> None:
-    if running.configuration != mine:
-        raise OperatorError(
-            f"the running engine (pid {running.pid}, {running.url}) was started from "
-            f"{running.configuration}, not from {mine}: repeat with --config "
-            f"{running.configuration}"
-        )

@@ -18,11 +18,11 @@ from provision_engine.cli import credentials
 from provision_engine.cli.options import Command, Decorator, all_of, common, duration_seconds
 from provision_engine.cli.runtime import arguments, connection, exit_codes, show
 from provision_engine.cli.runtime.arguments import ID, IF_MATCH, SPECIFICATION, WAIT
-from provision_engine.cli.runtime.progress import Progress
 from provision_engine.client import Client, ClientError, Function, Runtime, Unreachable
 from provision_engine.errors import OperatorError
 
 PROGRAM = "provision-engine runtime"
+SIZES = ("cpu", "memory", "disk")
 ALIASES = {"list": "ls", "delete": "rm"}
 
 
@@ -86,8 +86,9 @@ def create(
     **members: Any,
 ) -> None:
     """Create a runtime."""
-    _take_sizes(members, flavour, data)
-    if "daas" in members and not data:
+    members["faas"] = _function(members, flavour)
+    members["daas"] = _function(members, data, "data_") if data else None
+    if any(members.pop(f"data_{size}", None) for size in SIZES):
         raise click.UsageError("--data-cpu, --data-memory and --data-disk need --data FLAVOUR")
     if dry_run:
         plan = api.dry_run(**members)
@@ -104,12 +105,9 @@ def create(
         _show_when(api, created, "RUNNING", wait_seconds)
 
 
-def _take_sizes(members: dict[str, Any], flavour: str, data: str) -> None:
-    """Replace the sizes by the functions that they are of; a function without any is left out."""
-    for role, name, prefix in (("faas", flavour, ""), ("daas", data, "data_")):
-        sizes = [members.pop(f"{prefix}{size}") for size in ("cpu", "memory", "disk")]
-        if name or any(sizes):
-            members[role] = Function(name, *sizes)
+def _function(members: dict[str, Any], flavour: str, prefix: str = "") -> Function:
+    """The function that has these sizes, which are taken out of the members."""
+    return Function(flavour, *(members.pop(f"{prefix}{size}") for size in SIZES))
 
 
 def _created(api: Client, key: str, members: dict[str, Any]) -> Runtime:
@@ -119,7 +117,7 @@ def _created(api: Client, key: str, members: dict[str, Any]) -> Runtime:
         f"and {PROGRAM} list shows it"
     )
     try:
-        with Progress(f"creating a runtime of flavour {members['faas'].flavour}"):
+        with show.Progress(f"creating a runtime of flavour {members['faas'].flavour}"):
             return api.create_runtime(key=key, **members)
     except KeyboardInterrupt:
         show.note(f"interrupted; {hint}", interrupted=True, key=key)
@@ -202,14 +200,11 @@ def timeline(api: Client, number: int) -> None:
     WAIT,
 )
 def update(
-    api: Client,
-    number: int,
-    if_match: str,
-    wait_seconds: float | None,
-    **members: Any,
+    api: Client, number: int, if_match: str, wait_seconds: float | None, **members: Any
 ) -> None:
     """Change a runtime."""
-    _take_sizes(members, "", "")
+    functions = {"faas": _function(members, ""), "daas": _function(members, "", "data_")}
+    members |= {role: one for role, one in functions.items() if one != Function()}
     if not any(members.values()):
         raise click.UsageError("nothing to update: give what is to change")
     if members["lease_seconds"] and members["lift_lease"]:
@@ -318,7 +313,7 @@ def _show_when(api: Client, runtime: Runtime, state: str, seconds: float | None)
 
 def _awaited(api: Client, number: int, state: str, seconds: float) -> Runtime:
     try:
-        with Progress(f"runtime {number}") as progress:
+        with show.Progress(f"runtime {number}") as progress:
             return api.wait_for_state(number, state, seconds, progress.show, progress.hold_seconds)
     except (client.RuntimeFailed, client.StillWaiting) as error:
         show.runtime(error.runtime)
