@@ -69,8 +69,7 @@ class Desk:
         return {**kept, "HOME": str(self.home), "PROVISION_ENGINE_URL": self.url, **further}
 
     def run(self, *arguments: str, **environment: str) -> Ran:
-        own = {"ONE_AUTH": None, "HOME": str(self.home), "PROVISION_ENGINE_URL": self.url}
-        return call("runtime", *arguments, **{**own, **environment})
+        return call("runtime", *arguments, **{"ONE_AUTH": None, **self.environment(**environment)})
 
     def line(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "provision_engine.cli", "runtime", *arguments]
