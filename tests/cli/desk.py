@@ -12,15 +12,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from click.testing import CliRunner
-
-from provision_engine import cli
 from provision_engine.sandbox import Sandbox
 from tests.support.waiting import WAIT_SECONDS
 
-from .cli_engine import Engine
+from .cli_engine import Engine, Ran, call
 
 NO_HOST = "FREE_CPU > 1000000"
 USER, PASSWORD = "devuser", "devpass"
@@ -38,22 +35,6 @@ class RealEngine(Engine):
             str(self.file),
             *arguments,
         ]
-
-
-class Ran(NamedTuple):
-    """How a command ended, and what it wrote."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-def call(*arguments: str, typed: str = "", **environment: str | None) -> Ran:
-    """Calls the command line in this process, which is faster than starting another."""
-    with CliRunner().isolation(input=typed, env=environment) as (stdout, stderr, _):
-        code = cli.main(arguments)
-        sys.stderr.flush()
-        return Ran(code, stdout.getvalue().decode(), stderr.getvalue().decode())
 
 
 @dataclass

@@ -14,7 +14,7 @@ from provision_engine.sandbox import Sandbox
 from tests.support.opennebula import OpenNebula
 from tests.support.users import OTHER
 
-from .desk import call
+from .cli_engine import call
 
 VM_TEMPLATE = 'CPU="1"\nMEMORY="128"\n'
 

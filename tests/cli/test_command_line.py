@@ -13,7 +13,7 @@ import pytest
 from provision_engine import __version__
 from provision_engine.cli.program import COMMANDS
 
-from .desk import call
+from .cli_engine import call
 
 
 def test_the_version_is_printed() -> None:

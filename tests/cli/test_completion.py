@@ -15,7 +15,7 @@ from provision_engine.cli import program
 from provision_engine.client import Client, Flavour, Function, Runtime
 from tests.support.programs import program as installed
 
-from .desk import call
+from .cli_engine import call
 
 SHELLS = ("bash", "zsh", "fish")
 FILES = "a file"

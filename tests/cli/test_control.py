@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import signal
@@ -15,7 +16,7 @@ import pytest
 
 from tests.support.waiting import WAIT_SECONDS, wait_until
 
-from .cli_engine import Engine
+from .cli_engine import Engine, call
 
 taken: list[socket.socket] = []
 """Keeps ports in use."""
@@ -214,14 +215,11 @@ def test_idle_connections_do_not_delay_a_stop(engine: Engine) -> None:
     engine.configuration["server"]["grace_seconds"] = 3600
     engine.write()
     engine.start()
-    silent = [socket.create_connection(("127.0.0.1", engine.port)) for _ in range(20)]
     persistent = http.client.HTTPConnection("127.0.0.1", engine.port)
-    persistent.request("GET", "/")
-    persistent.getresponse().read()
-    assert engine.call("stop").returncode == 0
-    persistent.close()
-    for connection in silent:
-        connection.close()
+    with engine.connections(20), contextlib.closing(persistent):
+        persistent.request("GET", "/")
+        persistent.getresponse().read()
+        assert engine.call("stop").returncode == 0
 
 
 def has_ipv6() -> bool:
@@ -301,8 +299,7 @@ def test_another_path_to_the_same_configuration_is_the_same(engine: Engine, tmp_
     engine.start()
     link = tmp_path / "link.conf"
     link.symlink_to(engine.file)
-    command = [*engine.command()[:-1], str(link), "stop"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = call("--config", str(link), "stop")
     assert (done.returncode, done.stderr) == (0, "")
 
 

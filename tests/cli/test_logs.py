@@ -19,7 +19,7 @@ from provision_engine.cli import logs
 from provision_engine.config import Log
 from tests.support.waiting import wait_until
 
-from .desk import call
+from .cli_engine import call
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ from provision_engine.cli.runtime import exit_codes as codes
 from tests.support.ports import free_port
 from tests.support.waiting import wait_until
 
-from .desk import NO_HOST, PASSWORD, USER, Desk, call
+from .cli_engine import call
+from .desk import NO_HOST, PASSWORD, USER, Desk
 
 # ---- what it does --------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from responses import matchers
 
 from provision_engine.cli.runtime import exit_codes as codes
 
-from .desk import call
+from .cli_engine import call
 
 URL = "http://engine.test"
 RUNTIMES = f"{URL}/serverless-runtimes"
