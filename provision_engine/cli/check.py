@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
-from enum import Enum
+from enum import StrEnum
 from typing import NamedTuple
 
 import click
@@ -12,7 +13,6 @@ import click
 from provision_engine import log, one_auth
 from provision_engine.cli import credentials
 from provision_engine.cli.options import Command, config_option, configuration
-from provision_engine.cli.output import is_coloured
 from provision_engine.cloud.client import Backends, CloudClient, Credentials
 from provision_engine.cloud.probe import Probe
 from provision_engine.config import Configuration, ConfigurationError
@@ -25,12 +25,15 @@ from provision_engine.errors import EngineError, OperatorError, Unauthorized
 from provision_engine.text import one_line
 
 
-class Mark(Enum):
-    """The result of a line: its word, and its colour on a terminal."""
+class Mark(StrEnum):
+    """The result of a line."""
 
-    OK = ("ok", "green")
-    NOTE = ("note", "yellow")
-    FAILED = ("FAILED", "red")
+    OK = "ok"
+    NOTE = "note"
+    FAILED = "FAILED"
+
+
+COLOURS = {Mark.OK: "green", Mark.NOTE: "yellow", Mark.FAILED: "red"}
 
 
 class Line(NamedTuple):
@@ -66,10 +69,13 @@ def check(user: str | None, color: str, flavours: tuple[str, ...]) -> int:
     Reads engine.conf, connects to oned and oneflow, logs in, and examines each FLAVOUR (all, if
     none is given) as that user would get it. Each line that failed ends with a remedy.
     """
+    is_terminal = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    has_colours = is_terminal if color == "auto" else color == "always"
     has_failed = False
-    for line in _check(user, flavours):
-        _print(line, is_coloured(color, sys.stdout))
-        has_failed = has_failed or line.mark is Mark.FAILED
+    for mark, text, hint in _check(user, flavours):
+        word = click.style(f"{mark:<6}", fg=COLOURS[mark]) if has_colours else f"{mark:<6}"
+        print(f"{word}  {text}{f' -- {hint}' if hint else ''}", flush=True)
+        has_failed = has_failed or mark is Mark.FAILED
     return int(has_failed)
 
 
@@ -95,7 +101,8 @@ def _check(user: str | None, flavours: Sequence[str]) -> Iterator[Line]:
     yield Line(
         Mark.OK, f"log in: {inspector.user}, OpenNebula {inspector.version}, dialect of {dialect}"
     )
-    yield from _step("oned", _of_oned(inspector))
+    notes = (Line(Mark.NOTE, f"oned: {one.text}", one.hint) for one in inspector.of_oned())
+    yield from _step("oned", notes)
     yield from _step("flavours", _flavours(inspector, flavours))
     yield from _step("standby", _standbys(inspector, settings))
 
@@ -140,11 +147,6 @@ def _step(name: str, lines: Iterator[Line]) -> Iterator[Line]:
         yield from lines
     except EngineError as error:
         yield Line(Mark.FAILED, f"{name}: {one_line(str(error))}", "see oned's log")
-
-
-def _of_oned(inspector: Inspector) -> Iterator[Line]:
-    for finding in inspector.of_oned():
-        yield Line(Mark.NOTE, f"oned: {finding.text}", finding.hint)
 
 
 def _flavours(inspector: Inspector, wanted: Sequence[str]) -> Iterator[Line]:
@@ -196,13 +198,3 @@ def _sizes(survey: Preflight) -> str:
         f"DISK_SIZE {function.disk_size_mb} MB"
         for role, function in survey.functions.items()
     )
-
-
-# ---- the terminal ----------------------------------------------------------------------
-
-
-def _print(line: Line, has_colours: bool) -> None:
-    word, colour = line.mark.value
-    mark = click.style(f"{word:<6}", fg=colour) if has_colours else f"{word:<6}"
-    hint = f" -- {line.hint}" if line.hint else ""
-    print(f"{mark}  {line.text}{hint}", flush=True)

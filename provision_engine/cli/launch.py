@@ -104,24 +104,18 @@ def _wait_until_answering(configuration: Configuration, pid: int, reports: int) 
     is_ready = False
     while time.monotonic() < until:
         if select.select([reports], [], [], _POLL_SECONDS)[0]:
-            _read_report(reports, pid)
+            text = os.read(reports, _REASON_BYTES).decode("utf-8", "replace")
+            if text != _READY:  # it has ended
+                code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+                if reason := text.removeprefix(_READY):
+                    raise OperatorError(reason)
+                raise OperatorError(f"the engine ended (exit code {code}); its log may say why")
             is_ready = True
         # Not earlier: workers of an engine that was killed may still respond for a moment.
         if is_ready and _answers(configuration):
             return
     os.kill(pid, signal.SIGTERM)
     raise OperatorError(f"the engine did not respond within {START_SECONDS:.0f} seconds")
-
-
-def _read_report(reports: int, pid: int) -> None:
-    """Return if the engine reports that its port is open; otherwise it has ended: raise why."""
-    text = os.read(reports, _REASON_BYTES).decode("utf-8", "replace")
-    if text == _READY:
-        return
-    _, state = os.waitpid(pid, 0)
-    ended = os.waitstatus_to_exitcode(state)
-    reason = text.removeprefix(_READY)
-    raise OperatorError(reason or f"the engine ended (exit code {ended}); its log may say why")
 
 
 def _answers(configuration: Configuration) -> bool:

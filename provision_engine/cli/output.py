@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any, TextIO
+from typing import Any
 
 from provision_engine.text import one_line
 
 _SEVERITIES = {"E": "ERROR", "I": "INFO", "D": "DEBUG"}
 
 
-def table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(*rows: Iterable[str]) -> str:
     """Columns as wide as their cells; nothing is padded at the end of a line."""
-    lines = [tuple(names), *(tuple(map(one_line, row)) for row in rows)]
+    lines = [tuple(map(one_line, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     )
-
-
-def facts(pairs: Iterable[tuple[str, str]]) -> str:
-    """A line for each name and value, the values below each other."""
-    pairs = list(pairs)
-    width = max(len(name) for name, _ in pairs)
-    return "\n".join(f"{name:<{width}}  {one_line(text)}".rstrip() for name, text in pairs)
 
 
 def details(message: Any) -> list[str]:
@@ -44,7 +36,7 @@ def flat(value: Any, path: str = "") -> Iterable[tuple[str, str]]:
         for name, below in value.items():
             yield from flat(below, f"{path}.{one_line(str(name))}" if path else one_line(str(name)))
     else:
-        yield path, one_line(str(value))
+        yield path, "" if value is None else one_line(str(value))
 
 
 def _entry(entry: Any) -> str:
@@ -55,10 +47,3 @@ def _entry(entry: Any) -> str:
     moment = f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}" if isinstance(at, int) else ""
     parts = (moment, _SEVERITIES.get(severity, severity), str(entry["message"]).strip())
     return one_line("  ".join(part for part in parts if part))
-
-
-def is_coloured(wanted: str, stream: TextIO) -> bool:
-    """Whether ``--color`` (auto, always or never) means colours on this stream."""
-    if wanted == "auto":
-        return stream.isatty() and not os.environ.get("NO_COLOR")
-    return wanted == "always"

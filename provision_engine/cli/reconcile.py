@@ -104,7 +104,7 @@ def _members(outcome: Outcome) -> dict[str, Any]:
 def _as_table(outcomes: Sequence[Outcome], is_applied: bool) -> str:
     if not outcomes:
         return "Nothing is wrong."
-    shown = output.table(COLUMNS, [_row(outcome) for outcome in outcomes])
+    shown = output.table(COLUMNS, *map(_row, outcomes))
     reasons = [f"  {_shown_id(o.finding)}: {one_line(o.reason)}" for o in outcomes if o.reason]
     return "\n".join([shown, *reasons, _sum(outcomes, is_applied)])
 

@@ -417,4 +417,4 @@ def test_a_pipe_gets_no_progress(desk: Desk) -> None:
 
 
 def test_control_characters_are_escaped() -> None:
-    assert output.table(("A",), [["\x1b[2Jx\r\n"]]) == "A\n\\x1b[2Jx\\r\\n"
+    assert output.table(["A"], ["\x1b[2Jx\r\n"]) == "A\n\\x1b[2Jx\\r\\n"

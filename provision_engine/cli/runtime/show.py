@@ -12,7 +12,7 @@ from typing import Any
 
 from provision_engine import durations
 from provision_engine.cli.options import common
-from provision_engine.cli.output import details, facts, flat, table
+from provision_engine.cli.output import details, flat, table
 from provision_engine.client import ClientError, Flavour, Function, Runtime, Step
 from provision_engine.text import one_line
 
@@ -29,7 +29,7 @@ def runtime(shown: Runtime) -> None:
     if common().json:
         as_json({"SERVERLESS_RUNTIME": shown.body})
     elif not common().quiet:
-        print(facts(_facts(shown)))
+        print(table(*_facts(shown)))
 
 
 def runtimes(shown: Iterable[Runtime]) -> str:
@@ -38,7 +38,7 @@ def runtimes(shown: Iterable[Runtime]) -> str:
         return "\n".join(str(entry.id) for entry in shown)
     if common().json:
         return _json([{"SERVERLESS_RUNTIME": entry.body} for entry in shown])
-    return table(COLUMNS, [_row(entry) for entry in shown])
+    return table(COLUMNS, *map(_row, shown))
 
 
 def flavours(shown: Iterable[Flavour]) -> None:
@@ -52,7 +52,7 @@ def flavours(shown: Iterable[Flavour]) -> None:
         )
         for flavour in shown
     ]
-    print(table(("FLAVOUR", "DEPLOYABLE", "OWNER", "FAAS", "DAAS", "FINDINGS"), rows))
+    print(table(("FLAVOUR", "DEPLOYABLE", "OWNER", "FAAS", "DAAS", "FINDINGS"), *rows))
 
 
 def timeline(steps: list[Step]) -> None:
@@ -65,7 +65,7 @@ def timeline(steps: list[Step]) -> None:
         )
         for step in steps
     ]
-    print(table(("AT", "AFTER", "STEP", "FUNCTION"), rows))
+    print(table(("AT", "AFTER", "STEP", "FUNCTION"), *rows))
 
 
 def as_json(body: Any) -> None:
