@@ -96,11 +96,9 @@ def _configuration(source: Path | None, written: Document) -> Configuration:
     values = {name: _frozen(name, _chosen(given, name)) for name in leaves()}
     values.update(_derived(values))
     _check_together(values, source)
-    return Configuration(
-        path=source.absolute() if source else None,
-        _document=_shown_document(given),
-        **_fields(Configuration, values),
-    )
+    path, document = source.absolute() if source else None, _shown_document(given)
+    made: Configuration = _section(Configuration, values, path=path, _document=document)
+    return made
 
 
 def _given(written: Document) -> Document:
@@ -134,18 +132,16 @@ def _frozen(name: str, value: Any) -> Any:
     return value.rstrip("/") if name == "oneflow_server" else value
 
 
-def _fields(section: type, values: Document, prefix: str = "") -> Document:
-    """Return the arguments for a section of the configuration, sections in it included."""
-    types = get_type_hints(section)
-    arguments: Document = {}
-    for field in dataclasses.fields(section):
+def _section(kind: type, values: Document, prefix: str = "", **further: Any) -> Any:
+    """Make a section of the configuration, sections in it included, of the values of its keys."""
+    types = get_type_hints(kind)
+    for field in dataclasses.fields(kind):
         name = prefix + field.metadata.get("key", field.name)
-        kind: Any = types[field.name]
-        if dataclasses.is_dataclass(kind):
-            arguments[field.name] = kind(**_fields(kind, values, f"{name}."))
-        elif name in values:
-            arguments[field.name] = values[name]
-    return arguments
+        if name in values:
+            further[field.name] = values[name]
+        elif any(key.startswith(f"{name}.") for key in values):
+            further[field.name] = _section(types[field.name], values, f"{name}.")
+    return kind(**further)
 
 
 def _derived(values: Document) -> Document:
