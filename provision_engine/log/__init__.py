@@ -8,7 +8,6 @@ from provision_engine.log.components import access as access
 from provision_engine.log.components import answered as answered
 from provision_engine.log.components import cloud as cloud
 from provision_engine.log.components import engine as engine
-from provision_engine.log.components import reopen as reopen
 from provision_engine.log.components import start as start
 from provision_engine.log.components import stop as stop
 from provision_engine.log.context import request as request

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from provision_engine.config import Log
-from provision_engine.log.handlers import AppendingHandler, new_handler
+from provision_engine.log.handlers import new_handler
 
 engine = logging.getLogger("provision_engine.engine")
 cloud = logging.getLogger("provision_engine.CloudClient")
@@ -38,14 +38,6 @@ def stop() -> None:
         for handler in list(logger.handlers):
             logger.removeHandler(handler)
             handler.close()
-
-
-def reopen() -> None:
-    """Open the files again, as after a rotation (they notice it by themselves too)."""
-    for logger in _COMPONENTS.values():
-        for handler in logger.handlers:
-            if isinstance(handler, AppendingHandler):
-                handler.reopen()
 
 
 def answered(

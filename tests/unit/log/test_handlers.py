@@ -44,7 +44,6 @@ def test_an_empty_file_made_by_the_rotation_gets_its_first_line(directory: Path)
 def test_an_existing_file_is_continued(directory: Path) -> None:
     log.engine.info("one")
     log.start(Log(0, "file", directory))
-    log.reopen()
     log.engine.info("two")
     assert [line[-3:] for line in lines(directory)] == ["one", "two"]
 
@@ -81,7 +80,6 @@ def test_a_missing_directory_loses_lines_but_fails_no_request(directory: Path) -
         file.unlink()
     directory.rmdir()
     log.engine.info("lost")
-    log.reopen()
     directory.mkdir()
     log.engine.info("written")
     assert lines(directory)[0].endswith("written")
