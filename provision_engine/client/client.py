@@ -6,31 +6,14 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 
-from provision_engine.client.errors import ClientError, RuntimeFailed, StillWaiting
-from provision_engine.client.models import (
-    Flavour,
-    Function,
-    Json,
-    Runtime,
-    Step,
-    specification,
-)
-from provision_engine.client.transport import (
-    BUSY,
-    LOCKED,
-    Call,
-    Transport,
-    json_array,
-    json_object,
-    json_value,
-    not_an_engine,
-)
+from provision_engine.client.errors import RuntimeFailed, StillWaiting
+from provision_engine.client.models import Flavour, Function, Json, Runtime, Step, specification
+from provision_engine.client.transport import BUSY, LOCKED, Transport, json_of, reading
 
 DEFAULT_URL = "http://127.0.0.1:1337"
 TRIES = 5
@@ -72,12 +55,7 @@ class Client:
     def __enter__(self) -> Client:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -100,14 +78,12 @@ class Client:
         With ``wait_seconds`` the method returns once the runtime is running or has failed.
         """
         return self._runtime(
-            Call(
-                "POST",
-                PATH,
-                specification(faas=faas, daas=daas, **members),
-                headers={"Idempotency-Key": key or str(uuid.uuid4())},
-                wait_seconds=wait_seconds,
-                retried=BUSY | {LOCKED},
-            )
+            "POST",
+            PATH,
+            specification(faas=faas, daas=daas, **members),
+            headers={"Idempotency-Key": key or str(uuid.uuid4())},
+            wait_seconds=wait_seconds,
+            retried=BUSY | {LOCKED},
         )
 
     def dry_run(self, faas: Function, daas: Function | None = None, **members: Any) -> Json:
@@ -116,10 +92,11 @@ class Client:
         Raises what the create would raise.
         """
         body = specification(faas=faas, daas=daas, **members)
-        return json_object(self._send(Call("POST", PATH, body, query={"dry_run": "true"})))
+        response = self._transport.send("POST", PATH, body, query={"dry_run": "true"})
+        return json_of(response, dict)
 
     def get_runtime(self, runtime_id: int, *, wait_seconds: float = 0.0) -> Runtime:
-        return self._runtime(Call("GET", f"{PATH}/{runtime_id}", wait_seconds=wait_seconds))
+        return self._runtime("GET", f"{PATH}/{runtime_id}", wait_seconds=wait_seconds)
 
     def list_runtimes(
         self,
@@ -136,9 +113,11 @@ class Client:
         query = {n: v for n, v in filters.items() if v} | {"limit": str(page_size)}
         path = PATH
         while path:
-            response = self._send(Call("GET", path, query=query))
-            for entry in json_array(response):
-                yield Runtime.from_json(entry["SERVERLESS_RUNTIME"])
+            response = self._transport.send("GET", path, query=query)
+            with reading(response, "serverless runtimes"):
+                entries = json_of(response, list)
+                page = [Runtime.from_json(entry["SERVERLESS_RUNTIME"]) for entry in entries]
+            yield from page
             path, query = _next_page(response), {}
 
     def update_runtime(
@@ -155,25 +134,19 @@ class Client:
         that was read; otherwise Changed is raised.
         """
         return self._runtime(
-            Call(
-                "PUT",
-                f"{PATH}/{runtime_id}",
-                specification(**members),
-                headers={"If-Match": if_match} if if_match else {},
-                wait_seconds=wait_seconds,
-                # If the first attempt succeeded, the etag no longer matches.
-                is_repeatable=not if_match,
-            )
+            "PUT",
+            f"{PATH}/{runtime_id}",
+            specification(**members),
+            headers={"If-Match": if_match} if if_match else {},
+            wait_seconds=wait_seconds,
+            # If the first attempt succeeded, the etag no longer matches.
+            is_repeatable=not if_match,
         )
 
     def delete_runtime(self, runtime_id: int, *, if_match: str = "") -> None:
-        self._send(
-            Call(
-                "DELETE",
-                f"{PATH}/{runtime_id}",
-                headers={"If-Match": if_match} if if_match else {},
-                is_repeatable=not if_match,
-            )
+        headers = {"If-Match": if_match} if if_match else {}
+        self._transport.send(
+            "DELETE", f"{PATH}/{runtime_id}", headers=headers, is_repeatable=not if_match
         )
 
     def recover_runtime(
@@ -196,11 +169,9 @@ class Client:
 
     def timeline(self, runtime_id: int) -> list[Step]:
         """The steps of the runtime's creation, in time order."""
-        response = self._send(Call("GET", f"{PATH}/{runtime_id}/timeline"))
-        try:
-            return [Step.from_json(step) for step in json_object(response)["STEPS"]]
-        except (KeyError, TypeError, ValueError) as error:
-            raise not_an_engine(response, "a timeline") from error
+        response = self._transport.send("GET", f"{PATH}/{runtime_id}/timeline")
+        with reading(response, "a timeline"):
+            return [Step.from_json(step) for step in json_of(response, dict)["STEPS"]]
 
     # ---- waiting ------------------------------------------------------------------------
 
@@ -247,46 +218,38 @@ class Client:
 
     def flavours(self) -> list[Flavour]:
         """The flavours, and why the user cannot deploy some of them."""
-        response = self._send(Call("GET", "/flavours"))
-        try:
-            return [Flavour.from_json(entry) for entry in json_array(response)]
-        except (KeyError, TypeError) as error:
-            raise not_an_engine(response, "flavours") from error
+        response = self._transport.send("GET", "/flavours")
+        with reading(response, "flavours"):
+            return [Flavour.from_json(entry) for entry in json_of(response, list)]
 
     def version(self) -> str:
         """Of the engine; no login needed."""
-        return str(json_value(self._send(Call("GET", "/server/version"))))
+        return str(json_of(self._transport.send("GET", "/server/version"), object))
 
     def config(self) -> Json:
         """The configuration in force; no login needed."""
-        return json_object(self._send(Call("GET", "/server/config")))
+        return json_of(self._transport.send("GET", "/server/config"), dict)
 
     def schema(self) -> Json:
         """The JSON schema of a runtime; no login needed."""
-        return json_object(self._send(Call("GET", f"{PATH}/schema")))
+        return json_of(self._transport.send("GET", f"{PATH}/schema"), dict)
 
     # ---- sending ------------------------------------------------------------------------
-
-    def _send(self, call: Call) -> requests.Response:
-        return self._transport.send(call)
 
     def _act(
         self, runtime_id: int, action: str, wait_seconds: float, query: dict[str, str] | None = None
     ) -> Runtime:
         path = f"{PATH}/{runtime_id}/{action}"
-        return self._runtime(Call("POST", path, query=query or {}, wait_seconds=wait_seconds))
+        return self._runtime("POST", path, query=query, wait_seconds=wait_seconds)
 
-    def _runtime(self, call: Call) -> Runtime:
-        response = self._send(call)
-        try:
-            body = json_object(response)["SERVERLESS_RUNTIME"]
-            return Runtime.from_json(
-                body, response.headers.get("ETag", ""), _warnings(response.headers.get("Warning"))
-            )
-        except ClientError:
-            raise
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise not_an_engine(response, "a serverless runtime") from error
+    def _runtime(self, method: str, path: str, body: Json | None = None, **options: Any) -> Runtime:
+        """Send a request, and return the runtime in its response; the options are `send`'s."""
+        response = self._transport.send(method, path, body, **options)
+        headers = response.headers
+        with reading(response, "a serverless runtime"):
+            members = json_of(response, dict)["SERVERLESS_RUNTIME"]
+            warnings = _warnings(headers.get("Warning"))
+            return Runtime.from_json(members, headers.get("ETag", ""), warnings)
 
 
 def _next_page(response: requests.Response) -> str:
