@@ -12,17 +12,8 @@ from flask.json.provider import DefaultJSONProvider
 from werkzeug.exceptions import HTTPException
 
 from provision_engine import errors, headers, log, metrics
-from provision_engine.api import (
-    admission,
-    flavours,
-    health,
-    openapi,
-    quota,
-    runtimes,
-    server,
-    slots,
-    ui,
-)
+from provision_engine.api import admission, slots
+from provision_engine.api.routes import routes
 from provision_engine.cloud.client import Backends
 from provision_engine.cloud.probe import Probe
 from provision_engine.config import Configuration
@@ -65,8 +56,7 @@ def create_app(configuration: Configuration) -> Flask:
     app.extensions["probe"] = Probe(app.extensions["backends"])
     app.extensions["waiting"] = Waiting()
     app.extensions |= slots.slots(configuration)
-    for module in (server, runtimes, flavours, quota, health, openapi, ui):
-        app.register_blueprint(module.routes)
+    app.register_blueprint(routes)
     app.before_request(_begin)
     app.after_request(_end)
     app.teardown_request(_leave)

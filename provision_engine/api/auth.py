@@ -6,15 +6,14 @@ import base64
 import binascii
 import re
 
-from provision_engine.cloud.client import Credentials
 from provision_engine.errors import Unauthorized
 
 _UNREADABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe-\U0010ffff]")
-"""Control characters, surrogates, and what is beyond the characters of XML-RPC."""
+"""Control characters, surrogates, and characters that XML-RPC does not have."""
 
 
-def credentials(header: str | None) -> Credentials:
-    """From an Authorization header; a password may contain colons. Raises Unauthorized."""
+def credentials(header: str | None) -> tuple[str, str]:
+    """Return user and password of an Authorization header. Raises Unauthorized."""
     if not header:
         raise Unauthorized("OpenNebula user and password are required (HTTP Basic)")
     scheme, _, token = header.strip().partition(" ")
@@ -25,7 +24,7 @@ def credentials(header: str | None) -> Credentials:
         raise Unauthorized("The Authorization header contains no user and password")
     if _UNREADABLE.search(user + password):
         raise Unauthorized("User or password contain characters that OpenNebula cannot read")
-    return Credentials(user, password)
+    return user, password
 
 
 def _decoded(token: str) -> str:

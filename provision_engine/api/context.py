@@ -4,27 +4,20 @@ from __future__ import annotations
 
 from flask import current_app, request
 
-from provision_engine import log
 from provision_engine.api import auth
-from provision_engine.cloud.client import CloudClient
-from provision_engine.deadline import Deadline
-from provision_engine.engine.context import Context
+from provision_engine.engine.context import Context, for_user
 from provision_engine.errors import BodyTooLarge
 
 
 def of_request() -> Context:
-    """The context of the current request. Raises Unauthorized."""
-    credentials = auth.credentials(request.headers.get("Authorization"))
-    log.secret(*credentials.secrets)
+    """Return the context of the current request. Raises Unauthorized."""
+    user, password = auth.credentials(request.headers.get("Authorization"))
     shared = current_app.extensions
-    configuration = shared["configuration"]
-    deadline = Deadline(configuration.timeout_seconds)
-    cloud = CloudClient(shared["backends"], credentials, deadline)
-    return Context(cloud, configuration, shared["memory"])
+    return for_user(user, password, shared["backends"], shared["configuration"], shared["memory"])
 
 
 def body() -> bytes:
-    """The body of the request. Raises BodyTooLarge.
+    """Return the body of the request. Raises BodyTooLarge.
 
     A chunked body is read only up to the limit, which does not show whether that is all of it.
     """

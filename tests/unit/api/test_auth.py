@@ -30,7 +30,7 @@ def basic(text: str | bytes) -> str:
     ],
 )
 def test_user_and_password_are_read(header: str, user: str, password: str) -> None:
-    assert auth.credentials(header) == Credentials(user, password)
+    assert auth.credentials(header) == (user, password)
 
 
 @pytest.mark.parametrize(

@@ -334,7 +334,8 @@ def test_a_size_written_as_a_float_of_whole_units_is_an_integer() -> None:
 
 def test_the_functions_are_remembered_as_they_were_sent_for_error_messages() -> None:
     sent = {"FAAS": {"FLAVOUR": "x", "MORE": 1}, "DAAS": {"FLAVOUR": "y"}}
-    assert created(**sent).sent == sent
+    assert validation.sent_functions(body(**sent), sent) == sent
+    assert validation.sent_functions(body(**sent), ["FAAS"]) == {"FAAS": sent["FAAS"]}
 
 
 @pytest.mark.parametrize(
