@@ -105,7 +105,14 @@ def quota(of_user: Quota) -> Json:
 
 def timeline(steps: Iterable[Step]) -> Json:
     """Return the timeline of a runtime's creation."""
-    return {"STEPS": [_step(step) for step in steps]}
+    return {
+        "STEPS": [
+            {"STEP": str(step.name)}
+            | ({"FUNCTION": step.role} if step.role else {})
+            | {"AT": rfc3339(step.at)}
+            for step in steps
+        ]
+    }
 
 
 def endpoint(nic: Mapping[str, Any]) -> str:
@@ -164,13 +171,6 @@ def _preflight(flavour: Preflight) -> Json:
     }
 
 
-def _step(step: Step) -> Json:
-    body: Json = {"STEP": str(step.name)}
-    if step.role:
-        body["FUNCTION"] = step.role
-    return body | {"AT": rfc3339(step.at)}
-
-
 def _without_credentials(attributes: Mapping[str, Any]) -> Json:
     context = {k: v for k, v in attributes.get("CONTEXT", {}).items() if k != "SR_AUTH"}
     return {**attributes, **({"CONTEXT": context} if context else {})}
@@ -178,12 +178,13 @@ def _without_credentials(attributes: Mapping[str, Any]) -> Json:
 
 def _shortened(text: str) -> str:
     """Truncate a text to REASON_BYTES in the response (JSON and UTF-8)."""
-    if len(_encoded(text)) <= REASON_BYTES:
+    if len(encoded(text)) <= REASON_BYTES:
         return text
-    while len(_encoded(text)) > REASON_BYTES:
-        text = text[: len(text) * REASON_BYTES // (len(_encoded(text)) + 1)]
+    while (size := len(encoded(text))) > REASON_BYTES:
+        text = text[: len(text) * REASON_BYTES // (size + 1)]
     return f"{text}…"
 
 
-def _encoded(text: str) -> bytes:
-    return json.dumps(text, ensure_ascii=False).encode(errors="backslashreplace")
+def encoded(value: Any) -> bytes:
+    """Return a value as JSON; half a surrogate pair is escaped."""
+    return json.dumps(value, ensure_ascii=False).encode(errors="backslashreplace")

@@ -7,7 +7,8 @@ from functools import cache
 from flask import Response, current_app, jsonify, request
 
 from provision_engine import __version__, metrics
-from provision_engine.api.validation import RUNTIME_SCHEMA, Json, load_schema
+from provision_engine.api.validation import RUNTIME_SCHEMA, Json
+from provision_engine.config import load_schema
 from provision_engine.errors import BackendUnreachable
 
 

@@ -8,13 +8,13 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import jsonschema
 
 from provision_engine import log
 from provision_engine.api.representation import RUNTIME
+from provision_engine.config import load_schema
 from provision_engine.engine import scheduling
 from provision_engine.engine.model import ROLES
 from provision_engine.engine.specification import (
@@ -26,7 +26,6 @@ from provision_engine.engine.specification import (
 from provision_engine.engine.update import check_length
 from provision_engine.errors import BadRequest
 
-SCHEMAS = Path(__file__).parent.parent / "schemas"
 SHOWN_CHARACTERS = 100
 SHOWN_MEMBERS, LOGGED_MEMBERS = 8, 3
 """The maximum number of ignored members named in the headers of a response, and in the log."""
@@ -37,12 +36,6 @@ EXPRESSIONS: Mapping[str, tuple[Callable[[str], None], str]] = {
 }
 
 Json = dict[str, Any]
-
-
-def load_schema(name: str) -> Json:
-    """Return one of the schemas that the program ships."""
-    schema: Json = json.loads((SCHEMAS / name).read_text(encoding="utf-8"))
-    return schema
 
 
 def _of_update(schema: Json) -> Json:

@@ -15,5 +15,6 @@ from provision_engine.config.model import Lease as Lease
 from provision_engine.config.model import Lock as Lock
 from provision_engine.config.model import Log as Log
 from provision_engine.config.model import Tls as Tls
-from provision_engine.config.schema import SCHEMA_PATH as SCHEMA_PATH
+from provision_engine.config.schema import SCHEMAS as SCHEMAS
+from provision_engine.config.schema import load_schema as load_schema
 from provision_engine.config.schema import schema as schema

@@ -27,7 +27,7 @@ from tests.support.waiting import WAIT_SECONDS, wait_until
 
 from .cli_engine import Engine
 
-ERROR_SCHEMA = json.loads((config.SCHEMA_PATH.parent / "error.json").read_text(encoding="utf-8"))
+ERROR_SCHEMA = config.load_schema("error.json")
 
 
 def error_of(response: bytes) -> tuple[int, str]:

@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 from flask.testing import FlaskClient
 
-from provision_engine import errors
+from provision_engine import config, errors
 from provision_engine.api import validation
 from provision_engine.app import ANSWER_BYTES, create_app, error_body
 from provision_engine.cloud.objects import User
@@ -56,7 +56,7 @@ def fits(answer: Any) -> dict[str, Any]:
     assert answer.content_type == "application/json"
     assert len(answer.data) <= ANSWER_BYTES
     body: dict[str, Any] = json.loads(answer.data)
-    schema = json.loads((validation.SCHEMAS / "error.json").read_text(encoding="utf-8"))
+    schema = config.load_schema("error.json")
     for draft in (jsonschema.Draft4Validator, jsonschema.Draft6Validator):
         draft(schema).validate(body)
     assert set(body) == {"error", "message"}
@@ -213,7 +213,7 @@ def test_the_response_to_head_has_no_body(client: FlaskClient) -> None:
 
 @pytest.mark.parametrize("name", ["serverless_runtime", "config", "error"])
 def test_the_schemas_are_valid_in_draft_4_and_6(name: str) -> None:
-    schema = json.loads((validation.SCHEMAS / f"{name}.json").read_text(encoding="utf-8"))
+    schema = config.load_schema(f"{name}.json")
     jsonschema.Draft4Validator.check_schema(schema)
     jsonschema.Draft6Validator.check_schema(schema)
     assert schema.get("$schema") in (None, "http://json-schema.org/draft-04/schema#")
