@@ -11,7 +11,6 @@ Every create carries an Idempotency-Key, so it can be repeated without creating 
 The client repeats it on its own when the connection breaks or the engine is busy.
 """
 
-from provision_engine.client.client import DEFAULT_URL as DEFAULT_URL
 from provision_engine.client.client import Client as Client
 from provision_engine.client.errors import BadRequest as BadRequest
 from provision_engine.client.errors import Busy as Busy
@@ -33,3 +32,4 @@ from provision_engine.client.models import Function as Function
 from provision_engine.client.models import Runtime as Runtime
 from provision_engine.client.models import Step as Step
 from provision_engine.client.models import specification as specification
+from provision_engine.client.transport import DEFAULT_URL as DEFAULT_URL

@@ -15,9 +15,6 @@ from provision_engine.client.errors import RuntimeFailed, StillWaiting
 from provision_engine.client.models import Flavour, Function, Json, Runtime, Step, specification
 from provision_engine.client.transport import BUSY, LOCKED, Transport, json_of, reading
 
-DEFAULT_URL = "http://127.0.0.1:1337"
-TRIES = 5
-"""How many times a request is sent at most, the first time included."""
 LONGEST_WAIT_SECONDS = 60.0
 """How long one request waits for a runtime; the client sends as many as it needs."""
 POLL_SECONDS = 0.5
@@ -26,40 +23,8 @@ POLL_SECONDS = 0.5
 PATH = "/serverless-runtimes"
 
 
-class Client:
-    """The API on behalf of one user of OpenNebula.
-
-    Not to be shared by threads. ``timeout_seconds`` is how long a response may take, on top of
-    the time that a request asks to wait. ``verify`` is False, or the file with the authorities
-    that signed the engine's certificate. Every method raises ClientError.
-    """
-
-    def __init__(
-        self,
-        url: str = DEFAULT_URL,
-        user: str = "",
-        password: str = "",
-        *,
-        timeout_seconds: float = 90.0,
-        tries: int = TRIES,
-        verify: bool | str = True,
-    ) -> None:
-        self._transport = Transport(
-            url, user, password, timeout_seconds=timeout_seconds, tries=tries, verify=verify
-        )
-
-    @property
-    def url(self) -> str:
-        return self._transport.url
-
-    def __enter__(self) -> Client:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self._transport.session.close()
+class Client(Transport):
+    """The API on behalf of one user of OpenNebula. Every method raises ClientError."""
 
     # ---- runtimes -----------------------------------------------------------------------
 
@@ -92,7 +57,7 @@ class Client:
         Raises what the create would raise.
         """
         body = specification(faas=faas, daas=daas, **members)
-        response = self._transport.send("POST", PATH, body, query={"dry_run": "true"})
+        response = self._send("POST", PATH, body, query={"dry_run": "true"})
         return json_of(response, dict)
 
     def get_runtime(self, runtime_id: int, *, wait_seconds: float = 0.0) -> Runtime:
@@ -113,7 +78,7 @@ class Client:
         query = {n: v for n, v in filters.items() if v} | {"limit": str(page_size)}
         path = PATH
         while path:
-            response = self._transport.send("GET", path, query=query)
+            response = self._send("GET", path, query=query)
             with reading(response, "serverless runtimes"):
                 entries = json_of(response, list)
                 page = [Runtime.from_json(entry["SERVERLESS_RUNTIME"]) for entry in entries]
@@ -145,9 +110,7 @@ class Client:
 
     def delete_runtime(self, runtime_id: int, *, if_match: str = "") -> None:
         headers = {"If-Match": if_match} if if_match else {}
-        self._transport.send(
-            "DELETE", f"{PATH}/{runtime_id}", headers=headers, is_repeatable=not if_match
-        )
+        self._send("DELETE", f"{PATH}/{runtime_id}", headers=headers, is_repeatable=not if_match)
 
     def recover_runtime(
         self, runtime_id: int, *, replace: bool = False, wait_seconds: float = 0.0
@@ -169,7 +132,7 @@ class Client:
 
     def timeline(self, runtime_id: int) -> list[Step]:
         """The steps of the runtime's creation, in time order."""
-        response = self._transport.send("GET", f"{PATH}/{runtime_id}/timeline")
+        response = self._send("GET", f"{PATH}/{runtime_id}/timeline")
         with reading(response, "a timeline"):
             return [Step.from_json(step) for step in json_of(response, dict)["STEPS"]]
 
@@ -218,21 +181,21 @@ class Client:
 
     def flavours(self) -> list[Flavour]:
         """The flavours, and why the user cannot deploy some of them."""
-        response = self._transport.send("GET", "/flavours")
+        response = self._send("GET", "/flavours")
         with reading(response, "flavours"):
             return [Flavour.from_json(entry) for entry in json_of(response, list)]
 
     def version(self) -> str:
         """Of the engine; no login needed."""
-        return str(json_of(self._transport.send("GET", "/server/version"), object))
+        return str(json_of(self._send("GET", "/server/version"), object))
 
     def config(self) -> Json:
         """The configuration in force; no login needed."""
-        return json_of(self._transport.send("GET", "/server/config"), dict)
+        return json_of(self._send("GET", "/server/config"), dict)
 
     def schema(self) -> Json:
         """The JSON schema of a runtime; no login needed."""
-        return json_of(self._transport.send("GET", f"{PATH}/schema"), dict)
+        return json_of(self._send("GET", f"{PATH}/schema"), dict)
 
     # ---- sending ------------------------------------------------------------------------
 
@@ -244,7 +207,7 @@ class Client:
 
     def _runtime(self, method: str, path: str, body: Json | None = None, **options: Any) -> Runtime:
         """Send a request, and return the runtime in its response; the options are `send`'s."""
-        response = self._transport.send(method, path, body, **options)
+        response = self._send(method, path, body, **options)
         headers = response.headers
         with reading(response, "a serverless runtime"):
             members = json_of(response, dict)["SERVERLESS_RUNTIME"]

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import requests
 from requests.auth import HTTPBasicAuth
@@ -25,6 +25,9 @@ from provision_engine.client.errors import (
 )
 from provision_engine.client.models import Json
 
+DEFAULT_URL = "http://127.0.0.1:1337"
+TRIES = 5
+"""How many times a request is sent at most, the first time included."""
 CONNECT_SECONDS = 5.0
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 30.0
@@ -39,27 +42,41 @@ T = TypeVar("T")
 
 
 class Transport:
-    """A session with one engine on behalf of one user. Not to be shared by threads."""
+    """A session with one engine on behalf of one user. Not to be shared by threads.
+
+    ``timeout_seconds`` is how long a response may take, on top of the time that a request asks to
+    wait. ``verify`` is False, or the file with the authorities that signed the engine's
+    certificate.
+    """
 
     def __init__(
         self,
-        url: str,
-        user: str,
-        password: str,
+        url: str = DEFAULT_URL,
+        user: str = "",
+        password: str = "",
         *,
-        timeout_seconds: float,
-        tries: int,
-        verify: bool | str,
+        timeout_seconds: float = 90.0,
+        tries: int = TRIES,
+        verify: bool | str = True,
     ) -> None:
         self.url = url.rstrip("/")
         self._timeout_seconds, self._tries = timeout_seconds, max(1, tries)
-        self.session = requests.Session()
-        self.session.verify = verify
-        self.session.headers["User-Agent"] = f"provision-engine-client/{__version__}"
+        self._session = requests.Session()
+        self._session.verify = verify
+        self._session.headers["User-Agent"] = f"provision-engine-client/{__version__}"
         if user:
-            self.session.auth = HTTPBasicAuth(user.encode(), password.encode())
+            self._session.auth = HTTPBasicAuth(user.encode(), password.encode())
 
-    def send(
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._session.close()
+
+    def _send(
         self,
         method: str,
         path: str,
@@ -79,7 +96,7 @@ class Transport:
         """
         wait = {"wait": f"{wait_seconds:g}"} if wait_seconds > 0 else {}
         send_once = partial(
-            self.session.request,
+            self._session.request,
             method,
             self.url + path,
             json=body,

@@ -12,7 +12,6 @@ import responses
 
 from provision_engine import client as module
 from provision_engine.client import Client, Function, transport
-from provision_engine.client import client as operations
 
 from .samples import LOST, RUNTIMES, error, response
 
@@ -61,8 +60,8 @@ def test_the_number_of_attempts_is_limited(
     with pytest.raises(module.Busy) as raised:
         client.get_runtime(851)
     assert (raised.value.status, raised.value.error) == (503, "Away")
-    assert len(api.calls) == operations.TRIES
-    assert len(pauses) == operations.TRIES - 1
+    assert len(api.calls) == transport.TRIES
+    assert len(pauses) == transport.TRIES - 1
     assert pauses == sorted(pauses)
 
 
@@ -73,7 +72,7 @@ def test_a_broken_connection_is_reported_with_its_cause(
     with pytest.raises(module.Unreachable, match="reset by peer") as raised:
         client.get_runtime(851)
     assert raised.value.status is None
-    assert len(api.calls) == operations.TRIES
+    assert len(api.calls) == transport.TRIES
 
 
 def test_a_pause_is_never_longer_than_the_client_s_own_limit(
