@@ -24,7 +24,7 @@ ANSWER_BYTES = 30_000
 """A small device reads a response into a buffer of this size."""
 SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
-# What Flask refuses by itself.
+# Requests that Flask refuses by itself.
 HTTP_ERRORS: dict[int, type[EngineError]] = {
     400: errors.BadRequest,
     404: errors.NotFound,

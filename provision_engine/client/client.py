@@ -52,7 +52,7 @@ class Client(Transport):
         )
 
     def dry_run(self, faas: Function, daas: Function | None = None, **members: Any) -> Json:
-        """What a create would create: flow template, roles, attributes, and WARNINGS.
+        """Return what a create would create: flow template, roles, attributes, and WARNINGS.
 
         Raises what the create would raise.
         """
@@ -72,7 +72,7 @@ class Client(Transport):
         page_size: int = 100,
         newest_first: bool = False,
     ) -> Iterator[Runtime]:
-        """All of the user's runtimes that match, page by page, by id."""
+        """Yield all of the user's runtimes that match, page by page, by id."""
         filters = {"name": name, "flavour": flavour, "state": state}
         filters["order"] = "desc" if newest_first else ""
         query = {n: v for n, v in filters.items() if v} | {"limit": str(page_size)}
@@ -131,7 +131,7 @@ class Client(Transport):
         return self._act(runtime_id, "resume", wait_seconds)
 
     def timeline(self, runtime_id: int) -> list[Step]:
-        """The steps of the runtime's creation, in time order."""
+        """Return the steps of the runtime's creation, in time order."""
         response = self._send("GET", f"{PATH}/{runtime_id}/timeline")
         with reading(response, "a timeline"):
             return [Step.from_json(step) for step in json_of(response, dict)["STEPS"]]
@@ -144,7 +144,7 @@ class Client(Transport):
         seconds: float = 300.0,
         on_look: Callable[[Runtime], None] = lambda runtime: None,
     ) -> Runtime:
-        """The runtime once all its functions are running; ``on_look`` is called at each read.
+        """Return the runtime once all its functions are running; call ``on_look`` at each read.
 
         Raises RuntimeFailed if a function is in ERROR, StillWaiting when the time has run out.
         """
@@ -158,7 +158,7 @@ class Client(Transport):
         on_look: Callable[[Runtime], None] = lambda runtime: None,
         hold_seconds: float = LONGEST_WAIT_SECONDS,
     ) -> Runtime:
-        """The runtime once it is RUNNING or SUSPENDED, as ``wait_until_running``.
+        """Return the runtime once it is RUNNING or SUSPENDED, as ``wait_until_running``.
 
         ``hold_seconds`` is how long one request may wait: shorter means more frequent looks.
         """
@@ -180,21 +180,21 @@ class Client(Transport):
     # ---- the engine ---------------------------------------------------------------------
 
     def flavours(self) -> list[Flavour]:
-        """The flavours, and why the user cannot deploy some of them."""
+        """Return the flavours, and why the user cannot deploy some of them."""
         response = self._send("GET", "/flavours")
         with reading(response, "flavours"):
             return [Flavour.from_json(entry) for entry in json_of(response, list)]
 
     def version(self) -> str:
-        """Of the engine; no login needed."""
+        """Return the engine's version; no login is needed."""
         return str(json_of(self._send("GET", "/server/version"), object))
 
     def config(self) -> Json:
-        """The configuration in force; no login needed."""
+        """Return the configuration in force; no login is needed."""
         return json_of(self._send("GET", "/server/config"), dict)
 
     def schema(self) -> Json:
-        """The JSON schema of a runtime; no login needed."""
+        """Return the JSON schema of a runtime; no login is needed."""
         return json_of(self._send("GET", f"{PATH}/schema"), dict)
 
     # ---- sending ------------------------------------------------------------------------
@@ -216,13 +216,13 @@ class Client(Transport):
 
 
 def _next_page(response: requests.Response) -> str:
-    """The path of the next page on the same engine, whatever host the link names; or empty."""
+    """Return the path of the next page on the same engine, whatever host the link names."""
     following = urlsplit(response.links.get("next", {}).get("url", ""))
     return f"{following.path}?{following.query}" if following.path else ""
 
 
 def _warnings(header: str | None) -> tuple[str, ...]:
-    """The texts of a Warning header (``299 - "text"``, several separated by commas)."""
+    """Return the texts of a Warning header (``299 - "text"``, several separated by commas)."""
     if not header:
         return ()
     texts = re.findall(r'"((?:[^"\\]|\\.)*)"', header) or [header]

@@ -191,7 +191,7 @@ def _is_transient(error: requests.RequestException) -> bool:
 
 
 def _cause(error: Exception) -> str:
-    """The innermost cause, which is what a person can act on."""
+    """Return the innermost cause, which a person can act on."""
     while error.args and isinstance(error.args[0], Exception):
         error = error.args[0]
     cause = getattr(error, "reason", None)
@@ -200,7 +200,7 @@ def _cause(error: Exception) -> str:
 
 
 def _pause_seconds(attempt: int, retry_after: str | None = None) -> float:
-    """Before the next attempt: as long as the engine asks for, else longer each time."""
+    """Return the pause before the next attempt: as the engine asks, else longer each time."""
     requested = _retry_after_seconds(retry_after)
     pause = FIRST_PAUSE_SECONDS * 2 ** (attempt - 1) if requested is None else requested
     # Clients that were rejected together must not repeat their requests together.
@@ -208,7 +208,7 @@ def _pause_seconds(attempt: int, retry_after: str | None = None) -> float:
 
 
 def _retry_after_seconds(text: str | None) -> float | None:
-    """A Retry-After header: seconds, or a date."""
+    """Read a Retry-After header: seconds, or a date."""
     if not text:
         return None
     if text.strip().isdigit():

@@ -1,6 +1,6 @@
 """engine.conf, read, checked and frozen.
 
-What is allowed, and the defaults, are in schemas/config.json, a JSON schema that is valid in
+The allowed values and the defaults are in schemas/config.json, a JSON schema that is valid in
 draft 4 to 6 and that clients read too.
 """
 

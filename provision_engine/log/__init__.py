@@ -55,7 +55,7 @@ def answered(
     address: str,
     call: str,
     status: int | str,
-    answer_bytes: int | str,
+    response_bytes: int | str,
     seconds: float,
     identifier: str = "",
 ) -> None:
@@ -64,5 +64,5 @@ def answered(
     The request's id is written in the forms extended and json.
     """
     quoted = call.replace('"', "%22")
-    fields = (address, quoted, status, answer_bytes, seconds)
+    fields = (address, quoted, status, response_bytes, seconds)
     access.info('%s "%s" %s %s %.4f', *fields, extra={"identifier": identifier})

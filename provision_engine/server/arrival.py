@@ -82,7 +82,7 @@ class Arrivals:
 
 
 class _Body(io.RawIOBase):
-    """The body of a request, all of which has to arrive within BODY_SECONDS.
+    """The body of a request, which has to arrive completely within BODY_SECONDS.
 
     Reading it raises BadRequest if its chunks are malformed or it breaks off between them.
     """

@@ -60,10 +60,12 @@ def serve(
         _warn(configuration, pid_file)
         _allow_many_files()
         metrics_directory.prepare(pid_file.path.with_suffix(".metrics"))
-        server = Server(configuration, listener.detach(), tls)
-        server.on_ready = on_ready
-        server.on_fork = (pid_file.forget, on_fork)
-        server.run()
+
+        def forget_master() -> None:
+            pid_file.forget()
+            on_fork()
+
+        Server(configuration, listener.detach(), tls, on_ready, forget_master).run()
     finally:
         pid_file.release()
 
@@ -79,16 +81,18 @@ def _warn(configuration: Configuration, pid_file: PidFile) -> None:
 
 
 class Server(BaseApplication):  # type: ignore[misc]
-    """gunicorn's application: its settings, and how ours is loaded and reloaded."""
+    """gunicorn's application: its settings, and how the engine is loaded and reloaded."""
 
     def __init__(
-        self, configuration: Configuration, descriptor: int, tls: ssl.SSLContext | None
+        self,
+        configuration: Configuration,
+        descriptor: int,
+        tls: ssl.SSLContext | None,
+        on_ready: Callable[[], None] = lambda: None,
+        on_fork: Callable[[], None] = lambda: None,
     ) -> None:
-        self.on_ready: Callable[[], None] = lambda: None
-        self.on_fork: tuple[Callable[[], None], ...] = ()
-        self._configuration = configuration
-        self._descriptor = descriptor
-        self._tls = tls
+        self._configuration, self._descriptor, self._tls = configuration, descriptor, tls
+        self._on_ready, self._on_fork = on_ready, on_fork
         super().__init__()
 
     def load_config(self) -> None:
@@ -117,7 +121,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             "control_socket_disable": True,
             "worker_tmp_dir": "/dev/shm" if os.access("/dev/shm", os.W_OK) else None,
             "when_ready": self._when_ready,
-            "post_fork": self._post_fork,
+            "post_fork": lambda _master, _worker: self._on_fork(),
             "pre_request": lambda _worker, _request: arrivals.head_arrived(),
             "child_exit": lambda _master, worker: metrics_directory.forget_process(worker.pid),
         }
@@ -161,14 +165,10 @@ class Server(BaseApplication):  # type: ignore[misc]
         # gunicorn would replace the program without the pid file noticing.
         signal.signal(signal.SIGUSR2, _refuse_restart)
         signal.signal(signal.SIGWINCH, signal.SIG_IGN)
-        # What exists by now lives as long as the workers, which share its memory untouched.
+        # All objects so far live as long as the workers, which share their memory untouched.
         gc.collect()
         gc.freeze()
-        self.on_ready()
-
-    def _post_fork(self, _master: Arbiter, _worker: object) -> None:
-        for call in self.on_fork:
-            call()
+        self._on_ready()
 
 
 def _loaded(configuration: Configuration) -> Application:
@@ -194,7 +194,7 @@ def _allow_many_files() -> None:
 
 
 def _connections(threads: int) -> int:
-    """A worker accepts no more than it has descriptors for: gunicorn ends when it runs out."""
+    """Return how many a worker accepts: gunicorn ends when it runs out of descriptors."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files == resource.RLIM_INFINITY:
         return CONNECTIONS_PER_WORKER
@@ -202,7 +202,7 @@ def _connections(threads: int) -> int:
 
 
 def _longest_request_seconds(configuration: Configuration) -> int:
-    """A worker that is silent for longer than any request may take is replaced."""
+    """Return how long a worker may be silent before it is replaced."""
     longest = configuration.timeout_seconds + configuration.wait.max_seconds
     return math.ceil(longest) + configuration.server.grace_seconds + 30
 

@@ -36,10 +36,12 @@ def test_the_first_line_is_user_and_password(
 
 @pytest.mark.parametrize("named", [{}, {"ONE_AUTH": ""}, {"ONE_AUTH": "~/.one/one_auth"}])
 def test_the_default_file_and_a_tilde_are_below_the_home_directory(
-    tmp_path: Path, named: dict[str, str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: dict[str, str]
 ) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert one_auth.read({}) is None
     written(tmp_path / ".one/one_auth", b"user:password\n")
-    assert one_auth.read({"HOME": str(tmp_path)} | named) == ("user", "password")
+    assert one_auth.read(named) == ("user", "password")
 
 
 @pytest.mark.parametrize(
@@ -59,10 +61,6 @@ def test_a_named_file_must_exist(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(OperatorError, match=reason):
         one_auth.read({"ONE_AUTH": named})
-
-
-def test_without_a_file_there_are_no_credentials(tmp_path: Path) -> None:
-    assert one_auth.read({"HOME": str(tmp_path)}) is None
 
 
 @pytest.mark.parametrize(
