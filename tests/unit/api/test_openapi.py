@@ -289,12 +289,12 @@ def _fail_behind(call: Watched, one: str, monkeypatch: pytest.MonkeyPatch) -> No
     for failure, (method, path) in itertools.product(failures, calls):
         call.app.extensions["memory"].cache.forget(Credentials("devuser", "devpass"))
         with monkeypatch.context() as patch:
-            patch.setattr(Oned, "_call", _raising(failure))
+            patch.setattr(Oned, "together", _raising(failure))
             status, _ = call(method, path, NATURE)
         assert status == getattr(failure, "status", 500)
     for method, path in [*_operations(one), ("post", RUNTIMES)]:
         with monkeypatch.context() as patch:
-            patch.setattr(Oned, "_call", _raising(errors.Locked("no")))
+            patch.setattr(Oned, "together", _raising(errors.Locked("no")))
             assert call(method, path, NATURE)[0] == 423
     refused = _raising(errors.ActionRefused("no"))
     with monkeypatch.context() as patch:

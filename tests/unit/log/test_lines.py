@@ -86,6 +86,7 @@ def test_the_request_is_named_only_while_it_lasts(directory: Path) -> None:
         ("a\ud800b", "a\\ud800b"),
         ("x" * 70_000, "x" * 65_536 + "… (70000 characters)"),
     ],
+    ids=lambda text: ascii(text[:12]),
 )
 def test_line_breaks_are_escaped(directory: Path, text: str, written: str) -> None:
     log.engine.info("%s", text)
