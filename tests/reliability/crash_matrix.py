@@ -21,7 +21,6 @@ import sys
 import tempfile
 import threading
 import uuid
-from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -37,13 +36,16 @@ from tests.reliability.operations import (
     LEASE_SECONDS,
     OPERATIONS,
     Operation,
+    add_which,
+    chosen_calls,
     read_whole,
     undisturbed_calls,
 )
+from tests.support.calls import Call
 from tests.support.client import SPECIFICATIONS, Response
 from tests.support.engine import EngineProcess, settings_for
 from tests.support.installation import Target, add_options, target
-from tests.support.proxy import Call, Proxy
+from tests.support.proxy import Proxy
 from tests.support.waiting import wait_until
 
 MOMENTS = ("before", "after")
@@ -224,28 +226,21 @@ def _what_is_not_updated(lane: Lane, runtime: dict[str, Any]) -> list[str]:
 
 
 def cases_of(
-    release: str, operation: str, specification: str, calls: Sequence[Call], only_changes: bool
+    release: str, operation: str, specification: str, calls: Sequence[Call], which: str
 ) -> list[Case]:
-    """The kills of one operation. A read that is repeated while waiting is taken once."""
-    chosen, numbers, previous = [], Counter[str](), ""
-    disturbed = OPERATIONS[operation].disturbed(calls)
-    for index, call in enumerate(calls):
-        numbers[call.name] += 1
-        is_chosen = call.is_change or not (only_changes or call.name == previous)
-        if is_chosen and index in disturbed:
-            chosen += [
-                Case(release, operation, specification, call.name, numbers[call.name], moment)
-                for moment in MOMENTS
-            ]
-        previous = call.name
-    return chosen
+    """The kills of one operation. In a multicall, "after the first call" is "before the second"."""
+    return [
+        Case(release, operation, specification, call.name, number, moment)
+        for call, number, follows in chosen_calls(operation, calls, which)
+        for moment in (MOMENTS[1:] if follows else MOMENTS)
+    ]
 
 
 def matrix(
     aim: Target,
     operations: Sequence[str],
     specifications: Sequence[str],
-    only_changes: bool,
+    which: str,
     directory: Path,
     lanes: int = LANES,
     timeout_seconds: float | None = None,
@@ -263,7 +258,7 @@ def matrix(
             try:
                 with opened(release) as lane:
                     calls = undisturbed_calls(lane, operation, specification)
-                found = cases_of(release, operation, specification, calls, only_changes)
+                found = cases_of(release, operation, specification, calls, which)
                 cases += [case for case in found if only is None or case.call in only]
             except AssertionError as error:
                 case = Case(release, operation, specification, "no kill", 0, "with")
@@ -304,9 +299,7 @@ def main() -> int:
     parser.add_argument("--specification", action="append", choices=sorted(SPECIFICATIONS))
     parser.add_argument("--lanes", type=int, default=LANES, help="cases at the same time")
     parser.add_argument("--timeout", type=float, help="the engine's, in seconds")
-    parser.add_argument(
-        "--changes", action="store_true", help="only at calls that change something"
-    )
+    add_which(parser)
     add_options(parser)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
@@ -314,7 +307,7 @@ def main() -> int:
             target(options),
             options.operation or KILLED,
             options.specification or list(SPECIFICATIONS),
-            options.changes,
+            options.which,
             Path(directory),
             options.lanes,
             options.timeout,

@@ -2,7 +2,8 @@
 
 From the chosen call of an operation on its backend refuses connections, hangs, cuts its responses,
 answers garbage or HTTP 500, is slow, is late (it does what was asked when nobody waits any more),
-stalls in the middle of a late response, or sends its headers, body or chunks byte by byte. Checked
+stalls in the middle of a late response, or sends its headers, body or chunks byte by byte; or oned
+refuses that one call. In a multicall, the calls before the chosen one have been executed. Checked
 are the status, the form of the error, that the response comes within ``timeout`` plus one second
 and that nothing harmful was repeated; and when the backend is back, what was left behind, before
 and after ``reconcile --apply``, and that the repeated request succeeds. Prints a table; the exit
@@ -37,11 +38,19 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.reliability import standbys
 from tests.reliability.crash_matrix import stale_seconds
 from tests.reliability.lanes import Lane, reconciler, run_all, silence_logs, until_accepted
-from tests.reliability.operations import OPERATIONS, Judge, Operation, undisturbed_calls
+from tests.reliability.operations import (
+    OPERATIONS,
+    Judge,
+    Operation,
+    add_which,
+    chosen_calls,
+    undisturbed_calls,
+)
+from tests.support.calls import Call
 from tests.support.client import SPECIFICATIONS, Response
 from tests.support.engine import engine_in_process, settings_for
 from tests.support.installation import Target, add_options, target
-from tests.support.proxy import ENDLESS, Call, Proxy
+from tests.support.proxy import ENDLESS, REFUSALS, Proxy
 from tests.support.waiting import wait_until
 
 SANDBOX_TIMEOUT_SECONDS, REAL_TIMEOUT_SECONDS = 8.0, 15.0
@@ -54,6 +63,7 @@ KINDS: dict[str, tuple[int, ...]] = {
     "cut": (502, 503),
     "garbage": (502,),
     "error": (502,),
+    **dict.fromkeys(REFUSALS, (502,)),
     "slow": (),
     "late": (504,),
     **dict.fromkeys(ENDLESS, (504,)),
@@ -177,7 +187,8 @@ def _struck(lane: FaultLane, operation: Operation, outcome: Outcome) -> Response
             struck.set()
             outcome.struck_after_seconds = time.monotonic() - start
             kind = "slow" if case.kind == "late" else case.kind
-            lane.proxy.set_fault(case.backend, kind, seconds=fault_seconds())
+            only = {"name": case.call, "times": 1} if kind in REFUSALS else {}
+            lane.proxy.set_fault(case.backend, kind, seconds=fault_seconds(), **only)
 
     def fault_seconds() -> float:
         if case.kind == "late":
@@ -271,25 +282,11 @@ def _expected(lane: FaultLane, operation: Operation, outcome: Outcome) -> list[d
 def cases_of(
     first: Case, calls: Sequence[Call], kinds: Sequence[str], which: str
 ) -> Iterator[Case]:
-    """Faults that begin at each call; ``which``: at all, only changing or only first calls."""
-    numbers, previous, known = Counter[str](), "", set[str]()
-    disturbed = OPERATIONS[first.operation].disturbed(calls)
-    for index, call in enumerate(calls):
-        numbers[call.name] += 1
-        if index not in disturbed:
-            continue
-        is_first = call.backend not in known
-        is_again = call.name == previous and not call.is_change
-        previous = call.name
-        if is_again or (which == "changes" and not (is_first or call.is_change)):
-            continue
-        if which == "first" and not is_first:
-            continue
-        known.add(call.backend)
+    """The faults that begin at each of these calls; oneflow refuses none like oned."""
+    for call, number, _ in chosen_calls(first.operation, calls, which):
         for kind in kinds:
-            yield first._replace(
-                backend=call.backend, kind=kind, call=call.name, number=numbers[call.name]
-            )
+            if call.backend == "oned" or kind not in REFUSALS:
+                yield first._replace(backend=call.backend, kind=kind, call=call.name, number=number)
 
 
 def matrix(
@@ -376,9 +373,7 @@ def main() -> int:
     parser.add_argument("--kind", action="append", choices=list(KINDS))
     parser.add_argument("--lanes", type=int, default=LANES, help="cases at the same time")
     parser.add_argument("--timeout", type=float, help="the engine's, in seconds")
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument("--changes", dest="which", action="store_const", const="changes")
-    which.add_argument("--first", dest="which", action="store_const", const="first")
+    add_which(parser)
     add_options(parser)
     options = parser.parse_args()
     silence_logs()
@@ -388,7 +383,7 @@ def main() -> int:
             options.operation or list(OPERATIONS),
             options.specification or ["FAAS"],
             options.kind or list(KINDS),
-            options.which or "all",
+            options.which,
             Path(directory),
             options.lanes,
             options.timeout,

@@ -20,8 +20,8 @@ from tests.reliability.leak_states import (
     reach,
     vm_ids,
 )
+from tests.support.calls import Call
 from tests.support.client import RUNTIMES, Response
-from tests.support.proxy import Call
 
 NO_HOST = 'NAME = "no such host"'
 INSTANTIATE = "POST service_template/action"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
+import itertools
 import uuid
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 from tests.reliability import standbys
 from tests.reliability.lanes import Lane, until_accepted, until_count
+from tests.support.calls import Call
 from tests.support.client import RUNTIMES, Response
-from tests.support.proxy import Call
 from tests.support.waiting import wait_until
 
 LEASE_SECONDS = 5000
@@ -140,6 +143,53 @@ OPERATIONS = {
     "take standby": _TAKE_STANDBY,
     "order standby": _TAKE_STANDBY._replace(disturbed=standbys.ordering),
 }
+
+
+WHICH = ("all", "changes", "first", "batches")
+"""Which calls a matrix disturbs: all of them, those that change something, the first one of each
+backend, or those of multicalls with several calls."""
+
+
+def add_which(parser: argparse.ArgumentParser) -> None:
+    """The options ``--changes``, ``--first`` and ``--batches``."""
+    group = parser.add_mutually_exclusive_group()
+    parser.set_defaults(which="all")
+    for which in WHICH[1:]:
+        group.add_argument(f"--{which}", dest="which", action="store_const", const=which)
+
+
+class Chosen(NamedTuple):
+    call: Call
+    number: int
+    """Among the calls of that name, counted from 1."""
+    follows: bool
+    """Whether the call before it in the same multicall is chosen too."""
+
+
+def chosen_calls(operation: str, calls: Sequence[Call], which: str) -> list[Chosen]:
+    """The calls of an operation to disturb. A request that only reads, and is repeated while
+    waiting, is taken once.
+    """
+    disturbed = OPERATIONS[operation].disturbed(calls)
+    starts = [index for index, call in enumerate(calls) if call.place == 1]
+    requests = [calls[first:end] for first, end in itertools.pairwise([*starts, len(calls)])]
+    chosen, numbers, known, previous = list[Chosen](), Counter[str](), set[str](), [Call("", "")]
+    for first, request in zip(starts, requests, strict=True):
+        is_again = request == previous and not any(call.is_change for call in request)
+        previous, follows = list(request), False
+        for index, call in enumerate(request, first):
+            numbers[call.name] += 1
+            is_meant = {
+                "all": True,
+                "changes": call.is_change,
+                "first": call.backend not in known,
+                "batches": len(request) > 1,
+            }[which]
+            follows_now, follows = follows, is_meant and index in disturbed and not is_again
+            if follows:
+                known.add(call.backend)
+                chosen.append(Chosen(call, numbers[call.name], follows_now))
+    return chosen
 
 
 def undisturbed_calls(lane: Lane, operation: str, specification: str) -> list[Call]:

@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 
 from provision_engine.sandbox import Sandbox, Timings
+from tests.support.calls import Call
 from tests.support.client import RUNTIMES, SPECIFICATIONS, Response
 from tests.support.engine import EngineProcess, settings_for
 from tests.support.installation import Target
 from tests.support.opennebula import OpenNebula
-from tests.support.proxy import Call, Proxy
+from tests.support.proxy import Proxy
 from tests.support.users import USER
 from tests.support.waiting import wait_until
 
@@ -54,7 +55,7 @@ def killed(
     """
     aim = Target(releases=(release,))
     outcomes = matrix(
-        aim, operations, [runtime], True, directory, timeout_seconds=timeout_seconds, only=only
+        aim, operations, [runtime], "changes", directory, timeout_seconds=timeout_seconds, only=only
     )
     shown = table(outcomes)
     print(shown)

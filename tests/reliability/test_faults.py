@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.calls import Call
 from tests.support.client import RUNTIMES
 from tests.support.installation import Target
 from tests.support.opennebula import RUNTIME
-from tests.support.proxy import Call
 
 from .fault_matrix import (
     KINDS,

@@ -22,11 +22,11 @@ from provision_engine.engine.cache import Cache
 from provision_engine.engine.context import Context, Memory
 from provision_engine.engine.model import Phase
 from provision_engine.sandbox import Timings
+from tests.support.calls import Call
 from tests.support.client import RUNTIMES, Response
 from tests.support.engine import EngineProcess, configuration_for, settings_for
 from tests.support.installation import Target
 from tests.support.opennebula import StoredRuntime
-from tests.support.proxy import Call
 from tests.support.users import USER
 from tests.support.waiting import WAIT_SECONDS, wait_until
 

@@ -66,7 +66,7 @@ class StoredRuntime(NamedTuple):
         )
 
 
-class _Transport(xmlrpc.client.Transport):
+class Transport(xmlrpc.client.Transport):
     """Has a time limit, and does not repeat a call whose connection breaks."""
 
     def request(self, host: Any, handler: str, request_body: Any, verbose: bool = False) -> Any:
@@ -106,7 +106,7 @@ class OpenNebula:
         return 0 if answer[0] else int(answer[2])
 
     def _answer(self, method: str, *params: Any) -> Any:
-        with xmlrpc.client.ServerProxy(self.oned_url, _Transport()) as server:
+        with xmlrpc.client.ServerProxy(self.oned_url, Transport()) as server:
             return getattr(server, f"one.{method}")(self.user.session, *params)
 
     def _xml(self, method: str, *params: Any) -> etree._Element:
