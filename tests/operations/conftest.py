@@ -1,4 +1,4 @@
-"""Fixtures for all tests here: a sandbox, and a real engine in front of it."""
+"""A real engine in front of a sandbox."""
 
 from __future__ import annotations
 
@@ -10,12 +10,6 @@ import pytest
 from provision_engine.sandbox import Sandbox
 
 from .engine_process import Engine
-
-
-@pytest.fixture
-def sandbox() -> Iterator[Sandbox]:
-    with Sandbox() as sandbox:
-        yield sandbox
 
 
 @pytest.fixture

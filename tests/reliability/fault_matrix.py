@@ -17,7 +17,6 @@ code is 1 when anything is wrong.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import itertools
 import sys
@@ -31,26 +30,30 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.reliability import standbys
-from tests.reliability.crash_matrix import stale_seconds
-from tests.reliability.lanes import Lane, reconciler, run_all, silence_logs, until_accepted
+from tests.reliability.lanes import (
+    Lane,
+    matrix_parser,
+    open_lane,
+    run_all,
+    silence_logs,
+    until_accepted,
+)
 from tests.reliability.operations import (
     OPERATIONS,
     Judge,
     Operation,
-    add_which,
+    add_choices,
     chosen_calls,
-    undisturbed_calls,
+    undisturbed,
 )
 from tests.support.calls import Call
-from tests.support.client import SPECIFICATIONS, Response
-from tests.support.engine import engine_in_process, settings_for
-from tests.support.installation import Target, add_options, target
-from tests.support.proxy import ENDLESS, REFUSALS, Proxy
+from tests.support.client import Response
+from tests.support.installation import Target, target
+from tests.support.proxy import ENDLESS, REFUSALS
 from tests.support.waiting import wait_until
 
 SANDBOX_TIMEOUT_SECONDS, REAL_TIMEOUT_SECONDS = 8.0, 15.0
@@ -87,13 +90,6 @@ LAST_CALL = "document.update"
 PATIENCE_SECONDS = 60.0
 
 
-@dataclass
-class FaultLane(Lane):
-    """A lane whose engine is in this process."""
-
-    timeout_seconds: float = field(kw_only=True)
-
-
 class Case(NamedTuple):
     release: str
     operation: str
@@ -118,26 +114,6 @@ class Outcome:
     wrong: list[str] = field(default_factory=list)
 
 
-@contextlib.contextmanager
-def open_lane(
-    release: str, aim: Target, timeout_seconds: float, directory: Path
-) -> Iterator[FaultLane]:
-    with aim.installation(release) as installation, Proxy(installation) as proxy:
-        # The caches are off, so that each case makes the same calls.
-        settings = {
-            "timeout": timeout_seconds,
-            "lock": {"stale_seconds": stale_seconds(timeout_seconds)},
-            "cache": {"seconds": 0},
-            **standbys.settings(installation.opennebula),
-        }
-        with engine_in_process(settings_for(proxy, **settings)) as url:
-            port = urlsplit(url).port or 0
-            lane = FaultLane(installation, proxy, port, timeout_seconds=timeout_seconds)
-            direct = settings_for(installation, **settings)
-            lane.reconcile = reconciler(directory / uuid.uuid4().hex, direct, installation.user)
-            yield lane
-
-
 def once(operation: str) -> tuple[str, ...]:
     """Two orders to end a VM do no harm, but of two leases the earlier one would hold."""
     return (*ONCE, "vm.schedadd") if operation == "update" else ONCE
@@ -147,7 +123,7 @@ def once(operation: str) -> tuple[str, ...]:
 
 
 def run_case(
-    lane: FaultLane, case: Case, calm: dict[tuple[str, str, str], Counter[str]], is_timed: bool
+    lane: Lane, case: Case, calm: dict[tuple[str, str, str], Counter[str]], is_timed: bool
 ) -> Outcome:
     operation = OPERATIONS[case.operation]
     lane.specification, lane.key = case.specification, uuid.uuid4().hex
@@ -176,7 +152,7 @@ def run_case(
     return outcome
 
 
-def _struck(lane: FaultLane, operation: Operation, outcome: Outcome) -> Response | None:
+def _struck(lane: Lane, operation: Operation, outcome: Outcome) -> Response | None:
     """The response of an operation in which a backend fails from one call on."""
     case, seen, struck = outcome.case, itertools.count(1), threading.Event()
     start = time.monotonic()
@@ -219,7 +195,7 @@ def what_is_wrong_with(
     return wrong
 
 
-def _what_is_left(lane: FaultLane, operation: Operation, outcome: Outcome) -> list[str]:
+def _what_is_left(lane: Lane, operation: Operation, outcome: Outcome) -> list[str]:
     """Repeat what a client repeats, reconcile, and count."""
     if operation.standbys_judge is not None:
         return _what_is_wrong_beside_standbys(lane, operation, operation.standbys_judge)
@@ -254,9 +230,7 @@ def _what_is_left(lane: FaultLane, operation: Operation, outcome: Outcome) -> li
     return []
 
 
-def _what_is_wrong_beside_standbys(
-    lane: FaultLane, operation: Operation, judge: Judge
-) -> list[str]:
+def _what_is_wrong_beside_standbys(lane: Lane, operation: Operation, judge: Judge) -> list[str]:
     try:
         response = until_accepted(lambda: operation.request(lane), operation.accepted)
     except AssertionError as error:
@@ -265,7 +239,7 @@ def _what_is_wrong_beside_standbys(
     return judge(lane, response, range(standbys.KEPT + 1))
 
 
-def _expected(lane: FaultLane, operation: Operation, outcome: Outcome) -> list[dict[str, int]]:
+def _expected(lane: Lane, operation: Operation, outcome: Outcome) -> list[dict[str, int]]:
     """How many runtimes, services and VMs there may be in the end."""
     is_created = outcome.status == 201 and not operation.is_repeated
     allowed = [1 if is_created else operation.runtimes_left]
@@ -296,34 +270,35 @@ def matrix(
     kinds: Sequence[str],
     which: str,
     directory: Path,
-    lanes: int = LANES,
+    lanes: int | None = None,
     timeout_seconds: float | None = None,
     is_timed: bool = False,
 ) -> list[Outcome]:
     """Everything asked for; ``is_timed``: late responses are wrong."""
     default = REAL_TIMEOUT_SECONDS if aim.is_real else SANDBOX_TIMEOUT_SECONDS
     opened = partial(
-        open_lane, aim=aim, timeout_seconds=timeout_seconds or default, directory=directory
+        open_lane,
+        aim=aim,
+        directory=directory,
+        timeout_seconds=timeout_seconds or default,
+        standbys=standbys.settings,
     )
     cases: list[Case] = []
     outcomes: list[Outcome] = []
     calm: dict[tuple[str, str, str], Counter[str]] = {}
-    for release in aim.releases:
-        for operation, specification in itertools.product(operations, specifications):
-            case = Case(release, operation, specification, "", "none", "no call", 0)
-            try:
-                with opened(release) as lane:
-                    calls = undisturbed_calls(lane, operation, specification)
-                calm[case[:3]] = Counter(call.name for call in calls)
-                cases += cases_of(case, calls, kinds, which)
-            except AssertionError as error:
-                outcomes.append(Outcome(case, wrong=[str(error)]))
+    for of, calls in undisturbed(opened, aim.releases, operations, specifications):
+        case = Case(*of, "", "none", "no call", 0)
+        if isinstance(calls, str):
+            outcomes.append(Outcome(case, wrong=[calls]))
+        else:
+            calm[of] = Counter(call.name for call in calls)
+            cases += cases_of(case, calls, kinds, which)
     return outcomes + run_all(
         cases,
         opened,
-        lambda lane, case: run_case(lane, case, calm, is_timed),  # type: ignore[arg-type]
+        lambda lane, case: run_case(lane, case, calm, is_timed),
         lambda case, error: Outcome(case, wrong=[error]),
-        aim.lanes(lanes),
+        aim.lanes(lanes or LANES),
     )
 
 
@@ -365,16 +340,9 @@ def _sum(outcomes: Sequence[Outcome]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--operation", action="append", choices=list(OPERATIONS))
-    parser.add_argument("--specification", action="append", choices=list(SPECIFICATIONS))
+    parser = matrix_parser(__doc__)
+    add_choices(parser, OPERATIONS)
     parser.add_argument("--kind", action="append", choices=list(KINDS))
-    parser.add_argument("--lanes", type=int, default=LANES, help="cases at the same time")
-    parser.add_argument("--timeout", type=float, help="the engine's, in seconds")
-    add_which(parser)
-    add_options(parser)
     options = parser.parse_args()
     silence_logs()
     with tempfile.TemporaryDirectory() as directory:

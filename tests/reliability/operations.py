@@ -6,13 +6,13 @@ import argparse
 import itertools
 import uuid
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from tests.reliability import standbys
-from tests.reliability.lanes import Lane, until_accepted, until_count
+from tests.reliability.lanes import Lane, OpenLane, until_accepted, until_count
 from tests.support.calls import Call
-from tests.support.client import RUNTIMES, Response
+from tests.support.client import RUNTIMES, SPECIFICATIONS, Response
 from tests.support.waiting import wait_until
 
 LEASE_SECONDS = 5000
@@ -150,8 +150,11 @@ WHICH = ("all", "changes", "first", "batches")
 backend, or those of multicalls with several calls."""
 
 
-def add_which(parser: argparse.ArgumentParser) -> None:
-    """The options ``--changes``, ``--first`` and ``--batches``."""
+def add_choices(parser: argparse.ArgumentParser, operations: Collection[str]) -> None:
+    """The options that choose operations, runtimes and calls."""
+    parser.add_argument("--operation", action="append", choices=list(operations))
+    parser.add_argument("--specification", action="append", choices=list(SPECIFICATIONS))
+    parser.add_argument("--timeout", type=float, help="the engine's, in seconds")
     group = parser.add_mutually_exclusive_group()
     parser.set_defaults(which="all")
     for which in WHICH[1:]:
@@ -216,3 +219,18 @@ def undisturbed_calls(lane: Lane, operation: str, specification: str) -> list[Ca
         if is_done:
             return calls
     raise AssertionError(f"{response.status} {response.content.decode()[:300]}")
+
+
+def undisturbed(
+    open_lane: OpenLane,
+    releases: Sequence[str],
+    operations: Sequence[str],
+    specifications: Sequence[str],
+) -> Iterator[tuple[tuple[str, str, str], list[Call] | str]]:
+    """Release, operation and specification, and its calls or why it fails by itself."""
+    for of in itertools.product(releases, operations, specifications):
+        try:
+            with open_lane(of[0]) as lane:
+                yield of, undisturbed_calls(lane, *of[1:])
+        except AssertionError as error:
+            yield of, str(error)

@@ -38,21 +38,21 @@ from tests.support.users import USER
 from tests.support.waiting import wait_until
 
 from . import fault_matrix, lanes, leak_matrix
-from .lanes import NOTHING, until_count
-from .leak_matrix import open_lane, what_is_left
-from .leak_states import Case, LeakLane, Outcome
+from .lanes import NOTHING, Lane, until_count
+from .leak_matrix import lane_opener, what_is_left
+from .leak_states import Case, Outcome
 from .operations import OPERATIONS, chosen_calls
 
 
 @pytest.fixture
-def lane(tmp_path: Path) -> Iterator[LeakLane]:
-    with open_lane("7.4.0", Target(), tmp_path) as lane:
+def lane(tmp_path: Path) -> Iterator[Lane]:
+    with lane_opener(Target(), tmp_path)("7.4.0") as lane:
         yield lane
 
 
 @pytest.mark.parametrize("what", ["service", "vm", "document", "lock"])
 def test_whatever_stays_alive_is_reported(
-    lane: LeakLane, monkeypatch: pytest.MonkeyPatch, what: str
+    lane: Lane, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     one = lane.opennebula
     if what == "service":
@@ -83,7 +83,7 @@ def store(one: OpenNebula, phase: str, service_id: int, vm_id: int) -> int:
     return int(one.call("document.allocate", text, 1337))
 
 
-def test_what_belongs_to_no_runtime_or_to_two_is_reported(lane: LeakLane) -> None:
+def test_what_belongs_to_no_runtime_or_to_two_is_reported(lane: Lane) -> None:
     one = lane.opennebula
     service_id = one.start_service(one.flow_template_id("nature"), "shared")
     (vm_id,) = wait_until(lambda: one.service_vm_ids(service_id))
@@ -117,7 +117,7 @@ def test_a_call_that_its_client_gave_up_is_not_in_progress(proxy: Proxy) -> None
 
 
 def test_what_a_timeout_left_is_removed_by_a_list(
-    lane: LeakLane, monkeypatch: pytest.MonkeyPatch
+    lane: Lane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a client's next list would: the answered 504 told that something may be left."""
     body = json.dumps({"ENGINE": {"PHASE": "DELETING", "CREATED_AT": 1, "SERVICE_NAME": "left"}})
@@ -435,7 +435,7 @@ def test_files_of_the_driver_are_as_they_were_afterwards(tmp_path: Path) -> None
     ]
 
 
-def test_a_lane_without_anything_has_nothing(lane: LeakLane) -> None:
+def test_a_lane_without_anything_has_nothing(lane: Lane) -> None:
     assert lane.opennebula.count() == NOTHING
     assert lane.request("GET", RUNTIMES).json == []
 

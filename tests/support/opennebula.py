@@ -13,6 +13,9 @@ import pyone
 import requests
 from lxml import etree
 
+from provision_engine.sandbox import Sandbox
+from provision_engine.sandbox.sandbox import CallRecord
+from tests.support.calls import MULTICALL
 from tests.support.users import User
 from tests.support.waiting import wait_until
 
@@ -86,6 +89,11 @@ def _mismatches(what: str, named: Sequence[int], existing: set[int]) -> list[str
         *(f"{what} {n} is named by no document" for n in sorted(existing - times.keys())),
         *(f"{what} {n} does not exist" for n in sorted(times.keys() - existing)),
     ]
+
+
+def calls_of(sandbox: Sandbox, since: int = 0) -> list[CallRecord]:
+    """The calls that have reached a sandbox, those inside a multicall and not the multicall."""
+    return [call for call in sandbox.calls[since:] if call.method != MULTICALL]
 
 
 class OpenNebula:
