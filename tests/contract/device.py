@@ -175,9 +175,9 @@ def document(one: OpenNebula, name: str = "by-hand", **members: Any) -> int:
     return raw_document(one, name, json.dumps({"FAAS": faas, "ENGINE": engine, **members}))
 
 
-def raw_document(one: OpenNebula, name: str, body: str) -> int:
+def raw_document(one: OpenNebula, name: str, body: str, kind: int = RUNTIME) -> int:
     template = f"<TEMPLATE><NAME>{name}</NAME><BODY><![CDATA[{body}]]></BODY></TEMPLATE>"
-    return int(one.call("document.allocate", template, RUNTIME))
+    return int(one.call("document.allocate", template, kind))
 
 
 def ids(runtimes: list[Json]) -> list[int]:

@@ -71,3 +71,9 @@ def test_it_is_deleted(device: Device, kept: tuple[int, int, int]) -> None:
     assert device.delete(kept[0]).status == 204
     wait_until(lambda: not {kept[1]} & device.one.ids(100))
     assert kept[0] not in device.one.ids(RUNTIME)
+
+
+def test_a_new_runtime_has_the_members_that_the_ruby_engine_reads(device: Device) -> None:
+    stored = device.body_of(device.create()["ID"])
+    assert {"FLAVOUR", "CPU", "MEMORY", "DISK_SIZE", "VM_ID"} <= stored["FAAS"].keys()
+    assert stored.keys() == {"FAAS", "SERVICE_ID", "SCHEDULING", "DEVICE_INFO", "ENGINE"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -25,9 +24,16 @@ CARRIED = [
     "]] >",
     "x" * 4096,
     "-- ; DROP",
+    # These try to add an attribute.
+    'x"] MEMORY="4096" INJ=[A="1',
+    'x", INJ="1',
+    'x\\"] INJ="1',
+    'x\\\\"] INJ="1',
+    "x] INJ=1 #",
+    '"INJ="1',
+    '\\" INJ="1',
+    "</USER_TEMPLATE><INJ>1</INJ>",
 ]
-SCHEDULED = {"TM_MAD_SYSTEM"}
-"""What OpenNebula adds when a VM is deployed."""
 REFUSED = [
     ("line\nbreak", "U+000A"),
     ("carriage\rreturn", "U+000D"),
@@ -39,6 +45,8 @@ REFUSED = [
     ("${VMID}", "${"),
     ("smile 🙂", "U+1F642"),
     ("half \ud83d", "U+D83D"),
+    ('x"]\nMEMORY="4096"\nINJ=[A="1', "U+000A"),
+    ("]]></DEVICE_INFO><INJ>1</INJ><DEVICE_INFO><![CDATA[", "]]>"),
 ]
 FIELDS = [
     "NAME",
@@ -48,22 +56,10 @@ FIELDS = [
     "DEVICE_INFO.GEOGRAPHIC_LOCATION",
     "DEVICE_INFO.FURTHER",
 ]
-CARRIED_INJECTIONS = [
-    'x"] MEMORY="4096" INJ=[A="1',
-    'x", INJ="1',
-    'x\\"] INJ="1',
-    'x\\\\"] INJ="1',
-    "x] INJ=1 #",
-    '"INJ="1',
-    '\\" INJ="1',
-    "</USER_TEMPLATE><INJ>1</INJ>",
-]
-"""Text that tries to add an attribute, and that OpenNebula can store as text."""
-REFUSED_INJECTIONS = [
-    'x"]\nMEMORY="4096"\nINJ=[A="1',
-    'x"\nINJ=["',
-    "]]></DEVICE_INFO><INJ>1</INJ><DEVICE_INFO><![CDATA[",
-]
+ATTRIBUTES = {
+    *("DEVICE_INFO", "FLAVOURS", "HOT_RESIZE", "ROLE_NAME", "SCHED_REQUIREMENTS", "SERVICE_ID")
+}
+"""Those of the user template; none of the texts adds one."""
 
 
 def with_text(field: str, text: str) -> Json:
@@ -88,7 +84,10 @@ def test_a_text_arrives_as_it_was_sent(device: Device, text: str) -> None:
         "DEVICE_INFO": {"GEOGRAPHIC_LOCATION": text},
     }
     runtime = device.create(FAAS=small(), **sent)
-    seen = device.one.vm(runtime["FAAS"]["VM_ID"])["USER_TEMPLATE"]
+    vm = device.one.vm(runtime["FAAS"]["VM_ID"])
+    assert vm["TEMPLATE"]["MEMORY"] == "128"
+    seen = vm["USER_TEMPLATE"]
+    assert seen.keys() == ATTRIBUTES
     assert seen["DEVICE_INFO"] == {"GEOGRAPHIC_LOCATION": text}
     assert seen["SCHED_REQUIREMENTS"] == requirements.upper()
     assert device.read_until(runtime["ID"], "RUNNING") | sent == device.read(runtime["ID"])
@@ -148,49 +147,3 @@ def test_a_text_that_is_too_long_is_a_400_that_names_the_field(
     answer = device.post(**with_text(field, "x" * (limit + 1)))
     assert answer.status == 400
     assert field.rpartition(".")[2] in answer.json["message"]
-
-
-@pytest.mark.parametrize("text", CARRIED_INJECTIONS, ids=lambda t: repr(t)[:30])
-def test_an_injection_in_device_info_arrives_as_text(device: Device, text: str) -> None:
-    """It adds no other attribute and changes none, at create and at update."""
-    info = {"GEOGRAPHIC_LOCATION": text}
-    runtime = device.create_running(FAAS=small())
-    plain = device.one.vm(runtime["FAAS"]["VM_ID"])
-    created = device.post(FAAS=small(), DEVICE_INFO=info)
-    updated = device.put(runtime["ID"], DEVICE_INFO=info)
-    assert (created.status, updated.status) == (201, 200)
-    for answer in (created, updated):
-        vm = device.one.vm(answer.runtime["FAAS"]["VM_ID"])
-        assert set(vm["USER_TEMPLATE"]) == set(plain["USER_TEMPLATE"]) | {"DEVICE_INFO"}
-        assert set(vm["TEMPLATE"]) | SCHEDULED == set(plain["TEMPLATE"]) | SCHEDULED
-        assert vm["TEMPLATE"]["MEMORY"] == plain["TEMPLATE"]["MEMORY"]
-        assert vm["USER_TEMPLATE"]["DEVICE_INFO"] == info
-
-
-@pytest.mark.parametrize(
-    ("part", "text"),
-    [
-        *[({"DEVICE_INFO": "GEOGRAPHIC_LOCATION"}, text) for text in REFUSED_INJECTIONS],
-        *[({"SCHEDULING": "POLICY"}, t) for t in CARRIED_INJECTIONS + REFUSED_INJECTIONS],
-    ],
-    ids=lambda value: repr(value)[:30],
-)
-def test_an_injection_that_cannot_be_stored_as_text_is_a_400(
-    device: Device, part: dict[str, str], text: str
-) -> None:
-    """A policy has to be an expression, so none of them is possible there."""
-    members = {name: {member: text} for name, member in part.items()}
-    runtime = device.create_running(FAAS=small())
-    before = device.one.vm(runtime["FAAS"]["VM_ID"])["USER_TEMPLATE"]
-    assert device.post(FAAS=small(), **members).status == 400
-    assert device.put(runtime["ID"], **members).status == 400
-    assert device.one.vm(runtime["FAAS"]["VM_ID"])["USER_TEMPLATE"] == before
-
-
-def test_a_member_name_of_device_info_cannot_inject_either(device: Device) -> None:
-    hostile = {'A="1"] INJ=[B': "x", "A]": "y", "a": "z", "OK": "kept"}
-    runtime = device.create(FAAS=small(), DEVICE_INFO=hostile)
-    assert runtime["DEVICE_INFO"] == {"OK": "kept"}
-    seen = device.one.vm(runtime["FAAS"]["VM_ID"])["USER_TEMPLATE"]
-    assert seen["DEVICE_INFO"] == {"OK": "kept"}
-    assert "INJ" not in json.dumps(seen)

@@ -221,7 +221,7 @@ def open_lane(
     with contextlib.ExitStack() as stack:
         installation = stack.enter_context(aim.installation(release))
         proxy = stack.enter_context(Proxy(installation))
-        standbys = further.pop("standbys", dict)(installation.opennebula)
+        standbys = further.pop("standbys", lambda _: {})(installation.opennebula)
         limits = {
             "timeout": timeout_seconds,
             "lock": {"stale_seconds": stale_seconds(timeout_seconds)},
