@@ -9,7 +9,6 @@ from provision_engine.cloud.client import CloudClient
 from provision_engine.cloud.objects import User
 from provision_engine.config import Configuration
 from provision_engine.deadline import Deadline
-from provision_engine.engine.actions.gaps import GapsOfUsers
 from provision_engine.engine.cache import Cache
 from provision_engine.engine.flavours import Flavours
 from provision_engine.engine.lru import Lru
@@ -33,7 +32,6 @@ class Memory:
     standbys: Ledger
     vms: Lru[tuple[bytes, int], tuple[int, ...]]
     """The VMs that a login has seen a runtime have: a guess, since its document decides."""
-    gaps: GapsOfUsers
     reads: SharedReads
     publishers: KnownPublishers
     users: Lru[bytes, User]
@@ -46,7 +44,6 @@ class Memory:
             KeyIndex(),
             Ledger(),
             Lru(MAX_RUNTIMES),
-            GapsOfUsers(),
             SharedReads(),
             KnownPublishers(),
             Lru(MAX_LOGINS),
