@@ -87,9 +87,10 @@ def test_a_wait_extends_the_timeout(client: Client, api: responses.RequestsMock)
 
 
 def test_a_list_follows_its_pages(client: Client, api: responses.RequestsMock) -> None:
-    first = matchers.query_param_matcher({"name": "lamp", "limit": "2"})
-    second = matchers.query_param_matcher({"name": "lamp", "limit": "2", "after": "2"})
-    link = '</serverless-runtimes?name=lamp&limit=2&after=2>; rel="next"'
+    query = {"name": "lamp", "limit": "2", "order": "asc"}
+    first = matchers.query_param_matcher(query)
+    second = matchers.query_param_matcher(query | {"after": "2", "offset": "0"})
+    link = '</serverless-runtimes?name=lamp&limit=2&order=asc&after=2&offset=0>; rel="next"'
     pages = [[response({**BODY, "ID": n}) for n in ids] for ids in ((1, 2), (3,))]
     api.get(RUNTIMES, json=pages[0], match=[first], headers={"Link": link})
     api.get(RUNTIMES, json=pages[1], match=[second])
@@ -220,9 +221,10 @@ def test_warnings_of_a_create_are_read(
     assert client.create_runtime(Function("nature")).warnings == texts
 
 
-def test_newest_first_is_sent_only_on_request(client: Client, api: responses.RequestsMock) -> None:
-    for query in ({"limit": "100"}, {"limit": "100", "order": "desc"}):
-        api.get(RUNTIMES, json=[], match=[matchers.query_param_matcher(query)])
+def test_a_list_is_in_the_order_asked_for(client: Client, api: responses.RequestsMock) -> None:
+    for order in ("asc", "desc"):
+        query = matchers.query_param_matcher({"limit": "100", "order": order})
+        api.get(RUNTIMES, json=[], match=[query])
     assert list(client.list_runtimes()) == []
     assert list(client.list_runtimes(newest_first=True)) == []
 
