@@ -168,7 +168,7 @@ def test_a_waiting_request_leaves_slots_for_others(
         assert int(refused.headers["Retry-After"]) > 0
         # Requests that do not wait are served as usual.
         assert narrow.read(runtime["ID"])["FAAS"]["STATE"] == "PENDING"
-        assert ids(listed(narrow)) == ids([running, runtime])
+        assert ids(listed(narrow)) == ids([runtime, running])
         # A request that has nothing to wait for needs no slot.
         assert narrow.request("GET", f"{PATH}/{running['ID']}?wait=9").status_code == 200
         # A create that gets no slot creates nothing.
