@@ -250,6 +250,8 @@ def test_nothing_of_another_users_is_told(sandbox: Sandbox, client: FlaskClient)
         ("GET", f"{RUNTIMES}?name=very+private", 200),
         ("GET", f"{RUNTIMES}?after=0", 200),
         ("GET", f"{RUNTIMES}?after=-1", 400),
+        ("GET", f"{RUNTIMES}?limit=5&before={runtime_id + 1}&offset=0", 200),
+        ("GET", f"{RUNTIMES}?limit=5&after={runtime_id - 1}&offset=2147483647", 200),
         ("GET", f"{RUNTIMES}?limit=1000&state=PENDING", 200),
     ):
         told = client.open(path, method=method, data=body, headers=other)

@@ -89,6 +89,7 @@ def test_a_broken_connection_is_reported_with_its_cause(
         (format_datetime(datetime.now(UTC) - timedelta(minutes=10), usegmt=True), 0, 0),
         ("soon", transport.FIRST_PAUSE_SECONDS, transport.FIRST_PAUSE_SECONDS * 1.2),
     ],
+    ids=["too long", "a date", "a date in the past", "neither"],
 )
 def test_a_pause_is_as_long_as_the_engine_asks_up_to_a_limit(
     client: Client,
