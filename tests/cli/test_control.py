@@ -84,7 +84,11 @@ def change(**settings: object) -> Callable[[Engine], None]:
         (take_port, "cannot listen on 127.0.0.1 port {port}: Address already in use\n"),
         (lambda e: e.logs.write_text("a file"), "the log {logs}/engine.log cannot be written: "),
         (lambda e: e.pid_file.parent.write_text("a file"), "the pid file {pid_file} cannot be "),
-        (link_pid_file, "the pid file {pid_file} cannot be written: "),
+        (
+            link_pid_file,
+            "the pid file {pid_file} cannot be written: Too many levels of symbolic links "
+            "(see server.pid_file)\n",
+        ),
         (change(host="203.0.113.1"), "cannot listen on 203.0.113.1 port {port}: "),
         (change(host="no.such.host.invalid"), "host no.such.host.invalid is unknown: "),
         (
@@ -105,6 +109,8 @@ def test_what_prevents_a_start_is_reported_in_one_line(
     assert done.stderr.count("\n") == 1
     assert not engine.pid_file.exists()
     assert not (engine.directory / "elsewhere").exists()
+    if "STUB_FAILS" in engine.environment:
+        assert "The application cannot be loaded" in engine.log()
 
 
 def test_a_killed_engine_is_detected_and_replaced(engine: Engine) -> None:
