@@ -251,11 +251,11 @@ def test_a_flow_template_removed_meanwhile_is_reported_with_faas_and_daas_as_sen
 def test_a_restarted_backend_fails_no_request(device: Device, sandbox: Sandbox) -> None:
     """The engine's idle connections are dead then."""
     runtime = device.create_running()
-    sandbox.restart(keep_state=True)
+    sandbox.restart()
     assert device.update(runtime["ID"], FAAS={"CPU": 2})["FAAS"]["CPU"] == 2
-    sandbox.restart(keep_state=True)
+    sandbox.restart()
     second = device.create_running()
-    sandbox.restart(keep_state=True)
+    sandbox.restart()
     assert device.delete(second["ID"]).status_code == 204
-    sandbox.restart(keep_state=True)
+    sandbox.restart()
     assert device.read(runtime["ID"])["FAAS"]["CPU"] == 2

@@ -9,7 +9,7 @@ from typing import Any
 from provision_engine.sandbox import Sandbox, Timings
 from provision_engine.sandbox.template import Template, parse
 
-from . import derived, stories
+from . import derived
 from .environments import Environment, Moment
 from .stories import EPOCHS
 
@@ -283,9 +283,9 @@ def environment_of(
     known = ENVIRONMENTS[release].get(names[0])
     if known is not None:
         return known
-    if names in stories.ENDINGS:
+    if calls[0]["recording"] == "-endings":
         return _ending(release, names[0], calls)
-    if names in stories.PERMISSIONS:
+    if calls[0]["recording"] != "-states":
         return _permissions(release, names[0], calls)
     given = dict(STATES[release].get(names[0], {}))
     timings = replace(Timings.measured(release), **given.pop("timings", {}))
