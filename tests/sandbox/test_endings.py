@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-from provision_engine.sandbox import ManualClock, Sandbox
+from provision_engine.sandbox import Sandbox
 from provision_engine.sandbox.services import S
 
-from .client import SLOW_STEPS, Caller, contents, pass_time, state, vm_of
+from .client import Caller, contents, pass_time, state, vm_of
 
 RELEASES = ("6.8.0", "7.4.0")
 SETTLED_SECONDS = 10
 SLOW_SECONDS = 60.0
-
-
-@pytest.fixture(params=RELEASES)
-def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
-    with Sandbox(request.param, timings=SLOW_STEPS, clock=ManualClock()) as sandbox:
-        yield sandbox
 
 
 def _running(sandbox: Sandbox, template: str = "Function") -> int:

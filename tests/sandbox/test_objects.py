@@ -17,6 +17,7 @@ AUTHENTICATION, AUTHORIZATION, NO_EXISTS, ACTION = 0x100, 0x200, 0x400, 0x800
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
+    """Without a manual clock."""
     with Sandbox() as running:
         yield running
 
