@@ -144,7 +144,9 @@ def test_a_page_costs_the_same_wherever_it_is(few: Place, many: Place) -> None:
     check_pages(many)
 
 
-@pytest.mark.parametrize("pool", ["geometric, dense at the newest end", "three, then a gap", "clusters"])
+@pytest.mark.parametrize(
+    "pool", ["geometric, dense at the newest end", "three, then a gap", "clusters"]
+)
 def test_a_page_costs_the_same_however_the_ids_are_spread(pool: str) -> None:
     with spread([2 * number + 1 for number in POOLS[pool]]) as place:
         check_pages(place)
