@@ -17,9 +17,5 @@ def list_flavours() -> Response:
     caller = context.of_request()
     query.check_known(request.args)
     caller.cloud.oned.version()  # checks the login, since the response may come from the cache
-    found = caller.memory.cache.get(
-        caller.cloud.credentials,
-        "preflight",
-        lambda: Inspector(caller).inspect(),
-    )
+    found = caller.remembered.cached("preflight", lambda: Inspector(caller).inspect())
     return jsonify(representation.preflights(found))

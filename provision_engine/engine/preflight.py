@@ -107,7 +107,7 @@ class Inspector:
 
     def of_strangers(self) -> Iterator[Finding]:
         """Which usable templates are no flavours, because of their owners; the first of them."""
-        others = self._context.publishers.survey().others
+        _, others = self._context.publishers.usable()
         strangers = [d for d in others if d.user_id != self._context.user().id]
         for template in strangers[:MAX_STRANGERS]:
             yield Finding(

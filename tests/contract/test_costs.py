@@ -10,17 +10,12 @@ from typing import Any
 
 import pytest
 
-from provision_engine.cloud.client import Credentials
 from provision_engine.engine.actions.gaps import MAX_GAPS, GapsOfUsers
 from provision_engine.engine.actions.listing import MAX_READ
 from provision_engine.engine.actions.wait import Waiting
 from provision_engine.engine.actions.windows import MAX_WANTED
-from provision_engine.engine.cache import Cache
-from provision_engine.engine.lru import Lru
 from provision_engine.engine.runtime.document import body_of
 from provision_engine.engine.runtime.model import Function, Phase, Runtime
-from provision_engine.engine.safety.keys import SLACK, KeyIndex
-from provision_engine.engine.standby.ledger import Ledger
 from provision_engine.sandbox import Sandbox
 
 from ..support.pools import POOLS
@@ -352,40 +347,13 @@ def test_a_hundred_users_with_a_thousand_runtimes_each_cost_one_of_them_nothing(
 PEOPLE = 1_000
 
 
-def test_what_a_process_remembers_is_bounded() -> None:
-    """Ten times as many users, runtimes and keys as fit into memory; the newest stay known."""
-    cache, keys, gaps = Cache(60, max_entries=100), KeyIndex(100), GapsOfUsers(100)
-    vms: Lru[bytes, int] = Lru(100)
+def test_the_gaps_that_a_process_remembers_are_bounded() -> None:
+    gaps = GapsOfUsers(100)
     for number in range(PEOPLE):
-        credentials = Credentials(f"user{number}", "pass")
-        owner = cache.owner(credentials)
-        cache.get(credentials, "flow templates", lambda n=number: n)
-        vms.put(owner, number)
-        keys.candidates(owner, "key", lambda first_id: [])
         for gap in range(2 * MAX_GAPS):
-            gaps.of(owner).add(1000 * gap, 1000 * gap + 500)
-    assert [entries(memory) for memory in (cache, vms, keys._users, gaps._users)] == [100] * 4
-    last = Credentials(f"user{PEOPLE - 1}", "pass")
-    assert cache.peek(last, "flow templates") == PEOPLE - 1
-    assert entries(gaps.of(cache.owner(last))) == MAX_GAPS
-    assert vms.get(cache.owner(last)) == PEOPLE - 1
-
-
-def test_the_keys_of_runtimes_that_have_gone_are_forgotten() -> None:
-    keys = KeyIndex()
-    for number in range(3 * SLACK):
-        keys.candidates(b"owner", "", lambda _, n=number: [replace(EXAMPLE, id=n, key=f"k{n}")])
-    user = keys._users.get(b"owner")
-    assert user is not None
-    assert len(user.ids) <= SLACK + 1
-
-
-def test_standbys_whose_lease_has_ended_are_forgotten() -> None:
-    ledger = Ledger()
-    for number in range(PEOPLE):
-        ledger.add(number, 2, 0)
-    assert ledger.count() == 0
-    assert entries(ledger) == 0
+            gaps.of(b"%d" % number).add(1000 * gap, 1000 * gap + 500)
+    assert entries(gaps._users) == 100
+    assert entries(gaps.of(b"%d" % (PEOPLE - 1))) == MAX_GAPS
 
 
 def test_nothing_is_remembered_of_a_wait_that_is_over() -> None:

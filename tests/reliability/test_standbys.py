@@ -17,8 +17,8 @@ import pytest
 
 from provision_engine.cloud.client import Backends, CloudClient, Credentials
 from provision_engine.deadline import Deadline
-from provision_engine.engine.cache import Cache
-from provision_engine.engine.context import Context, Memory
+from provision_engine.engine.context import Context
+from provision_engine.engine.memory import Memory
 from provision_engine.engine.runtime.model import Phase
 from provision_engine.engine.safety import unfinished
 from provision_engine.engine.standby import candidates, handover
@@ -200,7 +200,7 @@ def context_of(lane: FaultLane) -> Context:
     """A request of the lane's user, of an engine in this process."""
     configuration = configuration_for(lane.installation, **standbys.settings(lane.opennebula))
     cloud = CloudClient(Backends(configuration), Credentials(*USER), Deadline(WAIT_SECONDS))
-    return Context(cloud, configuration, Memory.empty(Cache(0)))
+    return Context(cloud, configuration, Memory())
 
 
 def test_a_standby_that_was_taken_since_it_was_read_is_not_removed_as_expired(

@@ -25,8 +25,8 @@ from provision_engine.cloud import template
 from provision_engine.cloud.client import Backends, CloudClient, Credentials
 from provision_engine.deadline import Deadline
 from provision_engine.engine.actions import create
-from provision_engine.engine.cache import Cache
-from provision_engine.engine.context import Context, Memory
+from provision_engine.engine.context import Context
+from provision_engine.engine.memory import Memory
 from provision_engine.engine.runtime.specification import Specification
 from provision_engine.engine.safety import process
 from provision_engine.errors import Locked
@@ -517,7 +517,7 @@ def test_who_waits_for_a_key_occupies_no_slot_for_changes(
     """Row 10: a forged CREATING document and as many keyed POSTs as there are slots."""
     configuration = configuration_for(sandbox, **SETTINGS)
     cloud = CloudClient(Backends(configuration), Credentials(*OTHER), Deadline(1.5))
-    context = Context(cloud, configuration, Memory.empty(Cache(0)))
+    context = Context(cloud, configuration, Memory())
     engine = {"KEY": "k", "DIGEST": "d", "CREATED_AT": int(time.time())}
     plant(attacker, RUNTIME, forged("CREATING", ENGINE=engine), "600")
     slots, wanted = Slots(), Specification(digest="d")

@@ -28,9 +28,9 @@ from provision_engine.cloud.objects import Document, Service, User, Vm, VmTempla
 from provision_engine.deadline import Deadline
 from provision_engine.engine import preflight
 from provision_engine.engine.actions.timeline import steps
-from provision_engine.engine.cache import Cache
-from provision_engine.engine.context import Context, Memory
+from provision_engine.engine.context import Context
 from provision_engine.engine.flavours import FlowTemplate
+from provision_engine.engine.memory import Memory
 from provision_engine.engine.runtime import attributes as attributes_of
 from provision_engine.engine.runtime import dialect, document, services, states
 from provision_engine.engine.runtime.dialect import Dialect
@@ -393,6 +393,6 @@ class _Cloud:
 
 def _context(oned: Any, spoken: Dialect = Dialect.SEVEN) -> Context:
     cloud: Any = _Cloud(oned, "6.8.0" if spoken is Dialect.SIX else "7.4.0")
-    made = Context(cloud, configuration(), Memory.empty(Cache(0)))
-    made.memory.users.put(made.owner, User(ADMINISTRATOR, is_administrator=True))
+    made = Context(cloud, configuration(), Memory())
+    made.remembered.user(lambda: User(ADMINISTRATOR, is_administrator=True))
     return made

@@ -10,7 +10,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from provision_engine.engine.lru import Lru
+from provision_engine.engine.memory import Lru
 
 MIN_IDS = 64
 """Shorter gaps are not worth remembering."""

@@ -8,8 +8,8 @@ from typing import Any
 from provision_engine.cloud.client import Credentials
 from provision_engine.cloud.objects import User
 from provision_engine.deadline import Deadline
-from provision_engine.engine.cache import Cache
-from provision_engine.engine.context import Context, Memory
+from provision_engine.engine.context import Context
+from provision_engine.engine.memory import Memory
 from provision_engine.engine.runtime import attributes as attributes_of
 from provision_engine.engine.runtime.model import Function
 from provision_engine.engine.runtime.specification import RequestedFunction, Specification
@@ -40,10 +40,10 @@ class Cloud:
         return time.time()
 
 
-def context(cloud: Any, text: str = "") -> Context:
-    """A request of ``ME``, who is user ``OWNER``; ``text`` is the configuration."""
-    made = Context(cloud, configuration(text), Memory.empty(Cache(10)))
-    made.memory.users.put(made.owner, User(OWNER, is_administrator=False))
+def context(cloud: Any, text: str = "", user_id: int = OWNER) -> Context:
+    """A request of ``ME``, who is an ordinary user; ``text`` is the configuration."""
+    made = Context(cloud, configuration(text), Memory(10))
+    made.remembered.user(lambda: User(user_id, is_administrator=False))
     return made
 
 

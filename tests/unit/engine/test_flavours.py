@@ -12,9 +12,9 @@ import pytest
 from provision_engine.cloud.client import Credentials
 from provision_engine.cloud.objects import Document, VmTemplate
 from provision_engine.cloud.oned import MINE
-from provision_engine.engine.cache import Cache
 from provision_engine.engine.flavours import Flavours, FlowTemplate
-from provision_engine.engine.publishers import KnownPublishers, Publishers
+from provision_engine.engine.memory import Memory
+from provision_engine.engine.publishers import Publishers
 from provision_engine.engine.runtime.dialect import FlowRole
 from provision_engine.engine.runtime.specification import RequestedFunction, Specification
 from provision_engine.errors import (
@@ -85,13 +85,13 @@ class Oned:
 def of(
     oned: Oned,
     mapping: dict[str, int] | None = None,
-    cache: Cache | None = None,
+    memory: Memory | None = None,
     allowed: Sequence[str | int] = (),
-    known: KnownPublishers | None = None,
 ) -> Flavours:
     cloud: Any = Cloud(oned)
-    publishers = Publishers(cloud, allowed, known or KnownPublishers())
-    return Flavours(cloud, cache or Cache(10), mapping or {}, publishers)
+    memory = memory or Memory(10)
+    publishers = Publishers(cloud, allowed, memory.publishers)
+    return Flavours(cloud, memory.of_login(memory.login(ME)), mapping or {}, publishers)
 
 
 def wanted(faas: str = "nature", daas: str = "") -> Specification:
@@ -247,10 +247,10 @@ def test_what_strangers_publish_costs_nothing_once_the_publishers_are_known(
     """Row 7: also those of strangers who published first."""
     strangers = [flow(n, f"x{n}", "FAAS", owner=STRANGER, group=1) for n in range(2000)]
     alice = flow(2001, "s3", "FAAS", owner=ALICE, group=1)
-    oned, known = Oned(*strangers, flow(2002, "nature", "FAAS"), alice), KnownPublishers()
-    of(oned, allowed=allowed, known=known).flow_template(wanted())
+    oned, memory = Oned(*strangers, flow(2002, "nature", "FAAS"), alice), Memory()
+    of(oned, allowed=allowed, memory=memory).flow_template(wanted())
     oned.read = 0
-    of(oned, allowed=allowed, known=known).flow_template(wanted())
+    of(oned, allowed=allowed, memory=memory).flow_template(wanted())
     assert oned.read <= 2
 
 
@@ -283,15 +283,15 @@ def test_roles_that_are_none_are_an_invalid_response(roles: object) -> None:
 
 
 def test_opennebula_is_called_once_within_the_cache_time() -> None:
-    oned, cache = Oned(flow(3, "nature", "FAAS")), Cache(10)
+    oned, memory = Oned(flow(3, "nature", "FAAS")), Memory(10)
     for _ in range(3):
-        of(oned, cache=cache).flow_template(wanted())
-        of(oned, cache=cache).vm_template(FlowRole("A", 0))
+        of(oned, memory=memory).flow_template(wanted())
+        of(oned, memory=memory).vm_template(FlowRole("A", 0))
     assert oned.asked == ["documents of 0", "VM template 0"]
 
 
 def test_a_template_that_was_published_since_is_found() -> None:
-    oned, cache = Oned(flow(3, "nature", "FAAS")), Cache(10)
-    of(oned, cache=cache).flow_template(wanted())
+    oned, memory = Oned(flow(3, "nature", "FAAS")), Memory(10)
+    of(oned, memory=memory).flow_template(wanted())
     oned.held[4] = flow(4, "new", "FAAS")
-    assert of(oned, cache=cache).flow_template(wanted("new")).id == 4
+    assert of(oned, memory=memory).flow_template(wanted("new")).id == 4

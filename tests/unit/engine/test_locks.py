@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from provision_engine.cloud.objects import Document, User
+from provision_engine.cloud.objects import Document
 from provision_engine.engine.context import Context
 from provision_engine.engine.safety import locks, process
 from provision_engine.engine.safety.locks import locked
@@ -66,9 +66,8 @@ class Oned:
 def request(oned: Oned, user_id: int = OWNER) -> Context:
     cloud: Any = Cloud(oned)
     cloud.now = lambda: float(NOW)
-    made = context(cloud, f"timeout: 30\nlock: {{stale_seconds: {STALE_SECONDS:.0f}.5}}")
-    made.memory.users.put(made.owner, User(user_id, is_administrator=False))
-    return made
+    stale = f"timeout: 30\nlock: {{stale_seconds: {STALE_SECONDS:.0f}.5}}"
+    return context(cloud, stale, user_id)
 
 
 def ticket(created_at: int) -> dict[str, Any]:
