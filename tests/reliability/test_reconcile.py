@@ -22,11 +22,11 @@ from provision_engine.cloud.client import Backends, CloudClient, Credentials
 from provision_engine.cloud.objects import Service
 from provision_engine.config import Lock
 from provision_engine.deadline import Deadline
-from provision_engine.engine.cache import Cache
-from provision_engine.engine.context import Context, Memory
+from provision_engine.engine.context import Context
+from provision_engine.engine.memory import Memory
 from provision_engine.engine.runtime import states
 from provision_engine.engine.runtime.model import Phase
-from provision_engine.engine.safety.reconcile import Finding, Kind, Outcome, Reconciler, Result
+from provision_engine.engine.safety.reconcile import Finding, Outcome, Reconciler, Result
 from provision_engine.errors import EngineError
 from provision_engine.sandbox import Sandbox
 from tests.support.client import FAAS, RUNTIMES
@@ -71,7 +71,7 @@ def made(client: FlaskClient) -> dict[str, Any]:
 
 def context(sandbox: Sandbox, user: User = USER, stale_seconds: float = 0.0) -> Context:
     configuration = dataclasses.replace(configuration_for(sandbox), lock=Lock(stale_seconds))
-    return Context(cloud(sandbox, user, 30.0), configuration, Memory.empty(Cache(0)))
+    return Context(cloud(sandbox, user, 30.0), configuration, Memory())
 
 
 def reconciler(
@@ -102,7 +102,7 @@ def service_state(sandbox: Sandbox, runtime: dict[str, Any]) -> str:
     return states.service_state(Service.from_document(document))
 
 
-def kinds(findings: list[Finding]) -> list[Kind]:
+def kinds(findings: list[Finding]) -> list[str]:
     return [finding.kind for finding in findings]
 
 
@@ -145,18 +145,18 @@ def lock(sandbox: Sandbox, runtime: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("leave", "kind", "remedy"),
     [
-        (leave_half_made, Kind.UNFINISHED, "remove"),
-        (leave_half_deleted, Kind.UNFINISHED, "remove"),
-        (end_service, Kind.SERVICE_GONE, "remove"),
-        (lose_document, Kind.ORPHAN, "remove"),
-        (lose_all_but_the_vm, Kind.LOST_VM, "end"),
+        (leave_half_made, "unfinished", "remove"),
+        (leave_half_deleted, "unfinished", "remove"),
+        (end_service, "service gone", "remove"),
+        (lose_document, "orphan", "remove"),
+        (lose_all_but_the_vm, "lost VM", "end"),
     ],
 )
 def test_what_nobody_needs_is_found_and_removed(
     sandbox: Sandbox,
     client: FlaskClient,
     leave: Callable[[Sandbox, dict[str, Any]], None],
-    kind: Kind,
+    kind: str,
     remedy: str,
 ) -> None:
     left = made(client)
@@ -166,7 +166,7 @@ def test_what_nobody_needs_is_found_and_removed(
     assert [(f.kind, f.remedy) for f in findings] == [(kind, remedy)]
     assert (findings[0].owner_id, findings[0].document_id) == (
         2,
-        None if kind in (Kind.ORPHAN, Kind.LOST_VM) else left["ID"],
+        None if kind in ("orphan", "lost VM") else left["ID"],
     )
     assert reconciler(sandbox).apply(findings[0]).result is Result.DONE
     assert count_becomes(sandbox, **NOTHING)
@@ -192,7 +192,7 @@ def test_a_failed_service_is_recovered(sandbox: Sandbox, client: FlaskClient) ->
     runtime = answer.get_json()["SERVERLESS_RUNTIME"]
     (finding,) = wait_until(lambda: found(sandbox))
     assert (finding.kind, finding.detail, finding.remedy) == (
-        Kind.FAILED,
+        "failed",
         "FAILED_DEPLOYING",
         "recover",
     )
@@ -209,7 +209,7 @@ def test_a_stale_lock_is_given_back(sandbox: Sandbox, client: FlaskClient) -> No
     runtime = made(client)
     lock(sandbox, runtime)
     (finding,) = wait_until(lambda: found(sandbox))
-    assert (finding.kind, finding.remedy) == (Kind.STALE_LOCK, "unlock")
+    assert (finding.kind, finding.remedy) == ("stale lock", "unlock")
     later = reconciler(sandbox, stale_seconds=3 * STALE_SECONDS)
     assert wait_until(lambda: later.apply(finding).result is Result.DONE)
     assert cloud(sandbox).oned.document(runtime["ID"]).locked_at is None
@@ -238,7 +238,7 @@ def test_what_is_young_is_not_found(sandbox: Sandbox, client: FlaskClient) -> No
     leave_half_made(sandbox, made(client))
     lose_document(sandbox, made(client))
     assert reconciler(sandbox, patience_seconds=600).find() == []
-    assert sorted(kinds(found(sandbox))) == [Kind.ORPHAN, Kind.UNFINISHED]
+    assert sorted(kinds(found(sandbox))) == ["orphan", "unfinished"]
 
 
 def test_a_document_that_no_engine_wrote_is_only_shown(
@@ -249,7 +249,7 @@ def test_a_document_that_no_engine_wrote_is_only_shown(
     # Its service is an orphan from then on, and would not be if the text still named it.
     one.oned.update_document(runtime["ID"], template.document_body("{broken"))
     findings = found(sandbox)
-    assert kinds(findings) == [Kind.UNREADABLE, Kind.ORPHAN]
+    assert kinds(findings) == ["unreadable", "orphan"]
     finding = findings[0]
     assert reconciler(sandbox).apply(finding).result is Result.FOUND
     assert sandbox.store.count()["runtimes"] == 1
@@ -278,7 +278,7 @@ def test_a_start_that_was_late_leaves_an_orphan(sandbox: Sandbox, client: FlaskC
     template_id = sandbox.store.flow_templates()["nature"]
     one.oneflow.instantiate_service(template_id, {"name": name})
     findings = found(sandbox)
-    assert kinds(findings) == [Kind.ORPHAN]
+    assert kinds(findings) == ["orphan"]
     assert findings[0].service_id != runtime["SERVICE_ID"]
     assert reconciler(sandbox).apply(findings[0]).result is Result.DONE
     assert count_becomes(sandbox, runtimes=1, services=1, vms=1)
