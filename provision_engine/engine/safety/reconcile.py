@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
-from provision_engine.cloud.enums import DocumentType
+from provision_engine.cloud.enums import DocumentType, ServiceState
 from provision_engine.cloud.objects import Service
 from provision_engine.deadline import Deadline
 from provision_engine.engine.context import Context
@@ -30,7 +30,7 @@ from provision_engine.errors import BackendTimeout, BadGateway, EngineError, Loc
 
 ONEFLOW_USER = 1
 """serveradmin: a oneflow that was restarted deploys a service again as this user."""
-DOOMED_STATES = ("FAILED_UNDEPLOYING", "FAILED_UNDEPLOYING_NETS")
+DOOMED_STATES = (ServiceState.FAILED_UNDEPLOYING, ServiceState.FAILED_UNDEPLOYING_NETS)
 """A service in one of these was to be ended, so that it is not recovered but removed."""
 VM_ID = re.compile(r'"VM_ID":\s*"?(\d{1,9})')
 
@@ -68,7 +68,7 @@ class Finding:
     owner_id: int
     """OpenNebula's id of the user whom it belongs to."""
     name: str
-    age_seconds: float = math.inf
+    age_seconds: float
     detail: str = ""
     """The phase of a document, the state of a service."""
     vm_id: int | None = None
@@ -186,17 +186,16 @@ def _findings(context: Context, owner_id: int) -> Iterator[Finding]:
         for runtime in documents.runtimes:
             if found := _of_runtime(context, runtime, known):
                 yield found
-        for document in documents.unreadable:  # nothing in it tells its age
-            yield Finding(
-                UNREADABLE, document.id, None, owner_id, document.name, detail="no runtime"
-            )
+        for document in documents.unreadable:
+            age, detail = math.inf, "no runtime"  # nothing in it tells its age
+            yield Finding(UNREADABLE, document.id, None, owner_id, document.name, age, detail)
         for service in known.values():
             if services.is_ours(service.name) and not documents.know_service(service):
-                age, state = (
+                age, detail = (
                     _age_seconds(context, _last_change(service)),
                     states.service_state(service),
                 )
-                yield Finding(ORPHAN, None, service.id, owner_id, service.name, age, state)
+                yield Finding(ORPHAN, None, service.id, owner_id, service.name, age, detail)
     vm_ids = documents.vm_ids()
     for vm in context.cloud.oned.vms_of_user(owner_id):
         is_candidate = vm.user_id == owner_id and vm.is_ours and not states.is_ending(vm)
@@ -224,8 +223,8 @@ def _of_runtime(context: Context, runtime: Runtime, known: Mapping[int, Service]
     except NotFound:
         return found(SERVICE_GONE, runtime.created_at)
     if states.service_has_failed(service):
-        state = states.service_state(service)
-        return found(DOOMED if state in DOOMED_STATES else FAILED, _last_change(service), state)
+        case = DOOMED if service.state in DOOMED_STATES else FAILED
+        return found(case, _last_change(service), states.service_state(service))
     return None if runtime.locked_at is None else found(STALE_LOCK, runtime.locked_at)
 
 
@@ -242,10 +241,8 @@ def _is_gone(context: Context, service_id: int) -> bool:
     """Whether a service does not exist; one that only hides from this caller does."""
     try:
         Service.from_document(context.cloud.oned.document(service_id))
-    except NotFound:
-        return True
-    except EngineError:
-        return False
+    except EngineError as error:
+        return isinstance(error, NotFound)
     return False
 
 

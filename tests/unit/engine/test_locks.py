@@ -3,71 +3,43 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from provision_engine.cloud.objects import Document
+from provision_engine.cloud.objects import User
 from provision_engine.engine.context import Context
 from provision_engine.engine.safety import locks, process
 from provision_engine.engine.safety.locks import locked
-from provision_engine.errors import Forbidden, Locked
-from tests.unit.engine.samples import Cloud, context
+from provision_engine.errors import Locked
+from tests.unit.engine.opennebula import NOW, OpenNebula
 from tests.unit.support import OWNER, document
 
 STRANGER = 99
-RUNTIME, NOW = 9, 1_795_484_885
+RUNTIME = 9
 STALE_SECONDS = 120.0
 
 
-class Oned:
-    """The documents of one pool, and who holds the runtime's lock."""
+class Oned(OpenNebula):
+    """One runtime, its lock, and the tickets for it."""
 
     def __init__(self, locked_at: int | None = None, worker: str = "") -> None:
-        self.locked_at = locked_at
         engine = {"WORKER": worker, "CLAIMED_AT": locked_at}
-        self.pool = {RUNTIME: document({"FAAS": {"FLAVOUR": "f"}, "ENGINE": engine}, id_=RUNTIME)}
-        self.calls: list[str] = []
+        body = {"FAAS": {"FLAVOUR": "f"}, "ENGINE": engine}
+        super().__init__(replace(document(body, id_=RUNTIME), locked_at=locked_at))
 
-    def lock_document(self, document_id: int) -> int | None:
-        assert document_id == RUNTIME
-        held, self.locked_at = self.locked_at, self.locked_at or NOW
-        return held
-
-    def unlock_document(self, document_id: int) -> None:
-        self.calls.append("unlock")
-        self.locked_at = None
-
-    def document(self, document_id: int) -> Document:
-        return self.pool[document_id]
-
-    def documents(self, _type: int, whose: int, *, first_id: int, last_id: int) -> list[Document]:
-        return [d for i, d in self.pool.items() if first_id <= i <= last_id and d.user_id == whose]
-
-    def allocate_document(self, template: str, document_type: int) -> int:
-        number = max(self.pool) + 1
-        name, body = (template.split(tag)[1].split("<")[0] for tag in ("<NAME>", "[CDATA["))
-        self.add_ticket(name, json.loads(body.split("]]")[0]), number)
-        return number
+    @property
+    def locked_at(self) -> int | None:
+        return self.pool[RUNTIME].locked_at
 
     def add_ticket(self, name: str, body: Any, number: int, owner: int = OWNER) -> None:
         self.pool[number] = replace(document(body, id_=number, name=name), user_id=owner)
 
-    def delete_document(self, document_id: int) -> None:
-        del self.pool[document_id]
 
-    def chown_document(self, document_id: int, user_id: int) -> None:
-        raise Forbidden("only an administrator may")
-
-
-def request(oned: Oned, user_id: int = OWNER) -> Context:
-    cloud: Any = Cloud(oned)
-    cloud.now = lambda: float(NOW)
-    stale = f"timeout: 30\nlock: {{stale_seconds: {STALE_SECONDS:.0f}.5}}"
-    return context(cloud, stale, user_id)
+def request(oned: Oned) -> Context:
+    return oned.request(f"timeout: 30\nlock: {{stale_seconds: {STALE_SECONDS:.0f}.5}}")
 
 
 def ticket(created_at: int) -> dict[str, Any]:
@@ -86,9 +58,9 @@ def test_a_holder_that_slept_for_too_long_leaves_the_lock(monkeypatch: pytest.Mo
     oned, uptimes = Oned(), iter([1000.0, 1000.0 + STALE_SECONDS])
     monkeypatch.setattr(locks, "_uptime", lambda: next(uptimes))
     with locked(request(oned), RUNTIME):
-        oned.locked_at = NOW + 1  # taken over by another engine, which works now
+        # Taken over by another engine, which works now.
+        oned.pool[RUNTIME] = replace(oned.pool[RUNTIME], locked_at=NOW + 1)
     assert oned.locked_at == NOW + 1
-    assert oned.calls == []
 
 
 @pytest.mark.parametrize("age_seconds", [0, 60, 119])
@@ -138,7 +110,8 @@ def test_a_ticket_from_the_future_counts_for_nothing() -> None:
 
 def test_a_stranger_does_not_break_the_lock_of_a_runtime_that_it_may_change() -> None:
     oned = Oned(NOW - 130)
-    with pytest.raises(Locked), locked(request(oned, STRANGER), RUNTIME):
+    oned.caller = User(STRANGER, is_administrator=False)
+    with pytest.raises(Locked), locked(request(oned), RUNTIME):
         pass
     assert oned.locked_at == NOW - 130
     assert list(oned.pool) == [RUNTIME]
