@@ -50,7 +50,7 @@ class OpenNebula:
 
     def request(self, text: str = "") -> Context:
         """A request of the caller; ``text`` is the configuration."""
-        return samples.context(self, text, self.caller.id)
+        return samples.context(self, text, self.caller)
 
     def add_runtime(self, runtime: Runtime) -> None:
         body = json.loads(json.dumps(body_of(runtime)))
@@ -77,6 +77,12 @@ class OpenNebula:
 
     def user(self) -> User:
         return self.caller
+
+    def user_ids(self) -> list[int]:
+        return sorted({found.user_id for found in self.pool.values()})
+
+    def owners_of_vms(self) -> set[int]:
+        return {found.user_id for found in self.vms_by_id.values()}
 
     # ---- documents -----------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from provision_engine.engine.runtime.specification import RequestedFunction, Spe
 from tests.unit.support import OWNER, configuration
 
 ME = Credentials("devuser", "devpass")
+USER = User(OWNER, is_administrator=False)
 FUNCTION_TEMPLATE = {  # VM template 0 of the recordings
     "CONTEXT": {"NETWORK": "YES", "TOKEN": "YES"},
     "CPU": "1",
@@ -40,10 +41,10 @@ class Cloud:
         return time.time()
 
 
-def context(cloud: Any, text: str = "", user_id: int = OWNER) -> Context:
-    """A request of ``ME``, who is an ordinary user; ``text`` is the configuration."""
+def context(cloud: Any, text: str = "", caller: User = USER) -> Context:
+    """A request of ``ME``, who is ``caller``; ``text`` is the configuration."""
     made = Context(cloud, configuration(text), Memory(10))
-    made.remembered.user(lambda: User(user_id, is_administrator=False))
+    made.remembered.user(lambda: caller)
     return made
 
 
