@@ -136,7 +136,9 @@ class OpenNebula:
         del self.pool[document_id]
 
     def chown_document(self, document_id: int, user_id: int) -> None:
-        raise Forbidden("only an administrator may")
+        if not self.caller.is_administrator:
+            raise Forbidden("only an administrator may")
+        self.pool[document_id] = replace(self.document(document_id), user_id=user_id)
 
     def lock_document(self, document_id: int) -> int | None:
         held = self.document(document_id).locked_at

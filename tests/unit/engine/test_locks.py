@@ -19,14 +19,17 @@ from tests.unit.support import OWNER, document
 
 STRANGER = 99
 RUNTIME = 9
+GONE = f"{process.identity().split()[0]} 4194304 1"
 STALE_SECONDS = 120.0
 
 
 class Oned(OpenNebula):
     """One runtime, its lock, and the tickets for it."""
 
-    def __init__(self, locked_at: int | None = None, worker: str = "") -> None:
-        engine = {"WORKER": worker, "CLAIMED_AT": locked_at}
+    def __init__(
+        self, locked_at: int | None = None, worker: str = "", claimed_at: int | None = None
+    ) -> None:
+        engine = {"WORKER": worker, "CLAIMED_AT": claimed_at or locked_at}
         body = {"FAAS": {"FLAVOUR": "f"}, "ENGINE": engine}
         super().__init__(replace(document(body, id_=RUNTIME), locked_at=locked_at))
 
@@ -42,8 +45,8 @@ def request(oned: Oned) -> Context:
     return oned.request(f"timeout: 30\nlock: {{stale_seconds: {STALE_SECONDS:.0f}.5}}")
 
 
-def ticket(created_at: int) -> dict[str, Any]:
-    return {"ENGINE": {"PHASE": "DELETING", "CREATED_AT": created_at, "WORKER": "elsewhere 1 1"}}
+def ticket(created_at: int, worker: str = "elsewhere 1 1") -> dict[str, Any]:
+    return {"ENGINE": {"PHASE": "DELETING", "CREATED_AT": created_at, "WORKER": worker}}
 
 
 def test_a_lock_is_given_back() -> None:
@@ -69,12 +72,55 @@ def test_the_lock_of_a_living_engine_is_respected(age_seconds: int) -> None:
         pass
 
 
-def test_the_lock_of_a_process_that_died_on_this_host_is_taken_over_at_once() -> None:
-    host = process.identity().split()[0]
-    oned = Oned(NOW - 10, f"{host} 4194304 1")
+@pytest.mark.parametrize("age_seconds", [3, 10, 119])
+def test_the_lock_of_a_process_that_died_on_this_host_is_taken_over_at_once(
+    age_seconds: int,
+) -> None:
+    oned = Oned(NOW - age_seconds, GONE)
     with _held(oned):
         assert oned.locked_at == NOW
+    assert oned.locked_at is None
     assert list(oned.pool) == [RUNTIME]
+
+
+@pytest.mark.parametrize(
+    "oned",
+    [
+        Oned(NOW - 10, GONE, claimed_at=NOW - 20),  # the lock is another process's
+        Oned(NOW - 1, GONE),  # two locks within a second have the same time
+    ],
+    ids=["another lock", "too young"],
+)
+def test_a_lock_that_may_be_of_another_process_is_respected(oned: Oned) -> None:
+    with pytest.raises(Locked), _held(oned):
+        pass
+
+
+def test_a_lock_that_is_given_back_meanwhile_is_taken() -> None:
+    oned = Oned(NOW - 130)
+    allocate = oned.allocate_document
+
+    def given_back(template: str, document_type: int) -> int:
+        oned.unlock_document(RUNTIME)
+        return allocate(template, document_type)
+
+    oned.allocate_document = given_back  # type: ignore[method-assign]
+    with _held(oned):
+        assert oned.locked_at == NOW
+
+
+def test_a_lock_that_another_engine_took_over_meanwhile_is_respected() -> None:
+    oned = Oned(NOW - 130)
+    allocate = oned.allocate_document
+
+    def taken_over(template: str, document_type: int) -> int:
+        oned.pool[RUNTIME] = replace(oned.pool[RUNTIME], locked_at=NOW - 1)
+        return allocate(template, document_type)
+
+    oned.allocate_document = taken_over  # type: ignore[method-assign]
+    with pytest.raises(Locked), _held(oned):
+        pass
+    assert oned.locked_at == NOW - 1
 
 
 def test_a_stale_lock_is_taken_over() -> None:
@@ -101,9 +147,14 @@ def test_a_ticket_of_a_stranger_counts_for_nothing(created_at: int) -> None:
         assert oned.locked_at == NOW
 
 
-def test_a_ticket_from_the_future_counts_for_nothing() -> None:
+@pytest.mark.parametrize(
+    ("created_at", "worker"), [(NOW + 10**6, "elsewhere 1 1"), (NOW - 130, ""), (NOW, GONE)]
+)
+def test_a_ticket_that_no_living_engine_drew_counts_for_nothing(
+    created_at: int, worker: str
+) -> None:
     oned = Oned(NOW - 130)
-    oned.add_ticket(f"takeover-{RUNTIME}-{NOW - 130}", ticket(NOW + 10**6), 20)
+    oned.add_ticket(f"takeover-{RUNTIME}-{NOW - 130}", ticket(created_at, worker), 20)
     with _held(oned):
         assert oned.locked_at == NOW
 
@@ -115,6 +166,19 @@ def test_a_stranger_does_not_break_the_lock_of_a_runtime_that_it_may_change() ->
         pass
     assert oned.locked_at == NOW - 130
     assert list(oned.pool) == [RUNTIME]
+
+
+def test_an_administrator_breaks_it_with_a_ticket_of_the_owner() -> None:
+    """So that engines of the owner and of an administrator see the tickets of each other."""
+    oned = Oned(NOW - 130)
+    oned.caller = User(0, is_administrator=True)
+    with _held(oned):
+        assert oned.locked_at == NOW
+    oned = Oned(NOW - 130)
+    oned.caller = User(0, is_administrator=True)
+    oned.add_ticket(f"takeover-{RUNTIME}-{NOW - 130}", ticket(NOW - 1), 20)
+    with pytest.raises(Locked), _held(oned):
+        pass
 
 
 @contextlib.contextmanager

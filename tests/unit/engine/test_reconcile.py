@@ -181,7 +181,8 @@ def test_a_user_whose_documents_cannot_be_read_hides_no_other() -> None:
 
     made.user_ids = lambda: [OWNER, STRANGER]  # type: ignore[method-assign]
     made.documents = too_many  # type: ignore[method-assign,assignment]
-    assert found(made) == [("service gone", "", "remove"), ("unreadable", "too long", "none")]
+    told = "Invalid response from OpenNebula: too long"
+    assert found(made) == [("service gone", "", "remove"), ("unreadable", told, "none")]
 
 
 def test_of_the_user_of_oneflow_only_vms_are_looked_at() -> None:
