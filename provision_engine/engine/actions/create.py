@@ -15,9 +15,8 @@ from provision_engine.engine.runtime.model import Phase, Runtime
 from provision_engine.engine.runtime.plan import Plan, plan
 from provision_engine.engine.runtime.snapshot import Snapshot
 from provision_engine.engine.runtime.specification import Specification
-from provision_engine.engine.safety import ending, idempotency, leases, unfinished
-from provision_engine.engine.safety.idempotency import OtherCreateIsFirst, Slot
-from provision_engine.engine.safety.intent import write
+from provision_engine.engine.safety import ending, keys, leases, unfinished
+from provision_engine.engine.safety.keys import OtherCreateIsFirst, Slot
 from provision_engine.engine.standby import candidates, handover
 from provision_engine.errors import EngineError
 
@@ -46,7 +45,7 @@ def create_runtime(
     marked for removal. The functions are PENDING: nobody has looked at them yet.
     """
     while True:
-        if key and (existing := idempotency.find(context, key, specification.digest, wait_slot)):
+        if key and (existing := keys.find(context, key, specification.digest, wait_slot)):
             return Snapshot.unseen(existing), False
         try:
             with change_slot():
@@ -62,10 +61,10 @@ def _create(context: Context, specification: Specification, key: str, version: s
     intent = _intent(context, specification, planned, key)
     if taken := handover.take(context, specification, planned, intent):
         return taken
-    runtime = write(context, intent)
+    runtime = unfinished.write_intent(context, intent)
     creation = _Creation(context, runtime, planned)
     try:
-        idempotency.check_first(context, runtime)
+        keys.check_first(context, runtime)
         return Snapshot.unseen(creation.start())
     except BaseException as error:
         creation.undo(error)
@@ -99,7 +98,9 @@ def _create_standby(context: Context, flavours: str) -> None:
     planned = plan(context, specification)
     quota.check_new(context.cloud, list(planned.functions.values()))
     service_name = services.new_name(flavours)
-    runtime = write(context, candidates.intent(context, planned, flavours, service_name))
+    runtime = unfinished.write_intent(
+        context, candidates.intent(context, planned, flavours, service_name)
+    )
     if candidates.is_surplus(context, runtime):
         context.runtimes.remove(runtime.id)
         return

@@ -20,8 +20,7 @@ from provision_engine.engine.runtime.plan import Plan
 from provision_engine.engine.runtime.snapshot import Snapshot
 from provision_engine.engine.runtime.specification import REQUIREMENTS, Specification
 from provision_engine.engine.runtime.states import Condition, State
-from provision_engine.engine.safety import idempotency, leases
-from provision_engine.engine.safety import intent as intents
+from provision_engine.engine.safety import keys, leases, unfinished
 from provision_engine.engine.safety.locks import locked
 from provision_engine.engine.standby import candidates as standbys
 from provision_engine.errors import EngineError, Locked, NotFound, UpdateFailed
@@ -113,7 +112,7 @@ class _Taking:
         """
         heir = self._write_heir(standby)
         try:
-            idempotency.check_first(self._context, heir)
+            keys.check_first(self._context, heir)
         except BaseException:
             self._give_back(standby, heir)
             raise
@@ -128,7 +127,7 @@ class _Taking:
             is_lease_renewed=self._intent.lease_seconds is not None,
         )
         try:
-            return intents.write(self._context, intended)
+            return unfinished.write_intent(self._context, intended)
         except EngineError as error:
             if services.is_unsure(error):  # it would own the service of whoever takes this next
                 self._discard(standby)
@@ -138,7 +137,7 @@ class _Taking:
 
     def _give_back(self, standby: Runtime, heir: Runtime | None) -> None:
         """Let a standby wait for its create again; the heir's document goes first."""
-        deadline = self._context.cloud.deadline.at_least(intents.WITHDRAW_LEAST_SECONDS)
+        deadline = self._context.cloud.deadline.at_least(unfinished.WITHDRAW_LEAST_SECONDS)
         runtimes = self._context.until(deadline).runtimes
         try:
             if heir is not None:
