@@ -316,9 +316,9 @@ def test_a_page_whose_place_is_not_known_is_found_in_few_calls(
     pool: list[int], is_down: bool
 ) -> None:
     oned = Oned(pool)
-    for place in (10, 1000, 2500, 4000, 4989):
+    for place in (10, 400, 1000, 1600, 1989):
         side = {"before": pool[place]} if is_down else {"after": pool[place]}
-        for offset in (None, 0, 2500, 5000):
+        for offset in (None, 0, 1000, 2000):
             oned.reads.clear()
             page(oned, Cursor(limit=10, offset=offset, is_newest_first=is_down, **side))
             assert len(oned.reads) <= SEARCH_CALLS, (side, offset)
