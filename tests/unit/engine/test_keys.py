@@ -55,12 +55,15 @@ def pool(*phases: Phase, key: str = "k") -> OpenNebula:
 def test_the_oldest_runtime_of_a_key_that_its_user_can_see_is_found(
     phases: list[Phase], found: int | None
 ) -> None:
-    caller, slot = request(pool(*phases)), Slot()
+    opennebula, slot = pool(*phases), Slot()
+    caller = request(opennebula)
     for _ in range(2):
         existing = keys.find(caller, "k", "d", slot)
         assert (existing.id if existing else None) == found
     assert keys.find(caller, "another", "d", slot) is None
     assert slot.taken == 0
+    gone = [n for n, phase in enumerate(phases, 1) if phase in (Phase.DELETING, Phase.TAKEN)]
+    assert [opennebula.reads.count(f"document {n}") for n in gone] == [1] * len(gone)
 
 
 @pytest.mark.parametrize("phase", [Phase.READY, Phase.CREATING])
@@ -75,6 +78,7 @@ def test_a_repetition_waits_for_the_create_and_holds_a_slot_meanwhile() -> None:
     with pytest.raises(Locked):
         keys.find(request(opennebula), "k", "d", slot)
     assert slot.taken == 1
+    assert not opennebula.deadline.is_over, "some time is left for the response"
     opennebula.deadline = Deadline(20)
     reads: list[int] = []
     read = opennebula.document
@@ -121,9 +125,10 @@ def test_a_locked_one_is_waited_for() -> None:
     ],
 )
 def test_of_several_creates_the_lowest_id_wins(phases: list[Phase], is_first: bool) -> None:
-    caller = request(pool(*phases))
-    mine = replace(runtime(**KEY), id=len(phases))
+    opennebula = pool(*phases)
+    caller, mine = request(opennebula), replace(runtime(**KEY), id=len(phases))
     keys.check_first(caller, replace(mine, key=""))
+    assert opennebula.reads == []
     if is_first:
         keys.check_first(caller, mine)
     else:

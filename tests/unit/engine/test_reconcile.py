@@ -105,6 +105,17 @@ def test_a_service_that_no_document_knows_is_an_orphan(
     assert ("orphan" in orphans) is is_orphan
 
 
+def test_what_a_stranger_writes_makes_nothing_known_and_a_log_makes_a_service_younger() -> None:
+    made, documents = opennebula(state=RUNS), OpenNebula.documents
+    made.add_runtime(replace(READY, owner_id=STRANGER))
+    everything = lambda type_, whose, **ids: documents(made, type_, **ids)  # noqa: E731
+    made.documents = everything  # type: ignore[method-assign]
+    assert found(made) == [("orphan", "RUNNING", "remove")]
+    body = made.pool[SERVICE].body | {"log": [{"timestamp": NOW - 60}, {}]}
+    made.pool[SERVICE] = replace(made.pool[SERVICE], body_text=json.dumps(body))
+    assert found(made) == []
+
+
 def test_a_document_that_cannot_be_read_is_shown_and_what_it_mentions_is_known() -> None:
     made = opennebula(state=RUNS)
     made.vms_by_id[VM] = lost_vm()
@@ -197,6 +208,20 @@ def test_of_the_user_of_oneflow_only_vms_are_looked_at() -> None:
     assert [(f.kind, f.owner_id) for f in findings] == [("lost VM", 1), ("service gone", OWNER)]
 
 
+def test_an_administrator_settles_what_others_left_also_users_who_are_gone() -> None:
+    made = opennebula(runtime(Phase.DELETING))
+    made.caller = User(0, is_administrator=True)
+    made.user_ids = lambda: [OWNER]  # type: ignore[method-assign]
+    made.vms_by_id[8] = replace(lost_vm(user_id=STRANGER, service_id=77), id=8)
+    reconciler = Reconciler(request(made), 0)
+    outcomes = [reconciler.apply(finding) for finding in reconciler.find()]
+    assert [(o.finding.owner_id, o.result) for o in outcomes] == [
+        (OWNER, Result.DONE),
+        (STRANGER, Result.DONE),
+    ]
+    assert (ID in made.pool, made.events) == (False, [("terminate-hard", 8)])
+
+
 def test_the_pool_of_all_vms_may_be_too_long() -> None:
     made = opennebula(READY)
     made.caller = User(0, is_administrator=True)
@@ -229,6 +254,8 @@ DOOMED, FAILED = ServiceState.FAILED_UNDEPLOYING, ServiceState.FAILED_DEPLOYING
         (None, "ended", Result.DONE, []),
         (None, "runs", Result.GONE, []),
         (None, {"phase": Phase.REPLACING}, Result.GONE, []),
+        (None, {"service_id": SERVICE + 1}, Result.GONE, []),
+        (None, {"owner_id": STRANGER}, Result.GONE, []),
         (None, "gone", Result.GONE, []),
     ],
 )

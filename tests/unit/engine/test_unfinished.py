@@ -178,8 +178,12 @@ DELETED = [("delete", SERVICE), ("order", VM, 20)]
         (runtime(intended_at=NOW, worker=GONE), {}, RUNNING, DELETING, []),
         (runtime(intended_at=NOW, worker=GONE, service_name=""), {}, RUNNING, None, []),
         (runtime(REPLACING, intended_at=NOW, worker=GONE), {}, RUNNING, REPLACING, []),
+        # It has started it by now.
+        (runtime(DELETING, intended_at=NOW, worker=GONE), FOUND, RUNNING, None, DELETED),
+        (runtime(REPLACING, intended_at=NOW, worker=GONE), FOUND, SHUTDOWN, READY, DELETED),
         # It is not abandoned.
         (runtime(intended_at=NOW), FOUND, RUNNING, CREATING, []),
+        (runtime(DELETING, intended_at=NOW), FOUND, RUNNING, DELETING, []),
         (runtime(READY, **OF_ITS_OWN), FOUND, RUNNING, READY, []),
         (runtime(owner_id=STRANGER), FOUND, RUNNING, CREATING, []),
     ],
@@ -214,6 +218,14 @@ def test_a_create_that_is_not_repeated_is_undone() -> None:
     opennebula.add_service(ServiceState.RUNNING, [VM], SERVICE, NAME)
     assert unfinished.resolve(request(opennebula), ID) is None
     assert opennebula.events == DELETED
+
+
+def test_the_time_in_which_a_service_may_appear_does_not_begin_again() -> None:
+    opennebula = OpenNebula()
+    opennebula.add_runtime(runtime(DELETING, intended_at=NOW - 60, worker=GONE))
+    assert unfinished.resolve(request(opennebula), ID) is None
+    left = request(opennebula).runtimes.get(ID)
+    assert (left.intended_at, left.worker) == (NOW - 60, process.identity())
 
 
 def test_a_standby_that_was_handed_over_keeps_its_service() -> None:
