@@ -11,9 +11,10 @@ from typing import Any
 from provision_engine.cloud.objects import Attributes
 from provision_engine.engine.actions.timeline import Step
 from provision_engine.engine.preflight import Preflight
+from provision_engine.engine.runtime import sizes
 from provision_engine.engine.runtime.model import Function, Phase
 from provision_engine.engine.runtime.plan import Plan
-from provision_engine.engine.runtime.snapshot import Observation, Snapshot, cores
+from provision_engine.engine.runtime.snapshot import Observation, Snapshot
 from provision_engine.engine.runtime.states import State
 
 RUNTIME = "SERVERLESS_RUNTIME"
@@ -104,9 +105,7 @@ def _function(function: Function, seen: Observation) -> Json:
     condition, vm = seen.condition, seen.vm
     body = _sizes(function)
     if vm is not None:
-        body |= {"CPU": cores(vm), "MEMORY": vm.memory_mb}
-        if vm.disk_size_mb is not None:
-            body["DISK_SIZE"] = vm.disk_size_mb
+        body |= sizes.from_vm(vm)
     body |= {"STATE": str(condition.state), "ENDPOINT": endpoint(vm.nic) if vm else ""}
     if text := _shortened(condition.text):
         body |= {"ERROR": text} if condition.state is State.ERROR else {}
@@ -117,12 +116,7 @@ def _function(function: Function, seen: Observation) -> Json:
 
 
 def _sizes(function: Function) -> Json:
-    body: Json = {
-        "FLAVOUR": function.flavour,
-        "CPU": function.cpu,
-        "MEMORY": function.memory_mb,
-        "DISK_SIZE": function.disk_size_mb,
-    }
+    body: Json = {"FLAVOUR": function.flavour, **function.sizes}
     return body if function.vm_id is None else body | {"VM_ID": function.vm_id}
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from provision_engine import log
-from provision_engine.cloud import values
 from provision_engine.cloud.client import CloudClient
 from provision_engine.cloud.enums import DocumentType
 from provision_engine.cloud.objects import Document
@@ -19,12 +18,10 @@ from provision_engine.engine.runtime.assignment import assign_roles
 from provision_engine.engine.runtime.dialect import FlowRole
 from provision_engine.engine.runtime.specification import Specification
 from provision_engine.errors import BadGateway, DeployFailed, Forbidden, NoFlowTemplate, NotFound
-from provision_engine.text import one_line
 
 T = TypeVar("T")
 
 PUBLISHED = "flow templates"
-MAX_NAME = 128
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,7 @@ class FlowTemplate:
         if not isinstance(roles, list):
             raise BadGateway(f"Flow template {document.id} has no list of roles")
         digest = hashlib.sha256(document.body_text.encode()).hexdigest()
-        return cls(document.id, tuple(map(_role, roles)), digest, document.user_name)
+        return cls(document.id, tuple(map(FlowRole.from_body, roles)), digest, document.user_name)
 
     def assign(self, specification: Specification) -> dict[str, FlowRole]:
         """Which role plays FAAS, and which DAAS. Raises NoFlowTemplate where one is missing."""
@@ -59,16 +56,6 @@ class FlowTemplate:
                     f"Flow template {self.id} has no role for {role}; its roles are {names[:8]}"
                 )
         return {role: self.roles[indexes[role]] for role in flavours}
-
-
-def _role(body: object) -> FlowRole:
-    """A role in either dialect. Raises BadGateway where it names no VM template."""
-    members = values.mapping(body)
-    name = values.text(members.get("name"), MAX_NAME)
-    template_id = values.integer(members.get("template_id", members.get("vm_template")))
-    if template_id is None:
-        raise BadGateway(f"Role {one_line(name)} of a flow template names no VM template")
-    return FlowRole(name, template_id)
 
 
 class Flavours:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from provision_engine.cloud import values
-from provision_engine.cloud.objects import Attributes, Document, VmTemplate
+from provision_engine.cloud.objects import Document, VmTemplate
 from provision_engine.engine import quota
 from provision_engine.engine.context import Context
 from provision_engine.engine.flavours import FlowTemplate
-from provision_engine.engine.runtime import sizing
+from provision_engine.engine.runtime import sizes
 from provision_engine.engine.runtime.dialect import Dialect, FlowRole
 from provision_engine.engine.runtime.model import ROLES, Function
 from provision_engine.engine.runtime.specification import RequestedFunction, Specification
@@ -90,7 +89,7 @@ class Inspector:
 
     def _readers_of_sr_auth(self) -> str:
         """Who reads others' CONTEXT whatever the permissions are; empty if nobody is known to."""
-        if self.dialect is Dialect.SEVEN:  # document.clone needs no right to the document
+        if self.dialect.has_open_clone:
             return "every user of this OpenNebula"
         # Before 6.10.4 a pool with the filter -4 shows all VMs of the caller's group.
         if [*map(int, self.version.split(".")[:3])] >= [6, 10, 4]:
@@ -131,7 +130,7 @@ class Inspector:
             hint = "give the flow template a role FAAS, and DAAS for data, each with a VM template"
             finding = Finding(str(error.message), hint)
             return Preflight(flavours, document.id, owner, is_mapped, findings=(finding,))
-        findings = [*self._of_dialect(document)]
+        findings = [*self._of_dialect(template)]
         if document.others_may_change:
             findings.append(_writable(f"flow template {document.id}"))
         functions = {}
@@ -141,7 +140,7 @@ class Inspector:
                 findings.append(Finding(f"{role}: {seen.text}", seen.hint))
                 continue
             function = specification.functions[role]
-            functions[role] = sizing.size(function, seen.attributes, self._configuration.capacity)
+            functions[role] = function.sized(seen.attributes, self._configuration.capacity)
             findings += _of_vm_template(role, seen)
         if len(functions) == len(assigned):
             findings += self._of_quota(list(functions.values()))
@@ -156,14 +155,13 @@ class Inspector:
             return Preflight(flavours, template_id, "", True, findings=(finding,))
         return self.of_template(flavours, document, is_mapped=True)
 
-    def _of_dialect(self, document: Document) -> Iterator[Finding]:
+    def _of_dialect(self, template: FlowTemplate) -> Iterator[Finding]:
         """oneflow accepts a template made for the other dialect, and then cannot deploy it."""
-        known = self.dialect.template_member
-        for role in values.objects(document.body.get("roles")):
-            if known not in role:
-                name = values.text(role.get("name"), 128)
+        known = self.dialect.vm_template
+        for role in template.roles:
+            if self.dialect not in role.dialects:
                 yield Finding(
-                    f"role {name} has no {known}: it was made for another release",
+                    f"role {role.name} has no {known}: it was made for another release",
                     f"write the VM template's id as {known} into the flow template, "
                     f"as OpenNebula {self.version} wants it",
                 )
@@ -219,14 +217,9 @@ def _of_vm_template(role: str, template: VmTemplate) -> Iterator[Finding]:
     if template.others_may_change:
         yield _writable(f"{role}: VM template {template.id} ({template.name})")
     for part, meaning in PARTS.items():
-        if not _has(template.attributes, part):
+        if not sizes.vectors(template.attributes, part):
             text = f"{role}: VM template {template.id} ({template.name}) has no {part}"
             yield Finding(text, meaning, is_fatal=False)
-
-
-def _has(attributes: Attributes, part: str) -> bool:
-    values = attributes.get(part)
-    return any(isinstance(v, dict) for v in (values if isinstance(values, list) else [values]))
 
 
 def _why(what: str, number: int, error: EngineError) -> str:

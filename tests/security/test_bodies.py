@@ -32,8 +32,8 @@ from provision_engine.engine.cache import Cache
 from provision_engine.engine.context import Context, Memory
 from provision_engine.engine.flavours import FlowTemplate
 from provision_engine.engine.runtime import attributes as attributes_of
-from provision_engine.engine.runtime import dialect, document, services, states
-from provision_engine.engine.runtime.dialect import Dialect
+from provision_engine.engine.runtime import document, services, states
+from provision_engine.engine.runtime.dialect import DIALECTS, SEVEN, SIX, Dialect
 from provision_engine.engine.runtime.model import Phase, Runtime
 from provision_engine.engine.runtime.snapshot import Snapshot
 from provision_engine.engine.safety import leases, unfinished
@@ -281,7 +281,7 @@ def test_a_service_is_read_whatever_is_in_it(app: Flask, text: str) -> None:
     written(members(roles=st.lists(role, max_size=3))),
     elements(),
     st.sampled_from(["nature", "nature-s3"]),
-    st.sampled_from(list(Dialect)),
+    st.sampled_from(DIALECTS),
 )
 def test_flavours_are_shown_whatever_templates_hold(
     app: Flask, text: str, attributes: list[tuple[str, Any]], flavours: str, spoken: Dialect
@@ -303,7 +303,7 @@ def test_flavours_are_shown_whatever_templates_hold(
             )
             for role, flow_role in assigned.items()
         }
-        json.dumps(dialect.merge_template("x", flow.roles, values, spoken)).encode()
+        json.dumps(spoken.merge_template("x", flow.roles, values)).encode()
 
 
 @quick
@@ -391,8 +391,8 @@ class _Cloud:
         return time.time()
 
 
-def _context(oned: Any, spoken: Dialect = Dialect.SEVEN) -> Context:
-    cloud: Any = _Cloud(oned, "6.8.0" if spoken is Dialect.SIX else "7.4.0")
+def _context(oned: Any, spoken: Dialect = SEVEN) -> Context:
+    cloud: Any = _Cloud(oned, "6.8.0" if spoken is SIX else "7.4.0")
     made = Context(cloud, configuration(), Memory.empty(Cache(0)))
     made.memory.users.put(made.owner, User(ADMINISTRATOR, is_administrator=True))
     return made

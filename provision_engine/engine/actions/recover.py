@@ -15,7 +15,7 @@ from provision_engine import log
 from provision_engine.engine.actions import read, suspend
 from provision_engine.engine.context import Context
 from provision_engine.engine.runtime import services
-from provision_engine.engine.runtime.model import Function, Phase, Runtime
+from provision_engine.engine.runtime.model import Phase, Runtime
 from provision_engine.engine.runtime.plan import plan
 from provision_engine.engine.runtime.snapshot import Snapshot
 from provision_engine.engine.runtime.specification import RequestedFunction, Specification
@@ -195,15 +195,12 @@ def _specification(runtime: Runtime, now: float) -> Specification:
         left_seconds = max(1, end - int(now))
     return Specification(
         name=runtime.name,
-        functions={role: _requested(f) for role, f in runtime.functions.items()},
+        functions={
+            role: RequestedFunction(function.flavour, function.sizes)
+            for role, function in runtime.functions.items()
+        },
         scheduling=runtime.scheduling,
         device_info=runtime.device_info,
         lease_seconds=left_seconds,
         sent={role: {"FLAVOUR": f.flavour} for role, f in runtime.functions.items()},
-    )
-
-
-def _requested(function: Function) -> RequestedFunction:
-    return RequestedFunction(
-        function.flavour, function.cpu, function.memory_mb, function.disk_size_mb
     )

@@ -87,7 +87,7 @@ class _Update:
         self._context, self._seen, self._wanted = context, seen, wanted
         self._policy: Lease = context.configuration.lease
         self._resizes = [
-            Resize.between(role, vm, wanted.functions.get(role, RequestedFunction()))
+            Resize.between(role, vm, wanted.functions.get(role, RequestedFunction()).sizes)
             for role, vm in seen.vms.items()
         ]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -94,11 +93,6 @@ class Snapshot:
     def is_settled(self) -> bool:
         """Whether no function is on its way to another state."""
         return not any(condition.is_moving for condition in self.conditions.values())
-
-
-def cores(vm: Vm) -> int:
-    """The cores of a VM; a part of one counts as one."""
-    return math.ceil(vm.cpu)
 
 
 def _observe(

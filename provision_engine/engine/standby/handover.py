@@ -191,7 +191,7 @@ def _ends_soon(context: Context, standby: Runtime, vms: Mapping[int, Vm]) -> boo
 
 def _resizes(standby: Runtime, vms: Mapping[int, Vm], planned: Plan) -> list[Resize]:
     return [
-        Resize.to(role, vms[function.vm_id], planned.functions[role])
+        Resize.between(role, vms[function.vm_id], planned.functions[role].sizes)
         for role, function in standby.functions.items()
         if function.vm_id is not None and function.vm_id in vms
     ]

@@ -11,13 +11,13 @@ import pytest
 
 from provision_engine.cloud.enums import LcmState, ServiceState, VmState
 from provision_engine.cloud.objects import Document, ScheduledAction, Vm
-from provision_engine.engine.runtime.model import Function, Phase, Runtime
+from provision_engine.engine.runtime.model import Phase, Runtime
 from provision_engine.engine.safety import ending, leases
 from provision_engine.engine.safety.ending import ATTEMPTS, GRACE_SECONDS
 from provision_engine.engine.safety.ownership import Holdings
 from provision_engine.errors import ActionRefused, Locked, NotFound
 from tests.unit.engine.samples import Cloud
-from tests.unit.support import OWNER, document, vm
+from tests.unit.support import OWNER, document, function, vm
 
 NOW = 1_795_484_885
 SERVICE, VM, OTHER = 850, 7, 8
@@ -266,7 +266,7 @@ def test_missing_services_and_vms_are_not_an_error() -> None:
 RUNTIME = Runtime(
     id=900,
     name="lamp",
-    functions={"FAAS": Function("nature", 1, 1, 1, vm_id=VM)},
+    functions={"FAAS": function("nature", 1, 1, 1, vm_id=VM)},
     service_id=SERVICE,
     service_name=NAME,
 )

@@ -9,12 +9,12 @@ import pytest
 
 from provision_engine.engine.actions import recover
 from provision_engine.engine.actions.recover import REMEDIES, Remedy
-from provision_engine.engine.runtime.model import Function, Runtime
+from provision_engine.engine.runtime.model import Runtime
 from provision_engine.engine.runtime.snapshot import Observation, Snapshot
 from provision_engine.engine.runtime.states import Condition, Reason, State
 from provision_engine.errors import ActionRefused
 from tests.unit.engine.samples import Cloud, context
-from tests.unit.support import OWNER, vm
+from tests.unit.support import OWNER, function, vm
 
 RESUMED = {
     Reason.SUSPENDED,
@@ -27,7 +27,7 @@ RETRIED = {Reason.QUOTA, Reason.DEPLOY_FAILED}
 RUNTIME = Runtime(
     id=851,
     name="lamp",
-    functions={"FAAS": Function("nature", 1, 1, 1, 7), "DAAS": Function("s3", 1, 1, 1, 8)},
+    functions={"FAAS": function("nature", 1, 1, 1, 7), "DAAS": function("s3", 1, 1, 1, 8)},
     owner_id=OWNER,
     service_id=850,
 )
