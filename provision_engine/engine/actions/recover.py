@@ -11,7 +11,6 @@ import dataclasses
 from collections.abc import Mapping
 from enum import IntEnum
 
-from provision_engine import log
 from provision_engine.engine.actions import read, suspend
 from provision_engine.engine.context import Context
 from provision_engine.engine.runtime import services
@@ -20,15 +19,10 @@ from provision_engine.engine.runtime.plan import plan
 from provision_engine.engine.runtime.snapshot import Snapshot
 from provision_engine.engine.runtime.specification import RequestedFunction, Specification
 from provision_engine.engine.runtime.states import Condition, Reason, State
-from provision_engine.engine.safety import ending, leases
+from provision_engine.engine.safety import ending, leases, starting
 from provision_engine.engine.safety.locks import locked
-from provision_engine.engine.safety.ownership import Holdings
-from provision_engine.errors import ActionRefused, EngineError, Forbidden, Locked
-
-ENDING_SECONDS = 3.0
-"""How long the end of failed VMs is waited for, before others are started in their place."""
-WITHDRAW_LEAST_SECONDS = 0.75
-"""What withdrawing a replacement may take when the request's own time is over."""
+from provision_engine.engine.time_limits import ENDING_SECONDS
+from provision_engine.errors import ActionRefused, Forbidden, Locked
 
 
 class Remedy(IntEnum):
@@ -127,64 +121,28 @@ def _check_data(runtime: Runtime, *, may_replace_data: bool) -> None:
 
 
 def _replace(context: Context, runtime: Runtime) -> Runtime:
-    """A new service for the same document; what a crash leaves is resolved by ``abandoned``.
+    """Start a new service for the same document, in place of its own.
 
     Raises what a create raises; the runtime then stays without a service, and can be recovered
-    or deleted.
+    or deleted. What a crash leaves is resolved by ``unfinished``.
     """
     holdings = context.holdings(runtime)
     planned = plan(context, _specification(runtime, context.now()))
-    started = dataclasses.replace(
+    replaced = dataclasses.replace(
         runtime,
         service_name=services.new_name(runtime.flavour_tuple),
         lease_ends_at=leases.ends_at(runtime, ()),
         is_lease_renewed=runtime.lease_seconds is not None,
     )
-    started = context.runtimes.mark(started, Phase.REPLACING)
+    replaced = context.runtimes.mark(replaced, Phase.REPLACING)
     former = [] if runtime.service_id is None else [runtime.service_id]
-    _wait_until_gone(holdings, ending.end(holdings, former, runtime.vm_ids))
-    started = started.without_service()
-    context.runtimes.save(started)
-    try:
-        service_id = planned.start(context.cloud, started.service_name)
-        vm_ids = planned.wait_for_vms(context.cloud, service_id)
-    except BaseException as error:
-        _withdraw(context, started, error)
-        raise
-    return context.runtimes.complete(started, service_id, vm_ids)
-
-
-def _wait_until_gone(holdings: Holdings, vm_ids: frozenset[int]) -> None:
-    """Failed VMs end quickly, and count towards the user's quota until they have."""
-    for _ in holdings.cloud.deadline.at_most(ENDING_SECONDS).polls():
-        if not ending.alive(holdings, vm_ids):
-            return
-
-
-def _withdraw(context: Context, started: Runtime, error: BaseException) -> None:
-    """End what was started of a replacement that failed; the runtime stays, in ERROR.
-
-    What cannot be ended now, or may still appear, is left to a later request: the document says
-    that the runtime is being replaced.
-    """
-    limited = context.until(context.cloud.deadline.at_least(WITHDRAW_LEAST_SECONDS))
-    try:
-        is_unsure = services.is_unsure(error)
-        found = services.find_started(limited.holdings(started), started, is_unsure=is_unsure)
-        if found is not None:
-            _give_up(limited, started, [service.id for service in found])
-    except EngineError as failure:
-        log.engine.error("The replacement of runtime %s is left: %s", started.id, failure)
-
-
-def _give_up(context: Context, started: Runtime, service_ids: list[int]) -> None:
-    """End the services of a replacement. The id is written first: a replacement whose service is
-    known is never finished by a later request, however late oneflow ends it.
-    """
-    for service_id in service_ids:
-        context.runtimes.save(dataclasses.replace(started, service_id=service_id))
-    ending.end(context.holdings(started), service_ids)
-    context.runtimes.ready(started)
+    ended = ending.end(holdings, former, runtime.vm_ids)
+    for _ in context.cloud.deadline.at_most(ENDING_SECONDS).polls():  # they count towards the quota
+        if not ending.alive(holdings, ended):
+            break
+    replaced = replaced.without_service()
+    context.runtimes.save(replaced)
+    return starting.start(context, replaced, planned)
 
 
 def _specification(runtime: Runtime, now: float) -> Specification:

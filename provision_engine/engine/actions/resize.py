@@ -16,10 +16,9 @@ from provision_engine.engine.runtime.model import Function
 from provision_engine.engine.runtime.sizes import SIZES, Sizes
 from provision_engine.engine.runtime.specification import RequestedFunction
 from provision_engine.engine.runtime.states import State
+from provision_engine.engine.time_limits import SHRINK_LEAST_SECONDS
 from provision_engine.errors import BackendTimeout, CapacityRefused, EngineError, UpdateFailed
 
-UNDO_LEAST_SECONDS = 0.75
-"""What giving capacity back may take when the request's own time is over."""
 DISK = "DISK_SIZE"
 
 
@@ -138,7 +137,7 @@ def _confirm(cloud: CloudClient, done: Sequence[Resize]) -> None:
 
 def _give_back(cloud: CloudClient, done: Iterable[Resize]) -> None:
     """A VM that is still being resized has to come to rest before it can be resized back."""
-    cloud = cloud.until(cloud.deadline.at_least(UNDO_LEAST_SECONDS))
+    cloud = cloud.until(cloud.deadline.at_least(SHRINK_LEAST_SECONDS))
     for resize in done:
         try:
             _wait_until_running(cloud, [resize.vm.id])

@@ -22,10 +22,9 @@ from provision_engine.engine.runtime.snapshot import Snapshot
 from provision_engine.engine.runtime.states import State
 from provision_engine.engine.safety import unfinished
 from provision_engine.engine.safety.locks import locked
+from provision_engine.engine.time_limits import ENDING_SECONDS
 from provision_engine.errors import CapacityRefused, EngineError, Locked, NotFound
 
-ENDING_SECONDS = 3.0
-"""How long the end of the VMs of standbys is waited for that use up the quota of a create."""
 COUNTED = (Phase.STANDBY, Phase.CREATING, Phase.TAKEN)
 KEY = "standby:"
 """In the place of an idempotency key, which is a hexadecimal digest: so the index finds them."""
@@ -127,25 +126,6 @@ def missing(context: Context, flavours: str) -> int:
         return 0
     lacking = wanted - len(_without_broken(context, _living(context, flavours)))
     return max(0, min(lacking, _room(context)))
-
-
-def intent(context: Context, planned: Plan, flavours: str, service_name: str) -> Runtime:
-    """The document of a standby that is about to be created."""
-    now, seconds = int(context.now()), context.configuration.standby.seconds
-    return Runtime(
-        id=-1,
-        name=service_name,
-        functions=planned.functions,
-        owner_id=context.user().id,
-        service_name=service_name,
-        phase=Phase.CREATING,
-        created_at=now,
-        intended_at=now,
-        lease_seconds=seconds,
-        lease_ends_at=now + seconds,
-        key=KEY + flavours,
-        blueprint=blueprint(context, planned, flavours),
-    )
 
 
 def is_surplus(context: Context, ordered: Runtime) -> bool:
