@@ -18,6 +18,7 @@ from provision_engine.api import (
     health,
     openapi,
     quota,
+    representation,
     runtimes,
     server,
     slots,
@@ -121,6 +122,7 @@ def _answer_error(error: Exception) -> Response:
 
 def _as_ours(error: Exception) -> EngineError:
     if isinstance(error, EngineError):
+        error.message = representation.message(error)
         return error
     if isinstance(error, HTTPException) and error.code in HTTP_ERRORS:
         return HTTP_ERRORS[error.code](f"{request.method} {request.path[:200]}: {error.name}")

@@ -16,11 +16,18 @@ from provision_engine.engine.runtime.model import Function, Phase
 from provision_engine.engine.runtime.plan import Plan
 from provision_engine.engine.runtime.snapshot import Observation, Snapshot
 from provision_engine.engine.runtime.states import State
+from provision_engine.errors import ActionRefused, EngineError
 
 RUNTIME = "SERVERLESS_RUNTIME"
 REASON_BYTES = 1500
 """The maximum length of a reason: a small device reads a response into 30,000 bytes, and there may
 be four of them: ERROR and REASON of two functions."""
+REMEDIES = {
+    "recover": ". POST …/recover lets it run again",
+    "resume": ": POST …/resume lets it run again",
+    "replace": ": repeat with ?replace=true if it may",
+}
+"""How a client does what an error names as its remedy."""
 ADDRESSES = ("EXTERNAL_IP", "IP6", "IP")
 """The attributes of a NIC that may hold the endpoint; the first one that exists counts."""
 
@@ -89,6 +96,16 @@ def plan(planned: Plan) -> Json:
 def timeline(steps: Iterable[Step]) -> Json:
     """The timeline of a runtime's creation."""
     return {"STEPS": [_step(step) for step in steps]}
+
+
+def message(error: EngineError) -> Any:
+    """Return the details of an error, with how a client remedies it."""
+    if isinstance(error, ActionRefused) and error.remedy:
+        return f"{error.message}{REMEDIES[error.remedy]}"
+    if isinstance(error.message, dict):
+        parts = error.message.items()
+        return {n: message(part) if isinstance(part, EngineError) else part for n, part in parts}
+    return error.message
 
 
 def endpoint(nic: Mapping[str, Any]) -> str:

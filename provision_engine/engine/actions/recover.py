@@ -115,8 +115,8 @@ def _check_data(runtime: Runtime, *, may_replace_data: bool) -> None:
     data = runtime.functions.get("DAAS")
     if data is not None and data.vm_id is not None and not may_replace_data:
         raise ActionRefused(
-            f"Serverless runtime {runtime.id} needs new VMs, and its DAAS would lose its disk: "
-            "repeat with ?replace=true if it may"
+            f"Serverless runtime {runtime.id} needs new VMs, and its DAAS would lose its disk",
+            remedy="replace",
         )
 
 

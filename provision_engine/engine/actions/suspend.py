@@ -54,8 +54,7 @@ def _check(seen: Snapshot, allowed: Collection[State], what: str) -> None:
             raise Locked(f"{role} is {condition.state}")
         if condition.state not in allowed:
             raise ActionRefused(
-                f"{role} cannot be {what}: {condition.text or condition.state}. "
-                "POST …/recover lets it run again"
+                f"{role} cannot be {what}: {condition.text or condition.state}", remedy="recover"
             )
 
 
@@ -81,6 +80,4 @@ def _write(context: Context, runtime: Runtime, *, is_suspended: bool) -> Runtime
 def check_awake(seen: Snapshot) -> None:
     """Raises ActionRefused where a runtime was suspended at its user's request."""
     if State.SUSPENDED in seen.states:
-        raise ActionRefused(
-            f"Serverless runtime {seen.id} is suspended: POST …/resume lets it run again"
-        )
+        raise ActionRefused(f"Serverless runtime {seen.id} is suspended", remedy="resume")

@@ -13,17 +13,12 @@ from contextlib import suppress
 from provision_engine import log
 from provision_engine.cloud.client import CloudClient
 from provision_engine.cloud.objects import Service
+from provision_engine.engine import time_limits
 from provision_engine.engine.context import Context
 from provision_engine.engine.runtime import services
 from provision_engine.engine.runtime.model import Phase, Runtime
 from provision_engine.engine.runtime.plan import Plan
 from provision_engine.engine.safety import ending, unfinished
-from provision_engine.engine.time_limits import (
-    GONE_SECONDS,
-    RESERVED_SECONDS,
-    RESERVED_SHARE,
-    UNDO_LEAST_SECONDS,
-)
 from provision_engine.errors import EngineError
 
 LEFT = {
@@ -62,23 +57,23 @@ def start(
 def _with_reserve(cloud: CloudClient) -> CloudClient:
     """Within the part of the request's time that is not kept for undoing."""
     left_seconds = cloud.deadline.remaining_seconds
-    reserved_seconds = min(RESERVED_SECONDS, left_seconds * RESERVED_SHARE)
+    share_seconds = left_seconds * time_limits.RESERVED_SHARE
+    reserved_seconds = min(time_limits.RESERVED_SECONDS, share_seconds)
     return cloud.until(cloud.deadline.at_most(left_seconds - reserved_seconds))
 
 
 def _undo(context: Context, runtime: Runtime, *, may_have_started: bool, is_unsure: bool) -> None:
-    """Leave nothing behind. What cannot be ended now, or may still appear, is left to a later
-    request.
-    """
+    """Leave nothing behind. What cannot be ended now is left to a later request."""
     context.flavours.forget()
-    limited = context.until(context.cloud.deadline.at_least(UNDO_LEAST_SECONDS))
-    remove = _give_up if runtime.phase is Phase.REPLACING else _remove
+    deadline = context.cloud.deadline.at_least(time_limits.UNDO_LEAST_SECONDS)
+    limited = context.until(deadline)
+    undo = _give_up if runtime.phase is Phase.REPLACING else _remove
     try:
         found: list[Service] | None = []
         if may_have_started:
             holdings = limited.holdings(runtime)
             found = services.find_started(holdings, runtime, is_unsure=is_unsure)
-        remove(limited, runtime, found)
+        undo(limited, runtime, found)
     except EngineError as failure:
         log.engine.error(LEFT[runtime.phase], runtime.id, failure)
         if runtime.phase is not Phase.REPLACING:
@@ -86,10 +81,10 @@ def _undo(context: Context, runtime: Runtime, *, may_have_started: bool, is_unsu
 
 
 def _remove(context: Context, runtime: Runtime, found: list[Service] | None) -> None:
-    """End the services of a create that failed, and remove its document.
+    """End the services of a create that failed, and then its document.
 
-    ``found`` is None where one may still appear. The phase is written first: oneflow may end a
-    service long after its response was given up.
+    It stays, marked, where a service may still appear (``found`` is None). The mark comes first:
+    oneflow may end a service long after its response was given up.
     """
     if found is None or found:
         context.runtimes.mark(runtime, Phase.DELETING)
@@ -105,7 +100,7 @@ def _give_up(context: Context, runtime: Runtime, found: list[Service] | None) ->
     """End the services of a replacement that failed; the runtime stays, in ERROR.
 
     The id is written first: a replacement whose service is known is never finished by a later
-    request, however late oneflow ends it.
+    request, however late oneflow ends it. One that may still appear is left to that request.
     """
     if found is None:
         return
@@ -119,6 +114,6 @@ def _wait_until_gone(context: Context, runtime: Runtime) -> None:
     """oneflow removes its service a moment after the VMs; the response may wait for that."""
     holdings, name = context.holdings(runtime), runtime.service_name
     with suppress(EngineError):
-        for _ in context.cloud.deadline.at_most(GONE_SECONDS).polls():
+        for _ in context.cloud.deadline.at_most(time_limits.GONE_SECONDS).polls():
             if not services.find(holdings, name, newer_than=runtime.id):
                 return

@@ -106,7 +106,7 @@ class _Taking:
         self._remove_document(standby)
         metrics.standby_taken(self._context.now() - standby.created_at)
         log.engine.info("Standby %s became runtime %s", standby.id, new_runtime.id)
-        return Snapshot.handed_over(new_runtime, vms)
+        return Snapshot.unseen(new_runtime, vms)
 
     def _write(self, standby: Runtime) -> Runtime:
         """Write the document of the create, which owns the standby's service from now on.

@@ -151,4 +151,4 @@ def test_the_lease_counts_from_the_start_of_the_first_vm() -> None:
 
 def test_the_vm_of_a_standby_that_is_handed_over_may_have_the_id_0() -> None:
     first = RUNTIME.with_vms({"FAAS": 0})
-    assert Snapshot.handed_over(first, {0: vm(vm_id=0)}).vms["FAAS"].id == 0
+    assert Snapshot.unseen(first, {0: vm(vm_id=0)}).vms["FAAS"].id == 0

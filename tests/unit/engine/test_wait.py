@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
@@ -26,7 +27,8 @@ RUNTIME = Runtime(851, "lamp", {"FAAS": function("nature", 1, 1, 1, 7)})
 def snapshot(*states: State, number: int = 0) -> Snapshot:
     """``number`` distinguishes two snapshots."""
     roles = zip(("FAAS", "DAAS"), states, strict=False)
-    return Snapshot(RUNTIME, {r: Observation(Condition(s)) for r, s in roles}, ends_at=number)
+    runtime = replace(RUNTIME, lease_seconds=1, lease_ends_at=number)
+    return Snapshot(runtime, {role: Observation(Condition(state)) for role, state in roles})
 
 
 class Looks:
