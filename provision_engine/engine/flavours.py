@@ -97,16 +97,13 @@ class Flavours:
         Raises Forbidden; DeployFailed where it does not exist, since some releases of oneflow
         would neither deploy such a service nor give up.
         """
-        template_id = role.vm_template_id
+        what = f"VM template {role.vm_template_id}"
         try:
             return self._remember(
-                f"VM template {template_id}",
-                lambda: self._cloud.oned.vm_template(template_id).attributes,
+                what, lambda: self._cloud.oned.vm_template(role.vm_template_id).attributes
             )
         except NotFound as error:
-            raise DeployFailed(
-                f"Role {role.name}: VM template {template_id} does not exist"
-            ) from error
+            raise DeployFailed(f"Role {role.name}: {what} does not exist") from error
 
     def forget(self) -> None:
         self._cache.forget(self._cloud.credentials)

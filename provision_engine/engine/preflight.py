@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 from provision_engine.cloud.objects import Document, VmTemplate
 from provision_engine.engine import quota
@@ -16,7 +17,6 @@ from provision_engine.engine.runtime.specification import RequestedFunction, Spe
 from provision_engine.errors import (
     BadGateway,
     CapacityRefused,
-    EngineError,
     Forbidden,
     NoFlowTemplate,
     NotFound,
@@ -39,6 +39,10 @@ class Finding:
     hint: str
     is_fatal: bool = True
     """Whether a create fails because of it."""
+
+    @classmethod
+    def note(cls, text: str, hint: str) -> Finding:
+        return cls(text, hint, is_fatal=False)
 
 
 @dataclass(frozen=True)
@@ -69,23 +73,19 @@ class Inspector:
         self.user = self._cloud.credentials.user
         self.version = self._cloud.oned.version()
         self.dialect = Dialect.from_version(self.version)
-        self._vm_templates: dict[int, VmTemplate | Finding] = {}
+        self._vm_template = cache(self._look_up)
 
     def of_oned(self) -> Iterator[Finding]:
         """What is odd about the configuration of oned."""
         if self._cloud.oned.lists_oldest_first():
-            yield Finding(
+            yield Finding.note(
                 "it lists the oldest objects first, so a page of runtimes takes the longer the "
                 "more there are",
                 'set API_LIST_ORDER="DESC" in oned.conf, which is the default',
-                is_fatal=False,
             )
         if self._configuration.context.sr_auth and (who := self._readers_of_sr_auth()):
-            yield Finding(
-                f"{who} can read the SR_AUTH of {self.user}",
-                "see SR_AUTH in docs/security.md",
-                is_fatal=False,
-            )
+            text = f"{who} can read the SR_AUTH of {self.user}"
+            yield Finding.note(text, "see SR_AUTH in docs/security.md")
 
     def _readers_of_sr_auth(self) -> str:
         """Who reads others' CONTEXT whatever the permissions are; empty if nobody is known to."""
@@ -109,15 +109,14 @@ class Inspector:
         others = self._context.publishers.survey().others
         strangers = [d for d in others if d.user_id != self._context.user().id]
         for template in strangers[:MAX_STRANGERS]:
-            yield Finding(
+            yield Finding.note(
                 f"flow template {template.id} ({template.name}) of {template.user_name} is not a "
                 "flavour: its owner is not a publisher",
                 f"if you trust {template.user_name}, add the name to flavours.publishers",
-                is_fatal=False,
             )
         if len(strangers) > MAX_STRANGERS:
             text = f"{len(strangers) - MAX_STRANGERS} more flow templates are not flavours"
-            yield Finding(text, "their owners are not publishers", is_fatal=False)
+            yield Finding.note(text, "their owners are not publishers")
 
     def of_template(self, flavours: str, document: Document, is_mapped: bool = False) -> Preflight:
         """A flavour tuple that this flow template is for."""
@@ -135,25 +134,29 @@ class Inspector:
             findings.append(_writable(f"flow template {document.id}"))
         functions = {}
         for role, flow_role in assigned.items():
-            seen = self._vm_template(flow_role.vm_template_id)
-            if isinstance(seen, Finding):
-                findings.append(Finding(f"{role}: {seen.text}", seen.hint))
+            found = self._vm_template(flow_role.vm_template_id)
+            if isinstance(found, Finding):
+                findings.append(Finding(f"{role}: {found.text}", found.hint))
                 continue
-            function = specification.functions[role]
-            functions[role] = function.sized(seen.attributes, self._configuration.capacity)
-            findings += _of_vm_template(role, seen)
+            requested, capacity = specification.functions[role], self._configuration.capacity
+            functions[role] = requested.sized(found.attributes, capacity)
+            findings += _of_vm_template(role, found)
         if len(functions) == len(assigned):
             findings += self._of_quota(list(functions.values()))
         return Preflight(flavours, document.id, owner, is_mapped, functions, tuple(findings))
 
     def _mapped(self, flavours: str, template_id: int) -> Preflight:
+        what = f"flow template {template_id}"
+        hint = f"correct mapping.{flavours} in engine.conf, or publish the template"
         try:
             document = self._cloud.oned.document(template_id)
-        except (NotFound, Forbidden) as error:
-            hint = f"correct mapping.{flavours} in engine.conf, or publish the template"
-            finding = Finding(_why("flow template", template_id, error), hint)
-            return Preflight(flavours, template_id, "", True, findings=(finding,))
-        return self.of_template(flavours, document, is_mapped=True)
+        except NotFound:
+            finding = Finding(f"there is no {what}", hint)
+        except Forbidden:
+            finding = _forbidden(what, hint)
+        else:
+            return self.of_template(flavours, document, is_mapped=True)
+        return Preflight(flavours, template_id, "", True, findings=(finding,))
 
     def _of_dialect(self, template: FlowTemplate) -> Iterator[Finding]:
         """oneflow accepts a template made for the other dialect, and then cannot deploy it."""
@@ -166,20 +169,14 @@ class Inspector:
                     f"as OpenNebula {self.version} wants it",
                 )
 
-    def _vm_template(self, template_id: int) -> VmTemplate | Finding:
-        if template_id not in self._vm_templates:
-            self._vm_templates[template_id] = self._look_up(template_id)
-        return self._vm_templates[template_id]
-
     def _look_up(self, template_id: int) -> VmTemplate | Finding:
+        what, hint = f"VM template {template_id}", "name another VM template in the flow template"
         try:
             return self._cloud.oned.vm_template(template_id)
-        except NotFound as error:
-            hint = "name another VM template in the flow template"
-            return Finding(_why("VM template", template_id, error), hint)
-        except Forbidden as error:
-            hint = f"allow its use: onetemplate chmod {template_id} 644"
-            return Finding(_why("VM template", template_id, error), hint)
+        except NotFound:
+            return Finding(f"there is no {what}", hint)
+        except Forbidden:
+            return _forbidden(what, f"allow its use: onetemplate chmod {template_id} 644")
 
     def _of_quota(self, functions: Sequence[Function]) -> Iterator[Finding]:
         try:
@@ -210,7 +207,7 @@ def split(flavours: str, role_names: Sequence[str]) -> list[str]:
 
 def _writable(what: str) -> Finding:
     text = f"{what} can be changed by users who do not own it, and so can what runs in its VMs"
-    return Finding(text, "remove their permission MANAGE: chmod 644", is_fatal=False)
+    return Finding.note(text, "remove their permission MANAGE: chmod 644")
 
 
 def _of_vm_template(role: str, template: VmTemplate) -> Iterator[Finding]:
@@ -219,10 +216,8 @@ def _of_vm_template(role: str, template: VmTemplate) -> Iterator[Finding]:
     for part, meaning in PARTS.items():
         if not sizes.vectors(template.attributes, part):
             text = f"{role}: VM template {template.id} ({template.name}) has no {part}"
-            yield Finding(text, meaning, is_fatal=False)
+            yield Finding.note(text, meaning)
 
 
-def _why(what: str, number: int, error: EngineError) -> str:
-    if isinstance(error, NotFound):
-        return f"there is no {what} {number}"
-    return f"{what} {number} may not be used by this user"
+def _forbidden(what: str, hint: str) -> Finding:
+    return Finding(f"{what} may not be used by this user", hint)

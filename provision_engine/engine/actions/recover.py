@@ -56,36 +56,36 @@ def recover_runtime(
     and ``may_replace_data`` does not allow it; Locked while a function is on its way by itself.
     """
     with locked(context, runtime_id):
-        seen = read.observe(context, read.ready_runtime(context, runtime_id))
-        suspend.check_awake(seen)
-        if State.ERROR not in seen.states:
-            if not seen.is_settled:
-                raise Locked(f"Serverless runtime {seen.id} is on its way by itself")
-            return seen
-        recovered = apply(context, seen, may_replace_data=may_replace_data)
-    if recovered is not seen.runtime:
+        snapshot = read.observe(context, read.ready_runtime(context, runtime_id))
+        suspend.check_awake(snapshot)
+        if State.ERROR not in snapshot.states:
+            if not snapshot.is_settled:
+                raise Locked(f"Serverless runtime {snapshot.id} is on its way by itself")
+            return snapshot
+        recovered = apply(context, snapshot, may_replace_data=may_replace_data)
+    if recovered is not snapshot.runtime:
         return Snapshot.unseen(dataclasses.replace(recovered, phase=Phase.REPLACING))
     return read.get_runtime(context, runtime_id)
 
 
-def apply(context: Context, seen: Snapshot, *, may_replace_data: bool = False) -> Runtime:
-    """Apply what helps to a runtime with a function in ERROR, for the holder of its lock.
+def apply(context: Context, snapshot: Snapshot, *, may_replace_data: bool = False) -> Runtime:
+    """Apply what helps a runtime with a function in ERROR, for the holder of its lock.
 
-    The runtime as it is stored afterwards: the same object unless it was replaced.
+    Returns the runtime as it is stored afterwards: the same object unless it was replaced.
     """
-    remedy = max(_remedy(condition) for condition in seen.conditions.values())
-    if remedy > Remedy.RESUME and seen.runtime.owner_id != context.user().id:
+    remedy = max(_remedy(condition) for condition in snapshot.conditions.values())
+    if remedy > Remedy.RESUME and snapshot.runtime.owner_id != context.user().id:
         # Its new VMs would be the caller's, with the caller's password in them.
         raise Forbidden(
-            f"Serverless runtime {seen.id} needs new VMs: only its owner can recover it"
+            f"Serverless runtime {snapshot.id} needs new VMs: only its owner can recover it"
         )
-    if remedy is Remedy.RETRY and not _retry(context, seen.runtime):
+    if remedy is Remedy.RETRY and not _retry(context, snapshot.runtime):
         remedy = Remedy.REPLACE
     if remedy is Remedy.REPLACE:
-        _check_data(seen.runtime, may_replace_data=may_replace_data)
-        return _replace(context, seen.runtime)
-    _resume(context, seen)
-    return seen.runtime
+        _check_data(snapshot.runtime, may_replace_data=may_replace_data)
+        return _replace(context, snapshot.runtime)
+    _resume(context, snapshot)
+    return snapshot.runtime
 
 
 def _remedy(condition: Condition) -> Remedy:
@@ -94,9 +94,9 @@ def _remedy(condition: Condition) -> Remedy:
     return REMEDIES.get(condition.reason, Remedy.REPLACE)
 
 
-def _resume(context: Context, seen: Snapshot) -> None:
-    for role, vm in seen.vms.items():
-        if _remedy(seen.conditions[role]) is Remedy.RESUME:
+def _resume(context: Context, snapshot: Snapshot) -> None:
+    for role, vm in snapshot.vms.items():
+        if _remedy(snapshot.conditions[role]) is Remedy.RESUME:
             context.cloud.oned.act_on_vm(vm.id, "resume")
 
 

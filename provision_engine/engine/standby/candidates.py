@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
 from provision_engine import log, metrics
@@ -87,7 +87,7 @@ def make_room(context: Context, planned: Plan, flavours: str, known: Sequence[in
         ids = [*known, *(number for name in others for number in candidates(context, name))]
         if not ids or _has_room(context, planned):
             return
-        waiting = [runtime for number in ids if (runtime := _waiting(context, number))]
+        waiting = [r for r in _stored(context, ids) if r.phase is Phase.STANDBY]
         freed = [function for runtime in waiting for function in runtime.functions.values()]
         if len(waiting) == len(ids) and not _has_room(context, planned, freed):
             return
@@ -100,20 +100,19 @@ def make_room(context: Context, planned: Plan, flavours: str, known: Sequence[in
         log.engine.warning("Standbys may use up the quota of a create: %s", error)
 
 
-def _waiting(context: Context, runtime_id: int) -> Runtime | None:
-    """A standby, unless it is gone or being taken."""
-    with suppress(NotFound):
-        runtime = context.runtimes.get(runtime_id)
-        return runtime if runtime.phase is Phase.STANDBY else None
-    return None
-
-
 def _has_room(context: Context, planned: Plan, freed: Sequence[Function] = ()) -> bool:
     try:
         quota.check_new(context.cloud, list(planned.functions.values()), freed)
     except CapacityRefused:
         return False
     return True
+
+
+def _stored(context: Context, ids: Iterable[int]) -> Iterator[Runtime]:
+    """Those of the runtimes that are not gone."""
+    for runtime_id in ids:
+        with suppress(NotFound):
+            yield context.runtimes.get(runtime_id)
 
 
 # ---- ordering -----------------------------------------------------------------------------------
@@ -138,22 +137,16 @@ def is_surplus(context: Context, ordered: Runtime) -> bool:
 def _living(context: Context, flavours: str, before: int | None = None) -> list[Runtime]:
     """The caller's standbys that are ready, being created or being taken, the oldest first.
 
-    Who takes one orders the next, or gives it back.
+    TAKEN counts: the taker orders a replacement, or gives it back.
     """
-    found = []
-    for runtime_id in candidates(context, flavours):
-        if before is not None and runtime_id >= before:
-            break
-        try:
-            runtime = context.runtimes.get(runtime_id)
-        except NotFound:
-            forget(context, flavours, runtime_id)
-            continue
-        if unfinished.is_abandoned(context, runtime):
-            unfinished.resolve_all(context, [runtime])
-        elif runtime.phase in COUNTED:
-            found.append(runtime)
-    return found
+    known = candidates(context, flavours)
+    ids = [number for number in known if before is None or number < before]
+    found = {runtime.id: runtime for runtime in _stored(context, ids)}
+    for gone in set(ids) - found.keys():
+        forget(context, flavours, gone)
+    abandoned = [r for r in found.values() if unfinished.is_abandoned(context, r)]
+    unfinished.resolve_all(context, abandoned)
+    return [r for r in found.values() if r.phase in COUNTED and r not in abandoned]
 
 
 def _without_broken(context: Context, living: list[Runtime]) -> list[Runtime]:
