@@ -14,11 +14,10 @@ from provision_engine.engine.cache import Cache
 from provision_engine.engine.flavours import Flavours
 from provision_engine.engine.lru import Lru
 from provision_engine.engine.publishers import KnownPublishers, Publishers
-from provision_engine.engine.repository import Repository
+from provision_engine.engine.repository import KnownVms, Repository
 from provision_engine.engine.runtime.model import Runtime
 from provision_engine.engine.safety.keys import KeyIndex
 from provision_engine.engine.safety.ownership import Holdings
-from provision_engine.engine.shared_reads import SharedReads
 from provision_engine.engine.standby.ledger import Ledger
 
 MAX_RUNTIMES = MAX_LOGINS = 10_000
@@ -31,10 +30,9 @@ class Memory:
     cache: Cache
     keys: KeyIndex
     standbys: Ledger
-    vms: Lru[tuple[bytes, int], tuple[int, ...]]
-    """The VMs that a login has seen a runtime have: a guess, since its document decides."""
+    vms: KnownVms
+    """A guess, since a runtime's document decides."""
     gaps: GapsOfUsers
-    reads: SharedReads
     publishers: KnownPublishers
     users: Lru[bytes, User]
     """Whom a login belongs to; only logins that OpenNebula has accepted."""
@@ -47,7 +45,6 @@ class Memory:
             Ledger(),
             Lru(MAX_RUNTIMES),
             GapsOfUsers(),
-            SharedReads(),
             KnownPublishers(),
             Lru(MAX_LOGINS),
         )
@@ -65,7 +62,7 @@ class Context:
 
     @property
     def runtimes(self) -> Repository:
-        return Repository(self.cloud)
+        return Repository(self.cloud, self.memory.vms, self.owner)
 
     @property
     def publishers(self) -> Publishers:

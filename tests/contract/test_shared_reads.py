@@ -1,24 +1,24 @@
-"""Reads of one user that arrive while another is in flight share their calls to oned."""
+"""Reads of one user that arrive while another is in flight travel in one multicall."""
 
 from __future__ import annotations
 
 import base64
-import dataclasses
 import threading
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
 from provision_engine.app import create_app
-from provision_engine.cloud.client import CloudClient
-from provision_engine.engine import shared_reads
-from provision_engine.engine.shared_reads import SharedReads
+from provision_engine.cloud import shared_reads
+from provision_engine.cloud.oned import Oned
+from provision_engine.cloud.shared_reads import SharedReads
 from provision_engine.sandbox import Sandbox
+from provision_engine.sandbox.sandbox import CallRecord
 from tests.support.engine import configuration_for
 from tests.support.waiting import WAIT_SECONDS, wait_until
 
@@ -29,8 +29,8 @@ from .settings import User
 from .test_costs import body
 
 EACH = 8
-DOCUMENT, DOCUMENTS = "one.document.info", "one.documentpool.info"
-VMS = "one.vmpool.infoset"
+MULTICALL = "system.multicall"
+DOCUMENT, VMS = "one.document.info", "one.vmpool.infoset"
 USER, OTHER = "user0:pass0", "user1:pass1"
 UNKNOWN_ID = 1_000_000
 
@@ -48,9 +48,7 @@ class Desk:
         self.sandbox, self._app, self._threads = sandbox, app, threads
         user = User(*USER.split(":"))
         self.opennebula = OpenNebula(sandbox.oned_url, sandbox.oneflow_url, user)
-        self.reads = SharedReads(patience_seconds=WAIT_SECONDS)
-        memory = app.extensions["memory"]
-        app.extensions["memory"] = dataclasses.replace(memory, reads=self.reads)
+        self.reads = app.extensions["backends"].reads = SharedReads(wait_seconds=WAIT_SECONDS)
         documents = sandbox.store.documents()
         self.ids = sorted(d.id for d in documents if d.uname == "user0")
         self.others = sorted(d.id for d in documents if d.uname == "user1")
@@ -73,26 +71,33 @@ class Desk:
 
     @contextmanager
     def held(self, runtime_id: int) -> Iterator[Future[TestResponse]]:
-        """A read in flight: oned has executed its calls, and answers them at the end."""
-        to_hold, executed = threading.Semaphore(2), threading.Semaphore(0)
+        """A read in flight: oned has executed its calls, and responds at the end."""
+        to_hold, executed = threading.Semaphore(1), threading.Event()
         answered = threading.Event()
 
-        def hold(_call: object, moment: str) -> None:
-            if moment == "after" and to_hold.acquire(blocking=False):
-                executed.release()
+        def hold(call: CallRecord, moment: str) -> None:
+            is_last = moment == "after" and call.method == VMS
+            if is_last and to_hold.acquire(blocking=False):
+                executed.set()
                 answered.wait(WAIT_SECONDS)
 
         self.sandbox.on_call = hold
         try:
             first = self.start(runtime_id)
-            for _ in range(2):  # both calls are sent before the first response
-                assert executed.acquire(timeout=WAIT_SECONDS)
+            assert executed.wait(WAIT_SECONDS)
             yield first
         finally:
             answered.set()
 
-    def counts(self) -> Counter[str]:
-        return Counter(call.method for call in self.sandbox.calls)
+    def requests(self) -> list[int]:
+        """How many calls each multicall held, and 1 for each single call, sorted."""
+        sizes: list[int] = []
+        for call in self.sandbox.calls:
+            if call.is_part:
+                sizes[-1] += 1
+            else:
+                sizes.append(0 if call.method == MULTICALL else 1)
+        return sorted(sizes)
 
 
 @pytest.fixture
@@ -113,35 +118,28 @@ def statuses(reads: list[Future[TestResponse]]) -> list[int]:
     return [read.result(WAIT_SECONDS).status_code for read in reads]
 
 
-def test_a_lone_read_makes_its_two_calls(desk: Desk) -> None:
+def test_a_lone_read_is_one_request(desk: Desk) -> None:
     assert desk.read(desk.ids[0]).status_code == 200
-    assert desk.counts() == {DOCUMENT: 1, VMS: 1}
+    assert desk.requests() == [2]
 
 
-def test_eight_reads_at_once_make_four_calls(desk: Desk) -> None:
+def test_eight_reads_at_once_are_two_requests(desk: Desk) -> None:
     expected = [desk.read(runtime_id).data for runtime_id in desk.ids]
     desk.sandbox.clear_calls()
     with desk.held(desk.ids[0]) as first:
         others = desk.gather(*desk.ids[1:])
     assert [read.result(WAIT_SECONDS).data for read in (first, *others)] == expected
-    assert desk.counts() == {DOCUMENT: 1, DOCUMENTS: 1, VMS: 2}
+    assert desk.requests() == [2, 2 * (EACH - 1)]
 
 
-def test_reads_of_the_same_runtime_read_its_document_once(desk: Desk) -> None:
-    with desk.held(desk.ids[0]) as first:
-        others = desk.gather(*[desk.ids[1]] * 5)
-    assert statuses([first, *others]) == [200] * 6
-    assert desk.counts() == {DOCUMENT: 2, VMS: 2}
-
-
-def test_more_reads_than_share_their_calls_go_in_turn(
+def test_more_reads_than_travel_together_go_in_turn(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shared_reads, "MAX_READS", 4)
     with desk.held(desk.ids[0]) as first:
         others = desk.gather(*desk.ids)
     assert statuses([first, *others]) == [200] * (EACH + 1)
-    assert desk.counts() == {DOCUMENT: 1, DOCUMENTS: 2, VMS: 3}
+    assert desk.requests() == [2, 8, 8]
 
 
 def state(read: Future[TestResponse]) -> str:
@@ -184,27 +182,25 @@ def test_what_is_gone_or_forbidden_is_so_for_its_own_read_only(desk: Desk) -> No
     assert statuses([first, *others]) == [200, 404, 403, 404, 200, 200, 200]
 
 
+@pytest.mark.parametrize("method", [MULTICALL, DOCUMENT, VMS])
 @pytest.mark.parametrize("kind", ["cut", "garbage", "error"])
-@pytest.mark.parametrize(("method", "vm_calls"), [(DOCUMENTS, 2), (VMS, 2 + 3)])
-def test_after_a_shared_call_that_fails_each_read_makes_its_own(
-    desk: Desk, kind: str, method: str, vm_calls: int
+def test_after_a_shared_request_that_fails_each_read_makes_its_own(
+    desk: Desk, kind: str, method: str
 ) -> None:
     with desk.held(desk.ids[0]) as first:
         others = desk.gather(*desk.ids[1:4])
         fault = desk.sandbox.faults.set("oned", kind, method=method, times=1)
     assert statuses([first, *others]) == [200] * 4
     assert fault.hits == 1
-    assert desk.counts()[DOCUMENT] == 1 + 3
-    assert desk.counts()[VMS] == vm_calls
 
 
-def test_a_shared_call_that_hangs_leaves_time_for_the_own_calls(
+def test_a_shared_request_that_hangs_leaves_time_for_the_own_calls(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shared_reads, "SHARED_TIME", 0.1)
     with desk.held(desk.ids[0]) as first:
-        desk.sandbox.faults.set("oned", "hang", method=DOCUMENTS)
-        others = [desk.start(runtime_id) for runtime_id in desk.ids[1:4]]
+        others = desk.gather(*desk.ids[1:4])
+        desk.sandbox.faults.set("oned", "hang", method=MULTICALL, times=1)
     assert statuses([first, *others]) == [200] * 4
 
 
@@ -218,22 +214,28 @@ def test_a_failure_of_oned_is_reported_to_each_read(desk: Desk, kind: str, statu
     assert desk.read(desk.ids[1]).status_code == 200
 
 
-def test_a_leader_that_dies_leaves_nobody_waiting(
+def test_a_leader_that_dies_leaves_no_read_waiting(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(CloudClient, "shared_responses", _die)
     with desk.held(desk.ids[0]) as first:
         others = desk.gather(*desk.ids[1:4])
+        monkeypatch.setattr(Oned, "_batch", _die_once(Oned._batch))
     assert statuses([first]) == [200]
     assert sorted(statuses(others)) == [200, 200, 500]
 
 
-def _die(*_: object) -> None:
-    raise RuntimeError("a defect")
+def _die_once(batch: Callable[..., Any]) -> Callable[..., Any]:
+    lives = iter([RuntimeError("a defect")])
+
+    def dying(*arguments: Any) -> Any:
+        for error in lives:
+            raise error
+        return batch(*arguments)
+
+    return dying
 
 
 def test_a_read_with_few_connections_still_works(desk: Desk) -> None:
-    """What cannot be sent at once is left to the reads themselves."""
     app = create_app(configuration_for(desk.sandbox, limits={"oned_requests": 1}))
     with ThreadPoolExecutor(EACH) as threads:
         answers = threads.map(lambda n: read(app, n, USER).status_code, desk.ids * 4)

@@ -53,7 +53,7 @@ def sizes(opennebula: OpenNebula, runtime: Json) -> list[tuple[float, float, int
 
 def writes(sandbox: Sandbox) -> list[str]:
     """The calls of oned since the last `clear_calls`, without reads and locks."""
-    looks = (".info", ".infoset", ".version", ".lock", ".unlock")
+    looks = (".info", ".infoset", ".version", ".lock", ".unlock", ".multicall")
     return [c.method for c in sandbox.calls if not c.method.endswith(looks)]
 
 

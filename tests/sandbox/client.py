@@ -42,6 +42,17 @@ class Caller:
         assert isinstance(answer, list)
         return answer
 
+    def multicall(self, *calls: tuple[Any, ...]) -> list[Any]:
+        """The results of several methods, each with its arguments, in one request."""
+        parts = [
+            {"methodName": f"one.{method}", "params": [self.session, *arguments]}
+            for method, *arguments in calls
+        ]
+        with xmlrpc.client.ServerProxy(self.sandbox.oned_url) as proxy:
+            answer = proxy.system.multicall(parts)
+        assert isinstance(answer, list)
+        return answer
+
     def good(self, method: str, *arguments: Any) -> Any:
         """The value of a method that succeeds."""
         answer = self.one(method, *arguments)

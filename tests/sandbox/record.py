@@ -25,16 +25,17 @@ import json
 import re
 import time
 import xmlrpc.client
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from . import endings, hostile, permissions
+from . import endings, hostile, multicalls, permissions
 
 PARTS = {
     "endings": endings.SCENARIOS,
     "permissions": permissions.SCENARIOS | hostile.SCENARIOS,
+    "multicall": multicalls.SCENARIOS,
 }
 Json = dict[str, Any]
 DRIVER_FILES = (
@@ -81,17 +82,39 @@ class Recorder:
 
     def quiet(self, method: str, *parameters: Any) -> list[Any]:
         """An XML-RPC call that is not recorded."""
+        return self._call(f"one.{method}", self._session, *parameters)
+
+    def _call(self, method: str, *parameters: Any) -> list[Any]:
         with xmlrpc.client.ServerProxy(self._oned) as proxy:
-            answer = getattr(proxy, f"one.{method}")(self._session, *parameters)
+            answer = getattr(proxy, method)(*parameters)
         assert isinstance(answer, list)
         return answer
 
     def one(self, method: str, *parameters: Any) -> list[Any]:
         """An XML-RPC call."""
+        return self._recorded(f"one.{method}", parameters, (self._session, *parameters))
+
+    def part(self, method: str, *parameters: Any) -> Json:
+        """A call of this user for `multicall`; the session comes before its parameters."""
+        member: Json = {"methodName": f"one.{method}", "user": self.user}
+        if self._password is not None:
+            member["password"] = self._password
+        return member | {"params": list(parameters)}
+
+    def multicall(self, *parts: Any) -> list[Any]:
+        """Several calls in one request."""
+        return self.multicall_of(list(parts))
+
+    def multicall_of(self, *parameters: Any) -> list[Any]:
+        """The same with other parameters than a list of calls."""
+        sent = with_sessions(list(parameters), self._given)
+        return self._recorded("system.multicall", parameters, sent)
+
+    def _recorded(self, method: str, parameters: Sequence[Any], sent: Sequence[Any]) -> list[Any]:
         began = time.time()
-        call: Json = {"backend": "oned", "method": f"one.{method}", "params": list(parameters)}
+        call: Json = {"backend": "oned", "method": method, "params": list(parameters)}
         try:
-            answer = call["result"] = self.quiet(method, *parameters)
+            answer = call["result"] = self._call(method, *sent)
         except xmlrpc.client.Fault as fault:
             call["fault"] = [fault.faultCode, fault.faultString]
             answer = [False, fault.faultString, fault.faultCode]
@@ -225,6 +248,18 @@ class Recorder:
         path.write_text(
             "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in self._lines)
         )
+
+
+def with_sessions(value: Any, passwords: dict[str, str]) -> Any:
+    """The parameters of a recorded multicall as they were sent: each `user` as a session."""
+    if isinstance(value, list):
+        return [with_sessions(element, passwords) for element in value]
+    if not isinstance(value, dict) or "user" not in value:
+        return value
+    rest = {name: with_sessions(value[name], passwords) for name in value}
+    user = rest.pop("user")
+    password = rest.pop("password", passwords.get(user))
+    return rest | {"params": [f"{user}:{password}", *rest["params"]]}
 
 
 def _response(connection: http.client.HTTPConnection) -> tuple[int, str | None, str]:

@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 from provision_engine.sandbox import ManualClock, Sandbox
 
 from .environments import Environment
+from .record import with_sessions
 from .recorded_environments import environment_of
 from .stories import STORIES
 
@@ -32,9 +33,11 @@ FILES = (
     "opennebula-{}-states.jsonl.gz",
     "opennebula-{}-endings.jsonl.gz",
     "opennebula-{}-permissions.jsonl.gz",
+    "opennebula-{}-multicall.jsonl.gz",
 )
 RELEASES = ("6.8.0", "7.4.0")
 PASSWORDS = {"devuser": "devpass", "other": "otherpass", "oneadmin": "opennebula"}
+MULTICALL = "system.multicall"
 DRIVER = "driver"
 """The backend of lines that record a driver's setting."""
 _DRIVERS = {
@@ -271,9 +274,12 @@ class _Player:
         return answer.partition(b"\r\n\r\n")[2].decode()
 
     def _oned(self, call: dict[str, Any]) -> str | None:
-        fails = call.get("result", [True, "", 0])[2] == 256
-        session = _session(call, fails)
-        body = xmlrpc.client.dumps((session, *call["params"]), call["method"]).encode()
+        if call["method"] == MULTICALL:
+            parameters = with_sessions(call["params"], PASSWORDS)
+        else:
+            fails = call.get("result", [True, "", 0])[2] == 256
+            parameters = [_session(call, fails), *call["params"]]
+        body = xmlrpc.client.dumps(tuple(parameters), call["method"]).encode()
         _, _, text = self._post("oned", "POST", "/RPC2", body, {"Content-Type": "text/xml"})
         try:
             answer = xmlrpc.client.loads(text)[0][0]

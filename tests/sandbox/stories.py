@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import endings, hostile, permissions
+from . import endings, hostile, multicalls, permissions
 
 # Scenarios that form one story, because later ones use what earlier ones created.
 _BOTH: tuple[tuple[str, ...], ...] = (
@@ -47,7 +47,9 @@ _STATES: tuple[tuple[str, ...], ...] = (
     ("pool-ranges",),
 )
 ENDINGS = tuple((name,) for name in endings.SCENARIOS)
-PERMISSIONS = tuple((name,) for name in permissions.SCENARIOS | hostile.SCENARIOS)
+PERMISSIONS = tuple(
+    (name,) for name in permissions.SCENARIOS | hostile.SCENARIOS | multicalls.SCENARIOS
+)
 _ONLY_OF_SEVEN = ("vm-is-replaced-by-its-service",)
 STORIES: dict[str, tuple[tuple[str, ...], ...]] = {
     "6.8.0": (
@@ -73,6 +75,7 @@ EPOCHS: dict[str, tuple[float, ...]] = {
         1796128081.71,
         1796129346.51,
         1796129746.82,
+        1796136570.68,
     ),
     "7.4.0": (
         1795485759.20,
@@ -86,6 +89,7 @@ EPOCHS: dict[str, tuple[float, ...]] = {
         1796128119.89,
         1796129092.11,
         1796129499.56,
+        1796136571.86,
     ),
 }
 """The start of each part of a recording, in seconds since the epoch."""

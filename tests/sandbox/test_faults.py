@@ -90,6 +90,95 @@ def test_garbage_has_no_effect(sandbox: Sandbox) -> None:
     assert Caller(sandbox).good("system.version") == "7.4.0"
 
 
+_BATCH = [
+    ("document.update", 30, 'A="1"', 1),
+    ("document.rename", 30, "renamed"),
+    ("document.unlock", 30),
+]
+
+
+@pytest.fixture
+def locked(sandbox: Sandbox) -> Caller:
+    """A caller with a document that a multicall changes, renames and unlocks."""
+    caller = Caller(sandbox)
+    sandbox.world.store.documents.next_id = 30
+    caller.good("document.allocate", 'NAME="old"', 1337)
+    caller.good("document.lock", 30, 3, True)
+    sandbox.clear_calls()
+    return caller
+
+
+def _done(sandbox: Sandbox) -> list[bool]:
+    """Which calls of the multicall had their effect?"""
+    (document,) = sandbox.store.documents()
+    return [document.template.text("A") == "1", document.name == "renamed", not document.lock]
+
+
+@pytest.mark.parametrize(
+    ("fault", "done"),
+    [
+        ("cut:method=one.document.update", [True, False, False]),
+        ("cut:method=one.document.unlock", [True, True, True]),
+        ("cut:method=system.multicall", [True, True, True]),
+        ("cut", [True, True, True]),
+        ("garbage:method=system.multicall", [False, False, False]),
+    ],
+)
+def test_a_multicall_whose_response_is_lost(
+    sandbox: Sandbox, locked: Caller, fault: str, done: list[bool]
+) -> None:
+    sandbox.faults.set_text(f"oned:{fault}")
+    with pytest.raises((HTTPException, ExpatError)):
+        locked.multicall(*_BATCH)
+    assert _done(sandbox) == done
+
+
+def test_a_multicall_that_hangs_in_the_middle(sandbox: Sandbox, locked: Caller) -> None:
+    fault = sandbox.faults.set("oned", "hang", method="one.document.rename")
+    thread = threading.Thread(target=locked.multicall, args=_BATCH)
+    thread.start()
+    until(lambda: fault.hits == 1, "the call that hangs")
+    assert _done(sandbox) == [True, False, False]
+    sandbox.faults.clear()
+    thread.join(DEADLINE_SECONDS)
+
+
+@pytest.mark.parametrize(
+    ("kind", "result"),
+    [
+        ("error", [[False, "Internal Server Error", 0x2000, -1, -1]]),
+        ("garbage", "neither result nor fault"),
+    ],
+)
+def test_one_call_of_a_multicall_fails(
+    sandbox: Sandbox, locked: Caller, kind: str, result: object
+) -> None:
+    sandbox.faults.set("oned", kind, method="one.document.rename")
+    assert locked.multicall(*_BATCH) == [[[True, 30, 0]], result, [[True, 30, 0]]]
+    assert _done(sandbox) == [True, False, True]
+
+
+def test_records_of_a_multicall(sandbox: Sandbox, locked: Caller) -> None:
+    """One of the request, then one of each call, around each of which `on_call` is called."""
+    seen = []
+    sandbox.on_call = lambda record, moment: seen.append((record.method, moment, _done(sandbox)))
+    locked.multicall(*_BATCH)
+    assert [(c.method, c.user, c.is_part) for c in sandbox.calls] == [
+        ("system.multicall", "", False),
+        *[(f"one.{method}", "devuser", True) for method, *_ in _BATCH],
+    ]
+    assert seen == [
+        ("system.multicall", "before", [False, False, False]),
+        ("one.document.update", "before", [False, False, False]),
+        ("one.document.update", "after", [True, False, False]),
+        ("one.document.rename", "before", [True, False, False]),
+        ("one.document.rename", "after", [True, True, False]),
+        ("one.document.unlock", "before", [True, True, False]),
+        ("one.document.unlock", "after", [True, True, True]),
+        ("system.multicall", "after", [True, True, True]),
+    ]
+
+
 def test_every_third_call_fails(sandbox: Sandbox) -> None:
     sandbox.faults.set_text("oneflow:error:every=3")
     caller = Caller(sandbox)

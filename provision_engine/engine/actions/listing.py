@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from provision_engine.cloud.calls import ALL
 from provision_engine.cloud.objects import Service, Vm
-from provision_engine.cloud.oned import ALL
 from provision_engine.engine.actions.windows import LARGEST_WINDOW, Windows
 from provision_engine.engine.context import Context
 from provision_engine.engine.runtime.model import Phase, Runtime

@@ -55,8 +55,8 @@ def recover_runtime(
     Raises ActionRefused where the runtime is suspended, or where the disk of a DAAS would be lost
     and ``may_replace_data`` does not allow it; Locked while a function is on its way by itself.
     """
-    with locked(context, runtime_id):
-        snapshot = read.observe(context, read.ready_runtime(context, runtime_id))
+    with locked(context, runtime_id) as lock:
+        snapshot = read.observe(context, read.to_change(context, lock), lock.vms)
         suspend.check_awake(snapshot)
         if State.ERROR not in snapshot.states:
             if not snapshot.is_settled:

@@ -45,8 +45,8 @@ def update_runtime(
     Raises PreconditionFailed, Unprocessable, CapacityRefused, Locked, and UpdateFailed where a
     function is in ERROR; what helps against that has then been tried.
     """
-    with locked(context, runtime_id):
-        snapshot = read.observe(context, read.ready_runtime(context, runtime_id))
+    with locked(context, runtime_id) as lock:
+        snapshot = read.observe(context, read.to_change(context, lock), lock.vms)
         if precondition:
             read.check_match(snapshot, precondition)
         suspend.check_awake(snapshot)
@@ -55,7 +55,7 @@ def update_runtime(
         update = _Update(context, snapshot, changes)
         update.check()
         runtime = update.apply()
-    return read.observe(context, runtime)
+        return read.observe(context, runtime, lock.release_and_read(runtime))
 
 
 def check_length(name: str, scheduling: Mapping[str, str], device_info: DeviceInfo) -> None:

@@ -70,10 +70,9 @@ def remove(context: Context, standby: Runtime) -> None:
 
 def remove_waiting(context: Context, runtime_id: int) -> None:
     """Remove a standby, unless it is being taken."""
-    with suppress(Locked, NotFound), locked(context, runtime_id):
-        runtime = context.runtimes.get(runtime_id)
-        if runtime.phase is Phase.STANDBY:
-            remove(context, runtime)
+    with suppress(Locked, NotFound), locked(context, runtime_id) as lock:
+        if lock.runtime.phase is Phase.STANDBY:
+            remove(context, lock.runtime)
 
 
 def make_room(context: Context, planned: Plan, flavours: str, known: Sequence[int]) -> None:

@@ -76,11 +76,11 @@ class _Taking:
 
     def _take(self, runtime_id: int) -> Snapshot | None:
         """Hand over one standby; None where it does not fit. Raises Locked, NotFound."""
-        with locked(self._context, runtime_id):
-            standby = self._context.runtimes.get(runtime_id)
+        with locked(self._context, runtime_id) as lock:
+            standby = lock.runtime
             if standby.phase is not Phase.STANDBY:
                 return None
-            snapshot = _snapshot(self._context, standby)
+            snapshot = Snapshot.taken(standby, lock.vms, None)
             if standby.blueprint != self._blueprint or State.ERROR in snapshot.states:
                 self._discard(standby)
                 return None
@@ -166,10 +166,6 @@ def _with_share(context: Context) -> Context:
     return context.until(deadline.at_most(deadline.remaining_seconds * STANDBY_SHARE))
 
 
-def _snapshot(context: Context, runtime: Runtime) -> Snapshot:
-    return Snapshot.taken(runtime, context.holdings(runtime).vms(runtime.vm_ids), None)
-
-
 def _fits(snapshot: Snapshot, resizes: Iterable[Resize], now: float) -> bool:
     """Whether a standby runs, lives long enough to lift its lease, and can get these sizes."""
     ends_soon = snapshot.ends_at is not None and snapshot.ends_at - now < LEAST_LEASE_SECONDS
@@ -191,7 +187,8 @@ def _adapt(context: Context, new_runtime: Runtime, resizes: list[Resize]) -> Map
             leases.lift(context.cloud, vm_id)
         else:
             leases.renew(context.cloud, vm_id, new_runtime.lease_ends_at)
-    snapshot = _snapshot(context, dataclasses.replace(new_runtime, phase=Phase.READY))
+    vms = context.holdings(new_runtime).vms(new_runtime.vm_ids)
+    snapshot = Snapshot.taken(dataclasses.replace(new_runtime, phase=Phase.READY), vms, None)
     if snapshot.states != {State.RUNNING}:
         raise UpdateFailed("; ".join(known.text for known in snapshot.conditions.values()))
-    return {vm.id: vm for vm in snapshot.vms.values()}
+    return vms

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from provision_engine.cloud.calls import MINE
 from provision_engine.cloud.client import Credentials
 from provision_engine.cloud.objects import Document, VmTemplate
-from provision_engine.cloud.oned import MINE
 from provision_engine.engine.cache import Cache
 from provision_engine.engine.flavours import Flavours, FlowTemplate
 from provision_engine.engine.publishers import KnownPublishers, Publishers

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from provision_engine.cloud.calls import ALL, MINE
 from provision_engine.cloud.objects import Document, Quota, Vm
-from provision_engine.cloud.oned import ALL, MINE
 from provision_engine.engine.actions.listing import (
     MAX_READ,
     Cursor,
