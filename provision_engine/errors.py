@@ -6,6 +6,7 @@ text, object or list), which together are the body of the response.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -72,6 +73,14 @@ class Unprocessable(EngineError):
 
 class NoFlowTemplate(Unprocessable):
     error = "No flow template for the requested flavours"
+
+
+class UnknownFlavours(NoFlowTemplate):
+    """No flow template is for these flavours, or it has gone; the message has them by role."""
+
+    @classmethod
+    def from_roles(cls, flavours: Mapping[str, str]) -> UnknownFlavours:
+        return cls({role: {"FLAVOUR": flavour} for role, flavour in flavours.items()})
 
 
 class CapacityRefused(Unprocessable):

@@ -27,7 +27,7 @@ def check_known(arguments: Mapping[str, str], *known: str) -> None:
 
 
 def wait_seconds(arguments: Mapping[str, str]) -> float:
-    """How long the caller wants to wait; 0 if it does not. Raises BadRequest."""
+    """Return how long the caller wants to wait; 0 if it does not. Raises BadRequest."""
     text = arguments.get("wait", "0")
     try:
         seconds = float(text)
@@ -47,7 +47,7 @@ def flag(arguments: Mapping[str, str], name: str) -> bool:
 
 
 def filter_of(arguments: Mapping[str, str]) -> Filter:
-    """Which runtimes a list shows. Raises BadRequest."""
+    """Return which runtimes a list shows. Raises BadRequest."""
     state = arguments.get("state", "").upper()
     if state and state not in State.__members__:
         raise BadRequest(f"?state={state[:40]}: must be one of {', '.join(State)}")
@@ -60,7 +60,7 @@ def filter_of(arguments: Mapping[str, str]) -> Filter:
 
 
 def cursor(arguments: Mapping[str, str]) -> Cursor:
-    """The requested page of a list. Raises BadRequest."""
+    """Return the requested page of a list. Raises BadRequest."""
     order = arguments.get("order", "asc")
     if order not in ORDERS:
         raise BadRequest(f"?order={order[:40]}: must be asc or desc")
@@ -74,7 +74,7 @@ def cursor(arguments: Mapping[str, str]) -> Cursor:
 
 
 def client_watch(request: Request) -> Callable[[], bool]:
-    """A function that says whether the client has closed its connection."""
+    """Return a function that says whether the client has closed its connection."""
     connection = request.environ.get("gunicorn.socket") or request.environ.get("werkzeug.socket")
 
     def is_gone() -> bool:

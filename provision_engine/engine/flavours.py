@@ -17,7 +17,14 @@ from provision_engine.engine.publishers import Publishers
 from provision_engine.engine.runtime.assignment import assign_roles
 from provision_engine.engine.runtime.dialect import FlowRole
 from provision_engine.engine.runtime.specification import Specification
-from provision_engine.errors import BadGateway, DeployFailed, Forbidden, NoFlowTemplate, NotFound
+from provision_engine.errors import (
+    BadGateway,
+    DeployFailed,
+    Forbidden,
+    NoFlowTemplate,
+    NotFound,
+    UnknownFlavours,
+)
 
 T = TypeVar("T")
 
@@ -47,7 +54,7 @@ class FlowTemplate:
 
     def assign(self, specification: Specification) -> dict[str, FlowRole]:
         """Which role plays FAAS, and which DAAS. Raises NoFlowTemplate where one is missing."""
-        flavours = {role: function.flavour for role, function in specification.functions.items()}
+        flavours = specification.flavours
         names = [role.name for role in self.roles]
         indexes = assign_roles(flavours, names)
         for role in flavours:
@@ -72,15 +79,15 @@ class Flavours:
 
         Raises NoFlowTemplate; Forbidden where the caller may use the mapped one, or any, not.
         """
-        return self.of_tuple(specification.flavour_tuple, specification.sent)
+        return self.of_tuple(specification.flavour_tuple, specification.flavours)
 
-    def of_tuple(self, flavours: str, sent: Mapping[str, Any]) -> FlowTemplate:
-        """The same for a tuple; ``sent`` is what an error shows."""
+    def of_tuple(self, flavours: str, by_role: Mapping[str, str]) -> FlowTemplate:
+        """The same for a tuple; ``by_role`` is what an error shows."""
         if flavours in self._mapping:
-            return self._mapped(self._mapping[flavours], sent)
+            return self._mapped(self._mapping[flavours], by_role)
         named = self._named(flavours)
         if named is None:
-            raise NoFlowTemplate(dict(sent))
+            raise UnknownFlavours.from_roles(by_role)
         return FlowTemplate.from_document(named)
 
     def by_name(self) -> dict[str, Document]:
@@ -108,14 +115,14 @@ class Flavours:
     def forget(self) -> None:
         self._cache.forget(self._cloud.credentials)
 
-    def _mapped(self, template_id: int, sent: Mapping[str, Any]) -> FlowTemplate:
+    def _mapped(self, template_id: int, by_role: Mapping[str, str]) -> FlowTemplate:
         try:
             return self._remember(
                 f"flow template {template_id}",
                 lambda: FlowTemplate.from_document(self._cloud.oned.document(template_id)),
             )
         except NotFound as error:
-            raise NoFlowTemplate(dict(sent)) from error
+            raise UnknownFlavours.from_roles(by_role) from error
 
     def _named(self, name: str) -> Document | None:
         """The template of a name. One that the cache lacks may have been published since."""

@@ -185,6 +185,13 @@ class Inspector:
             yield Finding(str(error.message), "delete a runtime, or have the quota raised")
 
 
+def list_flavours(context: Context) -> list[Preflight]:
+    """Return the flavours as the caller would get them, from the cache if it has them."""
+    context.check_login()
+    credentials = context.cloud.credentials
+    return context.memory.cache.get(credentials, "preflight", lambda: Inspector(context).inspect())
+
+
 def specified(flavours: str, flow_roles: Sequence[FlowRole]) -> Specification:
     """A request for a flavour tuple that asks for nothing else."""
     names = zip(ROLES, split(flavours, [role.name for role in flow_roles]), strict=False)

@@ -7,9 +7,16 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from provision_engine.cloud.client import CloudClient
+from provision_engine.cloud.objects import Quota as Quota
+from provision_engine.engine.context import Context
 from provision_engine.engine.runtime import sizes
 from provision_engine.engine.runtime.model import Function
 from provision_engine.errors import CapacityRefused
+
+
+def get_quota(context: Context) -> Quota:
+    """Return the caller's own quota of VMs."""
+    return context.cloud.oned.quota()
 
 
 def check_new(

@@ -27,7 +27,7 @@ from tests.support.waiting import WAIT_SECONDS, wait_until
 
 from .cli_engine import Engine
 
-ERROR_SCHEMA = json.loads((config.SCHEMA_PATH.parent / "error.json").read_text(encoding="utf-8"))
+ERROR_SCHEMA = config.load_schema("error.json")
 
 
 @pytest.fixture(scope="module")
@@ -310,7 +310,7 @@ def test_a_signal_that_would_replace_the_program_is_ignored(engine: Engine) -> N
 
 def test_the_timeout_of_a_worker_exceeds_every_request() -> None:
     found = config.parse("timeout: 100\nserver: {grace_seconds: 40}", Path("/x"))
-    settings = serving.Server(found, lambda _: object(), 3, None).cfg
+    settings = serving.Server(found, 3, None).cfg
     assert settings.timeout >= 100 + found.wait.max_seconds + 40
     assert settings.graceful_timeout == 40
     assert settings.worker_class is Worker

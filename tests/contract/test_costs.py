@@ -10,27 +10,21 @@ from typing import Any
 
 import pytest
 
-from provision_engine.cloud.client import Credentials
-from provision_engine.engine.actions.gaps import MAX_GAPS, GapsOfUsers
 from provision_engine.engine.actions.listing import MAX_READ
-from provision_engine.engine.actions.wait import Waiting
 from provision_engine.engine.actions.windows import MAX_WANTED
-from provision_engine.engine.cache import Cache
-from provision_engine.engine.lru import Lru
 from provision_engine.engine.runtime.document import body_of
 from provision_engine.engine.runtime.model import Function, Phase, Runtime
-from provision_engine.engine.safety.keys import SLACK, KeyIndex
-from provision_engine.engine.standby.ledger import Ledger
 from provision_engine.sandbox import Sandbox
+from tests.support.client import Device
+from tests.support.engine import engine_in_process, settings_for
+from tests.support.opennebula import calls_of
+from tests.support.waiting import wait_until
 
 from ..support.pools import POOLS
-from .conftest import QUICK, engine
-from .device import PATH, Device, Json, small
-from .lifetime import ids, page
-from .opennebula import until
+from .device import PATH, QUICK, Json, ids, small
 from .settings import FLAVOUR, User
 
-FEW, MANY = 50, 5_000
+FEW, MANY = 50, 2_000
 FAR_ID = 1_000_000
 """The number of other documents that exist before the user's first one."""
 LIMIT = 10
@@ -85,10 +79,10 @@ class Place:
         cost = Cost()
         already = len(self.sandbox.calls)
         yield cost
-        made = self.sandbox.calls[already:]
-        cost.calls = sum(not call.is_part for call in made)
+        made = calls_of(self.sandbox, already)
+        cost.calls = len(made)
         cost.bytes = sum(call.request_bytes + call.response_bytes for call in made)
-        cost.methods = [call.method for call in made if call.method != "system.multicall"]
+        cost.methods = [call.method for call in made]
 
     def runtime_ids(self, user: str = "user0") -> list[int]:
         return sorted(d.id for d in self.sandbox.store.documents() if d.uname == user)
@@ -102,8 +96,7 @@ def place(
         documents = sandbox.world.store.documents
         documents.next_id = max(documents.next_id, first_id)
         sandbox.store.populate(users, runtimes, templates, body)
-        further = f"cache: {{seconds: {cache}}}"
-        with engine(sandbox.oned_url, sandbox.oneflow_url, further) as url:
+        with engine_in_process(settings_for(sandbox, cache={"seconds": cache})) as url:
             yield Place(sandbox, Device(url, User("user0", "pass0")))
 
 
@@ -141,7 +134,7 @@ def check_pages(place: Place, calls: int) -> None:
 
 def check_page(place: Place, query: Json, expected: list[int], calls: int) -> None:
     with place.cost() as cost:
-        seen, _ = page(place.device, PATH, limit=LIMIT, **query)
+        seen, _ = place.device.page(limit=LIMIT, **query)
     assert ids(seen) == expected, query
     assert cost.calls <= calls, (query, cost.methods)
     assert cost.bytes <= RANGE_DOCUMENTS * PER_DOCUMENT_BYTES, query
@@ -168,13 +161,13 @@ def test_pages_are_right_where_oned_lists_the_oldest_first(pool: str) -> None:
     with spread(POOLS[pool][:600] + POOLS[pool][-600:]) as place:
         place.sandbox.world.store.documents.lists_oldest_first = True
         for query, expected in pages(place.runtime_ids()):
-            seen, _ = page(place.device, PATH, limit=LIMIT, **query)
+            seen, _ = place.device.page(limit=LIMIT, **query)
             assert ids(seen) == expected, query
 
 
 def test_a_page_across_a_gap_reads_vms_once() -> None:
     with spread([1, 3, 5, *range(FAR_ID, FAR_ID + 2 * FEW, 2)]) as place, place.cost() as cost:
-        page(place.device, PATH, limit=LIMIT)
+        place.device.page(limit=LIMIT)
     assert cost.methods.count("one.vmpool.infoset") == 1
 
 
@@ -190,7 +183,7 @@ def spread(runtime_ids: list[int]) -> Iterator[Place]:
 
         documents.next_id = 0
         sandbox.store.populate(1, len(runtime_ids), 0, body_at_next_id)
-        with engine(sandbox.oned_url, sandbox.oneflow_url, "cache: {seconds: 0}") as url:
+        with engine_in_process(settings_for(sandbox, cache={"seconds": 0})) as url:
             place = Place(sandbox, Device(url, User("user0", "pass0")))
             assert place.runtime_ids() == runtime_ids
             yield place
@@ -200,7 +193,7 @@ def test_all_pages_together_show_each_runtime_once(many: Place) -> None:
     seen: list[int] = []
     following = f"{PATH}?limit=500"
     while following:
-        shown, following = page(many.device, following)
+        shown, following = many.device.page(following)
         seen += ids(shown)
     assert seen == many.runtime_ids()
 
@@ -211,7 +204,7 @@ def test_all_pages_together_show_each_runtime_once(many: Place) -> None:
 )
 def test_a_filter_reads_a_bounded_number_of_runtimes(many: Place, query: Json) -> None:
     with many.cost() as cost:
-        page(many.device, PATH, limit=LIMIT, **query)
+        many.device.page(limit=LIMIT, **query)
     assert cost.calls <= SEARCH_CALLS + 30, cost.methods
     # With their VMs, if their states are requested.
     each_bytes = PER_DOCUMENT_BYTES + (PER_VM_BYTES if "state" in query else 0)
@@ -237,7 +230,7 @@ def no_more(of_few: Cost, of_many: Cost) -> None:
 
 
 def read(device: Device, runtime_id: int) -> None:
-    assert device.get(runtime_id).status_code == 200
+    assert device.get(runtime_id).status == 200
 
 
 def update(device: Device, runtime_id: int) -> None:
@@ -245,12 +238,12 @@ def update(device: Device, runtime_id: int) -> None:
 
 
 def recover(device: Device, runtime_id: int) -> None:
-    answer = device.request("POST", f"{PATH}/{runtime_id}/recover")
-    assert answer.status_code == 200, answer.text
+    answer = device.act(runtime_id, "recover")
+    assert answer.status == 200, answer.text
 
 
 def delete(device: Device, runtime_id: int) -> None:
-    assert device.delete(runtime_id).status_code == 204
+    assert device.delete(runtime_id).status == 204
 
 
 @pytest.mark.parametrize("action", [read, update, delete])
@@ -259,7 +252,6 @@ def test_a_request_for_one_runtime_costs_the_same(
 ) -> None:
     costs = [small_request(place, action, place.runtime_ids()[-2]) for place in (few, many)]
     if action is read:
-        # The first read of a runtime by a process: its VMs are not known before its document.
         assert [cost.calls for cost in costs] == [2, 2]
     no_more(*costs)
 
@@ -277,12 +269,10 @@ def test_a_recovery_costs_the_same(few: Place, many: Place) -> None:
 def create(place: Place, **headers: str) -> Cost:
     """The cost of a create, without the calls that wait for its VMs."""
     with place.cost() as cost:
-        answer = place.device.request(
-            "POST", PATH, {"SERVERLESS_RUNTIME": {"FAAS": small()}}, headers=headers
-        )
-        assert answer.status_code == 201, answer.text
-    service_id = answer.json()["SERVERLESS_RUNTIME"]["SERVICE_ID"]
-    until(lambda: (place.sandbox.store.service(service_id) or {}).get("state") == 2)
+        answer = place.device.request("POST", PATH, {"FAAS": small()}, headers=headers)
+        assert answer.status == 201, answer.text
+    service_id = answer.runtime["SERVICE_ID"]
+    wait_until(lambda: (place.sandbox.store.service(service_id) or {}).get("state") == 2)
     return cost
 
 
@@ -320,7 +310,7 @@ def test_a_create_with_a_key_costs_what_came_since_the_last(few: Place, many: Pl
 
 # ---- one user among many ------------------------------------------------------------------------
 
-USERS, EACH, TEMPLATES = 100, 1_000, 300
+USERS, EACH, TEMPLATES = 20, 500, 300
 
 
 @pytest.fixture(scope="module")
@@ -331,14 +321,12 @@ def alone() -> Iterator[Place]:
 
 @pytest.fixture(scope="module")
 def crowd() -> Iterator[Place]:
-    """The ids of the users' runtimes are interleaved: each user has one in a hundred."""
+    """The ids of the users' runtimes are interleaved: each user has one in twenty."""
     with place(USERS * EACH, users=USERS, templates=TEMPLATES) as crowd:
         yield crowd
 
 
-def test_a_hundred_users_with_a_thousand_runtimes_each_cost_one_of_them_nothing(
-    alone: Place, crowd: Place
-) -> None:
+def test_many_users_with_many_runtimes_cost_one_of_them_nothing(alone: Place, crowd: Place) -> None:
     for action in (read, update, delete):
         costs = [small_request(place, action, place.runtime_ids()[-2]) for place in (alone, crowd)]
         no_more(*costs)
@@ -346,57 +334,3 @@ def test_a_hundred_users_with_a_thousand_runtimes_each_cost_one_of_them_nothing(
     assert sorted(settled(creates[0])) == sorted(settled(creates[1]))
     assert creates[1].bytes <= creates[0].bytes * 1.05 + POLLS * POLL_BYTES
     check_pages(crowd, SEARCH_CALLS)
-
-
-# ---- what a process remembers -------------------------------------------------------------------
-
-PEOPLE = 1_000
-
-
-def test_what_a_process_remembers_is_bounded() -> None:
-    """Ten times as many users, runtimes and keys as fit into memory; the newest stay known."""
-    cache, keys, gaps = Cache(60, max_entries=100), KeyIndex(100), GapsOfUsers(100)
-    vms: Lru[bytes, int] = Lru(100)
-    for number in range(PEOPLE):
-        credentials = Credentials(f"user{number}", "pass")
-        owner = cache.owner(credentials)
-        cache.get(credentials, "flow templates", lambda n=number: n)
-        vms.put(owner, number)
-        keys.candidates(owner, "key", lambda first_id: [])
-        for gap in range(2 * MAX_GAPS):
-            gaps.of(owner).add(1000 * gap, 1000 * gap + 500)
-    assert [entries(memory) for memory in (cache, vms, keys._users, gaps._users)] == [100] * 4
-    last = Credentials(f"user{PEOPLE - 1}", "pass")
-    assert cache.peek(last, "flow templates") == PEOPLE - 1
-    assert entries(gaps.of(cache.owner(last))) == MAX_GAPS
-    assert vms.get(cache.owner(last)) == PEOPLE - 1
-
-
-def test_the_keys_of_runtimes_that_have_gone_are_forgotten() -> None:
-    keys = KeyIndex()
-    for number in range(3 * SLACK):
-        keys.candidates(b"owner", "", lambda _, n=number: [replace(EXAMPLE, id=n, key=f"k{n}")])
-    user = keys._users.get(b"owner")
-    assert user is not None
-    assert len(user.ids) <= SLACK + 1
-
-
-def test_standbys_whose_lease_has_ended_are_forgotten() -> None:
-    ledger = Ledger()
-    for number in range(PEOPLE):
-        ledger.add(number, 2, 0)
-    assert ledger.count() == 0
-    assert entries(ledger) == 0
-
-
-def test_nothing_is_remembered_of_a_wait_that_is_over() -> None:
-    waiting = Waiting()
-    for number in range(PEOPLE):
-        with waiting._watch(("session", number)):
-            assert entries(waiting) == 1
-    assert entries(waiting) == 0
-
-
-def entries(memory: object) -> int:
-    """The number of entries in all dictionaries of a cache."""
-    return sum(len(value) for value in vars(memory).values() if isinstance(value, dict))

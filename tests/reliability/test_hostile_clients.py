@@ -12,7 +12,7 @@ import ssl
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,7 +20,7 @@ import pytest
 
 from provision_engine.sandbox import Sandbox
 from tests.support.client import FAAS, RUNTIMES, Response, authorization, request
-from tests.support.engine import EngineProcess, settings_for
+from tests.support.engine import EngineProcess, engine_process, settings_for
 from tests.support.waiting import wait_until
 
 from . import proxies
@@ -39,26 +39,9 @@ HALF_REQUESTS = {
 
 
 @pytest.fixture
-def sandbox() -> Iterator[Sandbox]:
-    with Sandbox() as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def engines(sandbox: Sandbox, tmp_path: Path) -> Iterator[Callable[[int], list[EngineProcess]]]:
-    """Starts so many engines."""
-    started: list[EngineProcess] = []
-
-    def start(count: int) -> list[EngineProcess]:
-        for number in range(count):
-            engine = EngineProcess(tmp_path / f"engine{number}", settings_for(sandbox))
-            started.append(engine)
-            engine.start()
-        return started
-
-    yield start
-    for engine in started:
-        engine.kill()
+def engine(sandbox: Sandbox, tmp_path: Path) -> Iterator[EngineProcess]:
+    with engine_process(tmp_path / "engine", sandbox) as engine:
+        yield engine
 
 
 @contextlib.contextmanager
@@ -89,9 +72,8 @@ def many_files() -> Iterator[None]:
 
 
 def test_thousands_of_idle_connections_hinder_nobody(
-    engines: Callable[[int], list[EngineProcess]], many_files: None
+    engine: EngineProcess, many_files: None
 ) -> None:
-    (engine,) = engines(1)
     with crowd(engine.port, b"", IDLE_CONNECTIONS) as connections:
         made = engine.request("POST", RUNTIMES, {"FAAS": FAAS})
         assert made.status == 201
@@ -100,15 +82,6 @@ def test_thousands_of_idle_connections_hinder_nobody(
         # They are no dead weight either: each may still send its request.
         connections[-1].sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
         assert connections[-1].recv(12).startswith(b"HTTP/1.0 200")
-
-
-@contextlib.contextmanager
-def killed(engine: EngineProcess) -> Iterator[None]:
-    """The engine is killed afterwards."""
-    try:
-        yield
-    finally:
-        engine.kill()
 
 
 class ImpatientEngine(EngineProcess):
@@ -130,10 +103,7 @@ def test_half_requests_end_and_the_engine_answers_again(
     """Many more of them than the engine has threads, and no proxy in front of it."""
     engine = ImpatientEngine(tmp_path / "engine", settings_for(sandbox))
     engine.start()
-    with (
-        killed(engine),
-        crowd(engine.port, HALF_REQUESTS[half], 50) as connections,
-    ):
+    with contextlib.closing(engine), crowd(engine.port, HALF_REQUESTS[half], 50) as connections:
         assert engine.request("GET", RUNTIMES, seconds=120).status == 200
         for connection in connections:
             while connection.recv(65_536):
@@ -160,10 +130,7 @@ def send_endlessly(port: int, head: bytes, piece: bytes, most_bytes: int) -> int
         return sent_bytes
 
 
-def test_an_endless_body_is_rejected(
-    engines: Callable[[int], list[EngineProcess]],
-) -> None:
-    (engine,) = engines(1)
+def test_an_endless_body_is_rejected(engine: EngineProcess) -> None:
     piece = b"10000\r\n" + b" " * 65_536 + b"\r\n"
     head = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
     sent_bytes = send_endlessly(engine.port, head, piece, 64 * 1_048_576)
@@ -173,10 +140,7 @@ def test_an_endless_body_is_rejected(
     assert engine.request("GET", RUNTIMES).status == 200
 
 
-def test_an_endless_header_section_is_rejected(
-    engines: Callable[[int], list[EngineProcess]],
-) -> None:
-    (engine,) = engines(1)
+def test_an_endless_header_section_is_rejected(engine: EngineProcess) -> None:
     sent_bytes = send_endlessly(engine.port, HEAD, b"X-More: " + b"y" * 1000 + b"\r\n", 2**26)
     assert sent_bytes < 8 * 1_048_576
     wait_until(lambda: '" 431 ' in engine.log("api"))
@@ -200,10 +164,9 @@ def asked_over_tls(port: int, method: str, path: str, body: bytes | None = None)
 
 @pytest.mark.parametrize("half", HALF_REQUESTS)
 def test_slow_clients_behind_haproxy_never_reach_an_engine(
-    engines: Callable[[int], list[EngineProcess]], tmp_path: Path, many_files: None, half: str
+    engine: EngineProcess, tmp_path: Path, many_files: None, half: str
 ) -> None:
     """All others are answered before the first of them is given up."""
-    (engine,) = engines(1)
     with (
         proxies.haproxy(tmp_path, [engine], request_seconds=60) as port,
         crowd(port, HALF_REQUESTS[half], SLOW_CLIENTS) as connections,
@@ -215,9 +178,8 @@ def test_slow_clients_behind_haproxy_never_reach_an_engine(
 
 @pytest.mark.parametrize("half", HALF_REQUESTS)
 def test_slow_clients_behind_nginx_never_reach_an_engine(
-    engines: Callable[[int], list[EngineProcess]], tmp_path: Path, many_files: None, half: str
+    engine: EngineProcess, tmp_path: Path, many_files: None, half: str
 ) -> None:
-    (engine,) = engines(1)
     tls = proxies.client_tls()
     with (
         proxies.nginx(tmp_path, [engine]) as port,
@@ -230,9 +192,8 @@ def test_slow_clients_behind_nginx_never_reach_an_engine(
 
 @pytest.mark.parametrize("half", ["half a head", "half a body"])
 def test_haproxy_answers_half_requests_itself(
-    engines: Callable[[int], list[EngineProcess]], tmp_path: Path, half: str
+    engine: EngineProcess, tmp_path: Path, half: str
 ) -> None:
-    (engine,) = engines(1)
     with proxies.haproxy(tmp_path, [engine], request_seconds=1) as port:
         with crowd(port, HALF_REQUESTS[half], 50) as connections:
             answers = [connection.recv(65_536) for connection in connections]
@@ -251,9 +212,8 @@ def assert_error_form(answer: Response, status: int) -> None:
 
 
 def test_haproxys_own_errors_have_the_form_of_all_errors(
-    engines: Callable[[int], list[EngineProcess]], tmp_path: Path
+    engine: EngineProcess, tmp_path: Path
 ) -> None:
-    (engine,) = engines(1)
     with proxies.haproxy(tmp_path, [engine]) as port:
         wait_until(lambda: request(port, "GET", "/").status == 200)
         # It answers when its buffer is full; to go on sending would race with the answer.
@@ -274,9 +234,8 @@ def raw_over_tls(port: int, data: bytes) -> Response:
 
 
 def test_nginxs_own_errors_have_the_form_of_all_errors(
-    engines: Callable[[int], list[EngineProcess]], tmp_path: Path
+    engine: EngineProcess, tmp_path: Path
 ) -> None:
-    (engine,) = engines(1)
     with proxies.nginx(tmp_path, [engine]) as port:
         refused = asked_over_tls(port, "GET", f"{RUNTIMES}/999999")
         assert_error_form(refused, 404)
@@ -295,10 +254,7 @@ def test_nginxs_own_errors_have_the_form_of_all_errors(
         assert gone.headers["Retry-After"] == "1"
 
 
-def test_nginx_limits_the_connections_of_one_address(
-    engines: Callable[[int], list[EngineProcess]], tmp_path: Path
-) -> None:
-    (engine,) = engines(1)
+def test_nginx_limits_the_connections_of_one_address(engine: EngineProcess, tmp_path: Path) -> None:
     with (
         proxies.nginx(tmp_path, [engine]) as port,
         contextlib.ExitStack() as stack,
@@ -314,11 +270,15 @@ def test_nginx_limits_the_connections_of_one_address(
 
 
 def test_restarts_behind_the_proxy_lose_no_request(
-    engines: Callable[[int], list[EngineProcess]], sandbox: Sandbox, tmp_path: Path
+    engine: EngineProcess, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     """Nothing is repeated by the clients here, reads or creates."""
-    several = engines(3)
-    with proxies.haproxy(tmp_path, several) as port:
+    with contextlib.ExitStack() as stack:
+        several = [engine]
+        for number in range(2):
+            further = engine_process(tmp_path / f"engine{number}", sandbox)
+            several.append(stack.enter_context(further))
+        port = stack.enter_context(proxies.haproxy(tmp_path, several))
         wait_until(lambda: request(port, "GET", "/").status == 200)
         end, statuses, guard = threading.Event(), [], threading.Lock()
 
@@ -335,13 +295,13 @@ def test_restarts_behind_the_proxy_lose_no_request(
         with ThreadPoolExecutor(5) as pool:
             callers = [pool.submit(call, number) for number in range(5)]
             try:
-                for engine in several[:2]:
+                for one in several[:2]:
                     wait_until(lambda: len(statuses) > 20)
-                    engine.stop()
-                    engine.start()
+                    one.stop()
+                    one.start()
                     # The next one only when the proxy has seen that this one is back.
-                    served = engine.log("api").count(RUNTIMES)
-                    wait_until(lambda: engine.log("api").count(RUNTIMES) > served)  # noqa: B023
+                    served = one.log("api").count(RUNTIMES)
+                    wait_until(lambda: one.log("api").count(RUNTIMES) > served)  # noqa: B023
             finally:
                 end.set()
         for caller in callers:
@@ -351,9 +311,8 @@ def test_restarts_behind_the_proxy_lose_no_request(
 
 
 def test_what_is_in_flight_when_the_engine_stops_is_answered(
-    engines: Callable[[int], list[EngineProcess]], sandbox: Sandbox
+    engine: EngineProcess, sandbox: Sandbox
 ) -> None:
-    (engine,) = engines(1)
     sandbox.faults.set("oneflow", "slow", seconds=1.5)
     with ThreadPoolExecutor(4) as pool:
         asked = [pool.submit(engine.request, "POST", RUNTIMES, {"FAAS": FAAS}) for _ in range(3)]

@@ -160,5 +160,4 @@ def _specification(runtime: Runtime, now: float) -> Specification:
         scheduling=runtime.scheduling,
         device_info=runtime.device_info,
         lease_seconds=left_seconds,
-        sent={role: {"FLAVOUR": f.flavour} for role, f in runtime.functions.items()},
     )

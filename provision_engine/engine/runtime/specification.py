@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
+from provision_engine.cloud import template
 from provision_engine.cloud.objects import Attributes
 from provision_engine.config import Capacity
 from provision_engine.engine.runtime import sizes
@@ -40,8 +40,6 @@ class Specification:
     """How long it is requested for; None where nothing is said."""
     lifts_lease: bool = False
     """Whether an update asks for a runtime without an end."""
-    sent: Mapping[str, Any] = field(default_factory=dict)
-    """The functions as they were sent, for error messages."""
     digest: str = ""
     """Of everything that was sent: the same for the same request."""
 
@@ -49,6 +47,11 @@ class Specification:
     def flavour_tuple(self) -> str:
         """FAAS's flavour, and DAAS's behind a dash; a DAAS without a flavour is none."""
         return "-".join(f.flavour for f in self.functions.values() if f.flavour)
+
+    @property
+    def flavours(self) -> dict[str, str]:
+        """The flavours by role."""
+        return {role: function.flavour for role, function in self.functions.items()}
 
     @property
     def is_about_scheduling(self) -> bool:
@@ -67,3 +70,9 @@ class Specification:
         for name, value in self.device_info.items():
             if isinstance(value, str):
                 yield f"DEVICE_INFO.{name}", value
+
+    def unstorable_texts(self) -> Iterator[tuple[str, str]]:
+        """Yield the path of each text that OpenNebula cannot store, and the reason."""
+        for path, text in self.texts():
+            if reason := template.why_not(text):
+                yield path, reason

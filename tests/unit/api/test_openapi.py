@@ -19,8 +19,8 @@ from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 
 from provision_engine import __version__, errors
-from provision_engine.api import openapi, ui, validation
-from provision_engine.api.quota import METRICS
+from provision_engine.api import service, ui, validation
+from provision_engine.api.representation import QUOTA_METRICS
 from provision_engine.app import create_app
 from provision_engine.cloud.client import Credentials
 from provision_engine.cloud.oned import Oned
@@ -31,7 +31,7 @@ from provision_engine.sandbox import Sandbox
 from tests.unit.api import derived_schemas
 from tests.unit.support import configuration
 
-DOCUMENT = json.loads(json.dumps(openapi.document()))
+DOCUMENT = json.loads(json.dumps(service.openapi_document()))
 BASE = "urn:api"
 REGISTRY: Registry[Any] = Registry().with_resource(
     BASE, Resource.from_contents(DOCUMENT, default_specification=DRAFT202012)
@@ -157,7 +157,7 @@ def test_the_documented_schemas_are_those_that_the_engine_validates_with(name: s
 def test_the_document_names_the_states_and_the_metrics_of_a_quota() -> None:
     components = DOCUMENT["components"]
     assert components["parameters"]["state"]["schema"]["enum"] == list(State)
-    assert list(components["schemas"]["Quota"]["properties"]) == list(METRICS)
+    assert list(components["schemas"]["Quota"]["properties"]) == list(QUOTA_METRICS)
     assert DOCUMENT["info"]["version"] == __version__
 
 
@@ -289,12 +289,12 @@ def _fail_behind(call: Watched, one: str, monkeypatch: pytest.MonkeyPatch) -> No
     for failure, (method, path) in itertools.product(failures, calls):
         call.app.extensions["memory"].cache.forget(Credentials("devuser", "devpass"))
         with monkeypatch.context() as patch:
-            patch.setattr(Oned, "_call", _raising(failure))
+            patch.setattr(Oned, "together", _raising(failure))
             status, _ = call(method, path, NATURE)
         assert status == getattr(failure, "status", 500)
     for method, path in [*_operations(one), ("post", RUNTIMES)]:
         with monkeypatch.context() as patch:
-            patch.setattr(Oned, "_call", _raising(errors.Locked("no")))
+            patch.setattr(Oned, "together", _raising(errors.Locked("no")))
             assert call(method, path, NATURE)[0] == 423
     refused = _raising(errors.ActionRefused("no"))
     with monkeypatch.context() as patch:

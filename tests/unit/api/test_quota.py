@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lxml import etree
 
-from provision_engine.api import quota
+from provision_engine.api import representation
 from provision_engine.cloud.objects import Quota
 
 
@@ -13,7 +13,7 @@ def read(limits: str, defaults: str = "") -> dict[str, object]:
         f"<USER><VM_QUOTA><VM>{limits}</VM></VM_QUOTA><DEFAULT_USER_QUOTAS>"
         f"<VM_QUOTA><VM>{defaults}</VM></VM_QUOTA></DEFAULT_USER_QUOTAS></USER>"
     )
-    return quota.as_json(Quota.from_xml(etree.fromstring(xml)))
+    return representation.quota(Quota.from_xml(etree.fromstring(xml)))
 
 
 def test_limits_and_usage_are_numbers_and_no_limit_is_null() -> None:

@@ -117,7 +117,8 @@ def test_times_are_rfc_3339(ends_at: int | None, lease: dict[str, Any]) -> None:
 
 def test_the_etag_changes_with_anything_that_is_shown_and_with_nothing_else() -> None:
     def etag(runtime: Runtime, *state: int) -> str:
-        return representation.etag(Snapshot.taken(runtime, {7: vm(*state)}, None))
+        snapshot = Snapshot.taken(runtime, {7: vm(*state)}, None)
+        return representation.etag(representation.runtime(snapshot))
 
     renamed = dataclasses.replace(RUNTIME, name="lamp 2")
     claimed = dataclasses.replace(RUNTIME, worker="a process", claimed_at=5, key="k")
