@@ -23,6 +23,7 @@ from provision_engine.engine.actions import (
     timeline,
     update,
 )
+from provision_engine.engine.actions.pages import Cursor
 from provision_engine.engine.actions.wait import (
     IsDone,
     IsRecovered,
@@ -57,11 +58,11 @@ def create_runtime() -> Response:
 def list_runtimes() -> Response:
     caller = _received("List a Serverless Runtime")
     query.check_known(request.args, *query.LIST)
-    cursor = query.cursor(request.args)
-    page = listing.list_runtimes(caller, query.filter_of(request.args), cursor)
+    wanted, cursor = query.filter_of(request.args), query.cursor(request.args)
+    page = listing.list_runtimes(caller, wanted, cursor)
     response = jsonify([representation.runtime(snapshot) for snapshot in page.snapshots])
-    if page.next_id is not None:
-        response.headers["Link"] = f'<{_next_page(cursor, page.next_id)}>; rel="next"'
+    if page.following is not None:
+        response.headers["Link"] = f'<{_next_page(page.following)}>; rel="next"'
     return response
 
 
@@ -283,8 +284,8 @@ def _with_warnings(response: Response, ignored: list[str]) -> Response:
     return response
 
 
-def _next_page(cursor: listing.Cursor, next_id: int) -> str:
+def _next_page(cursor: Cursor) -> str:
     """Return the URL of the next page, relative to the server."""
-    edge = {"before" if cursor.is_newest_first else "after": str(next_id)}
+    edge = {"before": cursor.before} if cursor.is_newest_first else {"after": cursor.after}
     other = {n: request.args[n] for n in query.LIST if n in request.args}
-    return f"{request.path}?{urlencode(other | edge)}"
+    return f"{request.path}?{urlencode(other | edge | {'offset': cursor.offset})}"

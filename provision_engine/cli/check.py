@@ -56,12 +56,7 @@ Notes (a VM template without a NIC, for instance) are not failures.""",
     f"(default: the credentials in the file that {one_auth.VARIABLE} names or in "
     f"{one_auth.DEFAULT_FILE}, or a prompt).",
 )
-@click.option(
-    "--color",
-    type=click.Choice(("auto", "always", "never")),
-    default="auto",
-    help="Whether to use colours (default: on a terminal).",
-)
+@click.option("--color", type=click.Choice(("auto", "always", "never")), default="auto")
 @click.argument("flavours", nargs=-1, metavar="[FLAVOUR]...")
 def check(user: str | None, color: str, flavours: tuple[str, ...]) -> int:
     """Check configuration, OpenNebula and flavours, a line each; change nothing.

@@ -13,6 +13,7 @@ import click
 
 from provision_engine import config, durations
 from provision_engine.config import Configuration
+from provision_engine.text import one_line
 
 MB_OF_UNITS = {"": 1, "M": 1, "G": 1024, "T": 1024 * 1024}
 
@@ -47,7 +48,7 @@ def explained(error: click.UsageError) -> str:
         what = group.subcommand_metavar.split()[0].lower()
         names = f"; choose from {', '.join(group.list_commands(error.ctx))}"
         text = f"unknown {what} '{error.command_name}'{_suggestion(error.possibilities) or names}"
-    return f"{path}: {text} (see '{path} --help')"
+    return one_line(f"{path}: {text} (see '{path} --help')")
 
 
 def _suggestion(near: list[str] | None) -> str:

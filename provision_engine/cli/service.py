@@ -22,11 +22,7 @@ _POLL_SECONDS = 0.02
 
 @click.command(cls=Command)
 @config_option
-@click.option(
-    "--foreground",
-    is_flag=True,
-    help="Serve in this process until it is terminated, as service managers expect.",
-)
+@click.option("--foreground", is_flag=True, help="Serve in this process, for service managers.")
 def start(foreground: bool) -> None:
     """Start the engine, and return once it responds."""
     settings = configuration()

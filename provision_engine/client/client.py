@@ -74,7 +74,7 @@ class Client(Transport):
     ) -> Iterator[Runtime]:
         """Yield all of the user's runtimes that match, page by page, by id."""
         filters = {"name": name, "flavour": flavour, "state": state}
-        filters["order"] = "desc" if newest_first else ""
+        filters["order"] = "desc" if newest_first else "asc"
         query = {n: v for n, v in filters.items() if v} | {"limit": str(page_size)}
         path = PATH
         while path:

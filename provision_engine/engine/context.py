@@ -10,7 +10,6 @@ from provision_engine.cloud.client import Backends, CloudClient, Credentials
 from provision_engine.cloud.objects import User
 from provision_engine.config import Configuration
 from provision_engine.deadline import Deadline
-from provision_engine.engine.actions.gaps import GapsOfUsers
 from provision_engine.engine.cache import Cache
 from provision_engine.engine.flavours import Flavours
 from provision_engine.engine.lru import Lru
@@ -33,7 +32,6 @@ class Memory:
     standbys: Ledger
     vms: KnownVms
     """A guess, since a runtime's document decides."""
-    gaps: GapsOfUsers
     publishers: KnownPublishers
     users: Lru[bytes, User]
     """Whom a login belongs to; only logins that OpenNebula has accepted."""
@@ -45,7 +43,6 @@ class Memory:
             KeyIndex(),
             Ledger(),
             Lru(MAX_RUNTIMES),
-            GapsOfUsers(),
             KnownPublishers(),
             Lru(MAX_LOGINS),
         )

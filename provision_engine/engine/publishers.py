@@ -17,14 +17,13 @@ from provision_engine.cloud.client import CloudClient
 from provision_engine.cloud.enums import DocumentType
 from provision_engine.cloud.objects import Document
 from provision_engine.deadline import Deadline
+from provision_engine.engine.time_limits import SURVEY_CALL_SECONDS, SURVEY_SECONDS
 from provision_engine.errors import BackendTimeout, BadGateway
 
 TEMPLATE = DocumentType.FLOW_TEMPLATE
 
 ADMINISTRATORS = 0
 """OpenNebula's first user, oneadmin, and its group."""
-SURVEY_SECONDS = 2.0
-CALL_SECONDS = 1.0
 FIRST_IDS, GROWTH = 256, 4
 """The width of the first range of ids that is surveyed; each next one is wider."""
 MAX_CHARACTERS = 2**20
@@ -110,7 +109,7 @@ class Publishers:
 
     def _newest_id(self, deadline: Deadline) -> int:
         """-1 where there is none, or where it cannot be read in a moment."""
-        limited = self._cloud.until(deadline.at_most(CALL_SECONDS))
+        limited = self._cloud.until(deadline.at_most(SURVEY_CALL_SECONDS))
         try:
             newest = limited.oned.newest_documents(TEMPLATE, 1)
         except (BackendTimeout, BadGateway):
@@ -119,7 +118,7 @@ class Publishers:
 
     def _limited(self, deadline: Deadline, **range_: int) -> list[Document] | None:
         """Read documents in a moment; None where it takes longer."""
-        limited = self._cloud.until(deadline.at_most(CALL_SECONDS))
+        limited = self._cloud.until(deadline.at_most(SURVEY_CALL_SECONDS))
         try:
             return limited.oned.documents(TEMPLATE, **range_)
         except (BackendTimeout, BadGateway):

@@ -177,11 +177,6 @@ class Faults:
         """Is that fault still active?"""
         return any(fault is other for other in self._faults)
 
-    def listed(self) -> list[Fault]:
-        """The active faults."""
-        with self._guard:
-            return list(self._faults)
-
 
 def _among(what: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:

@@ -71,7 +71,6 @@ class Sandbox:
         self.faults.on_refuse = self._refuse
         self.latency = Latency(latency)
         self.on_call: OnCall | None = None
-        self._release, self._hosts = release, hosts
         self._clock = clock or Clock()
         self.world = World(release, self._clock, timings, self.faults.drivers, hosts)
         self.faults.drivers.before_change = self._catch_up
@@ -121,17 +120,10 @@ class Sandbox:
     ) -> None:
         self.stop()
 
-    def restart(self, keep_state: bool = True, down_seconds: float = 0.0) -> None:
-        """Stops and starts again on the same ports, with the same or with a new state."""
+    def restart(self) -> None:
+        """Closes all connections, and starts again on the same ports with the same state."""
         for server in self._servers.values():
             server.close()
-        if down_seconds:
-            time.sleep(down_seconds)
-        if not keep_state:
-            timings = self.world.store.timings
-            self.world = World(
-                self._release, self._clock, timings, self.faults.drivers, self._hosts
-            )
         for server in self._servers.values():
             server.listen()
 

@@ -52,6 +52,7 @@ class Engine:
     environment: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.pid = 0
         self.configuration: dict[str, Any] = {
             "port": self.port,
             "timeout": 7,
@@ -108,7 +109,8 @@ class Engine:
         assert (done.returncode, done.stderr) == (0, "")
         match = re.fullmatch(r"started \(pid (\d+)\) on .*\n", done.stdout)
         assert match
-        return int(match[1])
+        self.pid = int(match[1])
+        return self.pid
 
     def log(self, component: str = "engine") -> str:
         return (self.logs / f"{component}.log").read_text()

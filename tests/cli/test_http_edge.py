@@ -10,7 +10,6 @@ import select
 import signal
 import ssl
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from pathlib import Path
@@ -28,15 +27,6 @@ from tests.support.waiting import WAIT_SECONDS, wait_until
 from .cli_engine import Engine
 
 ERROR_SCHEMA = config.load_schema("error.json")
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """One engine for the tests that leave it as it is."""
-    engine = Engine(tmp_path_factory.mktemp("engine"))
-    engine.start()
-    yield engine
-    engine.end()
 
 
 def error_of(response: bytes) -> tuple[int, str]:

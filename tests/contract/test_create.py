@@ -23,12 +23,6 @@ def test_a_new_runtime_is_pending_and_has_a_vm(device: Device) -> None:
     assert answer.headers["Location"].endswith(f"{PATH}/{runtime['ID']}")
 
 
-def test_a_runtime_becomes_running_and_gets_an_endpoint(device: Device) -> None:
-    runtime = device.create_running(FAAS=small())
-    assert runtime["FAAS"]["STATE"] == "RUNNING"
-    assert re.fullmatch(r"[0-9a-fA-F.:]+", runtime["FAAS"]["ENDPOINT"])
-
-
 def test_a_data_vm_is_created_beside_the_function_vm(device: Device) -> None:
     born = device.create(FAAS=small(CPU=2), DAAS=data(MEMORY=192))
     assert born["DAAS"]["STATE"] == born["FAAS"]["STATE"] == "PENDING"

@@ -51,11 +51,6 @@ def test_a_failed_deployment_is_retried(device: Device, failed: Json) -> None:
     assert running["FAAS"]["ENDPOINT"]
 
 
-def test_it_can_wait_until_the_runtime_runs(device: Device, failed: Json) -> None:
-    answer = device.act(failed["ID"], "recover?wait=60")
-    assert answer.runtime["FAAS"]["STATE"] == "RUNNING"
-
-
 def test_a_second_failure_is_reported(device: Device, failed: Json) -> None:
     device.limit(VMS=0)
     recover(device, failed["ID"])
@@ -127,14 +122,6 @@ def test_a_vm_that_was_stopped_is_resumed(device: Device, action: str) -> None:
     device.read_until(runtime["ID"], "ERROR")
     recovered = recovered_until_running(device, runtime["ID"])
     assert recovered["FAAS"]["VM_ID"] == runtime["FAAS"]["VM_ID"]
-
-
-def test_a_second_failure_ends_the_wait(device: Device) -> None:
-    device.sandbox.faults.drivers.set("boot", fails=True)
-    runtime = device.create()
-    device.read_until(runtime["ID"], "ERROR")
-    answer = device.act(runtime["ID"], "recover?wait=90")
-    assert answer.runtime["FAAS"]["STATE"] == "ERROR"
 
 
 def test_another_user_may_not_recover_it(stranger: Device, device: Device) -> None:

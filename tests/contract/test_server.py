@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import logging
 import re
@@ -17,8 +16,7 @@ from tests.support.client import Json
 from tests.support.engine import engine_in_process
 
 from .conftest import Stage
-from .device import PATH, Device, data, schema, small
-from .settings import FLAVOUR
+from .device import PATH, Device, schema, small
 
 
 def test_the_version_is_a_semantic_version(device: Device) -> None:
@@ -85,31 +83,6 @@ def logs(tmp_path: Path) -> Any:
     log.stop()
     for logger in (log.engine, log.cloud, log.access):
         logger.setLevel(logging.NOTSET)
-
-
-def test_a_lifecycle_is_logged_without_secrets_and_one_event_per_line(
-    device: Device, logs: Path
-) -> None:
-    with device.another_engine() as local:
-        runtime = local.create_running(FAAS=small(), DAAS=data(), NAME="a\u2028b", SECRET="x")
-        local.update(runtime["ID"], FAAS={"CPU": 2}, DEVICE_INFO={"LATENCY_TO_PE": 1})
-        local.post(FAAS={"FLAVOUR": "no such"})
-        local.delete(runtime["ID"])
-    written = (logs / "engine.log").read_text() + (logs / "CloudClient.log").read_text()
-    user = device.user
-    encoded = base64.b64encode(user.session.encode()).decode()
-    for secret in (user.password, encoded, user.session):
-        assert secret not in written
-    assert "Received request to Create a Serverless Runtime" in written
-    assert "Response HTTP Return Code: 201" in written
-    assert re.search(
-        rf'Instantiating service_template \d+ with options {{"name": "{FLAVOUR}', written
-    )
-    line = re.compile(
-        r"[DIWE], \[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d #\d+\] +(DEBUG|INFO|WARN|ERROR) -- [^:]*: .*"
-    )
-    lines = [text for text in written.split("\n") if text and not text.startswith("#")]
-    assert [text for text in lines if not line.fullmatch(text)] == []
 
 
 def test_an_unknown_member_is_a_warning_in_the_log(device: Device, logs: Path) -> None:

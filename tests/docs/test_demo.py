@@ -56,7 +56,6 @@ def test_shows_the_lifecycle_of_a_runtime(release: str, tmp_path: Path) -> None:
     assert "200: 2 cores, 1024 MB of memory, 2048 MB of disk" in output
     assert "404: Not found" in output
     assert output.count("exit code 0") == 2
-    assert "\033" not in output, "colours are for terminals"
     assert_nothing_is_left(output, tmp_path)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -53,12 +51,7 @@ def send(
 def exchange(
     port: int, path: str, header: str = "X: y", *, source: str, has_tls: bool = False
 ) -> bytes:
-    with contextlib.ExitStack() as stack:
-        connection = stack.enter_context(
-            socket.create_connection(("127.0.0.1", port), 30, source_address=(source, 0))
-        )
-        if has_tls:
-            connection = stack.enter_context(proxies.client_tls().wrap_socket(connection))
+    with proxies.connected(port, has_tls=has_tls, source=source) as connection:
         head = f"GET {path} HTTP/1.1\r\nHost: h\r\n{header}\r\nConnection: close\r\n\r\n"
         connection.sendall(head.encode())
         return b"".join(iter(lambda: connection.recv(65_536), b""))

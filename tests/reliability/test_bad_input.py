@@ -28,7 +28,6 @@ from provision_engine.sandbox import Sandbox
 from provision_engine.sandbox.store import Vm
 from tests.support.client import RUNTIMES, authorization
 from tests.support.engine import configuration_for, engine_process
-from tests.support.users import OTHER, USER
 from tests.support.waiting import wait_until
 
 Json = dict[str, Any]
@@ -233,43 +232,6 @@ def test_nobody_gets_in_with_a_strange_password(
     assert is_well_formed(401, answer.get_data(), answer.content_type)
     if len(password) > 3:
         assert password not in answer.get_data(as_text=True)
-
-
-def test_nothing_of_another_users_is_told(sandbox: Sandbox, client: FlaskClient) -> None:
-    """Neither by id nor in a list, whatever the query says."""
-    wanted = specification() | {"NAME": "very private"}
-    body = json.dumps({"SERVERLESS_RUNTIME": wanted}).encode()
-    _, answer = sent(client, "POST", RUNTIMES, body)
-    runtime_id = answer["SERVERLESS_RUNTIME"]["ID"]
-    other = authorization(OTHER)
-    for method, path, status in (
-        ("GET", f"{RUNTIMES}/{runtime_id}", 403),
-        ("PUT", f"{RUNTIMES}/{runtime_id}", 403),
-        ("DELETE", f"{RUNTIMES}/{runtime_id}", 403),
-        ("POST", f"{RUNTIMES}/{runtime_id}/recover", 403),
-        ("GET", f"{RUNTIMES}?name=very+private", 200),
-        ("GET", f"{RUNTIMES}?after=0", 200),
-        ("GET", f"{RUNTIMES}?after=-1", 400),
-        ("GET", f"{RUNTIMES}?limit=1000&state=PENDING", 200),
-    ):
-        told = client.open(path, method=method, data=body, headers=other)
-        assert "very private" not in told.get_data(as_text=True)
-        assert told.status_code == status, told.get_data()
-        assert status != 200 or told.get_json() == []
-    # The same key is another one when another user sends it.
-    key = {"Idempotency-Key": "the same"}
-    answers = [
-        client.post(RUNTIMES, data=body, headers=authorization(who) | key) for who in (USER, OTHER)
-    ]
-    assert [a.status_code for a in answers] == [201, 201]
-    made = [
-        (a.get_json()["SERVERLESS_RUNTIME"]["ID"], who)
-        for a, who in zip(answers, (USER, OTHER), strict=True)
-    ]
-    assert made[0][0] != made[1][0]
-    for number, who in [*made, (runtime_id, USER)]:
-        gone = client.delete(f"{RUNTIMES}/{number}", headers=authorization(who))
-        assert gone.status_code == 204
 
 
 SCHEMATHESIS = shutil.which("schemathesis", path=str(Path(sys.executable).parent))

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import urllib.error
 import urllib.request
 import xmlrpc.client
@@ -21,12 +20,8 @@ from xml.parsers.expat import ExpatError
 from xmlrpc.server import SimpleXMLRPCServer
 
 import pytest
-from flask import Flask
 
-from provision_engine.app import create_app
-from provision_engine.config import Configuration
 from provision_engine.sandbox import Sandbox
-from tests.support import engine
 from tests.support.calls import Call
 from tests.support.client import RUNTIMES, Response
 from tests.support.drivers import driver_actions
@@ -128,32 +123,6 @@ def test_what_a_timeout_left_is_removed_by_a_list(
         patched.setattr(lanes, "request", lambda *_, **__: Response(504, {}, b""))
         lane.request("POST", RUNTIMES)
     assert until_count(lane, NOTHING) == ""
-
-
-def test_lanes_build_their_engines_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two at the same time fail now and then on Python 3.11.2, which Debian 12 has."""
-    building, most = [0], [0]
-
-    def build(configuration: Configuration) -> Flask:
-        building[0] += 1
-        most[0] = max(most[0], building[0])
-        time.sleep(0.05)  # so that two that may overlap do
-        building[0] -= 1
-        return create_app(configuration)
-
-    monkeypatch.setattr(engine, "create_app", build)
-    urls = {"one_xmlrpc": "http://127.0.0.1:1/RPC2", "oneflow_server": "http://127.0.0.1:1"}
-
-    def open_and_close() -> None:
-        with engine.engine_in_process(urls):
-            pass
-
-    threads = [threading.Thread(target=open_and_close) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert most == [1]
 
 
 # ---- the proxy -----------------------------------------------------------------------------
@@ -382,25 +351,20 @@ VERSION, READS = Call("oned", "system.version"), CALLS[1]._replace(place=1)
 POLL = [READS, Call("oned", "vm.info", 2)]
 
 
+BATCHES = [
+    *((CALLS[0], 1, False), (CALLS[1], 1, True), (CALLS[2], 1, True)),
+    *((POLL[0], 2, False), (POLL[1], 1, True)),
+]
+"""Each with its number, and whether the call before it in the same multicall is chosen too."""
+
+
 @pytest.mark.parametrize(
     ("which", "chosen"),
     [
-        (
-            "all",
-            [
-                *((VERSION, 1, False), (CALLS[0], 1, False), (CALLS[1], 1, True)),
-                *((CALLS[2], 1, True), (POLL[0], 2, False), (POLL[1], 1, True)),
-            ],
-        ),
+        ("all", [(VERSION, 1, False), *BATCHES]),
         ("changes", [(CALLS[0], 1, False), (CALLS[2], 1, False)]),
         ("first", [(VERSION, 1, False)]),
-        (
-            "batches",
-            [
-                *((CALLS[0], 1, False), (CALLS[1], 1, True), (CALLS[2], 1, True)),
-                *((POLL[0], 2, False), (POLL[1], 1, True)),
-            ],
-        ),
+        ("batches", BATCHES),
     ],
 )
 def test_a_matrix_disturbs_calls_between_and_inside_multicalls(

@@ -8,7 +8,6 @@ import json
 import resource
 import select
 import socket
-import ssl
 import sys
 import threading
 import time
@@ -46,19 +45,16 @@ def engine(sandbox: Sandbox, tmp_path: Path) -> Iterator[EngineProcess]:
 
 @contextlib.contextmanager
 def crowd(
-    port: int, data: bytes, count: int, tls: ssl.SSLContext | None = None
+    port: int, data: bytes, count: int, has_tls: bool = False
 ) -> Iterator[list[socket.socket]]:
     """So many connections, at most 50 from one address, that send this and nothing more."""
     with contextlib.ExitStack() as stack:
         connections = []
         for number in range(count):
-            source = (f"127.0.1.{1 + number // 50}", 0)
-            connection = socket.create_connection(("127.0.0.1", port), 60, source)
-            if tls is not None:
-                connection = tls.wrap_socket(connection)
-            stack.enter_context(connection)
-            connection.sendall(data)
-            connections.append(connection)
+            source = f"127.0.1.{1 + number // 50}"
+            client = proxies.connected(port, has_tls=has_tls, source=source)
+            connections.append(stack.enter_context(client))
+            connections[-1].sendall(data)
         yield connections
 
 
@@ -150,43 +146,32 @@ def test_an_endless_header_section_is_rejected(engine: EngineProcess) -> None:
 # ---- behind a proxy ------------------------------------------------------------------------
 
 
-def asked_over_tls(port: int, method: str, path: str, body: bytes | None = None) -> Response:
-    connection = http.client.HTTPSConnection(
-        "127.0.0.1", port, timeout=60, context=proxies.client_tls()
-    )
-    try:
-        connection.request(method, path, body, authorization())
-        response = connection.getresponse()
+def raw_over_tls(port: int, data: bytes) -> Response:
+    with proxies.connected(port, has_tls=True) as connection:
+        connection.sendall(data)
+        response = http.client.HTTPResponse(connection)
+        response.begin()
         return Response(response.status, dict(response.getheaders()), response.read())
-    finally:
-        connection.close()
+
+
+def got_over_tls(port: int, path: str = RUNTIMES) -> Response:
+    return raw_over_tls(port, b"GET %s HTTP/1.1\r\nHost: x\r\n%s\r\n" % (path.encode(), LOGIN))
 
 
 @pytest.mark.parametrize("half", HALF_REQUESTS)
-def test_slow_clients_behind_haproxy_never_reach_an_engine(
-    engine: EngineProcess, tmp_path: Path, many_files: None, half: str
+@pytest.mark.parametrize("name", ["haproxy", "nginx"])
+def test_slow_clients_behind_a_proxy_never_reach_an_engine(
+    engine: EngineProcess, tmp_path: Path, many_files: None, name: str, half: str
 ) -> None:
-    """All others are answered before the first of them is given up."""
+    """All others are answered meanwhile; behind HAProxy before the first is given up."""
+    is_patient = {"request_seconds": 60} if name == "haproxy" else {}
     with (
-        proxies.haproxy(tmp_path, [engine], request_seconds=60) as port,
-        crowd(port, HALF_REQUESTS[half], SLOW_CLIENTS) as connections,
+        getattr(proxies, name)(tmp_path, [engine], **is_patient) as port,
+        crowd(port, HALF_REQUESTS[half], SLOW_CLIENTS, has_tls=name == "nginx") as connections,
     ):
-        assert [request(port, "GET", RUNTIMES).status for _ in range(20)] == [200] * 20
-        assert select.select(connections, [], [], 0)[0] == []
-    assert "POST" not in engine.log("api")
-
-
-@pytest.mark.parametrize("half", HALF_REQUESTS)
-def test_slow_clients_behind_nginx_never_reach_an_engine(
-    engine: EngineProcess, tmp_path: Path, many_files: None, half: str
-) -> None:
-    tls = proxies.client_tls()
-    with (
-        proxies.nginx(tmp_path, [engine]) as port,
-        crowd(port, HALF_REQUESTS[half], SLOW_CLIENTS, tls),
-    ):
-        answers = [asked_over_tls(port, "GET", RUNTIMES).status for _ in range(20)]
-        assert answers == [200] * 20
+        get = got_over_tls if name == "nginx" else lambda port: request(port, "GET", RUNTIMES)
+        assert [get(port).status for _ in range(20)] == [200] * 20
+        assert name == "nginx" or select.select(connections, [], [], 0)[0] == []
     assert "POST" not in engine.log("api")
 
 
@@ -224,20 +209,11 @@ def test_haproxys_own_errors_have_the_form_of_all_errors(
         assert_error_form(gone, 503)
 
 
-def raw_over_tls(port: int, data: bytes) -> Response:
-    plain = socket.create_connection(("127.0.0.1", port), 60)
-    with proxies.client_tls().wrap_socket(plain) as connection:
-        connection.sendall(data)
-        response = http.client.HTTPResponse(connection)
-        response.begin()
-        return Response(response.status, dict(response.getheaders()), response.read())
-
-
 def test_nginxs_own_errors_have_the_form_of_all_errors(
     engine: EngineProcess, tmp_path: Path
 ) -> None:
     with proxies.nginx(tmp_path, [engine]) as port:
-        refused = asked_over_tls(port, "GET", f"{RUNTIMES}/999999")
+        refused = got_over_tls(port, f"{RUNTIMES}/999999")
         assert_error_form(refused, 404)
         assert "999999" in refused.content.decode()  # the engine's own, unchanged
         head = HEAD + b"Content-Length: 1100000\r\n\r\n"
@@ -249,23 +225,18 @@ def test_nginxs_own_errors_have_the_form_of_all_errors(
         assert_error_form(raw_over_tls(port, long_header), 431)
         assert_error_form(request(port, "GET", RUNTIMES), 400)  # without TLS
         engine.kill()
-        gone = asked_over_tls(port, "GET", RUNTIMES)
+        gone = got_over_tls(port)
         assert_error_form(gone, 502)
         assert gone.headers["Retry-After"] == "1"
 
 
 def test_nginx_limits_the_connections_of_one_address(engine: EngineProcess, tmp_path: Path) -> None:
-    with (
-        proxies.nginx(tmp_path, [engine]) as port,
-        contextlib.ExitStack() as stack,
-    ):
+    with contextlib.ExitStack() as stack:
+        port = stack.enter_context(proxies.nginx(tmp_path, [engine]))
         for _ in range(64):
-            plain = stack.enter_context(socket.create_connection(("127.0.0.1", port), 60))
-            connection = stack.enter_context(proxies.client_tls().wrap_socket(plain))
+            connection = stack.enter_context(proxies.connected(port, has_tls=True))
             connection.sendall(HALF_REQUESTS["half a body"])
-        limited = wait_until(
-            lambda: (a := asked_over_tls(port, "GET", RUNTIMES)).status == 429 and a
-        )
+        limited = wait_until(lambda: (a := got_over_tls(port)).status == 429 and a)
         assert_error_form(limited, 429)
 
 

@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,17 +17,11 @@ from typing import Any
 
 import pytest
 
-from provision_engine.cloud.client import Backends, CloudClient, Credentials
-from provision_engine.deadline import Deadline
-from provision_engine.engine.cache import Cache
-from provision_engine.engine.context import Context, Memory
-from provision_engine.engine.runtime.model import Phase
-from provision_engine.engine.safety import unfinished
-from provision_engine.engine.standby import candidates, handover
+from provision_engine.engine.standby import handover
 from provision_engine.sandbox import Timings
 from tests.support.calls import Call
 from tests.support.client import RUNTIMES, Response
-from tests.support.engine import EngineProcess, configuration_for, engine_process
+from tests.support.engine import EngineProcess, engine_process
 from tests.support.installation import Target
 from tests.support.opennebula import StoredRuntime
 from tests.support.users import USER
@@ -203,30 +199,44 @@ def test_a_standby_of_an_edited_vm_template_is_not_handed_out(lane: Lane) -> Non
     wait_until(lambda: lane.opennebula.vm_state(vm_of(old)) == "DONE")
 
 
-def context_of(lane: Lane) -> Context:
-    """A request of the lane's user, of an engine in this process."""
-    configuration = configuration_for(lane.installation, **standbys.settings(lane.opennebula))
-    cloud = CloudClient(Backends(configuration), Credentials(*USER), Deadline(WAIT_SECONDS))
-    return Context(cloud, configuration, Memory.empty(Cache(0)))
+def write(lane: Lane, runtime_id: int, **engine: Any) -> None:
+    """Change what the document of a standby says, as an engine does."""
+    body = json.loads(lane.opennebula.document(runtime_id).findtext("TEMPLATE/BODY") or "")
+    body["ENGINE"] |= engine
+    text = f"<TEMPLATE><BODY><![CDATA[{json.dumps(body)}]]></BODY></TEMPLATE>"
+    lane.opennebula.call("document.update", runtime_id, text, 1)
 
 
+@pytest.mark.parametrize("is_taken", [False, True])
 def test_a_standby_that_was_taken_since_it_was_read_is_not_removed_as_expired(
-    lane: Lane,
+    lane: Lane, is_taken: bool
 ) -> None:
     """By a list that read it before; its service has another owner by now."""
-    context, read = context_of(lane), the_standby(lane)
-    runtime = context.runtimes.get(read.id)
-    context.runtimes.mark(runtime, Phase.TAKEN)
-    unfinished.remove_expired(context, [runtime])
-    assert lane.opennebula.vm_state(vm_of(read)) == "RUNNING"
-    assert [(r.id, r.phase) for r in lane.opennebula.runtimes()] == [(read.id, "TAKEN")]
+    read = the_standby(lane)
+    write(lane, read.id, LEASE_ENDS_AT=1, LEASE_RENEWED=True)
+    action_id = lane.opennebula.vm(vm_of(read))["TEMPLATE"]["SCHED_ACTION"]["ID"]
+    lane.opennebula.call("vm.scheddelete", vm_of(read), int(action_id))
+
+    def on_call(call: Call, moment: str) -> None:
+        if (call.name, moment) == ("document.lock", "before"):
+            lane.proxy.on_call = None
+            write(lane, read.id, PHASE="TAKEN")
+
+    lane.proxy.on_call = on_call if is_taken else None
+    lane.request("GET", f"{RUNTIMES}?standby=true")
+    left = [(r.id, r.phase) for r in lane.opennebula.runtimes()]
+    assert left == ([(read.id, "TAKEN")] if is_taken else [])
+    assert (lane.opennebula.vm_state(vm_of(read)) == "RUNNING") == is_taken
 
 
 def test_a_standby_that_is_being_taken_is_not_replaced_yet(lane: Lane) -> None:
     """Another create with the same key may win, and then it is given back."""
-    context, flavours = context_of(lane), standbys.FLAVOURS["FAAS"]
-    context.runtimes.mark(context.runtimes.get(the_standby(lane).id), Phase.TAKEN)
-    assert candidates.missing(context, flavours) == 0
+    taken = the_standby(lane)
+    write(lane, taken.id, PHASE="TAKEN", CLAIMED_AT=int(time.time()))
+    made = create(lane)
+    standbys.until_idle(lane)
+    phases = {runtime.id: runtime.phase for runtime in lane.opennebula.runtimes()}
+    assert phases == {taken.id: "TAKEN", made["ID"]: "READY"}
 
 
 # ---- a quota that is full ----------------------------------------------------------------------

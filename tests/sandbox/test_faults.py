@@ -15,12 +15,14 @@ import pytest
 
 from provision_engine.sandbox import CallRecord, Sandbox, Timings
 from provision_engine.sandbox.faults import Fault, Faults
+from tests.support.waiting import wait_until
 
-from .client import DEADLINE_SECONDS, Caller, until
+from .client import DEADLINE_SECONDS, Caller
 
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
+    """Without a manual clock."""
     with Sandbox() as running:
         yield running
 
@@ -66,7 +68,7 @@ def test_hang_until_cleared(sandbox: Sandbox) -> None:
 
     thread = threading.Thread(target=ask)
     thread.start()
-    until(lambda: fault.hits == 1, "the call that hangs")
+    wait_until(lambda: fault.hits == 1)
     assert Caller(sandbox).good("system.version") == "7.4.0"
     assert answers == []
     sandbox.faults.clear()
@@ -137,7 +139,7 @@ def test_a_multicall_that_hangs_in_the_middle(sandbox: Sandbox, locked: Caller) 
     fault = sandbox.faults.set("oned", "hang", method="one.document.rename")
     thread = threading.Thread(target=locked.multicall, args=_BATCH)
     thread.start()
-    until(lambda: fault.hits == 1, "the call that hangs")
+    wait_until(lambda: fault.hits == 1)
     assert _done(sandbox) == [True, False, False]
     sandbox.faults.clear()
     thread.join(DEADLINE_SECONDS)
@@ -224,19 +226,18 @@ def test_a_driver_that_fails_to_boot() -> None:
     with Sandbox(timings=quick) as sandbox:
         sandbox.faults.set_text("driver:boot:fails")
         service = Caller(sandbox).instantiate()
-        until(lambda: (sandbox.store.service(service) or {})["state"] == 7, "FAILED_DEPLOYING")
+        wait_until(lambda: (sandbox.store.service(service) or {})["state"] == 7)
         (vm,) = sandbox.store.live_vms()
         assert sandbox.store.vm_state(vm.id) == "BOOT_FAILURE"
 
 
-@pytest.mark.parametrize(("keeps", "left"), [(True, 1), (False, 0)])
-def test_restarts(sandbox: Sandbox, keeps: bool, left: int) -> None:
+def test_restarts(sandbox: Sandbox) -> None:
     urls = sandbox.oned_url, sandbox.oneflow_url
     caller = Caller(sandbox)
     caller.good("document.allocate", "A=1", 1337)
-    sandbox.restart(keep_state=keeps)
+    sandbox.restart()
     assert (sandbox.oned_url, sandbox.oneflow_url) == urls
-    assert len(sandbox.store.documents()) == left
+    assert len(sandbox.store.documents()) == 1
     assert caller.good("system.version") == "7.4.0"
 
 
@@ -303,7 +304,7 @@ def test_stop_ends_threads_and_frees_the_ports() -> None:
     sandbox = Sandbox().start()
     port = int(sandbox.oned_url.rsplit(":", 1)[1].split("/")[0])
     waiting = socket.create_connection(("127.0.0.1", port))
-    until(lambda: sandbox.connections["oned"] == 1, "the connection")
+    wait_until(lambda: sandbox.connections["oned"] == 1)
     sandbox.stop()
     assert waiting.recv(1) == b""
     waiting.close()

@@ -105,27 +105,6 @@ def test_one_user_leaves_slots_for_changes_to_others(sandbox: Sandbox, tmp_path:
             response.exception()
 
 
-def test_one_user_leaves_slots_for_waiting_requests_to_others(
-    sandbox: Sandbox, tmp_path: Path
-) -> None:
-    with (
-        engine_process(tmp_path, sandbox, wait={"max_requests": 4, "max_seconds": 300}) as engine,
-        ThreadPoolExecutor(10) as pool,
-    ):
-        users = (USER, OTHER)
-        mine, theirs = (
-            engine.request("POST", RUNTIMES, NO_HOST, user=u).runtime["ID"] for u in users
-        )
-        path = f"{RUNTIMES}/{mine}?wait=300"
-        asked = [pool.submit(engine.request, "GET", path) for _ in range(9)]
-        messages = {response.json["message"] for response in refused(asked, 6)}
-        assert messages == {"Too many waiting requests of one user (limits.user_share)"}
-        waited = engine.request("GET", f"{RUNTIMES}/{theirs}?wait=0.1", user=OTHER)
-        assert waited.status == 200
-        for user, number in zip(users, (mine, theirs), strict=True):
-            assert engine.request("DELETE", f"{RUNTIMES}/{number}", user=user).status == 204
-
-
 def test_waiting_for_a_key_takes_no_slot_for_changes(sandbox: Sandbox, tmp_path: Path) -> None:
     """A document that pretends to be a create in progress, and many requests with its key."""
     slots = {"limits": {"oneflow_requests": 1}, "wait": {"max_requests": 4}}
@@ -225,32 +204,6 @@ def test_clients_that_never_close_their_side_delay_nobody(
             connection = socket.create_connection(("127.0.0.1", engine.port), WAIT_SECONDS)
             stack.enter_context(connection).sendall(data)
         assert engine.request("GET", "/", user=None).status == 200
-
-
-# ---- row 12: a web page of somebody else --------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        ["Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: navigate"],
-        ["Sec-Fetch-Site: same-site"],
-        ["Origin: http://attacker.example"],
-        ["Origin: null"],
-    ],
-)
-def test_a_form_of_another_site_changes_nothing(
-    engine: EngineProcess, sandbox: Sandbox, fields: list[str]
-) -> None:
-    """A browser adds the user's Basic credentials by itself; the body is text/plain."""
-    before = sandbox.store.count()
-    body = body_of({"FAAS": FAAS})
-    kind = ["Content-Type: text/plain", f"Content-Length: {len(body)}"]
-    for line in (f"POST {RUNTIMES}", f"DELETE {RUNTIMES}/1", f"POST {RUNTIMES}/1/suspend"):
-        answer = send(engine, head(line, *fields, *kind, user=USER) + body)
-        assert status(answer) == 403
-        assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"] == "Request from another site"
-    assert sandbox.store.count() == before
 
 
 # ---- row 13: paths that a proxy restricts -------------------------------------------------------

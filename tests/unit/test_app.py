@@ -124,45 +124,6 @@ def test_a_lone_surrogate_in_an_error_is_still_json() -> None:
     assert json.loads(body)["message"]["FAAS"]["X"] == "half \ud83d"
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "status"),
-    [
-        ("GET", "/nothing", 404),
-        ("GET", "/serverless-runtimes/7/8", 404),
-        ("GET", "/server", 404),
-        ("GET", "/favicon.ico", 404),
-        ("PATCH", PATH, 405),
-        ("OPTIONS", PATH, 405),
-        ("TRACE", "/", 405),
-        ("POST", "/", 405),
-        ("PUT", "/serverless-runtimes", 405),
-        ("POST", "/server/config", 405),
-    ],
-)
-def test_unknown_paths_and_methods_have_the_error_form(
-    client: FlaskClient, method: str, path: str, status: int
-) -> None:
-    answer = client.open(path, method=method)
-    assert answer.status_code == status
-    fits(answer)
-    assert bool(answer.headers.get("Allow")) is (status == 405)
-    assert answer.headers["X-Request-ID"]
-
-
-@pytest.mark.parametrize("method", ["POST", "GET", "PUT", "DELETE"])
-def test_without_credentials_opennebula_is_not_called(client: FlaskClient, method: str) -> None:
-    path = "/serverless-runtimes" if method == "POST" else PATH
-    answer = client.open(path, method=method, data=b"{")
-    assert answer.status_code == 401
-    assert answer.headers["WWW-Authenticate"].startswith("Basic ")
-    fits(answer)
-
-
-def test_the_response_to_head_has_no_body(client: FlaskClient) -> None:
-    answer = client.head("/server/version")
-    assert (answer.status_code, answer.data) == (200, b"")
-
-
 def test_the_schema_accepts_what_a_create_accepts_and_requires_a_flavour() -> None:
     validator = jsonschema.Draft4Validator(validation.RUNTIME_SCHEMA)
     assert validator.is_valid({"SERVERLESS_RUNTIME": {"FAAS": {"FLAVOUR": "f"}, "ID": "851"}})

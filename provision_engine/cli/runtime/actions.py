@@ -22,6 +22,8 @@ from provision_engine.client import Client, ClientError, Function, Runtime, Unre
 from provision_engine.errors import OperatorError
 
 PROGRAM = "provision-engine runtime"
+Wait = float | None
+"""The longest time in seconds to wait for the outcome; None is not to wait."""
 SIZES = ("cpu", "memory", "disk")
 ALIASES = {"list": "ls", "delete": "rm"}
 
@@ -82,7 +84,7 @@ def create(
     data: str,
     dry_run: bool,
     key: str,
-    wait_seconds: float | None,
+    wait_seconds: Wait,
     **members: Any,
 ) -> None:
     """Create a runtime."""
@@ -199,9 +201,7 @@ def timeline(api: Client, number: int) -> None:
     IF_MATCH,
     WAIT,
 )
-def update(
-    api: Client, number: int, if_match: str, wait_seconds: float | None, **members: Any
-) -> None:
+def update(api: Client, number: int, if_match: str, wait_seconds: Wait, **members: Any) -> None:
     """Change a runtime."""
     functions = {"faas": _function(members, ""), "daas": _function(members, "", "data_")}
     members |= {role: one for role, one in functions.items() if one != Function()}
@@ -270,7 +270,7 @@ def wait(api: Client, number: int, state: str, timeout_seconds: float) -> None:
 
 
 @_action(ID, WAIT, arguments.REPLACE)
-def recover(api: Client, number: int, wait_seconds: float | None, replace: bool) -> None:
+def recover(api: Client, number: int, wait_seconds: Wait, replace: bool) -> None:
     """Recover a failed runtime."""
     with _goes_on(number):
         recovered = api.recover_runtime(number, replace=replace)
@@ -278,14 +278,14 @@ def recover(api: Client, number: int, wait_seconds: float | None, replace: bool)
 
 
 @_action(ID, WAIT)
-def suspend(api: Client, number: int, wait_seconds: float | None) -> None:
+def suspend(api: Client, number: int, wait_seconds: Wait) -> None:
     """Suspend a runtime: no CPU, no memory."""
     with _goes_on(number):
         _show_when(api, api.suspend_runtime(number), "SUSPENDED", wait_seconds)
 
 
 @_action(ID, WAIT)
-def resume(api: Client, number: int, wait_seconds: float | None) -> None:
+def resume(api: Client, number: int, wait_seconds: Wait) -> None:
     """Resume a suspended runtime."""
     with _goes_on(number):
         _show_when(api, api.resume_runtime(number), "RUNNING", wait_seconds)

@@ -82,12 +82,7 @@ CONNECTION = all_of(
     options.config_option,
     common_option("--url", help="The address of the engine."),
     options.json_option,
-    common_option(
-        "--ca-file",
-        type=click.Path(),
-        metavar="FILE",
-        help="The authorities that signed the engine's certificate.",
-    ),
+    common_option("--ca-file", type=click.Path(), help="Who signs the engine's certificate."),
 )
 ID = click.argument("id", metavar="ID", shell_complete=complete_ids)
 IDS = click.argument("ids", metavar="ID...", nargs=-1, required=True, shell_complete=complete_ids)
@@ -135,8 +130,4 @@ LIST = all_of(
     seconds("--watch", "Refresh the list after each of these times", 2),
     quiet("Print ids only."),
 )
-REPLACE = click.option(
-    "--replace",
-    is_flag=True,
-    help="Allow a new VM in place of a failed one, even if a data VM loses its disk.",
-)
+REPLACE = click.option("--replace", is_flag=True, help="Also if a data VM loses its disk.")

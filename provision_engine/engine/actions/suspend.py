@@ -12,10 +12,8 @@ from provision_engine.engine.runtime.model import Runtime
 from provision_engine.engine.runtime.snapshot import Snapshot
 from provision_engine.engine.runtime.states import State
 from provision_engine.engine.safety.locks import locked
+from provision_engine.engine.time_limits import AWAKE_SECONDS
 from provision_engine.errors import ActionRefused, Locked
-
-AWAKE_SECONDS = 5.0
-"""How long a VM may take to leave SUSPENDED; it goes on to boot in any case."""
 
 
 def suspend_runtime(context: Context, runtime_id: int) -> Snapshot:

@@ -9,12 +9,11 @@ from provision_engine.deadline import Deadline
 from provision_engine.engine.context import Context
 from provision_engine.engine.runtime.model import Phase, Runtime
 from provision_engine.engine.safety import unfinished
+from provision_engine.engine.time_limits import PATIENCE_SHARE
 from provision_engine.errors import Conflict, Locked, NotFound
 
 Slot = Callable[[], AbstractContextManager[object]]
 """Makes the context in which a request does what only so many may do at once."""
-PATIENCE_SHARE = 0.6
-"""Of a request's time, for waiting until another request has created the same runtime."""
 
 
 class OtherCreateIsFirst(Exception):

@@ -6,12 +6,11 @@ from provision_engine import log
 from provision_engine.engine.context import Context
 from provision_engine.engine.runtime import services
 from provision_engine.engine.runtime.model import Runtime
+from provision_engine.engine.time_limits import WITHDRAW_LEAST_SECONDS
 from provision_engine.errors import EngineError
 
 RECENT = 100
 """So many of the user's newest documents are searched for an intent whose response was lost."""
-WITHDRAW_LEAST_SECONDS = 0.6
-"""What withdrawing an intent may take when the request's own time is over."""
 
 
 def write(context: Context, intent: Runtime) -> Runtime:
@@ -29,11 +28,11 @@ def write(context: Context, intent: Runtime) -> Runtime:
 
 def _withdraw(context: Context, intent: Runtime) -> None:
     """Delete a document of which nobody knows whether it was written, if that is possible."""
-    hurried = context.until(context.cloud.deadline.at_least(WITHDRAW_LEAST_SECONDS))
+    limited = context.until(context.cloud.deadline.at_least(WITHDRAW_LEAST_SECONDS))
     try:
-        for runtime in hurried.runtimes.newest(RECENT):
+        for runtime in limited.runtimes.newest(RECENT):
             is_same = (runtime.service_name, runtime.phase) == (intent.service_name, intent.phase)
             if is_same and runtime.created_at == intent.created_at:
-                hurried.runtimes.remove(runtime.id)
+                limited.runtimes.remove(runtime.id)
     except EngineError as error:
         log.engine.error("The intent %s may have been written: %s", intent.service_name, error)

@@ -14,12 +14,8 @@ from provision_engine.engine.runtime import services, states
 from provision_engine.engine.runtime.model import Phase, Runtime
 from provision_engine.engine.safety import ending, process
 from provision_engine.engine.safety.locks import locked
+from provision_engine.engine.time_limits import IN_PASSING_SECONDS, MARK_LEAST_SECONDS
 from provision_engine.errors import EngineError, Locked, NotFound
-
-MARK_LEAST_SECONDS = 0.25
-"""What marking a runtime may take when all other time is over."""
-IN_PASSING_SECONDS = 5.0
-"""What resolving may take of a request that is about something else."""
 
 
 def is_abandoned(context: Context, runtime: Runtime) -> bool:

@@ -19,7 +19,7 @@ from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 
 from provision_engine import __version__, errors
-from provision_engine.api import service, ui, validation
+from provision_engine.api import service, ui
 from provision_engine.api.representation import QUOTA_METRICS
 from provision_engine.app import create_app
 from provision_engine.cloud.client import Credentials
@@ -324,29 +324,6 @@ def test_the_check_notices_what_is_not_documented(call: Watched) -> None:
     refused = call.client.post(RUNTIMES, headers=login(), data=b"[]")
     with pytest.raises(AssertionError, match="answered 400"):
         check("get", "/healthz", refused)
-
-
-@pytest.mark.parametrize("name", ["RuntimeRequest", "RuntimeUpdate"])
-def test_a_request_matches_the_document_if_the_engine_accepts_it(name: str) -> None:
-    sent = {
-        "SERVERLESS_RUNTIME": {
-            "NAME": "",
-            "ID": "851",
-            "FAAS": {"FLAVOUR": "nature", "CPU": 2, "VM_ID": "x", "STATE": 7, "ENDPOINT": ""},
-            "SCHEDULING": {"POLICY": "", "REQUIREMENTS": ""},
-            "DEVICE_INFO": {"LATENCY_TO_PE": 0.36, "GEOGRAPHIC_LOCATION": ""},
-            "LEASE": {"TTL": 60},
-        }
-    }
-    schema = absolute({"$ref": f"#/components/schemas/{name}"})
-    validator = Draft202012Validator(schema, registry=REGISTRY)
-    validator.validate(sent)
-    take = validation.to_create if name == "RuntimeRequest" else validation.to_update
-    take(json.dumps(sent).encode())
-    sent["SERVERLESS_RUNTIME"]["FAAS"]["CPU"] = "two"  # type: ignore[index]
-    assert not validator.is_valid(sent)
-    with pytest.raises(errors.BadRequest):
-        take(json.dumps(sent).encode())
 
 
 def test_the_pages_load_nothing_from_elsewhere(call: Watched) -> None:

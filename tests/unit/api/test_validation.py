@@ -87,11 +87,6 @@ def test_whatever_runtime_is_sent_is_a_specification_or_a_400(sent: Any) -> None
     assert not isinstance(carried, float) or math.isfinite(carried)
 
 
-@given(st.binary(max_size=200))
-def test_whatever_bytes_are_sent_are_a_400(raw: bytes) -> None:
-    assert refused(raw)
-
-
 @pytest.mark.parametrize(
     ("raw", "word"),
     [

@@ -87,10 +87,10 @@ def test_a_read_sends_user_password_and_how_long_it_waits(
 
 
 def test_a_list_follows_its_pages(client: Client, api: responses.RequestsMock) -> None:
-    asked = {"name": "lamp", "limit": "2", "order": "desc"}
-    first = matchers.query_param_matcher(asked)
-    second = matchers.query_param_matcher({"name": "lamp", "limit": "2", "after": "2"})
-    link = '</serverless-runtimes?name=lamp&limit=2&after=2>; rel="next"'
+    query = {"name": "lamp", "limit": "2", "order": "asc"}
+    first = matchers.query_param_matcher(query)
+    second = matchers.query_param_matcher(query | {"after": "2", "offset": "0"})
+    link = '</serverless-runtimes?name=lamp&limit=2&order=asc&after=2&offset=0>; rel="next"'
     pages = [[response({**BODY, "ID": n}) for n in ids] for ids in ((1, 2), (3,))]
     api.get(RUNTIMES, json=pages[0], match=[first], headers={"Link": link})
     api.get(RUNTIMES, json=pages[1], match=[second])

@@ -83,7 +83,6 @@ def test_the_request_is_named_only_while_it_lasts(directory: Path) -> None:
         ("\x00\x1b[31mred\x7f", "\\x00\\x1b[31mred\\x7f"),
         ("right\u202eleft", "right\\u202eleft"),
         ("Zürich 東京 😀", "Zürich 東京 😀"),
-        ("x" * 70_000, "x" * 65_536 + "… (70000 characters)"),
     ],
 )
 def test_line_breaks_are_escaped(directory: Path, text: str, written: str) -> None:
@@ -93,11 +92,12 @@ def test_line_breaks_are_escaped(directory: Path, text: str, written: str) -> No
     log.answered("::1", f"GET /{text} HTTP/1.1", 400, 1, 0)
     assert [line.partition("-- : ")[2] for line in lines(directory)] == [written]
     assert lines(directory, "CloudClient")[0].endswith(f"-- {written}: x")
-    assert f'"GET /{written} HTTP/1.1" 400' in lines(directory, "api")[0] or len(text) > 100
+    assert f'"GET /{written} HTTP/1.1" 400' in lines(directory, "api")[0]
 
 
-def test_a_character_that_utf8_cannot_encode_is_escaped() -> None:
+def test_a_text_is_truncated_and_made_encodable() -> None:
     assert log.one_line("a\ud800b") == "a\\ud800b"
+    assert log.one_line("x" * 70_000) == "x" * 65_536 + "… (70000 characters)"
 
 
 def test_an_exception_stays_on_one_line_with_its_cause(directory: Path) -> None:
