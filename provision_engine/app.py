@@ -111,6 +111,7 @@ def _error_response(error: Exception) -> Response:
 
 def _to_engine_error(error: Exception) -> EngineError:
     if isinstance(error, EngineError):
+        error.message = representation.message(error)
         return error
     if isinstance(error, HTTPException) and error.code in HTTP_ERRORS:
         return HTTP_ERRORS[error.code](f"{request.method} {request.path[:200]}: {error.name}")

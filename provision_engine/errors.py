@@ -92,6 +92,11 @@ class ActionRefused(Unprocessable):
 
     error = "Action not possible in the current state"
 
+    def __init__(self, message: Any = "", *, remedy: str = "") -> None:
+        super().__init__(message)
+        self.remedy = remedy
+        """The action that helps: "recover", "resume", or "replace", a recover that loses data."""
+
 
 class Locked(EngineError):
     status, error = 423, "The runtime is busy"

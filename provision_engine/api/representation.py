@@ -11,21 +11,29 @@ from typing import Any
 from provision_engine.engine.actions.timeline import Step
 from provision_engine.engine.preflight import Preflight
 from provision_engine.engine.quota import Quota
+from provision_engine.engine.runtime import sizes
 from provision_engine.engine.runtime.model import Function, Phase
 from provision_engine.engine.runtime.plan import Plan
-from provision_engine.engine.runtime.snapshot import Observation, Snapshot, cores
+from provision_engine.engine.runtime.snapshot import Observation, Snapshot
 from provision_engine.engine.runtime.states import State
+from provision_engine.errors import ActionRefused, EngineError
 
 RUNTIME = "SERVERLESS_RUNTIME"
 REASON_BYTES = 1500
 """The maximum length of a reason: a small device reads a response into 30,000 bytes, and there may
 be four of them: ERROR and REASON of two functions."""
+REMEDIES = {
+    "recover": ". POST …/recover lets it run again",
+    "resume": ": POST …/resume lets it run again",
+    "replace": ": repeat with ?replace=true if it may",
+}
+"""How a client does what an error names as its remedy."""
 ADDRESSES = ("EXTERNAL_IP", "IP6", "IP")
 """The attributes of a NIC that may hold the endpoint; the first one that exists counts."""
 
 MAX_ENDPOINT = 255
 """Owners may write any text into a NIC of their VMs."""
-QUOTA_METRICS = ("VMS", "CPU", "MEMORY", "SYSTEM_DISK_SIZE")
+QUOTA_METRICS = ("VMS", *(size.quota for size in sizes.SIZES.values()))
 """The metrics of a quota; MEMORY and SYSTEM_DISK_SIZE in MB."""
 
 Json = dict[str, Any]
@@ -115,6 +123,16 @@ def timeline(steps: Iterable[Step]) -> Json:
     }
 
 
+def message(error: EngineError) -> Any:
+    """Return the details of an error, with how a client remedies it."""
+    if isinstance(error, ActionRefused) and error.remedy:
+        return f"{error.message}{REMEDIES[error.remedy]}"
+    if isinstance(error.message, dict):
+        parts = error.message.items()
+        return {n: message(part) if isinstance(part, EngineError) else part for n, part in parts}
+    return error.message
+
+
 def endpoint(nic: Mapping[str, Any]) -> str:
     """Return the endpoint of a VM, from its first NIC; empty if there is no address."""
     return next((str(nic[name])[:MAX_ENDPOINT] for name in ADDRESSES if nic.get(name)), "")
@@ -129,9 +147,7 @@ def _function(function: Function, observation: Observation) -> Json:
     condition, vm = observation.condition, observation.vm
     body = _sizes(function)
     if vm is not None:
-        body |= {"CPU": cores(vm), "MEMORY": vm.memory_mb}
-        if vm.disk_size_mb is not None:
-            body["DISK_SIZE"] = vm.disk_size_mb
+        body |= sizes.from_vm(vm)
     body |= {"STATE": str(condition.state), "ENDPOINT": endpoint(vm.nic) if vm else ""}
     if text := _shortened(condition.text):
         body |= {"ERROR": text} if condition.state is State.ERROR else {}
@@ -147,12 +163,7 @@ def _number(value: float) -> float:
 
 
 def _sizes(function: Function) -> Json:
-    body: Json = {
-        "FLAVOUR": function.flavour,
-        "CPU": function.cpu,
-        "MEMORY": function.memory_mb,
-        "DISK_SIZE": function.disk_size_mb,
-    }
+    body: Json = {"FLAVOUR": function.flavour, **function.sizes}
     return body if function.vm_id is None else body | {"VM_ID": function.vm_id}
 
 

@@ -18,6 +18,7 @@ from provision_engine.config import load_schema
 from provision_engine.engine.actions.update import check_length
 from provision_engine.engine.runtime import scheduling
 from provision_engine.engine.runtime.model import ROLES
+from provision_engine.engine.runtime.sizes import SIZES
 from provision_engine.engine.runtime.specification import (
     POLICY,
     REQUIREMENTS,
@@ -177,8 +178,8 @@ def _specification(sent: Json) -> Specification:
 
 
 def _function(sent: Mapping[str, Any]) -> RequestedFunction:
-    sizes = [_whole(sent.get(name)) for name in ("CPU", "MEMORY", "DISK_SIZE")]
-    return RequestedFunction(sent.get("FLAVOUR", ""), *sizes)
+    sizes = {name: int(sent[name]) for name in SIZES if name in sent}  # JSON may say 2.0
+    return RequestedFunction(sent.get("FLAVOUR", ""), sizes)
 
 
 def _whole(number: int | float | None) -> int | None:

@@ -20,7 +20,7 @@ from provision_engine.deadline import Deadline
 from provision_engine.engine.context import Context
 from provision_engine.engine.memory import Memory
 from provision_engine.engine.preflight import Inspector, Preflight
-from provision_engine.engine.runtime.dialect import Dialect
+from provision_engine.engine.runtime import sizes
 from provision_engine.errors import EngineError, OperatorError, Unauthorized
 from provision_engine.text import one_line
 
@@ -92,7 +92,7 @@ def _check(user: str | None, flavours: Sequence[str]) -> Iterator[Line]:
     except (EngineError, OperatorError) as error:
         yield Line(Mark.FAILED, f"log in: {one_line(str(error))}", _hint_of_login(error))
         return
-    dialect = "6.x" if inspector.dialect is Dialect.SIX else "7.x"
+    dialect = inspector.dialect.name
     yield Line(
         Mark.OK, f"log in: {inspector.user}, OpenNebula {inspector.version}, dialect of {dialect}"
     )
@@ -189,7 +189,5 @@ def _of_survey(survey: Preflight) -> Iterator[Line]:
 
 def _sizes(survey: Preflight) -> str:
     return ", ".join(
-        f"{role} CPU {function.cpu}, MEMORY {function.memory_mb} MB, "
-        f"DISK_SIZE {function.disk_size_mb} MB"
-        for role, function in survey.functions.items()
+        f"{role} {sizes.shown(function.sizes)}" for role, function in survey.functions.items()
     )

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from provision_engine import log
-from provision_engine.cloud import values
 from provision_engine.cloud.calls import MINE
 from provision_engine.cloud.client import CloudClient
 from provision_engine.cloud.enums import DocumentType
@@ -26,10 +25,8 @@ from provision_engine.errors import (
     NotFound,
     UnknownFlavours,
 )
-from provision_engine.text import one_line
 
 PUBLISHED = "flow templates"
-MAX_NAME = 128
 
 
 @dataclass(frozen=True)
@@ -51,7 +48,7 @@ class FlowTemplate:
         if not isinstance(roles, list):
             raise BadGateway(f"Flow template {document.id} has no list of roles")
         digest = hashlib.sha256(document.body_text.encode()).hexdigest()
-        return cls(document.id, tuple(map(_role, roles)), digest, document.user_name)
+        return cls(document.id, tuple(map(FlowRole.from_body, roles)), digest, document.user_name)
 
     def assign(self, specification: Specification) -> dict[str, FlowRole]:
         """Which role plays FAAS, and which DAAS. Raises NoFlowTemplate where one is missing."""
@@ -64,16 +61,6 @@ class FlowTemplate:
                     f"Flow template {self.id} has no role for {role}; its roles are {names[:8]}"
                 )
         return {role: self.roles[indexes[role]] for role in flavours}
-
-
-def _role(body: object) -> FlowRole:
-    """A role in either dialect. Raises BadGateway where it names no VM template."""
-    members = values.mapping(body)
-    name = values.text(members.get("name"), MAX_NAME)
-    template_id = values.integer(members.get("template_id", members.get("vm_template")))
-    if template_id is None:
-        raise BadGateway(f"Role {one_line(name)} of a flow template names no VM template")
-    return FlowRole(name, template_id)
 
 
 class Flavours:
@@ -119,16 +106,13 @@ class Flavours:
         Raises Forbidden; DeployFailed where it does not exist, since some releases of oneflow
         would neither deploy such a service nor give up.
         """
-        template_id = role.vm_template_id
+        what = f"VM template {role.vm_template_id}"
         try:
             return self._remembered.cached(
-                f"VM template {template_id}",
-                lambda: self._cloud.oned.vm_template(template_id).attributes,
+                what, lambda: self._cloud.oned.vm_template(role.vm_template_id).attributes
             )
         except NotFound as error:
-            raise DeployFailed(
-                f"Role {role.name}: VM template {template_id} does not exist"
-            ) from error
+            raise DeployFailed(f"Role {role.name}: {what} does not exist") from error
 
     def forget(self) -> None:
         self._remembered.forget_cached()

@@ -55,7 +55,7 @@ EXAMPLE = Runtime(
 
 def body(name: str, service_id: int, vm_id: int) -> str:
     """A runtime's document as the engine writes it."""
-    functions = {"FAAS": Function(FLAVOUR, 1, 128, 1024, vm_id)}
+    functions = {"FAAS": Function(FLAVOUR, {"CPU": 1, "MEMORY": 128, "DISK_SIZE": 1024}, vm_id)}
     runtime = replace(EXAMPLE, name=name, functions=functions, service_id=service_id)
     return body_of(runtime)
 

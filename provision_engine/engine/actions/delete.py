@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from provision_engine.deadline import Deadline
 from provision_engine.engine.actions import read
 from provision_engine.engine.context import Context
-from provision_engine.engine.runtime.snapshot import Matches
+from provision_engine.engine.runtime.snapshot import Precondition
 from provision_engine.engine.safety import ending, unfinished
 from provision_engine.engine.safety.locks import locked
 
@@ -21,7 +21,9 @@ class Deleted:
     vm_ids: frozenset[int]
 
 
-def delete_runtime(context: Context, runtime_id: int, matches: Matches | None = None) -> Deleted:
+def delete_runtime(
+    context: Context, runtime_id: int, matches: Precondition | None = None
+) -> Deleted:
     """End a runtime: each of its VMs is gone or carries an order to end.
 
     Raises NotFound; PreconditionFailed where it does not match; Locked where it has to be

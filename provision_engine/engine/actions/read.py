@@ -8,7 +8,7 @@ from provision_engine.cloud.objects import Service, Vm
 from provision_engine.engine.context import Context
 from provision_engine.engine.runtime import services, states
 from provision_engine.engine.runtime.model import Phase, Runtime
-from provision_engine.engine.runtime.snapshot import Matches, Snapshot
+from provision_engine.engine.runtime.snapshot import Precondition, Snapshot
 from provision_engine.engine.safety import leases, unfinished
 from provision_engine.engine.safety.locks import Lock
 from provision_engine.errors import ActionRefused, Locked, NotFound, PreconditionFailed
@@ -82,7 +82,7 @@ def observe(context: Context, runtime: Runtime, vms: Mapping[int, Vm] | None = N
     return Snapshot.taken(runtime, vms, service)
 
 
-def check_match(seen: Snapshot, matches: Matches) -> None:
+def check_match(seen: Snapshot, matches: Precondition) -> None:
     """Raises PreconditionFailed where a runtime is not as its caller has seen it."""
     if not matches(seen):
         raise PreconditionFailed(f"Serverless runtime {seen.id} is not as it was seen")

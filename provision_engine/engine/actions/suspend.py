@@ -12,10 +12,8 @@ from provision_engine.engine.runtime.model import Runtime
 from provision_engine.engine.runtime.snapshot import Snapshot
 from provision_engine.engine.runtime.states import State
 from provision_engine.engine.safety.locks import locked
+from provision_engine.engine.time_limits import AWAKE_SECONDS
 from provision_engine.errors import ActionRefused, Locked
-
-AWAKE_SECONDS = 5.0
-"""How long a VM may take to leave SUSPENDED; it goes on to boot in any case."""
 
 
 def suspend_runtime(context: Context, runtime_id: int) -> Snapshot:
@@ -54,8 +52,7 @@ def _check(snapshot: Snapshot, allowed: Collection[State], what: str) -> None:
             raise Locked(f"{role} is {condition.state}")
         if condition.state not in allowed:
             raise ActionRefused(
-                f"{role} cannot be {what}: {condition.text or condition.state}. "
-                "POST …/recover lets it run again"
+                f"{role} cannot be {what}: {condition.text or condition.state}", remedy="recover"
             )
 
 
@@ -81,6 +78,4 @@ def _write(context: Context, runtime: Runtime, *, is_suspended: bool) -> Runtime
 def check_awake(snapshot: Snapshot) -> None:
     """Raises ActionRefused where a runtime was suspended at its user's request."""
     if State.SUSPENDED in snapshot.states:
-        raise ActionRefused(
-            f"Serverless runtime {snapshot.id} is suspended: POST …/resume lets it run again"
-        )
+        raise ActionRefused(f"Serverless runtime {snapshot.id} is suspended", remedy="resume")

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from provision_engine.engine.runtime.sizes import Sizes
+
 ROLES = ("FAAS", "DAAS")
 
 DeviceInfo = Mapping[str, str | int | float]
@@ -38,10 +40,8 @@ class Function:
     """One function: what it was made with, and its VM."""
 
     flavour: str
-    cpu: int
-    """Cores."""
-    memory_mb: int
-    disk_size_mb: int
+    sizes: Sizes
+    """All of them."""
     vm_id: int | None = None
 
 

@@ -11,7 +11,7 @@ from provision_engine.cloud.client import CloudClient
 from provision_engine.cloud.objects import Attributes
 from provision_engine.engine.context import Context
 from provision_engine.engine.flavours import FlowTemplate
-from provision_engine.engine.runtime import attributes, dialect, services, sizing
+from provision_engine.engine.runtime import attributes, services
 from provision_engine.engine.runtime.dialect import Dialect
 from provision_engine.engine.runtime.model import Function
 from provision_engine.engine.runtime.specification import Specification
@@ -35,10 +35,10 @@ class Plan:
 
     def start(self, cloud: CloudClient, name: str) -> int:
         """Instantiate the service; its id. Raises NoFlowTemplate where its template has gone."""
-        spoken = Dialect.from_version(self.version)
-        if spoken is Dialect.SEVEN:
+        dialect = Dialect.from_version(self.version)
+        if dialect.changes_lines:
             self._warn_of_lines()
-        merge = dialect.merge_template(name, self.flow.roles, self.attributes, spoken)
+        merge = dialect.merge_template(name, self.flow.roles, self.attributes)
         log.engine.debug(
             "Instantiating service_template %s with options %s",
             self.flow.id,
@@ -82,7 +82,7 @@ def plan(context: Context, specification: Specification, version: str = "") -> P
     for role, requested in specification.functions.items():
         vm_template = flavours.vm_template(assigned[role])
         vm_templates[assigned[role].name] = vm_template
-        functions[role] = sizing.size(requested, vm_template, configuration.capacity)
+        functions[role] = requested.sized(vm_template, configuration.capacity)
         values[assigned[role].name] = attributes.role_attributes(
             functions[role],
             vm_template,

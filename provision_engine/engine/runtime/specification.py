@@ -6,25 +6,25 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from provision_engine.cloud import template
-from provision_engine.engine.runtime.model import DeviceInfo
+from provision_engine.cloud.objects import Attributes
+from provision_engine.config import Capacity
+from provision_engine.engine.runtime import sizes
+from provision_engine.engine.runtime.model import DeviceInfo, Function
+from provision_engine.engine.runtime.sizes import Sizes
 
 POLICY, REQUIREMENTS = "POLICY", "REQUIREMENTS"
 
 
 @dataclass(frozen=True)
 class RequestedFunction:
-    """One function as requested; None where the caller leaves it to the engine."""
+    """One function as requested; what is empty or missing is left to the engine."""
 
     flavour: str = ""
-    cpu: int | None = None
-    """Cores."""
-    memory_mb: int | None = None
-    disk_size_mb: int | None = None
+    sizes: Sizes = field(default_factory=dict)
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing but perhaps the flavour is requested."""
-        return self.cpu is None and self.memory_mb is None and self.disk_size_mb is None
+    def sized(self, template: Attributes, capacity: Capacity) -> Function:
+        """Return the function with all sizes; ``template`` is what its VM template says."""
+        return Function(self.flavour, sizes.complete(self.sizes, template, capacity))
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,9 @@ class Specification:
     @property
     def is_about_scheduling(self) -> bool:
         """Whether an update changes where VMs may run, and nothing that needs them to run."""
-        sizes = all(function.is_empty for function in self.functions.values())
+        is_sized = any(function.sizes for function in self.functions.values())
         is_leased = self.lease_seconds is not None or self.lifts_lease
-        return bool(self.scheduling) and sizes and not is_leased
+        return bool(self.scheduling) and not is_sized and not is_leased
 
     def texts(self) -> Iterator[tuple[str, str]]:
         """Each text that goes to OpenNebula, with its path in the request."""

@@ -17,11 +17,9 @@ from provision_engine.engine.repository import Owned, read_vms, readable
 from provision_engine.engine.runtime.model import Phase, Runtime
 from provision_engine.engine.safety import process
 from provision_engine.engine.safety.ownership import owned_by
+from provision_engine.engine.time_limits import UNLOCK_LEAST_SECONDS, UNLOCK_SECONDS
 from provision_engine.errors import EngineError, Forbidden, Locked, NotFound
 
-UNLOCK_SECONDS = 0.8
-"""What giving a lock back may take beyond the request's own time."""
-LEAST_UNLOCK_SECONDS = 0.1
 GIVEN_BACK_SHARE = 0.9
 """After this part of the time for which a lock is respected it is left to whoever takes it over."""
 LEAST_AGE_SECONDS = 2.0
@@ -58,7 +56,7 @@ class Lock:
         """Give the lock back if it is held. Raises no EngineError."""
         if not self._is_held or self._is_stale():
             return
-        until = self._release_by.at_least(LEAST_UNLOCK_SECONDS).at_most(UNLOCK_SECONDS)
+        until = self._release_by.at_least(UNLOCK_LEAST_SECONDS).at_most(UNLOCK_SECONDS)
         try:
             self._context.cloud.until(until).oned.unlock_document(self._id)
         except NotFound:

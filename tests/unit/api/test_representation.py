@@ -12,11 +12,11 @@ import pytest
 from provision_engine.api import representation, validation
 from provision_engine.cloud.objects import Quota, Vm, parse
 from provision_engine.engine.actions import update
-from provision_engine.engine.runtime.model import Function, Runtime
+from provision_engine.engine.runtime.model import Runtime
 from provision_engine.engine.runtime.snapshot import Snapshot
-from tests.unit.support import recorded, vm
+from tests.unit.support import function, recorded, vm
 
-FAAS = Function("nature", 1, 100, 1000, 7)
+FAAS = function("nature", 1, 100, 1000, 7)
 RUNTIME = Runtime(
     id=851,
     name="lamp",
@@ -181,7 +181,7 @@ def test_no_runtime_that_a_create_accepts_is_longer_than_a_small_device_can_read
         id=2**31 - 1,
         name=made.name,
         functions={
-            role: Function(f.flavour, 10**6, 10**9, 10**9, 2**31 - 1 - index)
+            role: function(f.flavour, 10**6, 10**9, 10**9, 2**31 - 1 - index)
             for index, (role, f) in enumerate(made.functions.items())
         },
         service_id=2**31 - 1,

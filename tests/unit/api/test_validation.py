@@ -164,7 +164,9 @@ def test_an_update_may_hold_any_part_alone(members: dict) -> None:
 
 def test_an_update_with_an_empty_flavour_and_sizes() -> None:
     made = updated(FAAS={"FLAVOUR": "", "CPU": 2, "MEMORY": 512, "DISK_SIZE": 1025})
-    assert made.functions == {"FAAS": RequestedFunction("", 2, 512, 1025)}
+    assert made.functions == {
+        "FAAS": RequestedFunction("", {"CPU": 2, "MEMORY": 512, "DISK_SIZE": 1025})
+    }
 
 
 @pytest.mark.parametrize("letter", ["x", "漢"])
@@ -240,10 +242,10 @@ def test_texts_and_numbers_with_a_valid_name_are_stored_in_device_info(
 
 
 def test_a_size_written_as_a_float_of_whole_units_is_an_integer() -> None:
-    function = created(FAAS=FAAS | {"CPU": 2.0, "MEMORY": 512.0, "DISK_SIZE": 1025.0}).functions
-    sizes = (function["FAAS"].cpu, function["FAAS"].memory_mb, function["FAAS"].disk_size_mb)
-    assert sizes == (2, 512, 1025)
-    assert all(type(size) is int for size in sizes)
+    sent = FAAS | {"CPU": 2.0, "MEMORY": 512.0, "DISK_SIZE": 1025.0}
+    sizes = created(FAAS=sent).functions["FAAS"].sizes
+    assert sizes == {"CPU": 2, "MEMORY": 512, "DISK_SIZE": 1025}
+    assert all(type(size) is int for size in sizes.values())
 
 
 def test_the_functions_are_remembered_as_they_were_sent_for_error_messages() -> None:

@@ -13,10 +13,9 @@ from provision_engine.deadline import Deadline
 from provision_engine.engine.context import Context
 from provision_engine.engine.memory import Memory
 from provision_engine.engine.runtime import attributes as attributes_of
-from provision_engine.engine.runtime.model import Function
 from provision_engine.engine.runtime.specification import RequestedFunction, Specification
 from provision_engine.errors import EngineError
-from tests.unit.support import OWNER, configuration
+from tests.unit.support import OWNER, configuration, function
 
 ME = Credentials("devuser", "devpass")
 USER = User(OWNER, is_administrator=False)
@@ -84,7 +83,7 @@ def attributes(
         "device_info": {"LATENCY_TO_PE": 0.36, "GEOGRAPHIC_LOCATION": "Madrid"},
     }
     return attributes_of.role_attributes(
-        Function("Function", cpu=2, memory_mb=256, disk_size_mb=1025),
+        function("Function", 2, 256, 1025),
         FUNCTION_TEMPLATE if template is None else template,
         Specification(functions={"FAAS": RequestedFunction("Function")}, **(device | sent)),
         flow_template_id,

@@ -14,14 +14,14 @@ from provision_engine.cloud.objects import Document, Quota, Vm
 from provision_engine.engine.actions.listing import MAX_READ, Filter, Page, list_runtimes
 from provision_engine.engine.actions.pages import LARGEST, OVERLAP, Cursor
 from provision_engine.engine.runtime.document import body_of
-from provision_engine.engine.runtime.model import Function, Runtime
+from provision_engine.engine.runtime.model import Runtime
 from provision_engine.engine.runtime.snapshot import Observation, Snapshot
 from provision_engine.engine.runtime.states import Condition, State
 from tests.support.pools import POOLS as POOLS_OF_THOUSANDS
 from tests.unit.engine.samples import Cloud, context
-from tests.unit.support import OWNER, document, vm
+from tests.unit.support import OWNER, document, function, vm
 
-FAAS, DAAS = Function("nature", 1, 1, 1), Function("s3", 1, 1, 1)
+FAAS, DAAS = function("nature", 1, 1, 1), function("s3", 1, 1, 1)
 RUNNING, FAILED = (3, 3), (3, 36)
 VM_IDS_BEGIN_AT = 10**7
 
@@ -43,10 +43,9 @@ class Oned:
             self.add(runtime_id)
 
     def add(self, runtime_id: int, name: str = "lamp") -> None:
-        function = Function("nature", 1, 1, 1, vm_id=runtime_id + VM_IDS_BEGIN_AT)
-        functions = {"FAAS": function}
+        functions = {"FAAS": function("nature", 1, 1, 1, runtime_id + VM_IDS_BEGIN_AT)}
         if self.has_data:
-            functions["DAAS"] = replace(function, vm_id=runtime_id + 2 * VM_IDS_BEGIN_AT)
+            functions["DAAS"] = function("nature", 1, 1, 1, runtime_id + 2 * VM_IDS_BEGIN_AT)
         runtime = Runtime(runtime_id, name, functions, service_id=1)
         self.pool[runtime_id] = document(body_of(runtime), id_=runtime_id, name=name)
 
