@@ -131,7 +131,7 @@ class Reconciler:
             return [user.id]
         owners = set(oned.user_ids())
         with suppress(BadGateway, BackendTimeout):  # one user can make this pool very long
-            owners |= oned.owners_of_vms()  # VMs of a user who was removed may live on
+            owners |= set(oned.owners_of_vms())  # VMs of a user who was removed may live on
         return sorted(owners)
 
     def _find_of(self, owner_id: int) -> list[Finding]:
