@@ -157,7 +157,7 @@ def json_of(response: requests.Response, kind: type[T]) -> T:
 def _not_an_engine(response: requests.Response, expected: str) -> NotAnEngine:
     shown = response.text[:SHOWN_CHARACTERS]
     error = f"The response does not contain {expected}; is this a Provisioning Engine?"
-    return NotAnEngine(error, shown, response.status_code, _request_id(response))
+    return NotAnEngine(error, shown, response.status_code, response.headers.get("X-Request-ID", ""))
 
 
 def _checked(response: requests.Response) -> requests.Response:
@@ -172,11 +172,7 @@ def _checked(response: requests.Response) -> requests.Response:
         # A proxy in between, or no engine at all: only whether it is busy can be relied on.
         kind = Busy if kind is Busy else NotAnEngine
         error, message = f"HTTP {status} {response.reason}", response.text[:SHOWN_CHARACTERS]
-    raise kind(error, message, status, _request_id(response))
-
-
-def _request_id(response: requests.Response) -> str:
-    return str(response.headers.get("X-Request-ID", ""))
+    raise kind(error, message, status, response.headers.get("X-Request-ID", ""))
 
 
 # ---- repeating -------------------------------------------------------------------------
