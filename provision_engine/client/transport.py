@@ -61,11 +61,11 @@ class Transport:
     ) -> None:
         self.url = url.rstrip("/")
         self._timeout_seconds, self._tries = timeout_seconds, max(1, tries)
-        self._session = requests.Session()
-        self._session.verify = verify
-        self._session.headers["User-Agent"] = f"provision-engine-client/{__version__}"
+        self.session = requests.Session()
+        self.session.verify = verify
+        self.session.headers["User-Agent"] = f"provision-engine-client/{__version__}"
         if user:
-            self._session.auth = HTTPBasicAuth(user.encode(), password.encode())
+            self.session.auth = HTTPBasicAuth(user.encode(), password.encode())
 
     def __enter__(self) -> Self:
         return self
@@ -74,7 +74,7 @@ class Transport:
         self.close()
 
     def close(self) -> None:
-        self._session.close()
+        self.session.close()
 
     def _send(
         self,
@@ -96,7 +96,7 @@ class Transport:
         """
         wait = {"wait": f"{wait_seconds:g}"} if wait_seconds > 0 else {}
         send_once = partial(
-            self._session.request,
+            self.session.request,
             method,
             self.url + path,
             json=body,
