@@ -55,9 +55,11 @@ def test_a_runtime_goes_from_pending_to_running_and_never_back(device: Device) -
     runtime = device.create()
     seen: list[str] = []
 
-    wait_until(
-        lambda: seen.append(device.read(runtime["ID"])["FAAS"]["STATE"]) or "RUNNING" in seen
-    )
+    def look() -> bool:
+        seen.append(device.read(runtime["ID"])["FAAS"]["STATE"])
+        return seen[-1] == "RUNNING"
+
+    wait_until(look)
     assert set(seen) == {"PENDING", "RUNNING"}
     assert seen == sorted(seen)
 
