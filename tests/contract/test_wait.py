@@ -22,9 +22,8 @@ SHORTEST_PAUSE_SECONDS = 0.02
 
 
 def test_a_create_that_waits_returns_the_current_state(device: Device) -> None:
-    answer = device.request("POST", f"{PATH}?wait=60", {"FAAS": small(), "DAAS": data()})
+    answer = device.post("?wait=60", FAAS=small(), DAAS=data())
     runtime = answer.runtime
-    device.made.append(runtime["ID"])
     assert answer.status == 201
     assert [runtime[role]["STATE"] for role in ("FAAS", "DAAS")] == ["RUNNING", "RUNNING"]
     assert runtime["FAAS"]["ENDPOINT"]
@@ -155,7 +154,7 @@ def test_a_waiting_request_leaves_slots_for_others(device: Device, narrow: Devic
         assert narrow.get(running["ID"], "?wait=9").status == 200
         # A create that gets no slot creates nothing.
         before = device.one.holdings()
-        answer = narrow.request("POST", f"{PATH}?wait=9", {"FAAS": small()})
+        answer = narrow.post("?wait=9", FAAS=small())
         assert answer.status == 429
         assert device.one.holdings() == before
         device.release(runtime)
@@ -207,12 +206,10 @@ def test_a_wait_is_limited_by_the_configuration(device: Device) -> None:
 
 def test_a_create_is_reported_although_the_wait_failed(device: Device) -> None:
     device.sandbox.faults.set("oned", "error", method="one.vmpool.infoset")
-    answer = device.request("POST", f"{PATH}?wait=60", {"FAAS": small()})
+    answer = device.post("?wait=60", FAAS=small())
     device.sandbox.faults.clear()
     assert answer.status == 201
-    runtime = answer.runtime
-    device.made.append(runtime["ID"])
-    assert runtime["FAAS"]["STATE"] == "PENDING"
+    assert answer.runtime["FAAS"]["STATE"] == "PENDING"
 
 
 def test_the_end_of_its_vm_ends_the_wait(device: Device) -> None:
