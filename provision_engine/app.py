@@ -16,8 +16,7 @@ from provision_engine.cloud.client import Backends
 from provision_engine.cloud.probe import Probe
 from provision_engine.config import Configuration
 from provision_engine.engine.actions.wait import Waiting
-from provision_engine.engine.cache import Cache
-from provision_engine.engine.context import Memory
+from provision_engine.engine.memory import Memory
 from provision_engine.errors import EngineError
 
 ANSWER_BYTES = 30_000
@@ -49,8 +48,7 @@ def create_app(configuration: Configuration) -> Flask:
     app.url_map.merge_slashes = False
     app.extensions["configuration"] = configuration
     app.extensions["backends"] = Backends(configuration)
-    cache = Cache(configuration.cache.seconds, metrics.cache_looked)
-    app.extensions["memory"] = Memory.empty(cache)
+    app.extensions["memory"] = Memory(configuration.cache.seconds, metrics.cache_looked)
     app.extensions["probe"] = Probe(app.extensions["backends"])
     app.extensions["waiting"] = Waiting()
     app.extensions |= slots.slots(configuration)

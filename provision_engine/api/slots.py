@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from flask import current_app
 
-from provision_engine.config import Configuration
+from provision_engine.config import Configuration, Limits
 from provision_engine.engine.context import Context
 from provision_engine.errors import TooManyRequests
 
@@ -17,9 +17,9 @@ from provision_engine.errors import TooManyRequests
 class Slots:
     """A number of slots; one user may hold a share of them, and at least one."""
 
-    def __init__(self, count: int, user_share: float, holders: str, key: str) -> None:
+    def __init__(self, count: int, limits: Limits, holders: str, key: str) -> None:
         """``holders`` take slots and ``key`` sets their number, for the error messages."""
-        self._count, self._count_of_user = count, max(1, int(count * user_share))
+        self._count, self._count_of_user = count, limits.of_one_user(count)
         self._holders, self._key = holders, key
         self._lock = threading.Lock()
         self._held: Counter[int] = Counter()
@@ -47,10 +47,9 @@ class Slots:
 def slots(configuration: Configuration) -> dict[str, Slots]:
     """Return the slots of a process, which leave threads for reads."""
     limits, max_waits = configuration.limits, configuration.wait.max_requests
-    share = limits.user_share
     return {
-        "changes": Slots(limits.oneflow_requests, share, "changes", "limits.oneflow_requests"),
-        "waits": Slots(max_waits, share, "waiting requests", "wait.max_requests"),
+        "changes": Slots(limits.oneflow_requests, limits, "changes", "limits.oneflow_requests"),
+        "waits": Slots(max_waits, limits, "waiting requests", "wait.max_requests"),
     }
 
 

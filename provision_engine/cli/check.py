@@ -17,8 +17,8 @@ from provision_engine.cloud.client import Backends, CloudClient, Credentials
 from provision_engine.cloud.probe import Probe
 from provision_engine.config import Configuration, ConfigurationError
 from provision_engine.deadline import Deadline
-from provision_engine.engine.cache import Cache
-from provision_engine.engine.context import Context, Memory
+from provision_engine.engine.context import Context
+from provision_engine.engine.memory import Memory
 from provision_engine.engine.preflight import Inspector, Preflight
 from provision_engine.engine.runtime import sizes
 from provision_engine.errors import EngineError, OperatorError, Unauthorized
@@ -123,7 +123,7 @@ def _log_in(settings: Configuration, backends: Backends, user: str | None) -> In
     caller = Credentials(*(credentials.typed(user) if user else credentials.stored_or_typed()))
     log.secret(*caller.secrets)
     deadline = Deadline(settings.timeout_seconds)
-    memory = Memory.empty(Cache(settings.cache.seconds))
+    memory = Memory(settings.cache.seconds)
     return Inspector(Context(CloudClient(backends, caller, deadline), settings, memory))
 
 

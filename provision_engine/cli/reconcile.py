@@ -22,8 +22,8 @@ from provision_engine.cli.options import (
 from provision_engine.cloud.client import Backends, CloudClient, Credentials
 from provision_engine.config import Configuration
 from provision_engine.deadline import Deadline
-from provision_engine.engine.cache import Cache
-from provision_engine.engine.context import Context, Memory
+from provision_engine.engine.context import Context
+from provision_engine.engine.memory import Memory
 from provision_engine.engine.safety.reconcile import Finding, Outcome, Reconciler, Result
 from provision_engine.errors import EngineError, OperatorError
 from provision_engine.text import one_line
@@ -73,7 +73,7 @@ def _reconciler(settings: Configuration, older_than_seconds: float) -> Reconcile
     caller = Credentials(*credentials.stored())
     log.secret(*caller.secrets)
     cloud = CloudClient(Backends(settings), caller, Deadline(settings.timeout_seconds))
-    memory = Memory.empty(Cache(settings.cache.seconds))
+    memory = Memory(settings.cache.seconds)
     return Reconciler(Context(cloud, settings, memory), older_than_seconds)
 
 

@@ -84,6 +84,10 @@ class Limits:
     oneflow_requests: int
     user_share: float
 
+    def of_one_user(self, count: int) -> int:
+        """Return how many of ``count`` one user may have: its share, and at least one."""
+        return max(1, int(count * self.user_share))
+
 
 @dataclass(frozen=True)
 class Cache:

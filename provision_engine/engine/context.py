@@ -10,42 +10,12 @@ from provision_engine.cloud.client import Backends, CloudClient, Credentials
 from provision_engine.cloud.objects import User
 from provision_engine.config import Configuration
 from provision_engine.deadline import Deadline
-from provision_engine.engine.cache import Cache
 from provision_engine.engine.flavours import Flavours
-from provision_engine.engine.lru import Lru
-from provision_engine.engine.publishers import KnownPublishers, Publishers
-from provision_engine.engine.repository import KnownVms, Repository
+from provision_engine.engine.memory import Memory, UserMemory
+from provision_engine.engine.publishers import Publishers
+from provision_engine.engine.repository import Repository
 from provision_engine.engine.runtime.model import Runtime
-from provision_engine.engine.safety.keys import KeyIndex
 from provision_engine.engine.safety.ownership import Holdings
-from provision_engine.engine.standby.ledger import Ledger
-
-MAX_RUNTIMES = MAX_LOGINS = 10_000
-
-
-@dataclass(frozen=True)
-class Memory:
-    """What a process remembers between requests; any of it may be lost at any time."""
-
-    cache: Cache
-    keys: KeyIndex
-    standbys: Ledger
-    vms: KnownVms
-    """A guess, since a runtime's document decides."""
-    publishers: KnownPublishers
-    users: Lru[bytes, User]
-    """Whom a login belongs to; only logins that OpenNebula has accepted."""
-
-    @classmethod
-    def empty(cls, cache: Cache) -> Memory:
-        return cls(
-            cache,
-            KeyIndex(),
-            Ledger(),
-            Lru(MAX_RUNTIMES),
-            KnownPublishers(),
-            Lru(MAX_LOGINS),
-        )
 
 
 @dataclass(frozen=True)
@@ -69,8 +39,8 @@ class Context:
 
     @property
     def flavours(self) -> Flavours:
-        cache, mapping = self.memory.cache, self.configuration.mapping
-        return Flavours(self.cloud, cache, mapping, self.publishers)
+        mapping = self.configuration.mapping
+        return Flavours(self.cloud, self.remembered, mapping, self.publishers)
 
     @property
     def stale_seconds(self) -> float:
@@ -84,18 +54,19 @@ class Context:
     @property
     def owner(self) -> bytes:
         """Tells callers apart in the memory, password included."""
-        return self.memory.cache.owner(self.cloud.credentials)
+        return self.memory.login(self.cloud.credentials)
+
+    @property
+    def remembered(self) -> UserMemory:
+        """What is remembered for this user and password."""
+        return self.memory.of_login(self.owner)
 
     def user(self) -> User:
         """Return the caller as OpenNebula knows it; asked once for each login in a process.
 
         Raises Unauthorized.
         """
-        user = self.memory.users.get(self.owner)
-        if user is None:
-            user = self.cloud.oned.user()
-            self.memory.users.put(self.owner, user)
-        return user
+        return self.remembered.user(lambda: self.cloud.oned.user())
 
     def check_login(self) -> str:
         """Return OpenNebula's version, which it tells only its users. Raises Unauthorized."""

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from provision_engine import log
 from provision_engine.cloud.calls import MINE
 from provision_engine.cloud.client import CloudClient
 from provision_engine.cloud.enums import DocumentType
 from provision_engine.cloud.objects import Document
-from provision_engine.engine.cache import Cache
+from provision_engine.engine.memory import UserMemory
 from provision_engine.engine.publishers import Publishers
 from provision_engine.engine.runtime.assignment import assign_roles
 from provision_engine.engine.runtime.dialect import FlowRole
@@ -25,8 +25,6 @@ from provision_engine.errors import (
     NotFound,
     UnknownFlavours,
 )
-
-T = TypeVar("T")
 
 PUBLISHED = "flow templates"
 
@@ -69,9 +67,13 @@ class Flavours:
     """Finds flow templates on behalf of one caller."""
 
     def __init__(
-        self, cloud: CloudClient, cache: Cache, mapping: Mapping[str, int], publishers: Publishers
+        self,
+        cloud: CloudClient,
+        remembered: UserMemory,
+        mapping: Mapping[str, int],
+        publishers: Publishers,
     ) -> None:
-        self._cloud, self._cache, self._mapping = cloud, cache, mapping
+        self._cloud, self._remembered, self._mapping = cloud, remembered, mapping
         self._publishers = publishers
 
     def flow_template(self, specification: Specification) -> FlowTemplate:
@@ -95,7 +97,7 @@ class Flavours:
 
         Of several with one name the oldest counts.
         """
-        self._publishers.survey()
+        self._publishers.usable()
         return _oldest(self._own()) | _oldest(self._publishers.templates())
 
     def vm_template(self, role: FlowRole) -> dict[str, Any]:
@@ -106,18 +108,18 @@ class Flavours:
         """
         what = f"VM template {role.vm_template_id}"
         try:
-            return self._remember(
+            return self._remembered.cached(
                 what, lambda: self._cloud.oned.vm_template(role.vm_template_id).attributes
             )
         except NotFound as error:
             raise DeployFailed(f"Role {role.name}: {what} does not exist") from error
 
     def forget(self) -> None:
-        self._cache.forget(self._cloud.credentials)
+        self._remembered.forget_cached()
 
     def _mapped(self, template_id: int, by_role: Mapping[str, str]) -> FlowTemplate:
         try:
-            return self._remember(
+            return self._remembered.cached(
                 f"flow template {template_id}",
                 lambda: FlowTemplate.from_document(self._cloud.oned.document(template_id)),
             )
@@ -126,27 +128,29 @@ class Flavours:
 
     def _named(self, name: str) -> Document | None:
         """The template of a name. One that the cache lacks may have been published since."""
-        was_cached = self._cache.peek(self._cloud.credentials, PUBLISHED) is not None
+        was_cached = self._remembered.has_cached(PUBLISHED)
         found = self._looked_up(name)
         if found is None and was_cached:
             self.forget()
             found = self._looked_up(name)
-        return found or self._surveyed(name)
+        return found or self._searched(name)
 
     def _looked_up(self, name: str) -> Document | None:
-        published = self._remember(PUBLISHED, lambda: _oldest(self._publishers.templates()))
+        published = self._remembered.cached(
+            PUBLISHED, lambda: _oldest(self._publishers.templates())
+        )
         if name in published:
             return published[name]
-        return self._remember("own flow templates", lambda: _oldest(self._own())).get(name)
+        return self._remembered.cached("own flow templates", lambda: _oldest(self._own())).get(name)
 
-    def _surveyed(self, name: str) -> Document | None:
+    def _searched(self, name: str) -> Document | None:
         """Raises Forbidden where the caller may use no template at all."""
-        survey = self._publishers.survey()
-        if not survey.counted and not survey.others:
+        published, others = self._publishers.usable()
+        if not published and not others:
             raise Forbidden("This user may use no flow template at all")
-        if found := _oldest(survey.counted).get(name):
+        if found := _oldest(published).get(name):
             return found
-        if other := _oldest(survey.others).get(name):
+        if other := _oldest(others).get(name):
             log.engine.warning(
                 "Flow template %s is named %s, but its owner %s is not one of flavours.publishers",
                 other.id,
@@ -157,9 +161,6 @@ class Flavours:
 
     def _own(self) -> list[Document]:
         return self._cloud.oned.documents(DocumentType.FLOW_TEMPLATE, MINE)
-
-    def _remember(self, key: str, load: Callable[[], T]) -> T:
-        return self._cache.get(self._cloud.credentials, key, load)
 
 
 def _oldest(documents: Iterable[Document]) -> dict[str, Document]:

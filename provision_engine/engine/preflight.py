@@ -106,7 +106,7 @@ class Inspector:
 
     def of_strangers(self) -> Iterator[Finding]:
         """Which usable templates are no flavours, because of their owners; the first of them."""
-        others = self._context.publishers.survey().others
+        _, others = self._context.publishers.usable()
         strangers = [d for d in others if d.user_id != self._context.user().id]
         for template in strangers[:MAX_STRANGERS]:
             yield Finding.note(
@@ -188,8 +188,7 @@ class Inspector:
 def list_flavours(context: Context) -> list[Preflight]:
     """Return the flavours as the caller would get them, from the cache if it has them."""
     context.check_login()
-    credentials = context.cloud.credentials
-    return context.memory.cache.get(credentials, "preflight", lambda: Inspector(context).inspect())
+    return context.remembered.cached("preflight", lambda: Inspector(context).inspect())
 
 
 def specified(flavours: str, flow_roles: Sequence[FlowRole]) -> Specification:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from provision_engine import log
@@ -14,33 +13,20 @@ from provision_engine.cloud.client import CloudClient
 from provision_engine.cloud.enums import DocumentType
 from provision_engine.cloud.objects import Document, Vm
 from provision_engine.cloud.oned import Outcome
-from provision_engine.engine.lru import Lru
+from provision_engine.engine.memory import KnownVms
 from provision_engine.engine.runtime import document as stored
-from provision_engine.engine.runtime.model import Phase, Runtime
+from provision_engine.engine.runtime.model import Phase, Runtime, VmsToRead
 from provision_engine.engine.safety import process
 from provision_engine.engine.safety.ownership import owned_by
 from provision_engine.errors import EngineError, Forbidden, NotFound
 
 Owned = dict[int, Vm]
 """VMs of a runtime's owner, by id."""
-KnownVms = Lru[tuple[bytes, int], "VmsToRead"]
-"""By login and runtime: the VMs that a runtime had when it was last read."""
 
 
-@dataclass(frozen=True)
-class VmsToRead:
-    """The VMs of a runtime, and whether their scheduled actions tell when its lease is over."""
-
-    ids: tuple[int, ...]
-    with_actions: bool
-
-    @classmethod
-    def of_runtime(cls, runtime: Runtime) -> VmsToRead:
-        return cls(tuple(runtime.vm_ids), runtime.lease_seconds is not None)
-
-    @property
-    def calls(self) -> list[Call[dict[int, Vm]]]:
-        return [calls.vms(self.ids, self.with_actions)] if self.ids else []
+def read_vms(to_read: VmsToRead) -> list[Call[dict[int, Vm]]]:
+    """Return the call that reads VMs, if there are any."""
+    return [calls.vms(to_read.ids, to_read.with_actions)] if to_read.ids else []
 
 
 class RuntimeRead:
@@ -48,7 +34,7 @@ class RuntimeRead:
 
     def __init__(self, repository: Repository, runtime_id: int, known: VmsToRead) -> None:
         self._repository, self._id, self._known = repository, runtime_id, known
-        self.calls: list[Call[Any]] = [calls.document(runtime_id), *known.calls]
+        self.calls: list[Call[Any]] = [calls.document(runtime_id), *read_vms(known)]
 
     def result(self, outcomes: Sequence[Outcome[Any]]) -> tuple[Runtime, Owned]:
         """Return the runtime and its VMs, which are read now if it has others.
@@ -56,7 +42,7 @@ class RuntimeRead:
         Raises as Repository.get does.
         """
         runtime = self._repository.from_outcome(self._id, outcomes[0])
-        to_read = VmsToRead.of_runtime(runtime)
+        to_read = runtime.vms_to_read
         if to_read == self._known:
             vms = outcomes[1].get() if to_read.ids else {}
         else:
@@ -82,7 +68,7 @@ class Repository:
 
     def reading(self, runtime_id: int) -> RuntimeRead:
         """Return the calls that read a runtime and its VMs."""
-        known = self._known_vms.get((self._login, runtime_id)) or VmsToRead((), False)
+        known = self._known_vms.get((self._login, runtime_id)) or VmsToRead()
         return RuntimeRead(self, runtime_id, known)
 
     def from_outcome(self, runtime_id: int, outcome: Outcome[Document]) -> Runtime:
@@ -94,7 +80,7 @@ class Repository:
         except Forbidden as error:
             message = f"This user may not use serverless runtime {runtime_id}"
             raise Forbidden(message) from error
-        self._known_vms.put((self._login, runtime.id), VmsToRead.of_runtime(runtime))
+        self._known_vms.put((self._login, runtime.id), runtime.vms_to_read)
         return runtime
 
     def vms(self, to_read: VmsToRead) -> dict[int, Vm]:

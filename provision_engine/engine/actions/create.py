@@ -14,9 +14,8 @@ from provision_engine.engine.runtime.model import Phase, Runtime
 from provision_engine.engine.runtime.plan import Plan, plan
 from provision_engine.engine.runtime.snapshot import Snapshot
 from provision_engine.engine.runtime.specification import Specification
-from provision_engine.engine.safety import idempotency, leases, starting
-from provision_engine.engine.safety.idempotency import OtherCreateIsFirst, Slot
-from provision_engine.engine.safety.intent import write
+from provision_engine.engine.safety import keys, leases, starting, unfinished
+from provision_engine.engine.safety.keys import OtherCreateIsFirst, Slot
 from provision_engine.engine.standby import candidates, handover
 from provision_engine.errors import EngineError
 
@@ -37,7 +36,7 @@ def create_runtime(
     marked for removal. The functions are PENDING: nobody has looked at them yet.
     """
     while True:
-        if key and (existing := idempotency.find(context, key, specification.digest, wait_slot)):
+        if key and (existing := keys.find(context, key, specification.digest, wait_slot)):
             return Snapshot.unseen(existing), False
         try:
             with change_slot():
@@ -53,8 +52,8 @@ def _create(context: Context, specification: Specification, key: str, version: s
     intent = _intent(context, specification, planned, key)
     if taken := handover.take(context, specification, planned, intent):
         return taken
-    runtime = write(context, intent)
-    check = partial(idempotency.check_first, context, runtime)
+    runtime = unfinished.write_intent(context, intent)
+    check = partial(keys.check_first, context, runtime)
     return Snapshot.unseen(starting.start(context, runtime, planned, check=check))
 
 
@@ -86,7 +85,7 @@ def _create_standby(context: Context, flavours: str) -> None:
     quota.check_new(context.cloud, list(planned.functions.values()))
     intent = _intent(context, specification, planned, candidates.KEY + flavours)
     blueprint = candidates.blueprint(context, planned, flavours)
-    runtime = write(context, dataclasses.replace(intent, blueprint=blueprint))
+    runtime = unfinished.write_intent(context, dataclasses.replace(intent, blueprint=blueprint))
     if candidates.is_surplus(context, runtime):
         context.runtimes.remove(runtime.id)
         return

@@ -46,6 +46,14 @@ class Function:
 
 
 @dataclass(frozen=True)
+class VmsToRead:
+    """The VMs of a runtime, and whether their scheduled actions tell when its lease is over."""
+
+    ids: tuple[int, ...] = ()
+    with_actions: bool = False
+
+
+@dataclass(frozen=True)
 class Runtime:
     """A serverless runtime, without the states of its VMs."""
 
@@ -87,6 +95,10 @@ class Runtime:
     @property
     def vm_ids(self) -> list[int]:
         return [f.vm_id for f in self.functions.values() if f.vm_id is not None]
+
+    @property
+    def vms_to_read(self) -> VmsToRead:
+        return VmsToRead(tuple(self.vm_ids), with_actions=self.lease_seconds is not None)
 
     @property
     def flavour_tuple(self) -> str:

@@ -1,74 +1,86 @@
-"""Which of a user's runtimes was created with an idempotency key, without reading all of them.
-
-A process remembers the keys that it has seen and the highest document id. Ids only grow, so one
-call brings what was created since, by whatever engine. What is remembered only says where to look:
-the documents themselves decide, and a process that knows nothing reads them all once.
-"""
+"""One runtime for one idempotency key, whoever creates it, wherever and however often."""
 
 from __future__ import annotations
 
-import hashlib
-import threading
-from collections import defaultdict
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, suppress
 
-from provision_engine.engine.lru import Lru
-from provision_engine.engine.runtime.model import Runtime
+from provision_engine.deadline import Deadline
+from provision_engine.engine.context import Context
+from provision_engine.engine.memory import KeyIndex
+from provision_engine.engine.runtime.model import Phase, Runtime
+from provision_engine.engine.safety import unfinished
+from provision_engine.engine.time_limits import WAIT_SHARE
+from provision_engine.errors import Conflict, Locked, NotFound
 
-Read = Callable[[int], Iterable[Runtime]]
-"""Reads a user's runtimes from an id on."""
-
-MAX_USERS = 1000
-SLACK = 1000
-"""So many keys of runtimes that have gone may an index hold, beside twice its first keys."""
+Slot = Callable[[], AbstractContextManager[object]]
+"""Makes the context in which a request does what only so many may do at once."""
 
 
-@dataclass
-class _User:
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    highest_id: int = -1
-    ids: defaultdict[bytes, list[int]] = field(default_factory=lambda: defaultdict(list))
-    size_at_first: int = -1
-    """How many keys the first reading found; -1 before it."""
+class OtherCreateIsFirst(Exception):
+    """Another request with the same key wrote its document first: this one creates nothing."""
 
 
-class KeyIndex:
-    """The keys of many users, each apart from the others."""
+def find(context: Context, key: str, digest: str, slot: Slot) -> Runtime | None:
+    """Return the runtime created with a key: of several the oldest. Waits until it is there.
 
-    def __init__(self, max_users: int = MAX_USERS) -> None:
-        self._users: Lru[int, _User] = Lru(max_users)
-
-    def candidates(self, owner_id: int, key: str, read: Read) -> list[int]:
-        """The ids of the documents that were written with a key, in their order.
-
-        Raises what ``read`` raises.
-        """
-        user = self._users.get_or_put(owner_id, _User)
-        with user.lock:
-            self._refresh(user, read)
-            return sorted(user.ids.get(_digest(key), ()))
-
-    def forget(self, owner_id: int, key: str, runtime_id: int) -> None:
-        """The document has gone, and ids do not come back."""
-        user = self._users.get_or_put(owner_id, _User)
-        with user.lock:
-            ids = user.ids.get(_digest(key), [])
-            if runtime_id in ids:
-                ids.remove(runtime_id)
-
-    def _refresh(self, user: _User, read: Read) -> None:
-        is_first = user.size_at_first < 0
-        if not is_first and len(user.ids) > 2 * user.size_at_first + SLACK:
-            user.ids.clear()
-            user.highest_id, is_first = -1, True
-        for runtime in read(user.highest_id + 1):
-            user.highest_id = max(user.highest_id, runtime.id)
-            if runtime.key:
-                user.ids[_digest(runtime.key)].append(runtime.id)
-        if is_first:
-            user.size_at_first = len(user.ids)
+    ``slot`` is held while it waits. Raises Conflict where it was created from another body, Locked
+    while another request creates it.
+    """
+    waiting = Deadline(context.cloud.deadline.remaining_seconds * WAIT_SHARE)
+    with ExitStack() as stack:
+        for polls in waiting.polls():
+            if polls == 1:
+                stack.enter_context(slot())
+            oldest = _oldest(context, key)
+            if oldest is None:
+                return None
+            if oldest.digest != digest:
+                raise Conflict(f"Serverless runtime {oldest.id} was created with this key")
+            if oldest.phase is not Phase.CREATING:
+                return oldest
+            if unfinished.is_abandoned(context, oldest):
+                with suppress(Locked):
+                    unfinished.resolve(context, oldest.id, is_repeated=True)
+    raise Locked("Another request with this key is still creating the runtime")
 
 
-def _digest(key: str) -> bytes:
-    return hashlib.blake2b(key.encode(), digest_size=16).digest()
+def check_first(context: Context, runtime: Runtime) -> None:
+    """Raise OtherCreateIsFirst where a document with the same key has a lower id."""
+    if runtime.key and _oldest(context, runtime.key, runtime.id) is not None:
+        raise OtherCreateIsFirst(runtime.key)
+
+
+def candidates(context: Context, key: str) -> list[int]:
+    """Return the ids of the caller's documents that were written with a key, in their order."""
+    return _index(context).candidates(key, context.runtimes.range)
+
+
+def forget(context: Context, key: str, runtime_id: int) -> None:
+    """Do not look at a document of the caller again, which has gone."""
+    _index(context).forget(key, runtime_id)
+
+
+def _index(context: Context) -> KeyIndex:
+    return context.memory.keys_of(context.user().id)
+
+
+def _oldest(context: Context, key: str, before: int | None = None) -> Runtime | None:
+    """Return the oldest visible runtime with a key; None where none is older than ``before``."""
+    for runtime_id in candidates(context, key):
+        if before is not None and runtime_id >= before:
+            return None
+        runtime = _visible(context, runtime_id)
+        if runtime is not None:
+            return runtime
+        forget(context, key, runtime_id)
+    return None
+
+
+def _visible(context: Context, runtime_id: int) -> Runtime | None:
+    """Return None where the runtime has gone, or is on its way out: that is never undone."""
+    try:
+        runtime = context.runtimes.get(runtime_id)
+    except NotFound:
+        return None
+    return None if runtime.phase in (Phase.DELETING, Phase.TAKEN) else runtime

@@ -13,7 +13,7 @@ from provision_engine.cloud.client import CloudClient
 from provision_engine.cloud.enums import DocumentType
 from provision_engine.deadline import Deadline
 from provision_engine.engine.context import Context
-from provision_engine.engine.repository import Owned, VmsToRead, readable
+from provision_engine.engine.repository import Owned, read_vms, readable
 from provision_engine.engine.runtime.model import Phase, Runtime
 from provision_engine.engine.safety import process
 from provision_engine.engine.safety.ownership import owned_by
@@ -69,11 +69,11 @@ class Lock:
 
         Returns None where that cannot be one request.
         """
-        to_read = VmsToRead.of_runtime(runtime)
-        if not to_read.ids or self._is_stale():
+        reading = read_vms(runtime.vms_to_read)
+        if not reading or self._is_stale():
             return None
         unlocking = calls.unlock_document(self._id)
-        unlocked, vms = self._context.cloud.oned.together(unlocking, *to_read.calls)
+        unlocked, vms = self._context.cloud.oned.together(unlocking, *reading)
         self._is_held = unlocked.error is not None
         return owned_by(runtime.owner_id, vms.get().values())
 

@@ -10,14 +10,15 @@ docs/reliability.md.
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
-from provision_engine.cloud.enums import DocumentType
-from provision_engine.cloud.objects import Document, Service
+from provision_engine.cloud.enums import DocumentType, ServiceState
+from provision_engine.cloud.objects import Service
 from provision_engine.deadline import Deadline
 from provision_engine.engine.context import Context
 from provision_engine.engine.repository import readable
@@ -25,32 +26,13 @@ from provision_engine.engine.runtime import services, states
 from provision_engine.engine.runtime.model import Runtime
 from provision_engine.engine.safety import ending, unfinished
 from provision_engine.engine.safety.locks import locked
-from provision_engine.errors import (
-    BackendTimeout,
-    BadGateway,
-    EngineError,
-    Locked,
-    NotFound,
-)
+from provision_engine.errors import BackendTimeout, BadGateway, EngineError, Locked, NotFound
 
-
-class Kind(StrEnum):
-    """What is wrong."""
-
-    UNFINISHED = "unfinished"
-    """A document that a create or a delete left."""
-    SERVICE_GONE = "service gone"
-    """A runtime whose service does not exist any more."""
-    ORPHAN = "orphan"
-    """A service of ours that no document knows."""
-    LOST_VM = "lost VM"
-    """A VM of ours that lives although its service is gone, and that no document knows."""
-    FAILED = "failed"
-    """A runtime whose service is stuck in a FAILED state."""
-    STALE_LOCK = "stale lock"
-    """A runtime that a dead engine left locked."""
-    UNREADABLE = "unreadable"
-    """A document of our type that no engine wrote, or a user whose documents cannot be read."""
+ONEFLOW_USER = 1
+"""serveradmin: a oneflow that was restarted deploys a service again as this user."""
+DOOMED_STATES = (ServiceState.FAILED_UNDEPLOYING, ServiceState.FAILED_UNDEPLOYING_NETS)
+"""A service in one of these was to be ended, so that it is not recovered but removed."""
+VM_ID = re.compile(r'"VM_ID":\s*"?(\d{1,9})')
 
 
 class Result(StrEnum):
@@ -66,29 +48,21 @@ class Result(StrEnum):
     FAILED = "failed"
 
 
-REMEDIES = {
-    Kind.UNFINISHED: "remove",
-    Kind.SERVICE_GONE: "remove",
-    Kind.ORPHAN: "remove",
-    Kind.LOST_VM: "end",
-    Kind.FAILED: "recover",
-    Kind.STALE_LOCK: "unlock",
-    Kind.UNREADABLE: "none",
-}
-ONEFLOW_USER = 1
-"""serveradmin: a oneflow that was restarted deploys a service again as this user."""
-DOOMED_STATES = ("FAILED_UNDEPLOYING", "FAILED_UNDEPLOYING_NETS")
-"""A service in one of these was to be ended, so that it is not recovered but removed."""
+@dataclass(frozen=True)
+class Case:
+    """Something that may be wrong, and what is done about it."""
 
-
-VM_ID = re.compile(r'"VM_ID":\s*"?(\d{1,9})')
+    kind: str
+    remedy: str
+    apply: Callable[[Context, Finding], Result]
+    """Looks again, and puts it in order. Raises NotFound where it is not wrong any more."""
 
 
 @dataclass(frozen=True)
 class Finding:
     """One thing that is wrong."""
 
-    kind: Kind
+    case: Case
     document_id: int | None
     service_id: int | None
     owner_id: int
@@ -100,8 +74,12 @@ class Finding:
     vm_id: int | None = None
 
     @property
+    def kind(self) -> str:
+        return self.case.kind
+
+    @property
     def remedy(self) -> str:
-        return "remove" if self.detail in DOOMED_STATES else REMEDIES[self.kind]
+        return self.case.remedy
 
 
 @dataclass(frozen=True)
@@ -114,7 +92,7 @@ class Outcome:
 
 
 class _LeftToOwner(EngineError):
-    """Nobody else may do it, and nothing is wrong with that."""
+    """Only the owner may do it, and nothing is wrong with that."""
 
 
 class Reconciler:
@@ -136,7 +114,7 @@ class Reconciler:
     def apply(self, finding: Finding) -> Outcome:
         """Put one thing in order, if it is still wrong. Never raises EngineError."""
         try:
-            return Outcome(finding, _Remedy(self._settling(), finding).apply())
+            return Outcome(finding, finding.case.apply(self._settling(), finding))
         except NotFound:
             return Outcome(finding, Result.GONE)
         except _LeftToOwner as error:
@@ -158,10 +136,10 @@ class Reconciler:
 
     def _find_of(self, owner_id: int) -> list[Finding]:
         try:
-            return list(_Search(self._settling(), owner_id).findings())
+            return list(_findings(self._settling(), owner_id))
         except (BadGateway, BackendTimeout) as error:
             name, detail = f"user {owner_id}", str(error)
-            return [Finding(Kind.UNREADABLE, None, None, owner_id, name, float("inf"), detail)]
+            return [Finding(UNREADABLE, None, None, owner_id, name, math.inf, detail)]
 
     def _settling(self) -> Context:
         """The caller with the time of a request, and with the right to settle."""
@@ -170,197 +148,19 @@ class Reconciler:
         return dataclasses.replace(limited, is_reconciling=is_administrator)
 
 
-class _Search:
-    """What is wrong among the things of one user."""
-
-    def __init__(self, context: Context, owner_id: int) -> None:
-        self._context, self._owner_id = context, owner_id
-        # The services first: each has a document before it exists, so that one which is read
-        # later cannot lack the document of a service that was just started.
-        services_found = context.holdings_of(owner_id).services(0)
-        self._services = {service.id: service for service in services_found}
-        self._documents = Documents.of(context, owner_id)
-
-    def findings(self) -> Iterator[Finding]:
-        if self._owner_id != ONEFLOW_USER:
-            yield from self._runtimes()
-            yield from self._unreadable()
-            yield from self._orphans()
-        yield from self._lost_vms()
-
-    def _runtimes(self) -> Iterator[Finding]:
-        for runtime in self._documents.runtimes:
-            kind, since, detail = self._what_is_wrong(runtime)
-            if kind is not None:
-                ids = (runtime.id, runtime.service_id)
-                yield self._finding(kind, *ids, runtime.name, since, detail)
-
-    def _what_is_wrong(self, runtime: Runtime) -> tuple[Kind | None, int, str]:
-        """The kind, since when (Unix time), and the detail."""
-        if runtime.phase.is_unfinished:
-            return Kind.UNFINISHED, runtime.intended_at, str(runtime.phase)
-        if runtime.service_id is None:
-            return Kind.UNREADABLE, runtime.created_at, "names no service"
-        service = self._service(runtime.service_id)
-        if service is None:
-            return Kind.SERVICE_GONE, runtime.created_at, ""
-        if states.service_has_failed(service):
-            return Kind.FAILED, _last_change(service), states.service_state(service)
-        if runtime.locked_at is not None:
-            return Kind.STALE_LOCK, runtime.locked_at, ""
-        return None, 0, ""
-
-    def _service(self, service_id: int) -> Service | None:
-        """A service of the owner; one that was started meanwhile is not in the list yet."""
-        if service_id in self._services:
-            return self._services[service_id]
-        try:
-            return self._context.holdings_of(self._owner_id).service(service_id)
-        except NotFound:
-            return None
-
-    def _unreadable(self) -> Iterator[Finding]:
-        for document in self._documents.unreadable:
-            # Nothing in it tells its age.
-            kind = Kind.UNREADABLE
-            yield self._finding(kind, document.id, None, document.name, 0, "no runtime")
-
-    def _orphans(self) -> Iterator[Finding]:
-        for service in self._services.values():
-            if services.is_ours(service.name) and not self._documents.know_service(service):
-                since, detail = _last_change(service), states.service_state(service)
-                yield self._finding(Kind.ORPHAN, None, service.id, service.name, since, detail)
-
-    def _lost_vms(self) -> Iterator[Finding]:
-        for vm in self._context.cloud.oned.vms_of_user(self._owner_id):
-            is_candidate = vm.user_id == self._owner_id and vm.is_ours and not states.is_ending(vm)
-            if not is_candidate or vm.service_id is None or self._documents.know_vm(vm.id):
-                continue
-            if vm.service_id not in self._services and _is_gone(self._context, vm.service_id):
-                detail = f"VM {vm.id}"
-                found = self._finding(
-                    Kind.LOST_VM, None, vm.service_id, vm.name, vm.started_at, detail
-                )
-                yield dataclasses.replace(found, vm_id=vm.id)
-
-    def _finding(
-        self,
-        kind: Kind,
-        document_id: int | None,
-        service_id: int | None,
-        name: str,
-        since: int,
-        detail: str,
-    ) -> Finding:
-        age_seconds = self._context.now() - since if since else float("inf")
-        return Finding(kind, document_id, service_id, self._owner_id, name, age_seconds, detail)
+# ---- what is looked for -------------------------------------------------------------------------
 
 
-class _Remedy:
-    """What is done about one finding, by somebody who may settle it."""
-
-    def __init__(self, context: Context, finding: Finding) -> None:
-        self._context, self._finding = context, finding
-        self._holdings = context.holdings_of(finding.owner_id)
-
-    def apply(self) -> Result:
-        """Look again, and put it in order if it is still wrong. Raises EngineError."""
-        remedies: dict[Kind, Callable[[], Result]] = {
-            Kind.UNFINISHED: self._resolve_unfinished,
-            Kind.SERVICE_GONE: self._remove_without_service,
-            Kind.ORPHAN: self._remove_orphan,
-            Kind.LOST_VM: self._end_vm,
-            Kind.FAILED: self._recover_failed,
-            Kind.STALE_LOCK: self._unlock,
-            Kind.UNREADABLE: lambda: Result.FOUND,
-        }
-        return remedies[self._finding.kind]()
-
-    def _resolve_unfinished(self) -> Result:
-        runtime_id = _id(self._finding.document_id)
-        if unfinished.resolve(self._context, runtime_id) is not None:
-            return Result.GONE
-        try:
-            self._context.runtimes.get(runtime_id)
-        except NotFound:
-            return Result.DONE
-        return Result.BUSY
-
-    def _remove_without_service(self) -> Result:
-        runtime_id = _id(self._finding.document_id)
-        with locked(self._context, runtime_id):
-            runtime = self._context.runtimes.get(runtime_id)
-            if runtime.service_id != self._finding.service_id or self._has_service():
-                return Result.GONE
-            if living := [vm.id for vm in ending.alive(self._holdings, runtime.vm_ids)]:
-                raise _LeftToOwner(f"its VMs {living} run without a service")
-            self._context.runtimes.remove(runtime_id)
-        return Result.DONE
-
-    def _has_service(self) -> bool:
-        try:
-            self._holdings.service(_id(self._finding.service_id))
-        except NotFound:
-            return False
-        return True
-
-    def _remove_orphan(self) -> Result:
-        service = self._holdings.service(_id(self._finding.service_id))
-        if Documents.of(self._context, self._finding.owner_id).know_service(service):
-            return Result.GONE
-        ending.end(self._holdings, [service.id])
-        return Result.DONE
-
-    def _end_vm(self) -> Result:
-        """Neither its service nor a document came back: the VM is nobody's."""
-        vm_id = _id(self._finding.vm_id)
-        documents = Documents.of(self._context, self._finding.owner_id)
-        if documents.know_vm(vm_id) or not _is_gone(self._context, _id(self._finding.service_id)):
-            return Result.GONE
-        ending.end(self._holdings, [], [vm_id])
-        return Result.DONE
-
-    def _recover_failed(self) -> Result:
-        runtime_id, service_id = _id(self._finding.document_id), _id(self._finding.service_id)
-        is_doomed = self._finding.detail in DOOMED_STATES
-        if not is_doomed and self._finding.owner_id != self._context.user().id:
-            # oneflow would deploy what the owner wrote with the rights of the caller.
-            raise _LeftToOwner("only its owner can recover it")
-        with locked(self._context, runtime_id):
-            runtime = self._context.runtimes.get(runtime_id)
-            service = self._holdings.service(service_id)
-            if runtime.service_id != service_id or not states.service_has_failed(service):
-                return Result.GONE
-            if is_doomed:
-                unfinished.remove(self._context, runtime)
-            else:
-                self._context.cloud.oneflow.recover_service(service_id)
-        return Result.DONE
-
-    def _unlock(self) -> Result:
-        with locked(self._context, _id(self._finding.document_id)):
-            return Result.DONE
-
-
-@dataclass(frozen=True)
-class Documents:
+class _Documents:
     """The documents of one user: what they know is not lost."""
 
-    runtimes: Sequence[Runtime]
-    unreadable: Sequence[Document]
-    """Those that a later engine, or none, has written: what they mention is known as well."""
-    mentioned_vms: frozenset[str]
-
-    @classmethod
-    def of(cls, context: Context, owner_id: int) -> Documents:
-        """Read the documents of a user, all in one call."""
-        documents = context.cloud.oned.documents(DocumentType.RUNTIME, owner_id)
-        documents = [document for document in documents if document.user_id == owner_id]
-        runtimes = readable(documents)
-        read = {runtime.id for runtime in runtimes}
-        unreadable = [document for document in documents if document.id not in read]
-        mentioned = (vm_id for d in unreadable for vm_id in VM_ID.findall(d.body_text))
-        return cls(runtimes, unreadable, frozenset(mentioned))
+    def __init__(self, context: Context, owner_id: int) -> None:
+        found = context.cloud.oned.documents(DocumentType.RUNTIME, owner_id)
+        documents = [document for document in found if document.user_id == owner_id]
+        self.runtimes = readable(documents)
+        read = {runtime.id for runtime in self.runtimes}
+        self.unreadable = [document for document in documents if document.id not in read]
+        """Those that a later engine, or none, has written: what they mention is known as well."""
 
     def know_service(self, service: Service) -> bool:
         """Whether one of them names a service, by its id or, unfinished, by its name."""
@@ -370,21 +170,66 @@ class Documents:
             for runtime in self.runtimes
         ) or any(service.name in document.body_text for document in self.unreadable)
 
-    def know_vm(self, vm_id: int) -> bool:
-        """Whether one of them names a VM."""
-        is_named = any(vm_id in runtime.vm_ids for runtime in self.runtimes)
-        return is_named or str(vm_id) in self.mentioned_vms
+    def vm_ids(self) -> set[int]:
+        """The VMs that they name."""
+        mentioned = {int(n) for d in self.unreadable for n in VM_ID.findall(d.body_text)}
+        return mentioned.union(*(runtime.vm_ids for runtime in self.runtimes))
 
 
-def _is_gone(context: Context, service_id: int) -> bool:
-    """Whether a service does not exist; one that only hides from this caller does."""
+def _findings(context: Context, owner_id: int) -> Iterator[Finding]:
+    """Look for what is wrong among the things of one user."""
+    # The services first: each has a document before it exists, so that one which is read
+    # later cannot lack the document of a service that was just started.
+    known = {service.id: service for service in context.holdings_of(owner_id).services(0)}
+    documents = _Documents(context, owner_id)
+    if owner_id != ONEFLOW_USER:
+        for runtime in documents.runtimes:
+            if found := _of_runtime(context, runtime, known):
+                yield found
+        for document in documents.unreadable:
+            age, detail = math.inf, "no runtime"  # nothing in it tells its age
+            yield Finding(UNREADABLE, document.id, None, owner_id, document.name, age, detail)
+        for service in known.values():
+            if services.is_ours(service.name) and not documents.know_service(service):
+                age, detail = (
+                    _age_seconds(context, _last_change(service)),
+                    states.service_state(service),
+                )
+                yield Finding(ORPHAN, None, service.id, owner_id, service.name, age, detail)
+    vm_ids = documents.vm_ids()
+    for vm in context.cloud.oned.vms_of_user(owner_id):
+        is_candidate = vm.user_id == owner_id and vm.is_ours and not states.is_ending(vm)
+        if not is_candidate or vm.service_id is None or vm.id in vm_ids:
+            continue
+        if vm.service_id not in known and _is_gone(context, vm.service_id):
+            age, detail = _age_seconds(context, vm.started_at), f"VM {vm.id}"
+            yield Finding(LOST_VM, None, vm.service_id, owner_id, vm.name, age, detail, vm.id)
+
+
+def _of_runtime(context: Context, runtime: Runtime, known: Mapping[int, Service]) -> Finding | None:
+    """Look at a runtime. A service that was started meanwhile is not among the known ones."""
+
+    def found(case: Case, since: int, detail: str = "") -> Finding:
+        ids, age_seconds = (runtime.id, runtime.service_id), _age_seconds(context, since)
+        return Finding(case, *ids, runtime.owner_id, runtime.name, age_seconds, detail)
+
+    if runtime.phase.is_unfinished:
+        return found(UNFINISHED, runtime.intended_at, str(runtime.phase))
+    number = runtime.service_id
+    if number is None:
+        return found(UNREADABLE, runtime.created_at, "names no service")
     try:
-        Service.from_document(context.cloud.oned.document(service_id))
+        service = known.get(number) or context.holdings(runtime).service(number)
     except NotFound:
-        return True
-    except EngineError:
-        return False
-    return False
+        return found(SERVICE_GONE, runtime.created_at)
+    if states.service_has_failed(service):
+        case = DOOMED if service.state in DOOMED_STATES else FAILED
+        return found(case, _last_change(service), states.service_state(service))
+    return None if runtime.locked_at is None else found(STALE_LOCK, runtime.locked_at)
+
+
+def _age_seconds(context: Context, since: int) -> float:
+    return context.now() - since if since else math.inf
 
 
 def _last_change(service: Service) -> int:
@@ -392,8 +237,112 @@ def _last_change(service: Service) -> int:
     return max(service.started_at, *(entry.get("timestamp") or 0 for entry in service.log), 0)
 
 
+def _is_gone(context: Context, service_id: int) -> bool:
+    """Whether a service does not exist; one that only hides from this caller does."""
+    try:
+        Service.from_document(context.cloud.oned.document(service_id))
+    except EngineError as error:
+        return isinstance(error, NotFound)
+    return False
+
+
+# ---- what is done about it ----------------------------------------------------------------------
+
+
+@contextmanager
+def _still_wrong(context: Context, finding: Finding) -> Iterator[Runtime]:
+    """Hold the lock of a runtime that is as it was found. Raises NotFound where it is not."""
+    with locked(context, _id(finding.document_id)):
+        runtime = context.runtimes.get(_id(finding.document_id))
+        now = _of_runtime(context, runtime, {})
+        if now is None or _subject(now) != _subject(finding):
+            raise NotFound(f"Serverless runtime {runtime.id} is not as it was found")
+        yield runtime
+
+
+def _subject(finding: Finding) -> tuple[object, ...]:
+    return finding.case, finding.service_id, finding.owner_id
+
+
+def _resolve(context: Context, finding: Finding) -> Result:
+    runtime_id = _id(finding.document_id)
+    if unfinished.resolve(context, runtime_id) is not None:
+        return Result.GONE
+    try:
+        context.runtimes.get(runtime_id)
+    except NotFound:
+        return Result.DONE
+    return Result.BUSY
+
+
+def _remove_document(context: Context, finding: Finding) -> Result:
+    with _still_wrong(context, finding) as runtime:
+        if living := [vm.id for vm in ending.alive(context.holdings(runtime), runtime.vm_ids)]:
+            raise _LeftToOwner(f"its VMs {living} run without a service")
+        context.runtimes.remove(runtime.id)
+    return Result.DONE
+
+
+def _end_service(context: Context, finding: Finding) -> Result:
+    holdings = context.holdings_of(finding.owner_id)
+    service = holdings.service(_id(finding.service_id))
+    if _Documents(context, finding.owner_id).know_service(service):
+        return Result.GONE
+    ending.end(holdings, [service.id])
+    return Result.DONE
+
+
+def _end_vm(context: Context, finding: Finding) -> Result:
+    vm_id, service_id = _id(finding.vm_id), _id(finding.service_id)
+    is_known = vm_id in _Documents(context, finding.owner_id).vm_ids()
+    if is_known or not _is_gone(context, service_id):
+        return Result.GONE
+    ending.end(context.holdings_of(finding.owner_id), [], [vm_id])
+    return Result.DONE
+
+
+def _recover(context: Context, finding: Finding) -> Result:
+    if finding.owner_id != context.user().id:
+        # oneflow would deploy what the owner wrote with the rights of the caller.
+        raise _LeftToOwner("only its owner can recover it")
+    with _still_wrong(context, finding):
+        context.cloud.oneflow.recover_service(_id(finding.service_id))
+    return Result.DONE
+
+
+def _remove(context: Context, finding: Finding) -> Result:
+    with _still_wrong(context, finding) as runtime:
+        unfinished.remove(context, runtime)
+    return Result.DONE
+
+
+def _unlock(context: Context, finding: Finding) -> Result:
+    with locked(context, _id(finding.document_id)):
+        return Result.DONE
+
+
 def _id(number: int | None) -> int:
     """The id of something that a finding is about."""
     if number is None:
         raise ValueError("a finding without the id that its kind has")
     return number
+
+
+# ---- the table, as in docs/reliability.md -------------------------------------------------------
+
+UNFINISHED = Case("unfinished", "remove", _resolve)
+"""A document that a create or a delete left."""
+SERVICE_GONE = Case("service gone", "remove", _remove_document)
+"""A runtime whose service does not exist any more."""
+ORPHAN = Case("orphan", "remove", _end_service)
+"""A service of ours that no document knows."""
+LOST_VM = Case("lost VM", "end", _end_vm)
+"""A VM of ours that lives although its service is gone, and that no document knows."""
+FAILED = Case("failed", "recover", _recover)
+"""A runtime whose service is stuck in a FAILED state."""
+DOOMED = Case("failed", "remove", _remove)
+"""The same, of a service that was to be ended."""
+STALE_LOCK = Case("stale lock", "unlock", _unlock)
+"""A runtime that a dead engine left locked."""
+UNREADABLE = Case("unreadable", "none", lambda context, finding: Result.FOUND)
+"""A document of our type that no engine wrote, or a user whose documents cannot be read."""

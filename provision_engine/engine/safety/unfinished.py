@@ -6,7 +6,7 @@ The rules stand in docs/reliability.md.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 from provision_engine import log
 from provision_engine.engine.context import Context
@@ -14,12 +14,59 @@ from provision_engine.engine.runtime import services, states
 from provision_engine.engine.runtime.model import Phase, Runtime
 from provision_engine.engine.safety import ending, process
 from provision_engine.engine.safety.locks import locked
-from provision_engine.engine.time_limits import IN_PASSING_SECONDS, MARK_LEAST_SECONDS
+from provision_engine.engine.time_limits import (
+    IN_PASSING_SECONDS,
+    MARK_LEAST_SECONDS,
+    WITHDRAW_LEAST_SECONDS,
+)
 from provision_engine.errors import EngineError, Locked, NotFound
+
+RECENT = 100
+"""So many of the user's newest documents are searched for an intent whose response was lost."""
+
+
+# ---- written first ------------------------------------------------------------------------------
+
+
+def write_intent(context: Context, intent: Runtime) -> Runtime:
+    """Write a document before anything is started, which can always be found from it then.
+
+    When this raises, there is no document, as far as that can be told.
+    """
+    try:
+        return context.runtimes.add(intent)
+    except services.UNSURE as error:
+        if services.is_unsure(error):
+            _withdraw(context, intent)
+        raise
+
+
+def _withdraw(context: Context, intent: Runtime) -> None:
+    """Delete a document that may have been written, if that is possible."""
+    limited = context.until(context.cloud.deadline.at_least(WITHDRAW_LEAST_SECONDS))
+    try:
+        for runtime in limited.runtimes.newest(RECENT):
+            is_same = (runtime.service_name, runtime.phase) == (intent.service_name, intent.phase)
+            if is_same and runtime.created_at == intent.created_at:
+                limited.runtimes.remove(runtime.id)
+    except EngineError as error:
+        log.engine.error("The intent %s may have been written: %s", intent.service_name, error)
+
+
+def mark_for_removal(context: Context, runtime: Runtime) -> None:
+    """Leave a runtime to a later request, as far as even that can be written down."""
+    context = context.until(context.cloud.deadline.at_least(MARK_LEAST_SECONDS))
+    try:
+        context.runtimes.mark(runtime, Phase.DELETING)
+    except EngineError as error:
+        log.engine.error("Runtime %s could not be marked for removal: %s", runtime.id, error)
+
+
+# ---- left by a dead engine ----------------------------------------------------------------------
 
 
 def is_abandoned(context: Context, runtime: Runtime) -> bool:
-    """Whether a runtime is unfinished and nobody works on it.
+    """Return whether a runtime is unfinished, no process works on it, and the caller may settle it.
 
     Its process has gone, where that can be told, or it was written longer ago than any request
     takes (or in the future, which no engine does). A runtime is deleted under its lock; but one
@@ -30,9 +77,9 @@ def is_abandoned(context: Context, runtime: Runtime) -> bool:
     if runtime.phase is Phase.DELETING and runtime.service_id is not None:
         locked_at = runtime.locked_at
         is_held = locked_at is not None and context.now() - locked_at <= context.stale_seconds
-        return not is_held or process.is_gone(runtime.worker)
-    age_seconds = abs(context.now() - runtime.intended_at)
-    return age_seconds > context.stale_seconds or process.is_gone(runtime.worker)
+    else:
+        is_held = abs(context.now() - runtime.intended_at) <= context.stale_seconds
+    return (not is_held or process.is_gone(runtime.worker)) and context.may_settle(runtime)
 
 
 def partition(context: Context, runtimes: Iterable[Runtime]) -> tuple[list[Runtime], list[Runtime]]:
@@ -51,18 +98,16 @@ def partition(context: Context, runtimes: Iterable[Runtime]) -> tuple[list[Runti
     return abandoned, visible
 
 
-def resolve(context: Context, runtime_id: int, *, is_wanted: bool = False) -> Runtime | None:
+def resolve(context: Context, runtime_id: int, *, is_repeated: bool = False) -> Runtime | None:
     """Finish an abandoned runtime or undo it; None when it is gone.
 
     Nobody was ever told of a runtime that is still CREATING, so only a repetition of its create
-    (``is_wanted``) has it finished. One that is REPLACING is its user's: it stays, with or
+    (``is_repeated``) has it finished. One that is REPLACING is its user's: it stays, with or
     without a new service. Raises Locked where another request is at it.
     """
     try:
         with locked(context, runtime_id):
             runtime = context.runtimes.get(runtime_id)
-            if not context.may_settle(runtime):
-                return runtime
             # The lock is this request's own.
             unheld = dataclasses.replace(runtime, locked_at=None)
             if not is_abandoned(context, unheld):
@@ -73,12 +118,9 @@ def resolve(context: Context, runtime_id: int, *, is_wanted: bool = False) -> Ru
             if runtime.phase is Phase.TAKEN and _is_handed_over(context, runtime):
                 context.runtimes.remove(runtime.id)
                 return None
-            if (
-                is_wanted
-                and runtime.phase is Phase.CREATING
-                and (made := _finish(context, runtime))
-            ):
-                return made
+            is_wanted = is_repeated and runtime.phase is Phase.CREATING
+            if is_wanted and (finished := _finish(context, runtime)):
+                return finished
             remove(context, runtime)
             return None
     except NotFound:
@@ -108,15 +150,6 @@ def _may_still_start(context: Context, runtime: Runtime) -> bool:
     """
     is_unknown = runtime.service_id is None and bool(runtime.service_name)
     return is_unknown and abs(context.now() - runtime.intended_at) <= context.stale_seconds
-
-
-def mark_for_removal(context: Context, runtime: Runtime) -> None:
-    """Leave a runtime to a later request, as far as even that can be written down."""
-    context = context.until(context.cloud.deadline.at_least(MARK_LEAST_SECONDS))
-    try:
-        context.runtimes.mark(runtime, Phase.DELETING)
-    except EngineError as error:
-        log.engine.error("Runtime %s could not be marked for removal: %s", runtime.id, error)
 
 
 def _finish(context: Context, runtime: Runtime) -> Runtime | None:
@@ -163,49 +196,49 @@ def _resolve_replacement(context: Context, runtime: Runtime) -> Runtime:
 # ---- in passing ---------------------------------------------------------------------------------
 
 
-def resolve_all(context: Context, left: Sequence[Runtime]) -> None:
-    """Resolve those of the caller that are abandoned, as many as a moment allows."""
-    left = [runtime for runtime in left if is_abandoned(context, runtime)]
-    _in_passing(context, left, lambda limited, runtime: resolve(limited, runtime.id))
+def resolve_all(context: Context, runtimes: Iterable[Runtime]) -> None:
+    """Resolve those that are abandoned, as many as a moment allows."""
+    _in_passing(context, runtimes, _resolve_abandoned)
 
 
-def remove_expired(context: Context, expired: Sequence[Runtime]) -> None:
+def remove_expired(context: Context, expired: Iterable[Runtime]) -> None:
     """Remove what is left of the caller's runtimes that OpenNebula has ended, as much as a moment
     allows.
     """
-    _in_passing(context, expired, _remove_locked)
+    _in_passing(context, expired, _remove_expired)
 
 
-def _remove_locked(context: Context, runtime: Runtime) -> None:
+def _resolve_abandoned(context: Context, runtime: Runtime) -> None:
+    if is_abandoned(context, runtime):
+        resolve(context, runtime.id)
+
+
+def _remove_expired(context: Context, expired: Runtime) -> None:
+    """Remove a runtime unless its lease was renewed, or it was taken, before its lock was held."""
+    if not context.may_settle(expired):
+        return
     try:
-        with locked(context, runtime.id):
-            if _is_unchanged(runtime, now := context.runtimes.get(runtime.id)):
-                remove(context, now)
+        with locked(context, expired.id):
+            runtime = context.runtimes.get(expired.id)
+            if _state(runtime) == _state(expired):
+                remove(context, runtime)
     except (Locked, NotFound):
-        log.engine.debug("Runtime %s is removed by another request", runtime.id)
+        log.engine.debug("Runtime %s is removed by another request", expired.id)
 
 
-def _is_unchanged(read: Runtime, now: Runtime) -> bool:
-    """Whether its lease was not renewed, and it was not taken, before its lock was held."""
-    return (read.phase, read.service_id, read.lease_ends_at) == (
-        now.phase,
-        now.service_id,
-        now.lease_ends_at,
-    )
+def _state(runtime: Runtime) -> tuple[object, ...]:
+    return runtime.phase, runtime.service_id, runtime.lease_ends_at
 
 
 def _in_passing(
-    context: Context,
-    runtimes: Sequence[Runtime],
-    action: Callable[[Context, Runtime], object],
+    context: Context, runtimes: Iterable[Runtime], action: Callable[[Context, Runtime], None]
 ) -> None:
     limited = context.until(context.cloud.deadline.at_most(IN_PASSING_SECONDS))
     for runtime in runtimes:
         if limited.cloud.deadline.is_over:
             return
         try:
-            if context.may_settle(runtime):
-                action(limited, runtime)
+            action(limited, runtime)
         except EngineError as error:
             log.engine.warning("Runtime %s is not resolved yet: %s", runtime.id, error)
             return

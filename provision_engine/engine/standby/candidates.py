@@ -20,7 +20,7 @@ from provision_engine.engine.runtime.model import Function, Phase, Runtime
 from provision_engine.engine.runtime.plan import Plan, plan
 from provision_engine.engine.runtime.snapshot import Snapshot
 from provision_engine.engine.runtime.states import State
-from provision_engine.engine.safety import unfinished
+from provision_engine.engine.safety import keys, unfinished
 from provision_engine.engine.safety.locks import locked
 from provision_engine.engine.time_limits import ENDING_SECONDS
 from provision_engine.errors import CapacityRefused, EngineError, Locked, NotFound
@@ -37,12 +37,11 @@ def is_kept(context: Context, flavours: str) -> bool:
 
 def candidates(context: Context, flavours: str) -> list[int]:
     """The ids of the caller's documents that were written as standbys of a flavour tuple."""
-    owner_id = context.user().id
-    return context.memory.keys.candidates(owner_id, KEY + flavours, context.runtimes.range)
+    return keys.candidates(context, KEY + flavours)
 
 
 def forget(context: Context, flavours: str, runtime_id: int) -> None:
-    context.memory.keys.forget(context.user().id, KEY + flavours, runtime_id)
+    keys.forget(context, KEY + flavours, runtime_id)
     context.memory.standbys.remove(runtime_id)
     metrics.standbys_ready(context.memory.standbys.count())
 
@@ -166,7 +165,7 @@ def _room(context: Context) -> int:
 
     It has its part of the maximum for all users, and the caller a share of that: one at least.
     """
-    configuration = context.configuration
+    configuration, ordered = context.configuration, context.memory.standbys
     maximum = max(1, configuration.standby.max_runtimes // configuration.server.workers)
-    owner_maximum = max(1, int(maximum * configuration.limits.user_share))
-    return context.memory.standbys.room(maximum, context.user().id, owner_maximum)
+    own = configuration.limits.of_one_user(maximum) - ordered.count(context.user().id)
+    return min(maximum - ordered.count(), own)

@@ -20,8 +20,7 @@ from provision_engine.engine.runtime.plan import Plan
 from provision_engine.engine.runtime.snapshot import Snapshot
 from provision_engine.engine.runtime.specification import REQUIREMENTS, Specification
 from provision_engine.engine.runtime.states import State
-from provision_engine.engine.safety import idempotency, leases
-from provision_engine.engine.safety import intent as intents
+from provision_engine.engine.safety import keys, leases, unfinished
 from provision_engine.engine.safety.locks import locked
 from provision_engine.engine.standby import candidates as standbys
 from provision_engine.engine.time_limits import STANDBY_SHARE, WITHDRAW_LEAST_SECONDS
@@ -122,7 +121,7 @@ class _Taking:
             is_lease_renewed=self._intent.lease_seconds is not None,
         )
         try:
-            new_runtime = intents.write(self._context, intended)
+            new_runtime = unfinished.write_intent(self._context, intended)
         except EngineError as error:
             if services.is_unsure(error):  # it would own the service of whoever takes this next
                 self._discard(standby)
@@ -130,7 +129,7 @@ class _Taking:
                 self._give_back(standby, None)
             raise
         try:
-            idempotency.check_first(self._context, new_runtime)
+            keys.check_first(self._context, new_runtime)
         except BaseException:
             self._give_back(standby, new_runtime)
             raise

@@ -14,7 +14,8 @@ ONE, TWO = 2, 3
 
 
 def of(count: int, user_share: float = 0.75) -> Slots:
-    return Slots(count, user_share, "changes", "limits.oneflow_requests")
+    limits = configuration(f"limits: {{user_share: {user_share}}}").limits
+    return Slots(count, limits, "changes", "limits.oneflow_requests")
 
 
 def taken(slots: Slots, user_id: int, at_most: int = 100) -> int:

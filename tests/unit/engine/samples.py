@@ -10,14 +10,15 @@ from provision_engine.cloud.client import Credentials
 from provision_engine.cloud.objects import User
 from provision_engine.cloud.oned import Outcome
 from provision_engine.deadline import Deadline
-from provision_engine.engine.cache import Cache
-from provision_engine.engine.context import Context, Memory
+from provision_engine.engine.context import Context
+from provision_engine.engine.memory import Memory
 from provision_engine.engine.runtime import attributes as attributes_of
 from provision_engine.engine.runtime.specification import RequestedFunction, Specification
 from provision_engine.errors import EngineError
 from tests.unit.support import OWNER, configuration, function
 
 ME = Credentials("devuser", "devpass")
+USER = User(OWNER, is_administrator=False)
 FUNCTION_TEMPLATE = {  # VM template 0 of the recordings
     "CONTEXT": {"NETWORK": "YES", "TOKEN": "YES"},
     "CPU": "1",
@@ -66,10 +67,10 @@ class Cloud:
         return time.time()
 
 
-def context(cloud: Any, text: str = "") -> Context:
-    """A request of ``ME``, who is user ``OWNER``; ``text`` is the configuration."""
-    made = Context(cloud, configuration(text), Memory.empty(Cache(10)))
-    made.memory.users.put(made.owner, User(OWNER, is_administrator=False))
+def context(cloud: Any, text: str = "", caller: User = USER) -> Context:
+    """A request of ``ME``, who is ``caller``; ``text`` is the configuration."""
+    made = Context(cloud, configuration(text), Memory(10))
+    made.remembered.user(lambda: caller)
     return made
 
 
