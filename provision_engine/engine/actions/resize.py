@@ -133,11 +133,10 @@ def _give_back(cloud: CloudClient, done: Iterable[Resize]) -> None:
     """A VM that is still being resized has to come to rest before it can be resized back."""
     cloud = cloud.until(cloud.deadline.at_least(SHRINK_LEAST_SECONDS))
     for resize in done:
+        before = {name: resize.before[name] for name in resize.capacity}
         try:
             _wait_until_running(cloud, [resize.vm.id])
-            cloud.oned.resize_vm(
-                resize.vm.id, _template({n: resize.before[n] for n in resize.capacity})
-            )
+            cloud.oned.resize_vm(resize.vm.id, _template(before))
         except EngineError as error:
             log.engine.error("%s keeps its new size: %s", resize.role, error)
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from provision_engine.engine.runtime import sizes
+from provision_engine.engine.runtime.model import Function
 from tests.unit.support import configuration, vm
 
 ASKED = {"CPU": 3, "MEMORY": 300, "DISK_SIZE": 3000}
