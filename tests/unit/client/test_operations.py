@@ -87,10 +87,10 @@ def test_a_read_sends_user_password_and_how_long_it_waits(
 
 
 def test_a_list_follows_its_pages(client: Client, api: responses.RequestsMock) -> None:
-    query = {"name": "lamp", "limit": "2", "order": "asc"}
+    query = {"name": "lamp", "limit": "2", "order": "desc"}
     first = matchers.query_param_matcher(query)
-    second = matchers.query_param_matcher(query | {"after": "2", "offset": "0"})
-    link = '</serverless-runtimes?name=lamp&limit=2&order=asc&after=2&offset=0>; rel="next"'
+    second = matchers.query_param_matcher(query | {"before": "2", "offset": "0"})
+    link = '</serverless-runtimes?name=lamp&limit=2&order=desc&before=2&offset=0>; rel="next"'
     pages = [[response({**BODY, "ID": n}) for n in ids] for ids in ((1, 2), (3,))]
     api.get(RUNTIMES, json=pages[0], match=[first], headers={"Link": link})
     api.get(RUNTIMES, json=pages[1], match=[second])
@@ -101,7 +101,7 @@ def test_a_list_follows_its_pages(client: Client, api: responses.RequestsMock) -
 def test_a_page_elsewhere_is_not_followed_with_the_password(
     client: Client, api: responses.RequestsMock
 ) -> None:
-    plain = matchers.query_param_matcher({"limit": "100"})
+    plain = matchers.query_param_matcher({"order": "asc", "limit": "100"})
     link = '<http://elsewhere.test/x>; rel="next"'
     api.get(RUNTIMES, json=[], match=[plain], headers={"Link": link})
     api.get(f"{URL}/x", json=[])
