@@ -17,12 +17,11 @@ from provision_engine.api.representation import RUNTIME
 from provision_engine.config import load_schema
 from provision_engine.engine.actions.update import check_length
 from provision_engine.engine.runtime import scheduling
-from provision_engine.engine.runtime.model import ROLES
+from provision_engine.engine.runtime.model import ROLES, Function
 from provision_engine.engine.runtime.sizes import SIZES
 from provision_engine.engine.runtime.specification import (
     POLICY,
     REQUIREMENTS,
-    RequestedFunction,
     Specification,
 )
 from provision_engine.errors import BadRequest
@@ -180,9 +179,9 @@ def _specification(sent: Json) -> Specification:
     )
 
 
-def _function(sent: Mapping[str, Any]) -> RequestedFunction:
+def _function(sent: Mapping[str, Any]) -> Function:
     sizes = {name: int(sent[name]) for name in SIZES if name in sent}  # JSON may say 2.0
-    return RequestedFunction(sent.get("FLAVOUR", ""), sizes)
+    return Function(sent.get("FLAVOUR", ""), sizes)
 
 
 def _whole(number: int | float | None) -> int | None:

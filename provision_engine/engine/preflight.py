@@ -13,7 +13,7 @@ from provision_engine.engine.flavours import FlowTemplate
 from provision_engine.engine.runtime import sizes
 from provision_engine.engine.runtime.dialect import Dialect, FlowRole
 from provision_engine.engine.runtime.model import ROLES, Function
-from provision_engine.engine.runtime.specification import RequestedFunction, Specification
+from provision_engine.engine.runtime.specification import Specification
 from provision_engine.errors import (
     BadGateway,
     CapacityRefused,
@@ -194,7 +194,7 @@ def list_flavours(context: Context) -> list[Preflight]:
 def specified(flavours: str, flow_roles: Sequence[FlowRole]) -> Specification:
     """A request for a flavour tuple that asks for nothing else."""
     names = zip(ROLES, split(flavours, [role.name for role in flow_roles]), strict=False)
-    return Specification(functions={role: RequestedFunction(flavour) for role, flavour in names})
+    return Specification(functions={role: Function(flavour) for role, flavour in names})
 
 
 def split(flavours: str, role_names: Sequence[str]) -> list[str]:

@@ -24,7 +24,7 @@ RESERVED_SHARE, RESERVED_SECONDS = 0.25, 6.0
 """Kept for undoing what is started; oneflow takes 0.2 s for each call."""
 STANDBY_SHARE = 0.5
 """For taking a standby, before a service is started instead of it."""
-PATIENCE_SHARE = 0.6
+WAIT_SHARE = 0.6
 """For waiting until another request has created the runtime of the same key."""
 APPEARING_SECONDS = 2.0
 """For a service to appear whose start was never answered."""
@@ -36,7 +36,7 @@ AWAKE_SECONDS = 5.0
 """For a VM to leave SUSPENDED; it goes on to boot in any case."""
 IN_PASSING_SECONDS = 5.0
 """For what dead engines left, in a request that is about something else."""
-SURVEY_SECONDS, SURVEY_CALL_SECONDS = 2.0, 1.0
+SEARCH_SECONDS, SEARCH_CALL_SECONDS = 2.0, 1.0
 """For finding out who publishes flow templates, and for each call of that."""
 
 # ---- beyond the request's time, where that is over ------------------------------------------

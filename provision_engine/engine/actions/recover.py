@@ -17,7 +17,7 @@ from provision_engine.engine.runtime import services
 from provision_engine.engine.runtime.model import Phase, Runtime
 from provision_engine.engine.runtime.plan import plan
 from provision_engine.engine.runtime.snapshot import Snapshot
-from provision_engine.engine.runtime.specification import RequestedFunction, Specification
+from provision_engine.engine.runtime.specification import Specification
 from provision_engine.engine.runtime.states import Condition, Reason, State
 from provision_engine.engine.safety import ending, leases, starting
 from provision_engine.engine.safety.locks import locked
@@ -153,10 +153,7 @@ def _specification(runtime: Runtime, now: float) -> Specification:
         left_seconds = max(1, end - int(now))
     return Specification(
         name=runtime.name,
-        functions={
-            role: RequestedFunction(function.flavour, function.sizes)
-            for role, function in runtime.functions.items()
-        },
+        functions=runtime.with_vms(dict.fromkeys(runtime.functions)).functions,
         scheduling=runtime.scheduling,
         device_info=runtime.device_info,
         lease_seconds=left_seconds,

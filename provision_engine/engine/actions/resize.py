@@ -14,7 +14,6 @@ from provision_engine.engine import quota
 from provision_engine.engine.runtime import sizes, states
 from provision_engine.engine.runtime.model import Function
 from provision_engine.engine.runtime.sizes import SIZES, Sizes
-from provision_engine.engine.runtime.specification import RequestedFunction
 from provision_engine.engine.runtime.states import State
 from provision_engine.engine.time_limits import SHRINK_LEAST_SECONDS
 from provision_engine.errors import BackendTimeout, CapacityRefused, EngineError, UpdateFailed
@@ -41,6 +40,11 @@ class Resize:
         return cls(role, vm, before, changes)
 
     @property
+    def capacity(self) -> Sizes:
+        """The changes that vm.resize makes."""
+        return {name: size for name, size in self.changes.items() if SIZES[name].attributes}
+
+    @property
     def growth(self) -> dict[str, int]:
         """How much more of each size it takes."""
         return {name: size - self.before[name] for name, size in self.changes.items()}
@@ -49,16 +53,6 @@ class Resize:
     def shrinks_disk(self) -> bool:
         return self.growth.get(DISK, 0) < 0
 
-    @property
-    def template(self) -> str:
-        """For vm.resize: only what changes, the rest stays as it is. Empty without a change."""
-        return _template(self.changes)
-
-    @property
-    def undoing_template(self) -> str:
-        """The same, for what gives the VM its old capacity back."""
-        return _template({name: self.before[name] for name in self.changes})
-
     def applied(self, function: Function) -> Function:
         """Return the function as it is to be stored."""
         resized = {**function.sizes, **self.before, **self.changes}
@@ -66,8 +60,7 @@ class Resize:
 
     def is_visible_in(self, vm: Vm) -> bool:
         """Whether a VM has its new capacity."""
-        now, capacity = sizes.from_vm(vm), [n for n in self.changes if SIZES[n].attributes]
-        return all(now[name] == self.changes[name] for name in capacity)
+        return self.capacity.items() <= sizes.from_vm(vm).items()
 
     @property
     def maxima(self) -> dict[str, int | None]:
@@ -81,6 +74,7 @@ class Resize:
 
 
 def _template(capacity: Sizes) -> str:
+    """For vm.resize: what it does not name stays as it is."""
     values = {attr: size for name, size in capacity.items() for attr in SIZES[name].attributes}
     return "\n".join(f"{attribute}={value}" for attribute, value in values.items())
 
@@ -88,7 +82,7 @@ def _template(capacity: Sizes) -> str:
 def check(
     cloud: CloudClient,
     resizes: Sequence[Resize],
-    requested: Mapping[str, RequestedFunction],
+    requested: Mapping[str, Function],
     functions: Mapping[str, Function],
 ) -> None:
     """Raises CapacityRefused where disks would shrink or a quota leaves no room."""
@@ -98,7 +92,7 @@ def check(
             now, new = resize.before[DISK], resize.changes[DISK]
             raise CapacityRefused(f"{resize.role}.DISK_SIZE cannot shrink from {now} to {new} MB")
         stored = functions[resize.role].sizes[DISK]
-        size = requested.get(resize.role, RequestedFunction()).sizes.get(DISK, stored)
+        size = requested.get(resize.role, Function()).sizes.get(DISK, stored)
         if resize.vm.disk_id is None and size != stored:
             raise CapacityRefused(f"{resize.role}.DISK_SIZE: its VM has no disk")
         more.update(sizes.quota_of(resize.growth))
@@ -113,8 +107,8 @@ def apply(cloud: CloudClient, resizes: Sequence[Resize]) -> None:
     done: list[Resize] = []
     try:
         for resize in resizes:
-            if resize.template:
-                cloud.oned.resize_vm(resize.vm.id, resize.template)
+            if resize.capacity:
+                cloud.oned.resize_vm(resize.vm.id, _template(resize.capacity))
                 done.append(resize)
         _confirm(cloud, done)
         _resize_disks(cloud, resizes)
@@ -139,9 +133,10 @@ def _give_back(cloud: CloudClient, done: Iterable[Resize]) -> None:
     """A VM that is still being resized has to come to rest before it can be resized back."""
     cloud = cloud.until(cloud.deadline.at_least(SHRINK_LEAST_SECONDS))
     for resize in done:
+        before = {name: resize.before[name] for name in resize.capacity}
         try:
             _wait_until_running(cloud, [resize.vm.id])
-            cloud.oned.resize_vm(resize.vm.id, resize.undoing_template)
+            cloud.oned.resize_vm(resize.vm.id, _template(before))
         except EngineError as error:
             log.engine.error("%s keeps its new size: %s", resize.role, error)
 

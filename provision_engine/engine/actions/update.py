@@ -14,9 +14,9 @@ from provision_engine.engine.actions import read, recover, resize, suspend
 from provision_engine.engine.actions.resize import Resize
 from provision_engine.engine.context import Context
 from provision_engine.engine.runtime import attributes
-from provision_engine.engine.runtime.model import DeviceInfo, Runtime
+from provision_engine.engine.runtime.model import DeviceInfo, Function, Runtime
 from provision_engine.engine.runtime.snapshot import Precondition, Snapshot
-from provision_engine.engine.runtime.specification import RequestedFunction, Specification
+from provision_engine.engine.runtime.specification import Specification
 from provision_engine.engine.runtime.states import Reason, State
 from provision_engine.engine.safety import leases
 from provision_engine.engine.safety.locks import locked
@@ -88,7 +88,7 @@ class _Update:
         self._context, self._snapshot, self._changes = context, snapshot, changes
         self._before, self._vms = snapshot.runtime, snapshot.vms
         self._resizes = [
-            Resize.between(role, vm, changes.functions.get(role, RequestedFunction()).sizes)
+            Resize.between(role, vm, changes.functions.get(role, Function()).sizes)
             for role, vm in snapshot.vms.items()
         ]
         self._after = self._with_lease(self._changed())

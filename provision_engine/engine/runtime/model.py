@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from provision_engine.cloud.objects import Attributes
+from provision_engine.config import Capacity
+from provision_engine.engine.runtime import sizes
 from provision_engine.engine.runtime.sizes import Sizes
 
 ROLES = ("FAAS", "DAAS")
@@ -37,12 +40,17 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True)
 class Function:
-    """One function: what it was made with, and its VM."""
+    """One function: what is requested of it, or what it was made with, and its VM."""
 
-    flavour: str
-    sizes: Sizes
-    """All of them."""
+    flavour: str = ""
+    sizes: Sizes = field(default_factory=dict)
+    """Those that are requested; all of them, once it is planned."""
     vm_id: int | None = None
+
+    def sized(self, template: Attributes, capacity: Capacity) -> Function:
+        """Return the function with all sizes; ``template`` is what its VM template says."""
+        complete = sizes.complete(self.sizes, template, capacity)
+        return dataclasses.replace(self, sizes=complete)
 
 
 @dataclass(frozen=True)

@@ -6,25 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from provision_engine.cloud import template
-from provision_engine.cloud.objects import Attributes
-from provision_engine.config import Capacity
-from provision_engine.engine.runtime import sizes
 from provision_engine.engine.runtime.model import DeviceInfo, Function
-from provision_engine.engine.runtime.sizes import Sizes
 
 POLICY, REQUIREMENTS = "POLICY", "REQUIREMENTS"
-
-
-@dataclass(frozen=True)
-class RequestedFunction:
-    """One function as requested; what is empty or missing is left to the engine."""
-
-    flavour: str = ""
-    sizes: Sizes = field(default_factory=dict)
-
-    def sized(self, template: Attributes, capacity: Capacity) -> Function:
-        """Return the function with all sizes; ``template`` is what its VM template says."""
-        return Function(self.flavour, sizes.complete(self.sizes, template, capacity))
 
 
 @dataclass(frozen=True)
@@ -32,8 +16,8 @@ class Specification:
     """A serverless runtime as requested."""
 
     name: str = ""
-    functions: Mapping[str, RequestedFunction] = field(default_factory=dict)
-    """By role, FAAS first."""
+    functions: Mapping[str, Function] = field(default_factory=dict)
+    """By role, FAAS first; what is empty or missing in them is left to the engine."""
     scheduling: Mapping[str, str] = field(default_factory=dict)
     device_info: DeviceInfo = field(default_factory=dict)
     lease_seconds: int | None = None

@@ -10,12 +10,11 @@ from provision_engine.engine.context import Context
 from provision_engine.engine.memory import KeyIndex
 from provision_engine.engine.runtime.model import Phase, Runtime
 from provision_engine.engine.safety import unfinished
+from provision_engine.engine.time_limits import WAIT_SHARE
 from provision_engine.errors import Conflict, Locked, NotFound
 
 Slot = Callable[[], AbstractContextManager[object]]
 """Makes the context in which a request does what only so many may do at once."""
-WAIT_SHARE = 0.6
-"""Of a request's time, for waiting until another request has created the same runtime."""
 
 
 class OtherCreateIsFirst(Exception):

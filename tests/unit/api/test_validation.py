@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provision_engine.api import validation
-from provision_engine.engine.runtime.specification import RequestedFunction, Specification
+from provision_engine.engine.runtime.model import Function
+from provision_engine.engine.runtime.specification import Specification
 from provision_engine.errors import BadRequest
 
 FAAS = {"FLAVOUR": "nature"}
@@ -164,9 +165,7 @@ def test_an_update_may_hold_any_part_alone(members: dict) -> None:
 
 def test_an_update_with_an_empty_flavour_and_sizes() -> None:
     made = updated(FAAS={"FLAVOUR": "", "CPU": 2, "MEMORY": 512, "DISK_SIZE": 1025})
-    assert made.functions == {
-        "FAAS": RequestedFunction("", {"CPU": 2, "MEMORY": 512, "DISK_SIZE": 1025})
-    }
+    assert made.functions == {"FAAS": Function("", {"CPU": 2, "MEMORY": 512, "DISK_SIZE": 1025})}
 
 
 @pytest.mark.parametrize("letter", ["x", "漢"])

@@ -12,7 +12,8 @@ from provision_engine.deadline import Deadline
 from provision_engine.engine.context import Context
 from provision_engine.engine.memory import Memory
 from provision_engine.engine.runtime import attributes as attributes_of
-from provision_engine.engine.runtime.specification import RequestedFunction, Specification
+from provision_engine.engine.runtime.model import Function
+from provision_engine.engine.runtime.specification import Specification
 from provision_engine.errors import EngineError
 from tests.unit.support import OWNER, configuration, function
 
@@ -87,7 +88,7 @@ def attributes(
     return attributes_of.role_attributes(
         function("Function", 2, 256, 1025),
         FUNCTION_TEMPLATE if template is None else template,
-        Specification(functions={"FAAS": RequestedFunction("Function")}, **(device | sent)),
+        Specification(functions={"FAAS": Function("Function")}, **(device | sent)),
         flow_template_id,
         configuration().capacity,
         ME.token,

@@ -14,7 +14,8 @@ from provision_engine.engine.flavours import Flavours, FlowTemplate
 from provision_engine.engine.memory import Memory
 from provision_engine.engine.publishers import Publishers
 from provision_engine.engine.runtime.dialect import FlowRole
-from provision_engine.engine.runtime.specification import RequestedFunction, Specification
+from provision_engine.engine.runtime.model import Function
+from provision_engine.engine.runtime.specification import Specification
 from provision_engine.errors import (
     BadGateway,
     DeployFailed,
@@ -52,7 +53,7 @@ def of(
 def wanted(faas: str = "nature", daas: str = "") -> Specification:
     flavours = {"FAAS": faas} | ({"DAAS": daas} if daas else {})
     return Specification(
-        functions={role: RequestedFunction(flavour) for role, flavour in flavours.items()},
+        functions={role: Function(flavour) for role, flavour in flavours.items()},
     )
 
 

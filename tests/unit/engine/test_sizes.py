@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from provision_engine.engine.runtime import sizes
-from provision_engine.engine.runtime.specification import RequestedFunction
+from provision_engine.engine.runtime.model import Function
 from tests.unit.support import configuration, vm
 
 ASKED = {"CPU": 3, "MEMORY": 300, "DISK_SIZE": 3000}
@@ -28,7 +28,7 @@ ASKED = {"CPU": 3, "MEMORY": 300, "DISK_SIZE": 3000}
 def test_a_size_is_requested_or_of_the_vm_template_or_configured(
     requested: dict[str, int], template: dict[str, Any], found: tuple[int, ...]
 ) -> None:
-    function = RequestedFunction("f", requested).sized(template, configuration().capacity)
+    function = Function("f", requested).sized(template, configuration().capacity)
     assert function.sizes == dict(zip(sizes.SIZES, found, strict=True))
     assert function.flavour == "f"
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from provision_engine.engine.runtime.specification import RequestedFunction, Specification
+from provision_engine.engine.runtime.model import Function
+from provision_engine.engine.runtime.specification import Specification
 
 
 @pytest.mark.parametrize(
@@ -18,14 +19,14 @@ from provision_engine.engine.runtime.specification import RequestedFunction, Spe
     ],
 )
 def test_the_flavour_tuple_is_faas_dash_daas(flavours: list[str], flavour_tuple: str) -> None:
-    functions = dict(zip(("FAAS", "DAAS"), map(RequestedFunction, flavours), strict=False))
+    functions = dict(zip(("FAAS", "DAAS"), map(Function, flavours), strict=False))
     assert Specification(functions=functions).flavour_tuple == flavour_tuple
 
 
 def test_every_text_sent_to_opennebula_has_a_path() -> None:
     made = Specification(
         name="n",
-        functions={"FAAS": RequestedFunction("f"), "DAAS": RequestedFunction("d")},
+        functions={"FAAS": Function("f"), "DAAS": Function("d")},
         scheduling={"POLICY": "p", "REQUIREMENTS": "r"},
         device_info={"LATENCY_TO_PE": 1.5, "GEOGRAPHIC_LOCATION": "g", "X": "x"},
     )
@@ -47,14 +48,12 @@ WHERE = {"REQUIREMENTS": "A > 1"}
     ("specification", "expected"),
     [
         (Specification(scheduling=WHERE), True),
-        (Specification(scheduling=WHERE, functions={"FAAS": RequestedFunction("f")}), True),
+        (Specification(scheduling=WHERE, functions={"FAAS": Function("f")}), True),
         (Specification(scheduling=WHERE, name="n", device_info={"A": 1}), True),
         (Specification(), False),
         (Specification(name="n"), False),
         (
-            Specification(
-                scheduling=WHERE, functions={"FAAS": RequestedFunction(sizes={"CPU": 1})}
-            ),
+            Specification(scheduling=WHERE, functions={"FAAS": Function(sizes={"CPU": 1})}),
             False,
         ),
         (Specification(scheduling=WHERE, lease_seconds=60), False),
