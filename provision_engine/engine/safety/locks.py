@@ -78,9 +78,8 @@ class Lock:
         self._is_held = unlocked.error is not None
         return owned_by(runtime.owner_id, vms.get().values())
 
-    def delete_document(self) -> None:
-        """Delete the runtime's document, and with it its lock."""
-        self._context.runtimes.remove(self._id)
+    def forget(self) -> None:
+        """Note that the document was deleted, and its lock with it."""
         self._is_held = False
 
     def _is_stale(self) -> bool:

@@ -56,12 +56,18 @@ class Holdings:
 
     def service_and_vms(
         self, service_id: int, vm_ids: Collection[int]
-    ) -> tuple[Service, dict[int, Vm]]:
-        """Return a service and those of the VMs that are not DONE, in one request."""
+    ) -> tuple[Service | None, dict[int, Vm]]:
+        """Return a service, if it exists, and those of the VMs that are not DONE, in one request.
+
+        Raises Forbidden where only its owner may read the service.
+        """
         reads = [Oned.vms_call(list(vm_ids))] if vm_ids else []
         outcome, *vms = self.cloud.oned.together(Oned.document.call(service_id), *reads)
-        found = vms[0].get() if vms else {}
-        return self._service(outcome, service_id), self.owned(found.values())
+        found = self.owned(vms[0].get().values()) if vms else {}
+        try:
+            return self._service(outcome, service_id), found
+        except NotFound:
+            return None, found
 
     def history(
         self, service_id: int | None, vm_ids: Sequence[int]
