@@ -15,7 +15,6 @@ from provision_engine.api.routes import routes
 from provision_engine.cloud.client import Backends
 from provision_engine.cloud.probe import Probe
 from provision_engine.config import Configuration
-from provision_engine.engine.actions.wait import Waiting
 from provision_engine.engine.memory import Memory
 from provision_engine.errors import EngineError
 
@@ -50,7 +49,6 @@ def create_app(configuration: Configuration) -> Flask:
     app.extensions["backends"] = Backends(configuration)
     app.extensions["memory"] = Memory(configuration.cache.seconds, metrics.cache_looked)
     app.extensions["probe"] = Probe(app.extensions["backends"])
-    app.extensions["waiting"] = Waiting()
     app.extensions |= slots.slots(configuration)
     app.register_blueprint(routes)
     app.before_request(_begin)

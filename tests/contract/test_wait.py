@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -87,17 +86,6 @@ def test_an_invalid_wait_is_rejected_and_nothing_is_done(
 
 
 # ---- cheap ---------------------------------------------------------------------------------
-
-
-def test_requests_that_wait_for_the_same_runtime_share_its_reads(device: Device) -> None:
-    """Eight cost less than two that poll separately."""
-    runtime = device.create_stuck()
-    with device.counted() as calls, ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda _: device.get(runtime["ID"], "?wait=1"), range(8)))
-    assert [answer.status for answer in answers] == [200] * 8
-    # Each of them reads it once before it waits.
-    assert 8 < calls["one.vmpool.infoset"] <= 8 + 2 * most_polls(1)
-    device.release(runtime)
 
 
 def test_the_intervals_grow(device: Device) -> None:
