@@ -227,6 +227,8 @@ def test_every_template_that_the_caller_may_use_is_found_in_few_calls() -> None:
     assert [found.id for found in others] == [n for n in ids if n % 2]
     assert len(oned.reads) == 4  # for the newest, and for three ranges
     assert publishers(OpenNebula(), known={}).usable() == ([], [])
+    first_of_a_range = flow(256, "x", "FAAS")
+    assert publishers(OpenNebula(first_of_a_range), known={}).usable() == ([first_of_a_range], [])
 
 
 @pytest.mark.parametrize("error", [BackendTimeout("slow"), BadGateway("too long")])
