@@ -1,115 +1,79 @@
-"""oned, over XML-RPC, with pyone. Methods are named as OpenNebula names its own."""
+"""oned, over XML-RPC, with pyone. ``calls`` describes its calls."""
 
 from __future__ import annotations
 
 import functools
 import time
 import xmlrpc.client
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from itertools import takewhile
-from typing import Any
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
+from typing import Any, Generic, ParamSpec, TypeVar
 
 import pyone
 from lxml import etree
 from pyone.server_xrpc import OneServerXRPC
 
-from provision_engine.cloud.enums import DocumentType, VmState
-from provision_engine.cloud.errors import from_oned, locked_since
-from provision_engine.cloud.http import Exchange, HttpBackend, HttpRequest, HttpResponse
-from provision_engine.cloud.objects import (
-    Document,
-    Quota,
-    User,
-    Vm,
-    VmTemplate,
-    VmTimes,
-    children,
-    number,
-    parse,
-)
+from provision_engine.cloud import calls
+from provision_engine.cloud.call_log import record
+from provision_engine.cloud.calls import ALL, ONEADMIN, USABLE_BY_ME, Call
+from provision_engine.cloud.enums import DocumentType
+from provision_engine.cloud.errors import from_code, from_oned
+from provision_engine.cloud.objects import Document, Vm, parse
+from provision_engine.cloud.transport import MAX_RESPONSE_BYTES, Backend, connect
 from provision_engine.deadline import Deadline
-from provision_engine.errors import (
-    ActionRefused,
-    BackendUnreachable,
-    BadGateway,
-    Forbidden,
-    NotFound,
-)
+from provision_engine.errors import BackendUnreachable, BadGateway, EngineError
 
-NOT_DONE = -1
-"""State filter of VM pools: every state but DONE."""
-USABLE_BY_ME = -2
-"""Pool filter: everything that the user may use, whoever owns it."""
-ONEADMIN = 0
-"""Pool filter: what belongs to OpenNebula's first user."""
-MINE = -3
-"""Pool filter: what belongs to the user."""
-ALL = -1
-"""Neither end of a range of ids."""
-REPLACE, APPEND = 0, 1
-LOCK_LEVEL_ADMIN = 3
-"""The only level at which the owner can still update the document that he has locked."""
+P = ParamSpec("P")
+T = TypeVar("T")
 
-Call = tuple[Any, ...]
-"""The name of a method, and its parameters without the session."""
-
-_HEADERS = {"Content-Type": "text/xml", "Accept-Encoding": "identity"}
 _ANY_URL = "http://oned/RPC2"
 """ServerProxy parses a URL; the transport has the real one."""
 
 
-class _Xml:
+class _Text:
     """A text in a response; pyone binds strings to its own slow objects, and leaves this alone."""
 
-    def __init__(self, source: str) -> None:
-        self.source = source
+    def __init__(self, content: str) -> None:
+        self.content = content
 
 
 class _Transport(xmlrpc.client.Transport):
-    """Sends calls over the backend's connections, and parses responses with lxml."""
+    """Sends each call on a connection of its own, as oned closes them, and parses with lxml."""
 
-    def __init__(self, backend: HttpBackend, deadline: Deadline) -> None:
+    def __init__(self, backend: Backend, deadline: Deadline) -> None:
         super().__init__()
         self._backend, self._deadline = backend, deadline
-        self._begun: dict[bytes, Exchange] = {}
-        self.repeatable = False
+        self.is_repeatable = False
 
     def request(self, _host: Any, _handler: str, request_body: Any, verbose: bool = False) -> Any:
-        sent_at = time.time()
-        response = self._begun_response(request_body) or self._sent(request_body)
-        self._backend.clock.observe(response.date, sent_at, time.time())
-        if response.status_code != 200:
-            raise BadGateway(f"oned answered HTTP {response.status_code}")
-        return (_result(response.content),)
-
-    def begin(self, request_body: bytes) -> bool:
-        """Send a repeatable call, which a later ``request`` completes; False where it cannot be."""
-        request = HttpRequest("POST", "", request_body, _HEADERS, is_repeatable=True)
-        exchange = self._backend.begin(request, self._deadline)
-        if exchange is not None:
-            self._begun[request_body] = exchange
-        return exchange is not None
-
-    def close_begun(self) -> None:
-        """Give up the calls that have been begun and not been completed."""
-        while self._begun:
-            self._begun.popitem()[1].close()
-
-    def _begun_response(self, request_body: bytes) -> HttpResponse | None:
-        exchange = self._begun.pop(request_body, None)
-        if exchange is None:
-            # Whoever waits for a connection must not occupy another one.
-            self.close_begun()
-            return None
         try:
-            return exchange.response()
+            content = self._exchange(request_body)
         except BackendUnreachable:
-            return None
+            if not self.is_repeatable or self._deadline.is_over:
+                raise
+            content = self._exchange(request_body)
+        values = parse_response(content)
+        if values and values[0] is True and len(values) > 1 and isinstance(values[1], str):
+            values[1] = _Text(values[1])
+        return (values,)
 
-    def _sent(self, request_body: bytes) -> HttpResponse:
-        request = HttpRequest("POST", "", request_body, _HEADERS, self.repeatable)
-        return self._backend.send(request, self._deadline)
+    def _exchange(self, body: bytes) -> bytes:
+        backend, sent_at = self._backend, time.time()
+        headers = {"Content-Type": "text/xml", "Accept-Encoding": "identity"}
+        with backend.exchanging(self._deadline), closing(HTTPConnection(backend.host)) as http:
+            http.sock = connect(backend.host, backend.port, backend.tls)
+            http.request("POST", backend.path, body, headers)
+            with http.getresponse() as response:
+                if response.status != 200:
+                    raise BadGateway(f"oned answered HTTP {response.status}")
+                content = response.read(MAX_RESPONSE_BYTES + 1)
+                if len(content) > MAX_RESPONSE_BYTES:
+                    message = f"the response is longer than {MAX_RESPONSE_BYTES} bytes"
+                    raise HTTPException(message)
+        backend.clock.observe(response.headers.get("Date", ""), sent_at, time.time())
+        return content
 
 
 class _Server(OneServerXRPC):  # type: ignore[misc]
@@ -121,50 +85,87 @@ class _Server(OneServerXRPC):  # type: ignore[misc]
         xmlrpc.client.ServerProxy.__init__(self, _ANY_URL, transport=transport)
 
 
+class _Method(Generic[P, T]):
+    """A method of Oned that makes the call which a function of ``calls`` describes."""
+
+    def __init__(self, describe: Callable[P, Call[T]]) -> None:
+        self._describe = describe
+
+    def __get__(self, oned: Oned, _owner: type) -> Callable[P, T]:
+        def method(*args: P.args, **kwargs: P.kwargs) -> T:
+            return oned.call(self._describe(*args, **kwargs))
+
+        return method
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[T]):
+    """What became of one of several calls."""
+
+    result: T | None = None
+    error: EngineError | None = None
+
+    def get(self) -> T:
+        """Return the result, or raise the call's error."""
+        if self.error is not None:
+            raise self.error
+        return self.result  # type: ignore[return-value]
+
+
 class Oned:
     """oned for one caller and one request."""
 
-    def __init__(self, backend: HttpBackend, session: str, deadline: Deadline) -> None:
+    version = _Method(calls.version)
+    quota = _Method(calls.quota)
+    user = _Method(calls.user)
+    user_ids = _Method(calls.user_ids)
+    group_size = _Method(calls.group_size)
+    document = _Method(calls.document)
+    allocate_document = _Method(calls.allocate_document)
+    update_document = _Method(calls.update_document)
+    rename_document = _Method(calls.rename_document)
+    delete_document = _Method(calls.delete_document)
+    chown_document = _Method(calls.chown_document)
+    lock_document = _Method(calls.lock_document)
+    unlock_document = _Method(calls.unlock_document)
+    vm_template = _Method(calls.vm_template)
+    vm = _Method(calls.vm)
+    vms_of_user = _Method(calls.vms_of_user)
+    owners_of_vms = _Method(calls.owners_of_vms)
+    vm_times = _Method(calls.vm_times)
+    act_on_vm = _Method(calls.act_on_vm)
+    resize_vm = _Method(calls.resize_vm)
+    resize_disk = _Method(calls.resize_disk)
+    update_vm = _Method(calls.update_vm)
+    add_scheduled_action = _Method(calls.add_scheduled_action)
+    update_scheduled_action = _Method(calls.update_scheduled_action)
+    delete_scheduled_action = _Method(calls.delete_scheduled_action)
+    _document_pool = _Method(calls.document_pool)
+
+    def __init__(self, backend: Backend, session: str, deadline: Deadline) -> None:
         self._session = session
         self._transport = _Transport(backend, deadline)
         self._server = _Server(session, self._transport)
 
-    @contextmanager
-    def sending_ahead(self, calls: Sequence[Call]) -> Iterator[int]:
-        """Send the requests of these calls at once, as far as connections are free: the first N.
+    def call(self, call: Call[T]) -> T:
+        """Make a call. Raises what its description says, and what the backend raises."""
+        outcome: Outcome[T] = self.together(call)[0]
+        return outcome.get()
 
-        Within it their methods only wait for the responses. The others, and all of them where
-        another method is called first, send their requests as usual.
+    def together(self, *several: Call[Any]) -> list[Outcome[Any]]:
+        """Make calls in one request, in their order; the failure of one does not stop the next.
+
+        Returns their outcomes. The request is sent once more only if all calls are repeatable.
         """
+        started_at = time.perf_counter()
+        self._transport.is_repeatable = all(call.is_repeatable for call in several)
         try:
-            yield self._begin_all(calls)
-        finally:
-            self._transport.close_begun()
-
-    def version(self) -> str:
-        """Of OpenNebula, for example ``7.4.0``. Raises Unauthorized."""
-        return self._text("system.version")
-
-    def quota(self) -> Quota:
-        """The caller's own."""
-        return Quota.from_xml(self._xml("user.info", -1, False))
-
-    def user(self) -> User:
-        """Return the caller. Raises Unauthorized."""
-        return User.from_xml(self._xml("user.info", -1, False))
-
-    def user_ids(self) -> list[int]:
-        """Return the ids of all users. Raises Forbidden unless an administrator asks."""
-        pool = self._xml("userpool.info")
-        return [number(user, "ID") for user in children(pool, "USER")]
-
-    def group_size(self) -> int:
-        """Return how many users have the caller's primary group, or are in it as well."""
-        return len(self._xml("group.info", -1, False).findall("USERS/ID"))
-
-    def document(self, document_id: int) -> Document:
-        """Raises NotFound, Forbidden."""
-        return Document.from_xml(self._xml(*document_call(document_id)))
+            outcomes = self._batch(several) if len(several) > 1 else [self._single(several[0])]
+        except EngineError as error:
+            outcomes = [Outcome(error=error)] * len(several)
+        for call, outcome in zip(several, outcomes, strict=True):
+            record("oned", call.name, call.arguments, started_at, outcome.error)
+        return outcomes
 
     def documents(
         self,
@@ -174,9 +175,9 @@ class Oned:
         first_id: int = ALL,
         last_id: int = ALL,
     ) -> list[Document]:
-        """The documents of a type, or those of them in a range of ids (both ends included).
+        """Return the documents of a type, or those of them in a range of ids, ends included.
 
-        ``whose`` is one of the filters above, or the id of a user: then what other users publish
+        ``whose`` is one of the pool filters, or the id of a user: then what other users publish
         costs nothing.
         """
         # Without an end, a start is needed to be a range at all.
@@ -184,12 +185,12 @@ class Oned:
         start = max(first_id, 0) if is_range else ALL
         if last_id != ALL and last_id < start:
             return []
-        return self._pool(*documents_call(document_type, whose, start, last_id))
+        return self._document_pool(document_type, whose, start, last_id)
 
     def newest_documents(
         self, document_type: int, count: int, whose: int = USABLE_BY_ME, *, offset: int = 0
     ) -> list[Document]:
-        """So many of the newest documents of a type from an offset on, the newest first.
+        """Return so many of the newest documents of a type from an offset on, the newest first.
 
         Where oned lists the oldest first (API_LIST_ORDER), the whole pool is read for it.
         """
@@ -197,217 +198,111 @@ class Oned:
         # A single document does not tell the order; the first two do.
         is_unsure = len(page) == 1 and offset > 0
         if _is_ascending(self._page(document_type, whose, 0, 2) if is_unsure else page):
-            page = sorted(self.documents(document_type, whose), key=_id, reverse=True)[offset:]
+            pool = self.documents(document_type, whose)
+            page = sorted(pool, key=lambda document: document.id, reverse=True)[offset:]
         return page[:count]
 
     def lists_oldest_first(self) -> bool:
-        """API_LIST_ORDER in oned.conf, as far as two flow templates of oneadmin show it."""
+        """Return API_LIST_ORDER of oned.conf, as far as oneadmin's flow templates show it."""
         return _is_ascending(self._page(DocumentType.FLOW_TEMPLATE, ONEADMIN, 0, 2))
+
+    def vms(self, vm_ids: Sequence[int], *, with_actions: bool = True) -> dict[int, Vm]:
+        """Return those of the VMs that are alive, by id, as ``calls.vms`` describes."""
+        return self.call(calls.vms(vm_ids, with_actions)) if vm_ids else {}
 
     def _page(self, document_type: int, whose: int, offset: int, count: int) -> list[Document]:
         # A page of one would be taken for "all": two is the least that a page may hold.
-        return self._pool("documentpool.info", whose, offset, -max(count, 2), document_type)
+        return self._document_pool(document_type, whose, offset, -max(count, 2))
 
-    def _pool(self, method: str, *params: Any) -> list[Document]:
-        pool = self._xml(method, *params)
-        return [Document.from_xml(element) for element in children(pool, "DOCUMENT")]
-
-    def allocate_document(self, template: str, document_type: int) -> int:
-        return self._number("document.allocate", template, document_type)
-
-    def update_document(self, document_id: int, template: str) -> None:
-        """Replaces the whole template, so that a repetition does no harm."""
-        self._number("document.update", document_id, template, REPLACE, repeatable=True)
-
-    def rename_document(self, document_id: int, name: str) -> None:
-        self._number("document.rename", document_id, name, repeatable=True)
-
-    def delete_document(self, document_id: int) -> None:
-        self._number("document.delete", document_id)
-
-    def chown_document(self, document_id: int, user_id: int) -> None:
-        """Give a document to another user. Raises Forbidden unless an administrator asks."""
-        self._number("document.chown", document_id, user_id, -1, repeatable=True)
-
-    def lock_document(self, document_id: int) -> int | None:
-        """Lock a document; None when that is done, else since when it is locked (Unix time)."""
+    def _single(self, call: Call[T]) -> Outcome[T]:
         try:
-            self._number("document.lock", document_id, LOCK_LEVEL_ADMIN, True)
-        except ActionRefused as refusal:
-            return locked_since(refusal)
-        return None
-
-    def unlock_document(self, document_id: int) -> None:
-        self._number("document.unlock", document_id, repeatable=True)
-
-    def vm_template(self, template_id: int) -> VmTemplate:
-        """Raises NotFound, Forbidden."""
-        return VmTemplate.from_xml(self._xml("template.info", template_id, False, False))
-
-    def vm(self, vm_id: int) -> Vm:
-        """A VM with what OpenNebula is going to do to it. Raises NotFound, Forbidden."""
-        return Vm.from_xml(self._xml("vm.info", vm_id, False))
-
-    def vms(self, vm_ids: Sequence[int], *, with_actions: bool = True) -> dict[int, Vm]:
-        """Those of the VMs that are not DONE and that the caller may see, by id, in one call.
-
-        A single VM comes with its scheduled actions, unless they are not needed: oned takes 0.7 ms
-        longer for them. Of several VMs a pool does not show them.
-        """
-        if len(vm_ids) == 1 and with_actions:
-            return self._only_vm(vm_ids[0])
-        if not vm_ids:
-            return {}
-        pool = self._xml(*vms_call(vm_ids))
-        return {vm.id: vm for vm in map(Vm.from_xml, children(pool, "VM"))}
-
-    def _only_vm(self, vm_id: int) -> dict[int, Vm]:
-        """As a pool would show it, which leaves out what is DONE or not the caller's."""
-        try:
-            vm = self.vm(vm_id)
-        except (NotFound, Forbidden):
-            return {}
-        return {} if vm.state == VmState.DONE else {vm_id: vm}
-
-    def vms_of_user(self, whose: int) -> list[Vm]:
-        """The VMs of a user that are not DONE."""
-        pool = self._xml("vmpool.infoextended", whose, ALL, ALL, NOT_DONE, "")
-        return [Vm.from_xml(element) for element in children(pool, "VM")]
-
-    def owners_of_vms(self) -> set[int]:
-        """The users who own a VM that is not DONE, as far as the caller may see it."""
-        pool = self._xml("vmpool.info", USABLE_BY_ME, ALL, ALL, NOT_DONE)
-        return {number(vm, "UID") for vm in children(pool, "VM")}
-
-    def vm_times(self, vm_id: int) -> VmTimes:
-        """When a VM came how far, from its first history record. Raises NotFound, Forbidden."""
-        return VmTimes.from_xml(self._xml("vm.info", vm_id, False))
-
-    def act_on_vm(self, vm_id: int, action: str) -> None:
-        """One of OpenNebula's actions, such as ``terminate-hard``, ``suspend`` or ``resume``.
-
-        Raises ActionRefused where the state of the VM does not allow it, NotFound, Forbidden.
-        """
-        self._number("vm.action", action, vm_id)
-
-    def resize_vm(self, vm_id: int, template: str) -> None:
-        """Raises CapacityRefused, Locked, Forbidden. Host capacity and quota are enforced."""
-        self._number("vm.resize", vm_id, template, True)
-
-    def resize_disk(self, vm_id: int, disk_id: int, size_mb: int) -> None:
-        """Raises CapacityRefused where it shrinks, Locked."""
-        self._number("vm.diskresize", vm_id, disk_id, str(size_mb))
-
-    def update_vm(self, vm_id: int, template: str) -> None:
-        """Appends to the user template: attributes of the same name are replaced."""
-        self._number("vm.update", vm_id, template, APPEND, repeatable=True)
-
-    def add_scheduled_action(self, vm_id: int, template: str) -> int:
-        """The id of the new action."""
-        return self._number("vm.schedadd", vm_id, template)
-
-    def update_scheduled_action(self, vm_id: int, action_id: int, template: str) -> None:
-        self._number("vm.schedupdate", vm_id, action_id, template, repeatable=True)
-
-    def delete_scheduled_action(self, vm_id: int, action_id: int) -> None:
-        """Raises NotFound where there is no such action."""
-        self._number("vm.scheddelete", vm_id, action_id)
-
-    def _xml(self, method: str, *params: Any) -> etree._Element:
-        answer = self._call(method, *params, repeatable=True)
-        if not isinstance(answer, _Xml):
-            raise BadGateway(f"oned: {method} answered no XML")
-        return parse(answer.source)
-
-    def _text(self, method: str, *params: Any) -> str:
-        answer = self._call(method, *params, repeatable=True)
-        if not isinstance(answer, _Xml):
-            raise BadGateway(f"oned: {method} answered no text")
-        return answer.source
-
-    def _number(self, method: str, *params: Any, repeatable: bool = False) -> int:
-        answer = self._call(method, *params, repeatable=repeatable)
-        if not isinstance(answer, int):
-            raise BadGateway(f"oned: {method} answered no number")
-        return answer
-
-    def _begin_all(self, calls: Sequence[Call]) -> int:
-        """How many of the calls could be sent, in their order."""
-        return sum(1 for _ in takewhile(lambda call: self._begin(*call), calls))
-
-    def _begin(self, method: str, *params: Any) -> bool:
-        """Send ahead what ``_call`` will send; a difference would only cost a second request."""
-        text = xmlrpc.client.dumps((self._session, *params), f"one.{method}", encoding="utf-8")
-        return self._transport.begin(text.encode())
-
-    def _call(self, method: str, *params: Any, repeatable: bool) -> Any:
-        self._transport.repeatable = repeatable
-        try:
-            return functools.reduce(getattr, method.split("."), self._server)(*params)
+            method = functools.reduce(getattr, call.method.split("."), self._server)
+            value = method(*call.params)
         except pyone.OneException as error:
-            raise from_oned(error) from error
+            return _failure(call, error)
+        except (IndexError, TypeError) as error:
+            raise BadGateway("oned: the response is not an array of three") from error
+        return _success(call, value.content if isinstance(value, _Text) else value)
+
+    def _batch(self, several: Sequence[Call[Any]]) -> list[Outcome[Any]]:
+        server = xmlrpc.client.ServerProxy(_ANY_URL, transport=self._transport)
+        batch = xmlrpc.client.MultiCall(server)
+        for call in several:
+            functools.reduce(getattr, call.method.split("."), batch.one)(
+                self._session, *call.params
+            )
+        try:
+            results = batch().results
+        except xmlrpc.client.Fault as fault:
+            raise BadGateway(f"oned: {fault.faultString}") from fault
+        if len(results) != len(several):
+            raise BadGateway(f"oned: {len(results)} responses to {len(several)} calls")
+        return [_outcome(call, result) for call, result in zip(several, results, strict=True)]
 
 
-def _id(document: Document) -> int:
-    return document.id
+def _outcome(call: Call[T], result: Any) -> Outcome[T]:
+    """Return what became of one call of a batch: a fault, or an array of an array of three."""
+    if isinstance(result, dict) and "faultString" in result:
+        return _failure(call, pyone.OneException(result["faultString"]))
+    if not (isinstance(result, list) and result and isinstance(result[0], list)):
+        return Outcome(error=BadGateway("oned: a response is neither an array nor a fault"))
+    if len(result[0]) < 3:
+        return Outcome(error=BadGateway("oned: the response is not an array of three"))
+    is_success, value, code = result[0][:3]
+    return _success(call, value) if is_success else _failure(call, from_code(code, value))
+
+
+def _success(call: Call[T], value: Any) -> Outcome[T]:
+    try:
+        return Outcome(call.read(value))
+    except EngineError as error:
+        return Outcome(error=error)
+
+
+def _failure(call: Call[T], error: Exception) -> Outcome[T]:
+    try:
+        return Outcome(call.instead(from_oned(error)))
+    except EngineError as refusal:
+        return Outcome(error=refusal)
 
 
 def _is_ascending(documents: Sequence[Document]) -> bool:
     return len(documents) > 1 and documents[0].id < documents[-1].id
 
 
-def document_call(document_id: int) -> Call:
-    """What ``Oned.document`` calls."""
-    return "document.info", document_id, False
-
-
-def documents_call(document_type: int, whose: int, first_id: int, last_id: int) -> Call:
-    """What ``Oned.documents`` calls."""
-    return "documentpool.info", whose, first_id, last_id, int(document_type)
-
-
-def vms_call(vm_ids: Sequence[int]) -> Call:
-    """What ``Oned.vms`` calls, unless it reads a single VM with its actions."""
-    return "vmpool.infoset", ",".join(map(str, vm_ids)), True
-
-
-def _result(content: bytes) -> list[Any]:
-    """Return success, value and code, as pyone takes them. Raises as parse_response does."""
-    values = parse_response(content)
-    if len(values) < 3:
-        raise BadGateway("oned: the response is not an array of three")
-    if values[0] and isinstance(values[1], str):
-        values[1] = _Xml(values[1])
-    return values
-
-
-def parse_response(content: bytes) -> list[Any]:
-    """Return the array in an XML-RPC response. Raises xmlrpc.client.Fault or BadGateway.
+def parse_response(content: bytes) -> Any:
+    """Return the value in an XML-RPC response. Raises xmlrpc.client.Fault or BadGateway.
 
     The standard library calls back for every escaped character, and a response of oned is XML
     inside XML: lxml parses it many times faster.
     """
     root = parse(content)
-    values = [_scalar(value) for value in root.iterfind("params/param/value/array/data/value")]
-    if not values:
-        raise _fault(root)
-    return values
-
-
-def _fault(root: etree._Element) -> Exception:
-    code = root.findtext("fault/value/struct/member[name='faultCode']/value/i4")
-    explanation = root.findtext("fault/value/struct/member[name='faultString']/value/string")
-    if code is None:
-        return BadGateway("oned: the response is neither an array nor a fault")
-    return xmlrpc.client.Fault(int(code), explanation or "")
-
-
-def _scalar(value: etree._Element) -> bool | int | str:
-    kind = value[0].tag if len(value) else "string"
-    content = (value[0].text if len(value) else value.text) or ""
+    fault, value = root.find("fault/value"), root.find("params/param/value")
     try:
-        if kind == "boolean":
-            return content.strip() == "1"
-        return int(content) if kind in ("i4", "int", "i8") else content
-    except ValueError as error:
-        raise BadGateway(f"oned: {content[:40]!r} is not of type {kind}") from error
+        if fault is not None:
+            raise xmlrpc.client.Fault(**_value(fault))
+        if value is not None and isinstance(result := _value(value), list):
+            return result
+    except (ValueError, TypeError, IndexError, RecursionError) as error:
+        raise BadGateway(f"oned: {error}") from error
+    raise BadGateway("oned: the response is neither an array nor a fault")
+
+
+def _value(element: etree._Element) -> Any:
+    """Return what a ``value`` holds. Raises ValueError, TypeError."""
+    if not len(element):
+        return element.text or ""
+    kind, content = element[0].tag, element[0].text or ""
+    if kind == "array":
+        return [_value(item) for item in element[0].iterfind("data/value")]
+    if kind == "struct":
+        members = element[0].iterfind("member")
+        return {member.findtext("name"): _value(member[1]) for member in members}
+    if kind == "boolean":
+        return content.strip() == "1"
+    if kind in ("i4", "int", "i8"):
+        try:
+            return int(content)
+        except ValueError:
+            raise ValueError(f"{content[:40]!r} is not of type {kind}") from None
+    return content

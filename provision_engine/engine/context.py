@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from provision_engine.cloud.client import CloudClient
+from provision_engine import log
+from provision_engine.cloud.client import Backends, CloudClient, Credentials
 from provision_engine.cloud.objects import User
 from provision_engine.config import Configuration
 from provision_engine.deadline import Deadline
@@ -29,7 +30,7 @@ class Context:
 
     @property
     def runtimes(self) -> Repository:
-        return Repository(self.cloud)
+        return Repository(self.cloud, self.memory.vms, self.owner)
 
     @property
     def publishers(self) -> Publishers:
@@ -67,6 +68,10 @@ class Context:
         """
         return self.remembered.user(lambda: self.cloud.oned.user())
 
+    def check_login(self) -> str:
+        """Return OpenNebula's version, which it tells only its users. Raises Unauthorized."""
+        return self.cloud.oned.version()
+
     def may_settle(self, runtime: Runtime) -> bool:
         """Whether this caller finishes or removes what an engine left of a runtime: its owner."""
         return self.is_reconciling or runtime.owner_id == self.user().id
@@ -86,3 +91,13 @@ class Context:
     def through(self, cloud: CloudClient) -> Context:
         """The same caller with another client."""
         return dataclasses.replace(self, cloud=cloud)
+
+
+def for_user(
+    user: str, password: str, backends: Backends, configuration: Configuration, memory: Memory
+) -> Context:
+    """Return the context of a request, which has `timeout` seconds. The log hides its password."""
+    credentials = Credentials(user, password)
+    log.secret(*credentials.secrets)
+    cloud = CloudClient(backends, credentials, Deadline(configuration.timeout_seconds))
+    return Context(cloud, configuration, memory)

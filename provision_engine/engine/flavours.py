@@ -8,21 +8,25 @@ from dataclasses import dataclass
 from typing import Any
 
 from provision_engine import log
-from provision_engine.cloud import values
+from provision_engine.cloud.calls import MINE
 from provision_engine.cloud.client import CloudClient
 from provision_engine.cloud.enums import DocumentType
 from provision_engine.cloud.objects import Document
-from provision_engine.cloud.oned import MINE
 from provision_engine.engine.memory import UserMemory
 from provision_engine.engine.publishers import Publishers
 from provision_engine.engine.runtime.assignment import assign_roles
 from provision_engine.engine.runtime.dialect import FlowRole
 from provision_engine.engine.runtime.specification import Specification
-from provision_engine.errors import BadGateway, DeployFailed, Forbidden, NoFlowTemplate, NotFound
-from provision_engine.text import one_line
+from provision_engine.errors import (
+    BadGateway,
+    DeployFailed,
+    Forbidden,
+    NoFlowTemplate,
+    NotFound,
+    UnknownFlavours,
+)
 
 PUBLISHED = "flow templates"
-MAX_NAME = 128
 
 
 @dataclass(frozen=True)
@@ -44,11 +48,11 @@ class FlowTemplate:
         if not isinstance(roles, list):
             raise BadGateway(f"Flow template {document.id} has no list of roles")
         digest = hashlib.sha256(document.body_text.encode()).hexdigest()
-        return cls(document.id, tuple(map(_role, roles)), digest, document.user_name)
+        return cls(document.id, tuple(map(FlowRole.from_body, roles)), digest, document.user_name)
 
     def assign(self, specification: Specification) -> dict[str, FlowRole]:
         """Which role plays FAAS, and which DAAS. Raises NoFlowTemplate where one is missing."""
-        flavours = {role: function.flavour for role, function in specification.functions.items()}
+        flavours = specification.flavours
         names = [role.name for role in self.roles]
         indexes = assign_roles(flavours, names)
         for role in flavours:
@@ -57,16 +61,6 @@ class FlowTemplate:
                     f"Flow template {self.id} has no role for {role}; its roles are {names[:8]}"
                 )
         return {role: self.roles[indexes[role]] for role in flavours}
-
-
-def _role(body: object) -> FlowRole:
-    """A role in either dialect. Raises BadGateway where it names no VM template."""
-    members = values.mapping(body)
-    name = values.text(members.get("name"), MAX_NAME)
-    template_id = values.integer(members.get("template_id", members.get("vm_template")))
-    if template_id is None:
-        raise BadGateway(f"Role {one_line(name)} of a flow template names no VM template")
-    return FlowRole(name, template_id)
 
 
 class Flavours:
@@ -87,15 +81,15 @@ class Flavours:
 
         Raises NoFlowTemplate; Forbidden where the caller may use the mapped one, or any, not.
         """
-        return self.of_tuple(specification.flavour_tuple, specification.sent)
+        return self.of_tuple(specification.flavour_tuple, specification.flavours)
 
-    def of_tuple(self, flavours: str, sent: Mapping[str, Any]) -> FlowTemplate:
-        """The same for a tuple; ``sent`` is what an error shows."""
+    def of_tuple(self, flavours: str, by_role: Mapping[str, str]) -> FlowTemplate:
+        """The same for a tuple; ``by_role`` is what an error shows."""
         if flavours in self._mapping:
-            return self._mapped(self._mapping[flavours], sent)
+            return self._mapped(self._mapping[flavours], by_role)
         named = self._named(flavours)
         if named is None:
-            raise NoFlowTemplate(dict(sent))
+            raise UnknownFlavours.from_roles(by_role)
         return FlowTemplate.from_document(named)
 
     def by_name(self) -> dict[str, Document]:
@@ -112,28 +106,25 @@ class Flavours:
         Raises Forbidden; DeployFailed where it does not exist, since some releases of oneflow
         would neither deploy such a service nor give up.
         """
-        template_id = role.vm_template_id
+        what = f"VM template {role.vm_template_id}"
         try:
             return self._remembered.cached(
-                f"VM template {template_id}",
-                lambda: self._cloud.oned.vm_template(template_id).attributes,
+                what, lambda: self._cloud.oned.vm_template(role.vm_template_id).attributes
             )
         except NotFound as error:
-            raise DeployFailed(
-                f"Role {role.name}: VM template {template_id} does not exist"
-            ) from error
+            raise DeployFailed(f"Role {role.name}: {what} does not exist") from error
 
     def forget(self) -> None:
         self._remembered.forget_cached()
 
-    def _mapped(self, template_id: int, sent: Mapping[str, Any]) -> FlowTemplate:
+    def _mapped(self, template_id: int, by_role: Mapping[str, str]) -> FlowTemplate:
         try:
             return self._remembered.cached(
                 f"flow template {template_id}",
                 lambda: FlowTemplate.from_document(self._cloud.oned.document(template_id)),
             )
         except NotFound as error:
-            raise NoFlowTemplate(dict(sent)) from error
+            raise UnknownFlavours.from_roles(by_role) from error
 
     def _named(self, name: str) -> Document | None:
         """The template of a name. One that the cache lacks may have been published since."""

@@ -13,8 +13,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from provision_engine.cloud.client import Credentials
 from provision_engine.cloud.objects import User
-from provision_engine.engine.runtime.model import Runtime
-from provision_engine.engine.shared_reads import SharedReads
+from provision_engine.engine.runtime.model import Runtime, VmsToRead
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -61,6 +60,10 @@ class Lru(Generic[K, V]):
         self._entries.move_to_end(key)
         while len(self._entries) > self._max_entries:
             self._entries.popitem(last=False)
+
+
+KnownVms = Lru[tuple[bytes, int], VmsToRead]
+"""By login and runtime: the VMs that a runtime had when it was last read."""
 
 
 class UserMemory:
@@ -176,19 +179,15 @@ class Memory:
         self, seconds: float = 0.0, on_look: Callable[[bool], None] = lambda is_hit: None
     ) -> None:
         """What is cached is trusted for so many seconds; ``on_look`` is told of hits."""
-        from provision_engine.engine.actions.gaps import GapsOfUsers
-
         self._seconds, self._on_look = seconds, on_look
         self._salt = secrets.token_bytes(16)
         self._logins: Lru[bytes, UserMemory] = Lru(MAX_LOGINS)
         self._keys: Lru[int, KeyIndex] = Lru(MAX_USERS)
-        self.vms: Lru[tuple[bytes, int], tuple[int, ...]] = Lru(MAX_RUNTIMES)
-        """The VMs that a login has seen a runtime have: a guess, since its document decides."""
+        self.vms: KnownVms = Lru(MAX_RUNTIMES)
+        """A guess, since a runtime's document decides."""
         self.publishers: dict[int, str] = {}
         """The publishers of flavours that were found: their names by id."""
         self.standbys = Standbys()
-        self.gaps = GapsOfUsers()
-        self.reads = SharedReads()
 
     def login(self, credentials: Credentials) -> bytes:
         """Return what tells users and passwords apart, and tells neither."""

@@ -15,14 +15,13 @@ from provision_engine.cloud.client import CloudClient
 from provision_engine.cloud.enums import DocumentType
 from provision_engine.cloud.objects import Document
 from provision_engine.deadline import Deadline
+from provision_engine.engine.time_limits import SURVEY_CALL_SECONDS, SURVEY_SECONDS
 from provision_engine.errors import BackendTimeout, BadGateway
 
 TEMPLATE = DocumentType.FLOW_TEMPLATE
 
 ADMINISTRATORS = 0
 """OpenNebula's first user, oneadmin, and its group."""
-SEARCH_SECONDS = 2.0
-CALL_SECONDS = 1.0
 FIRST_IDS, GROWTH = 256, 4
 """The width of the first range of ids that is read; each next one is wider."""
 MAX_CHARACTERS = 2**20
@@ -73,7 +72,7 @@ class Publishers:
 
     def _from_the_oldest(self) -> Iterator[Document]:
         """Read the templates that the caller may use. What takes too long is left out."""
-        deadline = self._cloud.deadline.at_most(SEARCH_SECONDS)
+        deadline = self._cloud.deadline.at_most(SURVEY_SECONDS)
         newest = self._read(deadline)
         first, ids, end = 0, FIRST_IDS, newest[0].id if newest else -1
         while first <= end and not deadline.is_over:
@@ -87,7 +86,7 @@ class Publishers:
         self, deadline: Deadline, ids: tuple[int, int] | None = None
     ) -> list[Document] | None:
         """Read those in a range of ids, or the newest one; None where it takes too long."""
-        oned = self._cloud.until(deadline.at_most(CALL_SECONDS)).oned
+        oned = self._cloud.until(deadline.at_most(SURVEY_CALL_SECONDS)).oned
         try:
             if ids is None:
                 return oned.newest_documents(TEMPLATE, 1)

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 
+from provision_engine.config import Log
 from provision_engine.log.context import request_id
 from provision_engine.log.redaction import one_line, redact
 
@@ -23,78 +24,69 @@ _NAMES = {
 }
 
 
-class RubyFormatter(logging.Formatter):
-    """`I, [2023-08-28 18:31:50 #2724]  INFO -- 5c2e4955: text`"""
+class LineFormatter(logging.Formatter):
+    """One line for each event of a component, in the form that the configuration names."""
+
+    def __init__(self, component: str, configuration: Log) -> None:
+        super().__init__()
+        self._component, self._form = component, configuration.format
+        self._is_for_syslog = configuration.system == "syslog"
 
     def format(self, record: logging.LogRecord) -> str:
-        name = _NAMES.get(record.levelno, record.levelname)
+        line = self._line(record)
+        return f"{self._component}[{os.getpid()}]: {line}" if self._is_for_syslog else line
+
+    def _line(self, record: logging.LogRecord) -> str:
+        if self._form == "json":
+            return json.dumps(_event(record, self._component), ensure_ascii=False)
+        if self._component == "api" and not self._is_for_syslog:
+            return _access_line(record, is_extended=self._form == "extended")
+        level, text = _level(record), f"{one_line(request_id.get())}: {_message(record)}"
+        if self._is_for_syslog:
+            return f"{level} -- {text}"
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
-        who = one_line(request_id.get())
-        return f"{name[0]}, [{when} #{os.getpid()}] {name:>5} -- {who}: {_message(record)}"
+        return f"{level[0]}, [{when} #{os.getpid()}] {level:>5} -- {text}"
 
 
-class AccessFormatter(logging.Formatter):
+def _access_line(record: logging.LogRecord, *, is_extended: bool) -> str:
     """`127.0.0.1 - - [28/Aug/2023:18:12:12 -0600] "POST /x HTTP/1.1" 201 821 2.3746`
 
     In the extended form the request's id follows, behind what tools for the common form read.
     """
+    when = time.strftime("%d/%b/%Y:%H:%M:%S %z", time.localtime(record.created))
+    address, _, rest = _message(record).partition(" ")
+    line = f"{address} - - [{when}] {rest}"
+    return f"{line} {_identifier(record)}".rstrip() if is_extended else line
 
-    def __init__(self, is_extended: bool = False) -> None:
-        super().__init__()
-        self._is_extended = is_extended
 
-    def format(self, record: logging.LogRecord) -> str:
-        when = time.strftime("%d/%b/%Y:%H:%M:%S %z", time.localtime(record.created))
-        address, _, rest = _message(record).partition(" ")
-        identifier = _identifier(record) if self._is_extended else ""
-        return f"{address} - - [{when}] {rest}" + (f" {identifier}" if identifier else "")
+def _event(record: logging.LogRecord, component: str) -> dict[str, object]:
+    """`{"time": "2023-08-28T18:31:50.123456Z", "component": "engine", "level": "INFO", …}`"""
+    moment = datetime.fromtimestamp(record.created, UTC)
+    event: dict[str, object] = {
+        "time": moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "component": component,
+        "level": _level(record),
+        "pid": os.getpid(),
+    }
+    if component != "api" or not isinstance(record.args, tuple):
+        return event | {"request": one_line(request_id.get()), "message": _message(record)}
+    address, call, status, size_bytes, seconds = record.args
+    return event | {
+        "client": one_line(redact(str(address))),
+        "call": one_line(redact(str(call))),
+        "status": int(str(status)),
+        "bytes": size_bytes,
+        "seconds": seconds,
+        "request": _identifier(record),
+    }
+
+
+def _level(record: logging.LogRecord) -> str:
+    return _NAMES.get(record.levelno, record.levelname)
 
 
 def _identifier(record: logging.LogRecord) -> str:
     return one_line(str(getattr(record, "identifier", "")))
-
-
-class JsonFormatter(logging.Formatter):
-    """`{"time": "2023-08-28T18:31:50.123456Z", "component": "engine", "level": "INFO", …}`"""
-
-    def __init__(self, component: str) -> None:
-        super().__init__()
-        self._component = component
-
-    def format(self, record: logging.LogRecord) -> str:
-        moment = datetime.fromtimestamp(record.created, UTC)
-        event: dict[str, object] = {
-            "time": moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-            "component": self._component,
-            "level": _NAMES.get(record.levelno, record.levelname),
-            "pid": os.getpid(),
-        }
-        event |= self._told(record)
-        return json.dumps(event, ensure_ascii=False)
-
-    def _told(self, record: logging.LogRecord) -> dict[str, object]:
-        if self._component != "api" or not isinstance(record.args, tuple):
-            return {"request": one_line(request_id.get()), "message": _message(record)}
-        names = ("client", "call", "status", "bytes", "seconds")
-        fields = dict(zip(names, record.args, strict=False))
-        texts = {n: one_line(redact(v)) for n, v in fields.items() if isinstance(v, str)}
-        result = {"status": int(str(fields["status"])), "request": _identifier(record)}
-        return fields | texts | result
-
-
-class SyslogFormatter(logging.Formatter):
-    """The component and its process, then the severity and the request."""
-
-    def __init__(self, component: str, inner: logging.Formatter | None = None) -> None:
-        super().__init__()
-        self._component, self._inner = component, inner
-
-    def format(self, record: logging.LogRecord) -> str:
-        if isinstance(self._inner, JsonFormatter):
-            return f"{self._component}[{os.getpid()}]: {self._inner.format(record)}"
-        name = _NAMES.get(record.levelno, record.levelname)
-        who = one_line(request_id.get())
-        return f"{self._component}[{os.getpid()}]: {name} -- {who}: {_message(record)}"
 
 
 def _message(record: logging.LogRecord) -> str:

@@ -9,18 +9,14 @@ import logging.handlers
 import os
 import socket
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from io import TextIOWrapper
 from pathlib import Path
 
 from provision_engine import __version__
 from provision_engine.config import Log
 from provision_engine.errors import OperatorError
-from provision_engine.log.formatters import (
-    AccessFormatter,
-    JsonFormatter,
-    RubyFormatter,
-    SyslogFormatter,
-)
+from provision_engine.log.formatters import LineFormatter
 
 SYSLOG_SOCKET = "/dev/log"
 FILE_MODE = 0o640
@@ -32,27 +28,14 @@ class LogError(OperatorError):
 
 def new_handler(component: str, configuration: Log) -> logging.Handler:
     """Return the handler of one component. Raises LogError."""
+    handler: logging.Handler
     if configuration.system == "syslog":
-        return _syslog_handler(component, configuration)
-    is_text = configuration.format != "json"
-    handler = AppendingHandler(configuration.directory / f"{component}.log", is_text)
-    handler.setFormatter(_formatter(component, configuration))
-    return handler
-
-
-def _formatter(component: str, configuration: Log) -> logging.Formatter:
-    if configuration.format == "json":
-        return JsonFormatter(component)
-    if component == "api":
-        return AccessFormatter(is_extended=configuration.format == "extended")
-    return RubyFormatter()
-
-
-def _syslog_handler(component: str, configuration: Log) -> logging.Handler:
-    _check_syslog()
-    handler = QuietSyslogHandler(SYSLOG_SOCKET, facility=logging.handlers.SysLogHandler.LOG_DAEMON)
-    handler.append_nul = False
-    handler.setFormatter(SyslogFormatter(component, _formatter(component, configuration)))
+        _check_syslog()
+        handler = QuietSyslogHandler(SYSLOG_SOCKET, facility=QuietSyslogHandler.LOG_DAEMON)
+    else:
+        path = configuration.directory / f"{component}.log"
+        handler = AppendingHandler(path, has_first_line=configuration.format != "json")
+    handler.setFormatter(LineFormatter(component, configuration))
     return handler
 
 
@@ -71,11 +54,13 @@ def _check_syslog() -> None:
 class QuietSyslogHandler(logging.handlers.SysLogHandler):
     """Drops a line that syslog does not accept: it must not fail a request."""
 
+    append_nul = False
+
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         del record
 
 
-class AppendingHandler(logging.Handler):
+class AppendingHandler(logging.handlers.WatchedFileHandler):
     """Appends whole lines to a file that other processes append to as well.
 
     Each line is one write to a file opened with O_APPEND, which Linux does not mix with
@@ -83,60 +68,30 @@ class AppendingHandler(logging.Handler):
     """
 
     def __init__(self, path: Path, has_first_line: bool = True) -> None:
-        super().__init__()
-        self._path, self._has_first_line = path, has_first_line
-        self._is_torn = False
-        self._identity = (0, 0)
-        self._descriptor = -1
+        self._has_first_line, self._is_torn = has_first_line, False
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._open()
+            super().__init__(path)
         except OSError as error:
             raise LogError(f"the log {path} cannot be written: {error.strerror}") from error
 
     def emit(self, record: logging.LogRecord) -> None:
+        line = f"{self.format(record)}\n".encode("utf-8", "backslashreplace")
         # A full disk or a missing directory must not fail the request.
         with suppress(OSError):
-            self._follow()
-            self._write(f"{self.format(record)}\n".encode("utf-8", "backslashreplace"))
+            self.reopenIfNeeded()
+            self.stream = self.stream or self._open()
+            if self._is_torn:
+                # The disk became full in the middle of a line: end that one first.
+                line = b"\n" + line
+            self._is_torn = os.write(self.stream.fileno(), line) < len(line)
 
-    def reopen(self) -> None:
-        """Close the file and open the one that has its name now."""
-        self.acquire()
-        try:
-            self._close()
-            with suppress(OSError):
-                self._open()
-        finally:
-            self.release()
-
-    def close(self) -> None:
-        self.acquire()
-        try:
-            self._close()
-        finally:
-            self.release()
-        super().close()
-
-    def _follow(self) -> None:
-        try:
-            now = os.stat(self._path)
-        except FileNotFoundError:
-            now = None
-        if self._descriptor < 0 or now is None or (now.st_dev, now.st_ino) != self._identity:
-            self._close()
-            self._open()
-
-    def _open(self) -> None:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        descriptor = os.open(self._path, flags, FILE_MODE)
-        try:
-            self._begin(descriptor)
-        except OSError:
-            os.close(descriptor)
-            raise
-        found = os.fstat(descriptor)
-        self._descriptor, self._identity = descriptor, (found.st_dev, found.st_ino)
+    def _open(self) -> TextIOWrapper:
+        with ExitStack() as closing:
+            file = closing.enter_context(open(self.baseFilename, "a", opener=_open_private))
+            self._begin(file.fileno())
+            closing.pop_all()
+            return file
 
     def _begin(self, descriptor: int) -> None:
         """Write the first line of an empty file; the lock lets one process do so."""
@@ -149,14 +104,6 @@ class AppendingHandler(logging.Handler):
         finally:
             fcntl.flock(descriptor, fcntl.LOCK_UN)
 
-    def _write(self, line: bytes) -> None:
-        if self._is_torn:
-            # The disk became full in the middle of a line: end that one first.
-            line = b"\n" + line
-        self._is_torn = os.write(self._descriptor, line) < len(line)
 
-    def _close(self) -> None:
-        if self._descriptor >= 0:
-            with suppress(OSError):
-                os.close(self._descriptor)
-        self._descriptor = -1
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags, FILE_MODE)

@@ -4,60 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 
 import pytest
-import yaml
 
-from provision_engine.sandbox import Sandbox, Timings
-from tests.support.engine import engine_in_process
+from provision_engine.sandbox import Sandbox
+from tests.support.installation import MovableClock
+from tests.support.opennebula import OpenNebula
 from tests.support.waiting import wait_until
 
 from . import settings
-from .device import PATH, Device
-from .opennebula import OpenNebula, until
-
-QUICK = Timings(
-    vms_visible_seconds=0.02,
-    schedule_seconds=0.01,
-    prolog_seconds=0.03,
-    boot_seconds=0.03,
-    boot_failure_seconds=0.03,
-    shutdown_seconds=0.02,
-    service_failure_seconds=1.0,  # a create has to see the VMs before their service fails
-    nets_seconds=0.01,
-)
-TIMEOUT_SECONDS = 90 if settings.IS_REAL else 30
-"""Of the engine."""
-MAPPED = "mapped"
-"""A flavour that engine.conf maps to the flow template of CONTRACT_FLAVOUR."""
-
-
-def engine(oned_url: str, oneflow_url: str, further: str = "") -> AbstractContextManager[str]:
-    """The URL of an engine for that OpenNebula, with additional lines of engine.conf."""
-    urls = {"one_xmlrpc": oned_url, "oneflow_server": oneflow_url}
-    return engine_in_process(urls | (yaml.safe_load(further) or {}))
-
-
-class Stage:
-    """A backend, an engine for it, and the test users."""
-
-    def __init__(self, oned_url: str, oneflow_url: str, sandbox: Sandbox | None) -> None:
-        self.oned_url, self.oneflow_url, self.sandbox = oned_url, oneflow_url, sandbox
-        self.opennebula = self.seen_by(settings.USER)
-        self.engine_url = settings.ENGINE
-
-    def seen_by(self, user: settings.User) -> OpenNebula:
-        return OpenNebula(self.oned_url, self.oneflow_url, user)
-
-    def configuration(self) -> str:
-        mapped = self.opennebula.flow_template_id(settings.FLAVOUR)
-        return (
-            f"timeout: {TIMEOUT_SECONDS}\nmapping: {{{MAPPED}: {mapped}}}\ncache: {{seconds: 0}}\n"
-        )
-
-    def another_engine(self, further: str = "") -> AbstractContextManager[str]:
-        return engine(self.oned_url, self.oneflow_url, further or self.configuration())
+from .device import QUICK, Device, Stage
 
 
 @contextmanager
@@ -65,11 +22,12 @@ def _backend(release: str) -> Iterator[Stage]:
     if settings.IS_REAL:
         stage = Stage(settings.ONED, settings.ONEFLOW, None)
         with _users(stage):
-            settings.PATIENCE.measured(_start_seconds(stage.opennebula))
+            settings.PATIENCE.measured(_start_seconds(stage.seen_by(settings.USER)))
             yield stage
         return
-    with Sandbox(release, timings=QUICK) as sandbox:
-        yield Stage(sandbox.oned_url, sandbox.oneflow_url, sandbox)
+    clock = MovableClock()
+    with Sandbox(release, timings=QUICK, clock=clock) as sandbox:
+        yield Stage(sandbox.oned_url, sandbox.oneflow_url, sandbox, clock)
 
 
 @contextmanager
@@ -111,69 +69,60 @@ def whole_stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
         if settings.ENGINE:
             yield stage
             return
-        with engine(stage.oned_url, stage.oneflow_url, stage.configuration()) as url:
-            stage.engine_url = url
+        with stage.engine() as stage.engine_url:
             yield stage
 
 
 @pytest.fixture
 def stage(whole_stage: Stage) -> Iterator[Stage]:
     """The stage; fails a test that leaves anything behind."""
-    users = [whole_stage.opennebula, whole_stage.seen_by(settings.STRANGER)]
+    users = [whole_stage.seen_by(user) for user in (settings.USER, settings.STRANGER)]
     before = [user.holdings() for user in users]
     yield whole_stage
-    if whole_stage.sandbox is not None:
-        _reset(whole_stage.sandbox)
+    whole_stage.reset()
 
     def is_as_before() -> bool:
         if [user.holdings() for user in users] == before:
             return True
         # What could not be removed at once is removed by the next request that reads it.
         for user in users:
-            Device(whole_stage.engine_url, user.user).request("GET", PATH)
+            whole_stage.device(user.user).list()
         time.sleep(0.2)
         return False
 
-    until(is_as_before)
-    left = [user.sweep(held) for user, held in zip(users, before, strict=True)]
-    until(lambda: [user.holdings() for user in users] == before)
+    try:
+        wait_until(is_as_before)
+    finally:
+        left = [user.sweep(held) for user, held in zip(users, before, strict=True)]
+        wait_until(lambda: [user.holdings() for user in users] == before)
+    if whole_stage.clock is not None:
+        whole_stage.clock.ahead_seconds = 0.0
     assert left == [{}, {}], f"left behind: {left}"
-
-
-def _reset(sandbox: Sandbox) -> None:
-    sandbox.faults.clear()
-    sandbox.timings = QUICK
-    sandbox.on_call = None
-    for user in (settings.USER, settings.STRANGER):
-        sandbox.store.set_quota(user.name, VMS=-1, CPU=-1, MEMORY=-1, SYSTEM_DISK_SIZE=-1)
 
 
 @pytest.fixture
 def device(stage: Stage) -> Iterator[Device]:
     """The client of the ordinary user; what it created is deleted after the test."""
-    client = Device(stage.engine_url, settings.USER)
+    client = stage.device()
     yield client
-    if stage.sandbox is not None:
-        _reset(stage.sandbox)
+    stage.reset()
     for runtime_id in client.made:
-        until(lambda made=runtime_id: client.delete(made).status_code in (204, 404))
+        wait_until(lambda made=runtime_id: client.delete(made).status in (204, 404))
 
 
 @pytest.fixture
 def stranger(stage: Stage) -> Device:
     """Another user's client."""
-    return Device(stage.engine_url, settings.STRANGER)
+    return stage.device(settings.STRANGER)
 
 
 @pytest.fixture
 def opennebula(stage: Stage) -> OpenNebula:
     """OpenNebula as the ordinary user sees it."""
-    return stage.opennebula
+    return stage.device().one
 
 
 @pytest.fixture
 def sandbox(stage: Stage) -> Sandbox:
     """For tests that have to manipulate the backend."""
-    if stage.sandbox is None:
-        pytest.skip("only the sandbox can be made to do this")
-    return stage.sandbox
+    return stage.device().sandbox

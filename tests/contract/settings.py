@@ -7,6 +7,7 @@ import os
 import secrets
 
 from tests.support import users as usual
+from tests.support import waiting
 from tests.support.users import ADMINISTRATOR, User
 
 
@@ -43,8 +44,8 @@ class Patience:
 
     def __init__(self) -> None:
         self.is_given = "CONTRACT_SECONDS" in os.environ
-        self.seconds = float(_variable("SECONDS", "90" if IS_REAL else "60"))
-        self.short_lease_seconds = 20 if IS_REAL else 4
+        waiting.PATIENCE.seconds = float(_variable("SECONDS", "90" if IS_REAL else "60"))
+        self.short_lease_seconds = 20 if IS_REAL else 100
         """The length of a lease that a test waits for; a VM has to run before its end."""
 
     def measured(self, start_seconds: float) -> None:
@@ -54,7 +55,7 @@ class Patience:
         scheduler too, and several tests' VMs for each other.
         """
         if not self.is_given:
-            self.seconds = max(self.seconds, 6 * start_seconds)
+            waiting.PATIENCE.seconds = max(waiting.PATIENCE.seconds, 6 * start_seconds)
         self.short_lease_seconds = max(self.short_lease_seconds, math.ceil(2 * start_seconds))
 
 

@@ -11,11 +11,11 @@ import requests
 from provision_engine import __version__, client
 from provision_engine.client import Client, Function
 from provision_engine.sandbox import Sandbox
+from tests.support.opennebula import OpenNebula
+from tests.support.waiting import wait_until
 
 from .conftest import Stage
-from .device import Device
-from .lifetime import NO_HOST
-from .opennebula import OpenNebula, until
+from .device import NO_HOST, Device
 from .settings import DATA_FLAVOUR, DISK_MB, FLAVOUR, USER
 
 FAAS = Function(FLAVOUR, cpu=1, memory_mb=128, disk_size_mb=DISK_MB)
@@ -97,7 +97,7 @@ def test_a_dry_run_shows_what_a_create_would_do(api: Client, opennebula: OpenNeb
 
 def test_the_reason_for_not_running_is_shown(api: Client, sandbox: Sandbox) -> None:
     made = api.create_runtime(FAAS, requirements=NO_HOST)
-    assert until(lambda: "no host satisfies" in api.get_runtime(made.id).reason)
+    wait_until(lambda: "no host satisfies" in api.get_runtime(made.id).reason)
     with pytest.raises(client.StillWaiting, match="no host satisfies"):
         api.wait_until_running(made.id, 0.2)
     with pytest.raises(client.Locked):

@@ -6,107 +6,89 @@ from collections import Counter
 
 import pytest
 
-from provision_engine.sandbox import Sandbox
+from tests.support.opennebula import calls_of
+from tests.support.waiting import wait_until
 
-from .device import PATH, Device, data, small
+from .device import PATH, WRONG, Device, Json, data, small
 
-
-def counted(sandbox: Sandbox) -> Counter[str]:
-    return Counter(call.backend for call in sandbox.calls)
-
-
-def test_one_read_makes_two_calls_of_oned_and_none_of_oneflow(
-    device: Device, sandbox: Sandbox
-) -> None:
-    runtime = device.create_running(FAAS=small(), DAAS=data())
-    sandbox.clear_calls()
-    device.read(runtime["ID"])
-    assert counted(sandbox) == {"oned": 2}
+READ = {"one.document.info": 1, "one.vmpool.infoset": 1}
 
 
-def test_a_read_changes_nothing(device: Device, sandbox: Sandbox) -> None:
-    runtime = device.create_running()
-    sandbox.clear_calls()
-    for _ in range(3):
-        device.read(runtime["ID"])
-    assert {call.method for call in sandbox.calls} == {"one.document.info", "one.vmpool.infoset"}
+def of_oneflow(calls: Counter[str]) -> list[str]:
+    """Method and path of the calls of oneflow."""
+    return [call for call in calls.elements() if not call.startswith("one.")]
 
 
 @pytest.mark.parametrize("members", [{"FAAS": small()}, {"FAAS": small(), "DAAS": data()}])
-def test_one_create_makes_one_call_of_oneflow(
-    device: Device, sandbox: Sandbox, members: dict
+def test_one_read_makes_two_calls_of_oned_which_change_nothing(
+    device: Device, members: Json
 ) -> None:
-    sandbox.clear_calls()
-    device.create(**members)
-    assert [c.method for c in sandbox.calls if c.backend == "oneflow"] == ["POST"]
+    runtime = device.create_running(**members)
+    with device.counted() as calls:
+        device.read(runtime["ID"])
+    assert calls == READ
 
 
-def test_one_create_makes_few_calls_of_oned(device: Device, sandbox: Sandbox) -> None:
-    sandbox.clear_calls()
-    device.create()
-    assert counted(sandbox)["oned"] <= 12
-
-
-def test_a_create_asks_for_the_version_once_and_for_a_known_user_never(
-    device: Device, sandbox: Sandbox
+@pytest.mark.parametrize("members", [{"FAAS": small()}, {"FAAS": small(), "DAAS": data()}])
+def test_one_create_makes_one_call_of_oneflow_and_few_of_oned(
+    device: Device, members: Json
 ) -> None:
+    with device.counted() as calls:
+        device.create(**members)
+    (made,) = of_oneflow(calls)
+    assert made.startswith("POST ")
+    assert calls.total() <= 13
+
+
+def test_a_create_asks_for_the_version_once_and_for_a_known_user_never(device: Device) -> None:
     device.create()
-    sandbox.clear_calls()
-    device.create()
-    methods = Counter(call.method for call in sandbox.calls)
-    assert (methods["one.system.version"], methods["one.user.info"]) == (1, 0)
-    assert sandbox.calls[0].method == "one.system.version"
+    device.sandbox.clear_calls()
+    with device.counted() as calls:
+        device.create()
+    assert (calls["one.system.version"], calls["one.user.info"]) == (1, 0)
+    assert calls_of(device.sandbox)[0].method == "one.system.version"
 
 
 @pytest.mark.parametrize("key", [{}, {"Idempotency-Key": "key"}], ids=["", "key"])
-def test_a_create_with_a_wrong_password_makes_one_call(
-    device: Device, sandbox: Sandbox, key: dict[str, str]
-) -> None:
-    sandbox.clear_calls()
-    body = {"SERVERLESS_RUNTIME": {"FAAS": small()}}
-    wrong = (b"devuser", b"wrong")
-    assert device.request("POST", PATH, body, auth=wrong, headers=key).status_code == 401
-    assert counted(sandbox) == {"oned": 1}
+def test_a_create_with_a_wrong_password_makes_one_call(device: Device, key: dict[str, str]) -> None:
+    with device.counted() as calls:
+        answer = device.request("POST", PATH, {"FAAS": small()}, user=WRONG, headers=key)
+    assert answer.status == 401
+    assert calls.total() == 1
+    assert of_oneflow(calls) == []
 
 
-def test_one_delete_makes_one_call_of_oneflow(device: Device, sandbox: Sandbox) -> None:
+def test_one_delete_makes_one_call_of_oneflow(device: Device) -> None:
     runtime = device.create_running()
     # oneflow notices a little later than oned that the VM runs.
-    from .opennebula import until
-
-    until(lambda: (sandbox.store.service(runtime["SERVICE_ID"]) or {}).get("state") == 2)
-    sandbox.clear_calls()
-    assert device.delete(runtime["ID"]).status_code == 204
-    assert [c.method for c in sandbox.calls if c.backend == "oneflow"] == ["DELETE"]
+    wait_until(lambda: device.one.service_state(runtime["SERVICE_ID"]) == 2)
+    with device.counted() as calls:
+        assert device.delete(runtime["ID"]).status == 204
+    assert of_oneflow(calls) == [f"DELETE /service/{runtime['SERVICE_ID']}"]
 
 
-def test_an_update_makes_no_call_of_oneflow(device: Device, sandbox: Sandbox) -> None:
+def test_an_update_makes_no_call_of_oneflow(device: Device) -> None:
     runtime = device.create_running()
-    sandbox.clear_calls()
-    device.update(runtime["ID"], FAAS={"CPU": 2}, NAME="new", DEVICE_INFO={"LATENCY_TO_PE": 1})
-    assert counted(sandbox)["oneflow"] == 0
+    with device.counted() as calls:
+        device.update(runtime["ID"], FAAS={"CPU": 2}, NAME="new", DEVICE_INFO={"LATENCY_TO_PE": 1})
+    assert of_oneflow(calls) == []
 
 
-@pytest.mark.parametrize(
-    "path", ["/", "/server/version", "/server/config", "/serverless-runtimes/schema"]
-)
-def test_requests_without_a_login_make_no_calls(
-    device: Device, sandbox: Sandbox, path: str
-) -> None:
-    sandbox.clear_calls()
-    assert device.request("GET", path, auth=lambda request: request).status_code == 200
-    assert counted(sandbox) == {}
+@pytest.mark.parametrize("path", ["/", "/server/version", "/server/config", f"{PATH}/schema"])
+def test_requests_without_a_login_make_no_calls(device: Device, path: str) -> None:
+    """Devices time the first one to measure their latency to the engine."""
+    with device.counted() as calls:
+        assert device.request("GET", path, user=None).status == 200
+    assert calls.total() == 0
 
 
-def test_every_call_carries_the_callers_own_credentials(
-    device: Device, stranger: Device, sandbox: Sandbox
-) -> None:
+def test_every_call_carries_the_callers_own_credentials(device: Device, stranger: Device) -> None:
     runtime = device.create_running()
-    sandbox.clear_calls()
+    device.sandbox.clear_calls()
     device.update(runtime["ID"], FAAS={"CPU": 2})
     device.delete(runtime["ID"])
-    assert {call.user for call in sandbox.calls} == {device.user.name}
-    sandbox.clear_calls()
+    assert {call.user for call in calls_of(device.sandbox)} == {device.user.name}
+    device.sandbox.clear_calls()
     stranger.get(runtime["ID"])
     stranger.post(FAAS=small(FLAVOUR="none"))
-    assert {call.user for call in sandbox.calls} == {stranger.user.name}
+    assert {call.user for call in calls_of(device.sandbox)} == {stranger.user.name}

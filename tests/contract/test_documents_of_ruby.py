@@ -9,8 +9,10 @@ from xml.sax.saxutils import escape
 
 import pytest
 
+from tests.support.opennebula import RUNTIME, OpenNebula
+from tests.support.waiting import wait_until
+
 from .device import Device
-from .opennebula import RUNTIME, OpenNebula, until
 from .settings import FLAVOUR
 
 Json = dict[str, Any]
@@ -20,7 +22,7 @@ Json = dict[str, Any]
 def kept(opennebula: OpenNebula) -> Iterator[tuple[int, int, int]]:
     """Ids of a document as Ruby wrote it, of its service and of its VM."""
     service_id = opennebula.start_service(opennebula.flow_template_id(FLAVOUR), "of Ruby")
-    assert until(lambda: opennebula.service_vm_ids(service_id))
+    wait_until(lambda: opennebula.service_vm_ids(service_id))
     vm_id = opennebula.service_vm_ids(service_id)[0]
     body = {
         "NAME": "of Ruby",
@@ -57,15 +59,21 @@ def test_it_is_read_with_integers(device: Device, kept: tuple[int, int, int]) ->
     assert seen["SCHEDULING"] == {"POLICY": "energy"}
 
 
-def test_it_is_updated(device: Device, opennebula: OpenNebula, kept: tuple[int, int, int]) -> None:
+def test_it_is_updated(device: Device, kept: tuple[int, int, int]) -> None:
     device.read_until(kept[0], "RUNNING")
     updated = device.update(kept[0], FAAS={"MEMORY": 192}, NAME="ours now")
     assert (updated["FAAS"]["MEMORY"], updated["NAME"]) == (192, "ours now")
-    assert opennebula.vm(kept[2])["TEMPLATE"]["MEMORY"] == "192"
+    assert device.one.vm(kept[2])["TEMPLATE"]["MEMORY"] == "192"
 
 
-def test_it_is_deleted(device: Device, opennebula: OpenNebula, kept: tuple[int, int, int]) -> None:
+def test_it_is_deleted(device: Device, kept: tuple[int, int, int]) -> None:
     device.read_until(kept[0], "RUNNING")
-    assert device.delete(kept[0]).status_code == 204
-    assert until(lambda: not {kept[1]} & opennebula.ids(100))
-    assert kept[0] not in opennebula.ids(RUNTIME)
+    assert device.delete(kept[0]).status == 204
+    wait_until(lambda: not {kept[1]} & device.one.ids(100))
+    assert kept[0] not in device.one.ids(RUNTIME)
+
+
+def test_a_new_runtime_has_the_members_that_the_ruby_engine_reads(device: Device) -> None:
+    stored = device.body_of(device.create()["ID"])
+    assert {"FLAVOUR", "CPU", "MEMORY", "DISK_SIZE", "VM_ID"} <= stored["FAAS"].keys()
+    assert stored.keys() == {"FAAS", "SERVICE_ID", "SCHEDULING", "DEVICE_INFO", "ENGINE"}

@@ -7,15 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-import requests
 
-from provision_engine.sandbox import Sandbox
+from tests.support.client import Response
 
-from .conftest import Stage
-from .device import PATH, Device, data, small
-from .lifetime import counted, listed
-from .opennebula import OpenNebula
-from .settings import DENIED_FLAVOUR, STRANGER, USER
+from .device import Device, data, small
+from .settings import DENIED_FLAVOUR
 
 
 @pytest.fixture
@@ -23,143 +19,112 @@ def key() -> str:
     return str(uuid.uuid4())
 
 
-def post(device: Device, key: str, **members: Any) -> requests.Response:
-    answer = requests.post(
-        device.url + PATH,
-        json={"SERVERLESS_RUNTIME": members or {"FAAS": small()}},
-        headers={"Idempotency-Key": key},
-        auth=device.user.pair,
-        timeout=120,
-    )
-    if answer.ok:
-        device.made.append(answer.json()["SERVERLESS_RUNTIME"]["ID"])
-    return answer
+def post(device: Device, key: str, query: str = "", **members: Any) -> Response:
+    headers = {"Idempotency-Key": key}
+    return device.post(query, headers=headers, **(members or {"FAAS": small()}))
 
 
-def runtime_id(answer: requests.Response) -> int:
-    return int(answer.json()["SERVERLESS_RUNTIME"]["ID"])
-
-
-def test_a_repeat_is_a_200_with_the_same_runtime(
-    device: Device, opennebula: OpenNebula, key: str
-) -> None:
+def test_a_repeat_is_a_200_with_the_same_runtime(device: Device, key: str) -> None:
     first = post(device, key)
-    held = opennebula.holdings()
+    held = device.one.holdings()
     again = post(device, key)
-    assert (first.status_code, again.status_code) == (201, 200)
-    assert runtime_id(again) == runtime_id(first)
+    assert (first.status, again.status) == (201, 200)
+    assert again.runtime["ID"] == first.runtime["ID"]
     assert again.headers["Location"] == first.headers["Location"]
-    assert opennebula.holdings() == held
+    assert device.one.holdings() == held
 
 
-def test_another_body_is_a_conflict(device: Device, opennebula: OpenNebula, key: str) -> None:
+def test_another_body_is_a_conflict(device: Device, key: str) -> None:
     post(device, key)
-    held = opennebula.holdings()
+    held = device.one.holdings()
     answer = post(device, key, FAAS=small(CPU=2))
-    assert answer.status_code == 409
-    assert opennebula.holdings() == held
+    assert answer.status == 409
+    assert device.one.holdings() == held
 
 
 def test_the_order_of_members_makes_no_difference(device: Device, key: str) -> None:
     first = post(device, key, NAME="lamp", FAAS=small())
     again = post(device, key, FAAS=dict(reversed(small().items())), NAME="lamp")
-    assert runtime_id(again) == runtime_id(first)
+    assert again.runtime["ID"] == first.runtime["ID"]
 
 
 def test_other_keys_and_no_key_create_other_runtimes(device: Device, key: str) -> None:
-    made = {runtime_id(post(device, k)) for k in (key, f"{key}-other")}
+    made = {post(device, k).runtime["ID"] for k in (key, f"{key}-other")}
     made.add(device.create()["ID"])
     assert len(made) == 3
 
 
 def test_the_same_key_of_another_user_creates_another_runtime(
-    stage: Stage, device: Device, key: str
+    device: Device, stranger: Device, key: str
 ) -> None:
-    theirs = Device(stage.engine_url, STRANGER)
-    first, other = post(device, key), post(theirs, key)
-    assert (first.status_code, other.status_code) == (201, 201)
-    assert runtime_id(first) != runtime_id(other)
-    assert theirs.delete(runtime_id(other)).status_code == 204
+    first, other = post(device, key), post(stranger, key)
+    assert (first.status, other.status) == (201, 201)
+    assert first.runtime["ID"] != other.runtime["ID"]
+    assert stranger.delete(other.runtime["ID"]).status == 204
 
 
 def test_concurrent_requests_to_several_engines_create_one_runtime(
-    stage: Stage, device: Device, opennebula: OpenNebula, key: str
+    device: Device, key: str
 ) -> None:
-    before = opennebula.holdings()
-    with stage.another_engine() as url, ThreadPoolExecutor(8) as pool:
-        engines = [device, Device(url, USER)]
+    before = device.one.holdings()
+    with device.another_engine() as other, ThreadPoolExecutor(8) as pool:
+        engines = [device, other]
         answers = list(pool.map(lambda n: post(engines[n % 2], key), range(8)))
-    statuses = sorted(answer.status_code for answer in answers)
+    statuses = sorted(answer.status for answer in answers)
     assert statuses == [200] * 7 + [201]
-    assert len({runtime_id(answer) for answer in answers}) == 1
-    after = opennebula.holdings()
-    assert {what: len(ids - before[what]) for what, ids in after.items()} == {
-        "runtimes": 1,
-        "services": 1,
-        "VMs": 1,
-        "locks": 0,
-    }
+    assert len({answer.runtime["ID"] for answer in answers}) == 1
+    after = device.one.holdings()
+    new = {what: len(ids - before[what]) for what, ids in after.items()}
+    assert new == {"runtimes": 1, "services": 1, "VMs": 1, "locks": 0}
 
 
 def test_the_key_is_free_again_when_the_runtime_is_gone(device: Device, key: str) -> None:
-    first = runtime_id(post(device, key))
-    assert device.delete(first).status_code == 204
+    first = post(device, key).runtime["ID"]
+    assert device.delete(first).status == 204
     again = post(device, key)
-    assert again.status_code == 201
-    assert runtime_id(again) != first
+    assert again.status == 201
+    assert again.runtime["ID"] != first
 
 
-def test_a_create_that_failed_does_not_use_up_the_key(
-    device: Device, opennebula: OpenNebula, key: str
-) -> None:
-    before = opennebula.holdings()
-    assert post(device, key, FAAS=small(FLAVOUR=DENIED_FLAVOUR)).status_code == 403
-    assert opennebula.holdings() == before
-    assert post(device, key).status_code == 201
+def test_a_create_that_failed_does_not_use_up_the_key(device: Device, key: str) -> None:
+    before = device.one.holdings()
+    assert post(device, key, FAAS=small(FLAVOUR=DENIED_FLAVOUR)).status == 403
+    assert device.one.holdings() == before
+    assert post(device, key).status == 201
 
 
 @pytest.mark.parametrize("bad", ["", "x" * 256, "schlüssel".encode().decode("latin-1")])
-def test_an_invalid_key_is_rejected_and_nothing_is_created(
-    device: Device, opennebula: OpenNebula, bad: str
-) -> None:
-    before = opennebula.holdings()
+def test_an_invalid_key_is_rejected_and_nothing_is_created(device: Device, bad: str) -> None:
+    before = device.one.holdings()
     answer = post(device, bad)
-    assert answer.status_code == 400
-    assert "Idempotency-Key" in answer.json()["message"]
-    assert opennebula.holdings() == before
+    assert answer.status == 400
+    assert "Idempotency-Key" in answer.json["message"]
+    assert device.one.holdings() == before
 
 
 def test_a_repeat_can_wait_too(device: Device, key: str) -> None:
     post(device, key)
-    answer = requests.post(
-        f"{device.url}{PATH}?wait=60",
-        json={"SERVERLESS_RUNTIME": {"FAAS": small()}},
-        headers={"Idempotency-Key": key},
-        auth=device.user.pair,
-        timeout=120,
-    )
-    assert answer.status_code == 200
-    assert answer.json()["SERVERLESS_RUNTIME"]["FAAS"]["STATE"] == "RUNNING"
+    answer = post(device, key, "?wait=60")
+    assert answer.status == 200
+    assert answer.runtime["FAAS"]["STATE"] == "RUNNING"
 
 
 def test_a_key_appears_nowhere(device: Device, key: str) -> None:
     made = post(device, key)
     assert key not in made.text
-    assert key not in device.get(runtime_id(made)).text
-    assert key not in str(listed(device))
+    assert key not in device.get(made.runtime["ID"]).text
+    assert key not in str(device.list())
 
 
-def test_a_key_costs_two_reads_of_the_caller_s_runtimes(
-    device: Device, sandbox: Sandbox, key: str
-) -> None:
+def test_a_key_costs_two_reads_of_the_caller_s_runtimes(device: Device, key: str) -> None:
     wanted = {"FAAS": small(), "DAAS": data()}
-    with counted(sandbox) as without:
+    with device.counted() as without:
         device.create(**wanted)
-    with counted(sandbox) as with_key:
+    with device.counted() as with_key:
         post(device, key, **wanted)
     for calls in (without, with_key):
         calls.pop("one.document.info")  # as many as it takes until the VMs exist
     assert with_key - without == {"one.documentpool.info": 2}
-    with counted(sandbox) as repeated:
+    with device.counted() as repeated:
         post(device, key, **wanted)
     assert repeated == {"one.documentpool.info": 1, "one.document.info": 1}

@@ -7,12 +7,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from provision_engine.sandbox import Sandbox
+from tests.support.waiting import wait_until
 
 from .device import Device, small
-from .lifetime import counted, document, release, stuck
-from .opennebula import OpenNebula, until
-from .settings import FLAVOUR, USER
+from .settings import FLAVOUR
 
 
 def seconds_ago(since: str) -> float:
@@ -30,7 +28,7 @@ def reason_until(device: Device, runtime_id: int, wanted: str) -> str:
         seen = device.read(runtime_id)["FAAS"].get("REASON", "")
         return seen == wanted
 
-    until(look)
+    wait_until(look)
     return seen
 
 
@@ -40,30 +38,30 @@ def test_a_new_runtime_says_why_it_is_pending_and_since_when(device: Device) -> 
     assert -5 < seconds_ago(born["SINCE"]) < 60
 
 
-def test_requirements_that_no_host_satisfies_are_named(device: Device, sandbox: Sandbox) -> None:
+def test_requirements_that_no_host_satisfies_are_named(device: Device) -> None:
     runtime = device.create(FAAS=small(), SCHEDULING={"REQUIREMENTS": "free_cpu > 1000"})
     assert reason_until(device, runtime["ID"], "no host satisfies FREE_CPU > 1000")
     seen = device.read(runtime["ID"])["FAAS"]
     assert (seen["STATE"], seen["REASON"]) == ("PENDING", "no host satisfies FREE_CPU > 1000")
     assert "ERROR" not in seen
     assert -5 < seconds_ago(seen["SINCE"]) < 60
-    release(sandbox, runtime)
+    device.release(runtime)
     running = device.read_until(runtime["ID"], "RUNNING")["FAAS"]
     assert "REASON" not in running
     assert -5 < seconds_ago(running["SINCE"]) < 60
 
 
-def test_a_lack_of_capacity_is_named(device: Device, sandbox: Sandbox) -> None:
+def test_a_lack_of_capacity_is_named(device: Device) -> None:
     runtime = device.create(FAAS=small(CPU=1000))
     wanted = "no host has enough free CPU and memory"
     assert reason_until(device, runtime["ID"], wanted) == wanted
 
 
-def test_a_quota_is_named(device: Device, opennebula: OpenNebula, sandbox: Sandbox) -> None:
+def test_a_quota_is_named(device: Device) -> None:
     device.create_running()
-    sandbox.store.set_quota(USER.name, VMS=1)
-    service = opennebula.start_service(opennebula.flow_template_id(FLAVOUR), "beyond-the-quota")
-    runtime = document(opennebula, SERVICE_ID=service)
+    device.limit(VMS=1)
+    service = device.one.start_service(device.one.flow_template_id(FLAVOUR), "beyond-the-quota")
+    runtime = device.document(SERVICE_ID=service)
     try:
         assert reason_until(device, runtime, "user quota of 1 VM reached")
         seen = device.read(runtime)["FAAS"]
@@ -71,7 +69,7 @@ def test_a_quota_is_named(device: Device, opennebula: OpenNebula, sandbox: Sandb
         assert seen["ERROR"] == seen["REASON"]
         assert -5 < seconds_ago(seen["SINCE"]) < 60
     finally:
-        assert device.delete(runtime).status_code == 204
+        assert device.delete(runtime).status == 204
 
 
 @pytest.mark.parametrize(
@@ -84,57 +82,57 @@ def test_a_quota_is_named(device: Device, opennebula: OpenNebula, sandbox: Sandb
     ],
 )
 def test_a_vm_that_was_stopped_is_an_error_that_says_so(
-    device: Device, opennebula: OpenNebula, action: str, reason: str
+    device: Device, action: str, reason: str
 ) -> None:
     runtime = device.create_running()
-    opennebula.call("vm.action", action, runtime["FAAS"]["VM_ID"])
+    device.one.call("vm.action", action, runtime["FAAS"]["VM_ID"])
     assert reason_until(device, runtime["ID"], reason) == reason
     seen = device.read(runtime["ID"])["FAAS"]
     assert (seen["STATE"], seen["ERROR"]) == ("ERROR", reason)
 
 
 def test_a_vm_that_was_terminated_is_an_error_before_and_after_its_service_goes(
-    device: Device, opennebula: OpenNebula
+    device: Device,
 ) -> None:
     runtime = device.create_running()
-    opennebula.call("vm.action", "terminate-hard", runtime["FAAS"]["VM_ID"])
+    device.one.call("vm.action", "terminate-hard", runtime["FAAS"]["VM_ID"])
     seen = device.read_until(runtime["ID"], "ERROR")["FAAS"]
     assert seen["ERROR"] in ("VM is gone", "The service is gone, and its VMs with it")
     assert seen["REASON_CODE"] in ("GONE", "SERVICE_GONE")
 
 
-def test_an_error_disappears_when_the_vm_is_back(device: Device, opennebula: OpenNebula) -> None:
+def test_an_error_disappears_when_the_vm_is_back(device: Device) -> None:
     runtime = device.create_running()
-    opennebula.call("vm.action", "poweroff-hard", runtime["FAAS"]["VM_ID"])
+    device.one.call("vm.action", "poweroff-hard", runtime["FAAS"]["VM_ID"])
     device.read_until(runtime["ID"], "ERROR")
-    opennebula.call("vm.action", "resume", runtime["FAAS"]["VM_ID"])
+    device.one.call("vm.action", "resume", runtime["FAAS"]["VM_ID"])
     back = device.read_until(runtime["ID"], "RUNNING")["FAAS"]
     assert not {"ERROR", "REASON"} & back.keys()
 
 
-def test_a_vm_that_cannot_boot_says_so(device: Device, sandbox: Sandbox) -> None:
-    sandbox.faults.drivers.set("boot", fails=True)
+def test_a_vm_that_cannot_boot_says_so(device: Device) -> None:
+    device.sandbox.faults.drivers.set("boot", fails=True)
     runtime = device.create()
     seen = device.read_until(runtime["ID"], "ERROR")["FAAS"]
     assert seen["REASON"].startswith("VM failed to boot (BOOT_FAILURE)")
 
 
-def test_a_vm_that_has_not_reported_yet_says_so(device: Device, sandbox: Sandbox) -> None:
-    template = sandbox.store.add_vm_template(
+def test_a_vm_that_has_not_reported_yet_says_so(device: Device) -> None:
+    template = device.sandbox.store.add_vm_template(
         "Reporting",
         'CPU="1"\nMEMORY="128"\nCONTEXT=[REPORT_READY="YES"]\nDISK=[IMAGE="img"]',
     )
-    sandbox.store.add_flow_template("reporting", [("FAAS", template.id)])
+    device.sandbox.store.add_flow_template("reporting", [("FAAS", template.id)])
     runtime = device.create(FAAS=small(FLAVOUR="reporting"))
     wanted = "VM runs, but has not reported that it is ready"
     assert reason_until(device, runtime["ID"], wanted) == wanted
-    sandbox.store.set_user_template(runtime["FAAS"]["VM_ID"], 'READY="YES"')
+    device.sandbox.store.set_user_template(runtime["FAAS"]["VM_ID"], 'READY="YES"')
     assert "REASON" not in device.read_until(runtime["ID"], "RUNNING")["FAAS"]
 
 
-def test_the_reason_takes_no_additional_call(device: Device, sandbox: Sandbox) -> None:
-    runtime = stuck(device)
-    with counted(sandbox) as calls:
+def test_the_reason_takes_no_additional_call(device: Device) -> None:
+    runtime = device.create_stuck()
+    with device.counted() as calls:
         device.read(runtime["ID"])
     assert calls == {"one.document.info": 1, "one.vmpool.infoset": 1}
-    release(sandbox, runtime)
+    device.release(runtime)

@@ -6,12 +6,11 @@ import json
 
 import pytest
 
-from provision_engine.sandbox import Sandbox
+from tests.support.opennebula import OpenNebula
+from tests.support.waiting import wait_until
 
-from .device import PATH, Device, Json, data, small
-from .lifetime import counted, document, release, stuck
-from .opennebula import OpenNebula, until
-from .settings import FLAVOUR, USER
+from .device import Device, Json, data, small
+from .settings import FLAVOUR
 
 RUNNING = 2
 
@@ -22,26 +21,26 @@ def service_state(opennebula: OpenNebula, runtime: Json) -> int:
 
 
 def recover(device: Device, runtime_id: int) -> Json:
-    answer = device.request("POST", f"{PATH}/{runtime_id}/recover")
-    assert answer.status_code == 200, answer.text
-    return answer.json()["SERVERLESS_RUNTIME"]
+    answer = device.act(runtime_id, "recover")
+    assert answer.status == 200, answer.text
+    return answer.runtime
 
 
 @pytest.fixture
-def failed(device: Device, opennebula: OpenNebula, sandbox: Sandbox) -> Json:
+def failed(device: Device) -> Json:
     """A runtime whose VM OpenNebula refused to create, but would create now."""
-    sandbox.store.set_quota(USER.name, VMS=0)
-    service = opennebula.start_service(opennebula.flow_template_id(FLAVOUR), "failed")
-    runtime = document(opennebula, SERVICE_ID=service)
+    device.limit(VMS=0)
+    service = device.one.start_service(device.one.flow_template_id(FLAVOUR), "failed")
+    runtime = device.document(SERVICE_ID=service)
     device.made.append(runtime)
     device.read_until(runtime, "ERROR")
-    sandbox.store.set_quota(USER.name, VMS=-1)
+    device.limit(VMS=-1)
     return device.read(runtime)
 
 
-def test_a_failed_deployment_is_retried(device: Device, failed: Json, sandbox: Sandbox) -> None:
+def test_a_failed_deployment_is_retried(device: Device, failed: Json) -> None:
     assert failed["FAAS"]["REASON"] == "user quota of 0 VMs reached"
-    with counted(sandbox) as calls:
+    with device.counted() as calls:
         recovered = recover(device, failed["ID"])
     assert recovered["FAAS"]["STATE"] in ("PENDING", "RUNNING")
     assert calls[f"POST /service/{failed['SERVICE_ID']}/action"] == 1
@@ -52,44 +51,39 @@ def test_a_failed_deployment_is_retried(device: Device, failed: Json, sandbox: S
     assert running["FAAS"]["ENDPOINT"]
 
 
-def test_it_can_wait_until_the_runtime_runs(device: Device, failed: Json) -> None:
-    answer = device.request("POST", f"{PATH}/{failed['ID']}/recover?wait=60")
-    assert answer.json()["SERVERLESS_RUNTIME"]["FAAS"]["STATE"] == "RUNNING"
-
-
-def test_a_second_failure_is_reported(device: Device, failed: Json, sandbox: Sandbox) -> None:
-    sandbox.store.set_quota(USER.name, VMS=0)
+def test_a_second_failure_is_reported(device: Device, failed: Json) -> None:
+    device.limit(VMS=0)
     recover(device, failed["ID"])
-    assert until(lambda: device.read(failed["ID"])["FAAS"]["STATE"] == "ERROR")
+    wait_until(lambda: device.read(failed["ID"])["FAAS"]["STATE"] == "ERROR")
 
 
-def test_without_a_failure_nothing_is_done(device: Device, sandbox: Sandbox) -> None:
+def test_without_a_failure_nothing_is_done(device: Device) -> None:
     runtime = device.create_running()
-    with counted(sandbox) as calls:
+    with device.counted() as calls:
         assert recover(device, runtime["ID"]) == runtime
     assert not [call for call in calls if call.startswith("POST")]
 
 
-def test_a_runtime_in_a_transient_state_is_locked(device: Device, sandbox: Sandbox) -> None:
-    runtime = stuck(device)
-    answer = device.request("POST", f"{PATH}/{runtime['ID']}/recover")
-    assert answer.status_code == 423
+def test_a_runtime_in_a_transient_state_is_locked(device: Device) -> None:
+    runtime = device.create_stuck()
+    answer = device.act(runtime["ID"], "recover")
+    assert answer.status == 423
     assert int(answer.headers["Retry-After"]) > 0
-    release(sandbox, runtime)
+    device.release(runtime)
 
 
 def recovered_until_running(device: Device, runtime_id: int, query: str = "") -> Json:
-    answer = device.request("POST", f"{PATH}/{runtime_id}/recover?wait=90{query}")
-    assert answer.status_code == 200, answer.text
-    runtime = answer.json()["SERVERLESS_RUNTIME"]
+    answer = device.act(runtime_id, f"recover?wait=90{query}")
+    assert answer.status == 200, answer.text
+    runtime = answer.runtime
     assert runtime["FAAS"]["STATE"] == "RUNNING"
     return runtime
 
 
-def test_a_vm_that_is_gone_is_replaced(device: Device, opennebula: OpenNebula) -> None:
+def test_a_vm_that_is_gone_is_replaced(device: Device) -> None:
     runtime = device.create_running(NAME="lamp", FAAS=small(), LEASE={"TTL": 1000})
-    assert until(lambda: service_state(opennebula, runtime) == RUNNING)
-    opennebula.call("vm.action", "terminate-hard", runtime["FAAS"]["VM_ID"])
+    wait_until(lambda: service_state(device.one, runtime) == RUNNING)
+    device.one.call("vm.action", "terminate-hard", runtime["FAAS"]["VM_ID"])
     device.read_until(runtime["ID"], "ERROR")
     recovered = recovered_until_running(device, runtime["ID"])
     new = {"VM_ID", "ENDPOINT", "SINCE"}
@@ -98,72 +92,52 @@ def test_a_vm_that_is_gone_is_replaced(device: Device, opennebula: OpenNebula) -
     assert recovered["FAAS"]["VM_ID"] > runtime["FAAS"]["VM_ID"]
     assert recovered["SERVICE_ID"] > runtime["SERVICE_ID"]
     assert (recovered["ID"], recovered["NAME"]) == (runtime["ID"], "lamp")
-    assert until(lambda: opennebula.holdings()["services"] == {recovered["SERVICE_ID"]})
+    wait_until(lambda: device.one.holdings()["services"] == {recovered["SERVICE_ID"]})
 
 
-def test_a_vm_that_failed_to_boot_is_replaced(device: Device, sandbox: Sandbox) -> None:
-    sandbox.faults.drivers.set("boot", fails=True)
+def test_a_vm_that_failed_to_boot_is_replaced(device: Device) -> None:
+    device.sandbox.faults.drivers.set("boot", fails=True)
     runtime = device.create()
     device.read_until(runtime["ID"], "ERROR")
-    sandbox.faults.clear()
+    device.sandbox.faults.clear()
     recovered_until_running(device, runtime["ID"])
 
 
-def test_a_data_vm_is_replaced_only_if_that_is_allowed(
-    device: Device, opennebula: OpenNebula
-) -> None:
+def test_a_data_vm_is_replaced_only_if_that_is_allowed(device: Device) -> None:
     runtime = device.create_running(FAAS=small(), DAAS=data())
-    opennebula.call("vm.action", "terminate-hard", runtime["FAAS"]["VM_ID"])
-    assert until(lambda: device.read(runtime["ID"])["FAAS"]["STATE"] == "ERROR")
-    answer = device.request("POST", f"{PATH}/{runtime['ID']}/recover")
-    assert answer.status_code == 422
-    assert "?replace=true" in answer.json()["message"]
+    device.one.call("vm.action", "terminate-hard", runtime["FAAS"]["VM_ID"])
+    wait_until(lambda: device.read(runtime["ID"])["FAAS"]["STATE"] == "ERROR")
+    answer = device.act(runtime["ID"], "recover")
+    assert answer.status == 422
+    assert "?replace=true" in answer.json["message"]
     assert device.read(runtime["ID"])["DAAS"]["STATE"] == "RUNNING"
     recovered = recovered_until_running(device, runtime["ID"], "&replace=true")
     assert recovered["DAAS"]["VM_ID"] != runtime["DAAS"]["VM_ID"]
 
 
 @pytest.mark.parametrize("action", ["poweroff-hard", "suspend", "stop", "undeploy-hard"])
-def test_a_vm_that_was_stopped_is_resumed(
-    device: Device, opennebula: OpenNebula, action: str
-) -> None:
+def test_a_vm_that_was_stopped_is_resumed(device: Device, action: str) -> None:
     runtime = device.create_running()
-    opennebula.call("vm.action", action, runtime["FAAS"]["VM_ID"])
+    device.one.call("vm.action", action, runtime["FAAS"]["VM_ID"])
     device.read_until(runtime["ID"], "ERROR")
     recovered = recovered_until_running(device, runtime["ID"])
     assert recovered["FAAS"]["VM_ID"] == runtime["FAAS"]["VM_ID"]
 
 
-def test_a_second_failure_ends_the_wait(device: Device, sandbox: Sandbox) -> None:
-    sandbox.faults.drivers.set("boot", fails=True)
-    runtime = device.create()
-    device.read_until(runtime["ID"], "ERROR")
-    answer = device.request("POST", f"{PATH}/{runtime['ID']}/recover?wait=90")
-    assert answer.json()["SERVERLESS_RUNTIME"]["FAAS"]["STATE"] == "ERROR"
-
-
-@pytest.mark.parametrize("runtime_id", ["999999", "x", "0x1"])
-def test_recovering_an_unknown_runtime_is_a_404(device: Device, runtime_id: str) -> None:
-    answer = device.request("POST", f"{PATH}/{runtime_id}/recover")
-    assert answer.status_code == 404
-
-
 def test_another_user_may_not_recover_it(stranger: Device, device: Device) -> None:
     runtime = device.create()
-    answer = stranger.request("POST", f"{PATH}/{runtime['ID']}/recover")
-    assert answer.status_code == 403
+    answer = stranger.act(runtime["ID"], "recover")
+    assert answer.status == 403
 
 
 # ---- an update of a function in ERROR --------------------------------------------------------
 
 
-def test_an_update_in_error_starts_a_recovery_and_says_so(
-    device: Device, failed: Json, sandbox: Sandbox
-) -> None:
-    with counted(sandbox) as calls:
+def test_an_update_in_error_starts_a_recovery_and_says_so(device: Device, failed: Json) -> None:
+    with device.counted() as calls:
         answer = device.put(failed["ID"], FAAS={"CPU": 2})
-    assert answer.status_code == 500
-    message = answer.json()["message"]
+    assert answer.status == 500
+    message = answer.json["message"]
     assert message["FAAS"] == failed["FAAS"]["REASON"]
     assert message["RECOVERY"]
     assert calls[f"POST /service/{failed['SERVICE_ID']}/action"] == 1
@@ -172,26 +146,12 @@ def test_an_update_in_error_starts_a_recovery_and_says_so(
     assert running["ID"] == failed["ID"]
 
 
-def test_an_update_that_cannot_be_recovered_says_why(
-    device: Device, opennebula: OpenNebula
-) -> None:
+def test_an_update_that_cannot_be_recovered_says_why(device: Device) -> None:
     runtime = device.create_running(FAAS=small(), DAAS=data())
-    opennebula.call("vm.action", "terminate-hard", runtime["FAAS"]["VM_ID"])
-    assert until(lambda: device.read(runtime["ID"])["FAAS"]["STATE"] == "ERROR")
+    device.one.call("vm.action", "terminate-hard", runtime["FAAS"]["VM_ID"])
+    wait_until(lambda: device.read(runtime["ID"])["FAAS"]["STATE"] == "ERROR")
     answer = device.put(runtime["ID"], FAAS={"CPU": 2})
-    assert answer.status_code == 500
-    message = answer.json()["message"]
+    assert answer.status == 500
+    message = answer.json["message"]
     assert message["FAAS"] == "VM is gone"
     assert "?replace=true" in message["RECOVERY"]
-
-
-def test_an_update_resumes_a_vm_that_was_powered_off(
-    device: Device, opennebula: OpenNebula
-) -> None:
-    runtime = device.create_running(FAAS=small())
-    opennebula.call("vm.action", "poweroff-hard", runtime["FAAS"]["VM_ID"])
-    device.read_until(runtime["ID"], "ERROR")
-    answer = device.put(runtime["ID"], FAAS={"CPU": 2})
-    assert answer.status_code == 500
-    assert answer.json()["message"]["FAAS"] == "VM was powered off"
-    device.read_until(runtime["ID"], "RUNNING")

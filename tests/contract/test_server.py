@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import logging
 import re
@@ -13,35 +12,23 @@ import jsonschema
 import pytest
 
 from provision_engine import config, log
-from provision_engine.sandbox import Sandbox
+from tests.support.client import Json
+from tests.support.engine import engine_in_process
 
 from .conftest import Stage
-from .device import PATH, Device, data, schema, small
-from .lifetime import counted
-from .settings import FLAVOUR
-
-
-def anonymous(request: Any) -> Any:
-    return request
-
-
-def test_the_root_responds_without_calling_opennebula(device: Device, sandbox: Sandbox) -> None:
-    """Devices time it to measure their latency to the engine."""
-    with counted(sandbox) as calls:
-        assert device.request("GET", "/", auth=anonymous).status_code == 200
-    assert calls.total() == 0
+from .device import PATH, Device, schema, small
 
 
 def test_the_version_is_a_semantic_version(device: Device) -> None:
-    answer = device.request("GET", "/server/version", auth=anonymous)
-    assert answer.status_code == 200
-    assert re.fullmatch(r"\d+\.\d+\.\d+([-+][0-9A-Za-z.-]+)?", answer.json())
+    answer = device.request("GET", "/server/version", user=None)
+    assert answer.status == 200
+    assert re.fullmatch(r"\d+\.\d+\.\d+([-+][0-9A-Za-z.-]+)?", answer.json)
 
 
 def test_the_schema_is_the_one_of_the_file(device: Device) -> None:
-    answer = device.request("GET", f"{PATH}/schema", auth=anonymous)
-    assert answer.status_code == 200
-    assert answer.json() == schema("serverless_runtime")
+    answer = device.request("GET", f"{PATH}/schema", user=None)
+    assert answer.status == 200
+    assert answer.json == schema("serverless_runtime")
 
 
 @pytest.mark.parametrize("name", ["serverless_runtime", "config", "error"])
@@ -54,41 +41,24 @@ def test_the_schemas_are_valid_in_draft_4_to_6(name: str, draft: Any) -> None:
 
 
 def test_the_configuration_matches_its_schema_and_has_no_colons(device: Device) -> None:
-    answer = device.request("GET", "/server/config", auth=anonymous)
-    assert answer.status_code == 200
-    jsonschema.Draft4Validator(schema("config")).validate(answer.json())
+    answer = device.request("GET", "/server/config", user=None)
+    assert answer.status == 200
+    jsonschema.Draft4Validator(schema("config")).validate(answer.json)
     assert {"one_xmlrpc", "oneflow_server", "port", "timeout", "mapping", "capacity"} <= set(
-        answer.json()
+        answer.json
     )
     assert '":' not in re.sub(r'":', "", answer.text).replace('":', "")
-    assert not [key for key in answer.json() if key.startswith(":")]
+    assert not [key for key in answer.json if key.startswith(":")]
 
 
-@pytest.mark.parametrize("style", [":%s:", "%s:"])
+@pytest.mark.parametrize("style", [":%s", "%s"])
 def test_the_configuration_equals_a_file_that_sets_every_key(
     stage: Stage, device: Device, style: str
 ) -> None:
-    def key(name: str) -> str:
-        return style % name
+    def keyed(members: Json) -> Json:
+        return {style % k: keyed(v) if isinstance(v, dict) else v for k, v in members.items()}
 
-    text = "\n".join(
-        [
-            f"{key('host')} 127.0.0.1",
-            f"{key('port')} 1337",
-            f"{key('timeout')} 17",
-            f"{key('mapping')}\n  {key('nature')} 5",
-            f"{key('capacity')}\n  {key('disk')}\n    {key('default')} 2000",
-            f"  {key('cpu')}\n    {key('default')} 3\n    {key('mult')} 4",
-            f"  {key('memory')}\n    {key('default')} 99\n    {key('mult')} 5",
-            f"    {key('resize_mode')} HOTPLUG",
-            f"{key('log')}\n  {key('level')} 2\n  {key('system')} file",
-        ]
-    )
-    with stage.another_engine(text + "\n") as url:
-        seen = Device(url, device.user).request("GET", "/server/config").json()
-    assert seen == {
-        "one_xmlrpc": stage.oned_url,
-        "oneflow_server": stage.oneflow_url,
+    every_key = {
         "host": "127.0.0.1",
         "port": 1337,
         "timeout": 17,
@@ -100,6 +70,9 @@ def test_the_configuration_equals_a_file_that_sets_every_key(
         },
         "log": {"level": 2, "system": "file"},
     }
+    urls = {"one_xmlrpc": stage.oned_url, "oneflow_server": stage.oneflow_url}
+    with engine_in_process(urls | keyed(every_key)) as url:
+        assert stage.device(url=url).request("GET", "/server/config").json == urls | every_key
 
 
 @pytest.fixture
@@ -112,47 +85,16 @@ def logs(tmp_path: Path) -> Any:
         logger.setLevel(logging.NOTSET)
 
 
-def test_a_lifecycle_is_logged_without_secrets_and_one_event_per_line(
-    device: Device, stage: Stage, logs: Path
-) -> None:
-    with stage.another_engine() as url:
-        local = Device(url, device.user)
-        runtime = local.create_running(FAAS=small(), DAAS=data(), NAME="a\u2028b", SECRET="x")
-        local.update(runtime["ID"], FAAS={"CPU": 2}, DEVICE_INFO={"LATENCY_TO_PE": 1})
-        local.post(FAAS={"FLAVOUR": "no such"})
-        local.delete(runtime["ID"])
-    written = (logs / "engine.log").read_text() + (logs / "CloudClient.log").read_text()
-    user = device.user
-    encoded = base64.b64encode(user.session.encode()).decode()
-    for secret in (user.password, encoded, user.session):
-        assert secret not in written
-    assert "Received request to Create a Serverless Runtime" in written
-    assert "Response HTTP Return Code: 201" in written
-    assert re.search(
-        rf'Instantiating service_template \d+ with options {{"name": "{FLAVOUR}', written
-    )
-    line = re.compile(
-        r"[DIWE], \[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d #\d+\] +(DEBUG|INFO|WARN|ERROR) -- [^:]*: .*"
-    )
-    lines = [text for text in written.split("\n") if text and not text.startswith("#")]
-    assert [text for text in lines if not line.fullmatch(text)] == []
-
-
-def test_an_unknown_member_is_a_warning_in_the_log(
-    device: Device, stage: Stage, logs: Path
-) -> None:
-    with stage.another_engine() as url:
-        local = Device(url, device.user)
+def test_an_unknown_member_is_a_warning_in_the_log(device: Device, logs: Path) -> None:
+    with device.another_engine() as local:
         local.delete(local.create(FAAS=small(GPU=1), UNHEARD="x")["ID"])
     warnings = [w for w in (logs / "engine.log").read_text().split("\n") if w.startswith("W,")]
     assert any("FAAS.GPU" in warning for warning in warnings)
     assert any("UNHEARD" in warning for warning in warnings)
 
 
-def test_the_lines_of_a_request_carry_its_id(device: Device, stage: Stage, logs: Path) -> None:
-    with stage.another_engine() as url:
-        Device(url, device.user).request(
-            "GET", f"{PATH}/999999", headers={"X-Request-ID": "lamp-7"}
-        )
+def test_the_lines_of_a_request_carry_its_id(device: Device, logs: Path) -> None:
+    with device.another_engine() as local:
+        local.get(999_999, headers={"X-Request-ID": "lamp-7"})
     for name in ("engine.log", "CloudClient.log"):
         assert " -- lamp-7: " in (logs / name).read_text()

@@ -1,240 +1,150 @@
-"""Reads of one user that arrive while another is in flight share their calls to oned."""
+"""Reads of one user that arrive while another is in flight share their requests to oned."""
 
 from __future__ import annotations
 
-import base64
-import dataclasses
 import threading
-from collections import Counter
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
-from flask import Flask
-from werkzeug.test import TestResponse
 
-from provision_engine.app import create_app
-from provision_engine.cloud.client import CloudClient
-from provision_engine.engine import shared_reads
-from provision_engine.engine.shared_reads import SharedReads
 from provision_engine.sandbox import Sandbox
-from tests.support.engine import configuration_for
-from tests.support.waiting import WAIT_SECONDS, wait_until
+from provision_engine.sandbox.sandbox import CallRecord
+from tests.support.client import Device, Response
+from tests.support.engine import engine_in_process, settings_for
+from tests.support.opennebula import OpenNebula, calls_of
+from tests.support.users import User
+from tests.support.waiting import WAIT_SECONDS
 
-from .conftest import QUICK
-from .device import PATH
-from .opennebula import OpenNebula
-from .settings import User
+from .device import QUICK
 from .test_costs import body
 
 EACH = 8
-DOCUMENT, DOCUMENTS = "one.document.info", "one.documentpool.info"
-VMS = "one.vmpool.infoset"
-USER, OTHER = "user0:pass0", "user1:pass1"
+ARRIVAL_SECONDS = 0.3
+"""In which a request reaches the engine. Only whether requests are shared depends on it."""
+USER, OTHER = User("user0", "pass0"), User("user1", "pass1")
 UNKNOWN_ID = 1_000_000
-
-
-def read(app: Flask, runtime_id: int, session: str) -> TestResponse:
-    token = base64.b64encode(session.encode()).decode()
-    headers = {"Authorization": f"Basic {token}"}
-    return app.test_client().get(f"{PATH}/{runtime_id}", headers=headers)
 
 
 class Desk:
     """An engine in this process for a sandbox with the runtimes of two users."""
 
-    def __init__(self, sandbox: Sandbox, app: Flask, threads: ThreadPoolExecutor) -> None:
-        self.sandbox, self._app, self._threads = sandbox, app, threads
-        user = User(*USER.split(":"))
-        self.opennebula = OpenNebula(sandbox.oned_url, sandbox.oneflow_url, user)
-        self.reads = SharedReads(patience_seconds=WAIT_SECONDS)
-        memory = app.extensions["memory"]
-        app.extensions["memory"] = dataclasses.replace(memory, reads=self.reads)
+    def __init__(self, sandbox: Sandbox, url: str, threads: ThreadPoolExecutor) -> None:
+        self.sandbox, self._url, self._threads = sandbox, url, threads
+        self.one = OpenNebula(sandbox.oned_url, sandbox.oneflow_url, USER)
         documents = sandbox.store.documents()
-        self.ids = sorted(d.id for d in documents if d.uname == "user0")
-        self.others = sorted(d.id for d in documents if d.uname == "user1")
+        self.ids, self.others = (
+            sorted(d.id for d in documents if d.uname == user.name) for user in (USER, OTHER)
+        )
 
-    def read(self, runtime_id: int, session: str = USER) -> TestResponse:
-        return read(self._app, runtime_id, session)
+    def read(self, runtime_id: int, user: User = USER) -> Response:
+        return Device(self._url, user).get(runtime_id)
 
-    def start(self, runtime_id: int, session: str = USER) -> Future[TestResponse]:
-        return self._threads.submit(self.read, runtime_id, session)
+    def start(self, *runtime_ids: int) -> list[Future[Response]]:
+        return [self._threads.submit(self.read, runtime_id) for runtime_id in runtime_ids]
 
-    def gather(self, *runtime_ids: int, session: str = USER) -> list[Future[TestResponse]]:
+    def gather(self, *runtime_ids: int) -> list[Future[Response]]:
         """Reads that arrive now, and wait for the one in flight."""
-        expected = self._gathered() + len(runtime_ids)
-        started = [self.start(runtime_id, session) for runtime_id in runtime_ids]
-        wait_until(lambda: self._gathered() == expected)
+        started = self.start(*runtime_ids)
+        time.sleep(ARRIVAL_SECONDS)
         return started
 
-    def _gathered(self) -> int:
-        return sum(len(user.gathered) for user in self.reads._users.values())
-
     @contextmanager
-    def held(self, runtime_id: int) -> Iterator[Future[TestResponse]]:
-        """A read in flight: oned has executed its calls, and answers them at the end."""
-        to_hold, executed = threading.Semaphore(2), threading.Semaphore(0)
-        answered = threading.Event()
+    def held(self, runtime_id: int) -> Iterator[Future[Response]]:
+        """A read in flight: oned has executed a call, and responds at the end."""
+        executed, answered = threading.Event(), threading.Event()
 
-        def hold(_call: object, moment: str) -> None:
-            if moment == "after" and to_hold.acquire(blocking=False):
-                executed.release()
+        def hold(call: CallRecord, moment: str) -> None:
+            is_read = call.method.endswith((".info", ".infoset"))
+            if moment == "after" and call.user == USER.name and is_read:
+                executed.set()
                 answered.wait(WAIT_SECONDS)
 
         self.sandbox.on_call = hold
         try:
-            first = self.start(runtime_id)
-            for _ in range(2):  # both calls are sent before the first response
-                assert executed.acquire(timeout=WAIT_SECONDS)
+            (first,) = self.start(runtime_id)
+            assert executed.wait(WAIT_SECONDS)
             yield first
         finally:
             answered.set()
 
-    def counts(self) -> Counter[str]:
-        return Counter(call.method for call in self.sandbox.calls)
-
 
 @pytest.fixture
 def desk() -> Iterator[Desk]:
-    with Sandbox("6.8.0", timings=QUICK) as sandbox, ThreadPoolExecutor(2 * EACH) as threads:
+    with (
+        Sandbox("6.8.0", timings=QUICK) as sandbox,
+        engine_in_process(settings_for(sandbox)) as url,
+        ThreadPoolExecutor(2 * EACH) as threads,
+    ):
         sandbox.store.populate(2, 2 * EACH, 1, body)
-        desk = Desk(sandbox, create_app(configuration_for(sandbox)), threads)
+        desk = Desk(sandbox, url, threads)
         for runtime_id in desk.ids:  # from now on their VMs are known
-            assert desk.read(runtime_id).status_code == 200
-        for runtime_id in desk.others:
-            assert desk.read(runtime_id, OTHER).status_code == 200
+            assert desk.read(runtime_id).status == 200
         sandbox.clear_calls()
         yield desk
-        assert not desk.reads._users
 
 
-def statuses(reads: list[Future[TestResponse]]) -> list[int]:
-    return [read.result(WAIT_SECONDS).status_code for read in reads]
+def statuses(reads: list[Future[Response]]) -> list[int]:
+    return [read.result(WAIT_SECONDS).status for read in reads]
 
 
-def test_a_lone_read_makes_its_two_calls(desk: Desk) -> None:
-    assert desk.read(desk.ids[0]).status_code == 200
-    assert desk.counts() == {DOCUMENT: 1, VMS: 1}
-
-
-def test_eight_reads_at_once_make_four_calls(desk: Desk) -> None:
-    expected = [desk.read(runtime_id).data for runtime_id in desk.ids]
+def test_eight_reads_at_once_take_fewer_requests_and_show_the_same(desk: Desk) -> None:
+    expected = [desk.read(runtime_id).content for runtime_id in desk.ids]
+    alone = len(calls_of(desk.sandbox))
     desk.sandbox.clear_calls()
     with desk.held(desk.ids[0]) as first:
-        others = desk.gather(*desk.ids[1:])
-    assert [read.result(WAIT_SECONDS).data for read in (first, *others)] == expected
-    assert desk.counts() == {DOCUMENT: 1, DOCUMENTS: 1, VMS: 2}
-
-
-def test_reads_of_the_same_runtime_read_its_document_once(desk: Desk) -> None:
-    with desk.held(desk.ids[0]) as first:
-        others = desk.gather(*[desk.ids[1]] * 5)
-    assert statuses([first, *others]) == [200] * 6
-    assert desk.counts() == {DOCUMENT: 2, VMS: 2}
-
-
-def test_more_reads_than_share_their_calls_go_in_turn(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(shared_reads, "MAX_READS", 4)
-    with desk.held(desk.ids[0]) as first:
-        others = desk.gather(*desk.ids)
-    assert statuses([first, *others]) == [200] * (EACH + 1)
-    assert desk.counts() == {DOCUMENT: 1, DOCUMENTS: 2, VMS: 3}
-
-
-def state(read: Future[TestResponse]) -> str:
-    answer = read.result(WAIT_SECONDS).json
-    return str(answer["SERVERLESS_RUNTIME"]["FAAS"]["STATE"])
+        others = desk.gather(*desk.ids[1:], *[desk.ids[1]] * 4)
+    contents = [read.result(WAIT_SECONDS).content for read in (first, *others)]
+    assert contents == [*expected, *[expected[1]] * 4]
+    assert len(calls_of(desk.sandbox)) < alone
 
 
 def test_a_read_sees_what_changed_before_it_arrived(desk: Desk) -> None:
     """Also where the calls in flight have been executed before the change."""
-    vm_id = desk.read(desk.ids[0]).json["SERVERLESS_RUNTIME"]["FAAS"]["VM_ID"]
-    with desk.held(desk.ids[0]) as first:
+    vm_id = desk.read(desk.ids[0]).runtime["FAAS"]["VM_ID"]
+    with desk.held(desk.ids[0]):
         desk.sandbox.store.put_vm(vm_id, "POWEROFF")
         later = desk.gather(desk.ids[0], desk.ids[0])
-    assert [state(read) for read in (first, *later)] == ["RUNNING", "ERROR", "ERROR"]
+    states = [read.result(WAIT_SECONDS).runtime["FAAS"]["STATE"] for read in later]
+    assert states == ["ERROR", "ERROR"]
 
 
-@pytest.mark.parametrize(("session", "status"), [(OTHER, 200), ("user0:wrong", 401)])
-def test_nothing_is_shared_with_another_user_or_password(
-    desk: Desk, session: str, status: int
-) -> None:
-    own = {OTHER: desk.others[0]}.get(session, desk.ids[0])
+def test_nothing_is_shared_with_another_user_or_password(desk: Desk) -> None:
     with desk.held(desk.ids[0]) as first:
         gathered = desk.gather(desk.ids[1], desk.ids[2])
-        assert desk.read(own, session).status_code == status  # it waits for nobody
+        assert desk.read(desk.others[0], OTHER).status == 200  # it waits for nobody
         assert not first.done()
-    assert statuses([first, *gathered]) == [200] * 3
-
-
-def test_reads_of_a_wrong_password_fail_by_themselves(desk: Desk) -> None:
+    wrong = USER._replace(password="wrong")
     with ThreadPoolExecutor(EACH) as threads:
-        answers = threads.map(lambda n: desk.read(n, "user0:wrong").status_code, desk.ids)
+        answers = threads.map(lambda number: desk.read(number, wrong).status, desk.ids)
         assert list(answers) == [401] * EACH
+    assert statuses([first, *gathered]) == [200] * 3
 
 
 def test_what_is_gone_or_forbidden_is_so_for_its_own_read_only(desk: Desk) -> None:
     gone, forbidden, *fine = desk.ids[1], desk.others[0], *desk.ids[2:5]
     with desk.held(desk.ids[0]) as first:
-        desk.opennebula.call("document.delete", gone)
+        desk.one.call("document.delete", gone)
         others = desk.gather(gone, forbidden, UNKNOWN_ID, *fine)
     assert statuses([first, *others]) == [200, 404, 403, 404, 200, 200, 200]
-
-
-@pytest.mark.parametrize("kind", ["cut", "garbage", "error"])
-@pytest.mark.parametrize(("method", "vm_calls"), [(DOCUMENTS, 2), (VMS, 2 + 3)])
-def test_after_a_shared_call_that_fails_each_read_makes_its_own(
-    desk: Desk, kind: str, method: str, vm_calls: int
-) -> None:
-    with desk.held(desk.ids[0]) as first:
-        others = desk.gather(*desk.ids[1:4])
-        fault = desk.sandbox.faults.set("oned", kind, method=method, times=1)
-    assert statuses([first, *others]) == [200] * 4
-    assert fault.hits == 1
-    assert desk.counts()[DOCUMENT] == 1 + 3
-    assert desk.counts()[VMS] == vm_calls
-
-
-def test_a_shared_call_that_hangs_leaves_time_for_the_own_calls(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(shared_reads, "SHARED_TIME", 0.1)
-    with desk.held(desk.ids[0]) as first:
-        desk.sandbox.faults.set("oned", "hang", method=DOCUMENTS)
-        others = [desk.start(runtime_id) for runtime_id in desk.ids[1:4]]
-    assert statuses([first, *others]) == [200] * 4
 
 
 @pytest.mark.parametrize(("kind", "status"), [("garbage", 502), ("error", 502), ("refuse", 503)])
 def test_a_failure_of_oned_is_reported_to_each_read(desk: Desk, kind: str, status: int) -> None:
     with desk.held(desk.ids[0]):
-        others = desk.gather(*desk.ids[1:4])
         desk.sandbox.faults.set("oned", kind)
+        others = desk.gather(*desk.ids[1:4])
     assert statuses(others) == [status] * 3
     desk.sandbox.faults.clear()
-    assert desk.read(desk.ids[1]).status_code == 200
+    assert desk.read(desk.ids[1]).status == 200
 
 
-def test_a_leader_that_dies_leaves_nobody_waiting(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(CloudClient, "shared_responses", _die)
-    with desk.held(desk.ids[0]) as first:
-        others = desk.gather(*desk.ids[1:4])
-    assert statuses([first]) == [200]
-    assert sorted(statuses(others)) == [200, 200, 500]
-
-
-def _die(*_: object) -> None:
-    raise RuntimeError("a defect")
-
-
-def test_a_read_with_few_connections_still_works(desk: Desk) -> None:
-    """What cannot be sent at once is left to the reads themselves."""
-    app = create_app(configuration_for(desk.sandbox, limits={"oned_requests": 1}))
-    with ThreadPoolExecutor(EACH) as threads:
-        answers = threads.map(lambda n: read(app, n, USER).status_code, desk.ids * 4)
+def test_reads_with_few_connections_still_work(desk: Desk) -> None:
+    with (
+        engine_in_process(settings_for(desk.sandbox, limits={"oned_requests": 1})) as url,
+        ThreadPoolExecutor(EACH) as threads,
+    ):
+        answers = threads.map(lambda number: Device(url, USER).get(number).status, desk.ids * 4)
         assert list(answers) == [200] * EACH * 4

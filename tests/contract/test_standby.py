@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
-from provision_engine.sandbox import Sandbox
+from tests.support.client import states
+from tests.support.waiting import wait_until
 
-from .conftest import Stage
-from .device import PATH, Device, Json, small
-from .opennebula import OpenNebula, until
-from .settings import ENGINE, FLAVOUR, USER
+from .device import Device, Json, ids, small
+from .settings import ENGINE, FLAVOUR
 
 PLAIN = {"FAAS": {"FLAVOUR": FLAVOUR}}
 """A request without sizes: a standby has those of the VM template."""
@@ -22,148 +22,137 @@ pytestmark = pytest.mark.skipif(bool(ENGINE), reason="the engine has its own con
 
 
 @contextmanager
-def engine(stage: Stage, count: int = 2, further: str = "") -> Iterator[Device]:
+def engine(device: Device, count: int = 1, **further: Any) -> Iterator[Device]:
     """A device client of an engine with that many standbys; it leaves none behind."""
-    text = f"{stage.configuration()}standby: {{flavours: {{{FLAVOUR}: {count}}}, seconds: 600}}\n"
-    with stage.another_engine(text + further) as url:
-        device = Device(url, USER)
+    kept = {"flavours": {FLAVOUR: count}, "seconds": 600}
+    with device.another_engine(standby=kept, **further) as other:
         try:
-            yield device
+            yield other
         finally:
             # The last create has requested what was missing, and nothing else requests more.
-            assert until(lambda: len(standbys(device)) >= count)
-            for runtime_id in [*device.made, *(s["ID"] for s in standbys(device))]:
-                device.delete(runtime_id)
+            wait_until(lambda: len(standbys(other)) >= count)
+            for runtime_id in [*other.made, *(s["ID"] for s in standbys(other))]:
+                other.delete(runtime_id)
 
 
 def standbys(device: Device) -> list[Json]:
-    answer = device.request("GET", f"{PATH}?standby=true")
-    runtimes = [entry["SERVERLESS_RUNTIME"] for entry in answer.json()]
-    return [runtime for runtime in runtimes if runtime.get("PHASE") == "STANDBY"]
+    return [runtime for runtime in device.list(standby="true") if runtime.get("PHASE") == "STANDBY"]
 
 
-def ready(device: Device, count: int) -> list[Json]:
+def ready(device: Device, count: int = 1) -> list[Json]:
     """The standbys, once there are that many and all of them are running."""
-    seen: list[Json] = []
 
-    def look() -> bool:
-        seen[:] = standbys(device)
-        return len(seen) == count and all(s["FAAS"]["STATE"] == "RUNNING" for s in seen)
+    def look() -> list[Json] | None:
+        seen = standbys(device)
+        are_running = len(seen) == count and all(states(s) == {"RUNNING"} for s in seen)
+        return seen if are_running else None
 
-    assert until(look), seen
-    return list(seen)
+    found: list[Json] = wait_until(look)
+    return found
 
 
-def test_a_create_takes_a_standby_with_its_address(stage: Stage, opennebula: OpenNebula) -> None:
-    with engine(stage) as device:
-        cold = device.create(**PLAIN)
-        waiting = ready(device, 2)
-        assert {cold["FAAS"]["VM_ID"]}.isdisjoint(s["FAAS"]["VM_ID"] for s in waiting)
-        warm = device.create(
-            NAME="lamp",
-            FAAS={"FLAVOUR": FLAVOUR},
-            SCHEDULING={"POLICY": "FREE_CPU"},
-            DEVICE_INFO={"GEOGRAPHIC_LOCATION": "Madrid"},
-        )
-        assert warm["FAAS"]["STATE"] == "PENDING"
-        assert warm["FAAS"]["ENDPOINT"]
-        assert warm["FAAS"]["VM_ID"] in {s["FAAS"]["VM_ID"] for s in waiting}
-        seen = device.read(warm["ID"])
+@pytest.fixture
+def warm(device: Device) -> Iterator[Device]:
+    """The client of an engine that keeps one standby."""
+    with engine(device) as warm:
+        yield warm
+
+
+@pytest.fixture
+def standby(warm: Device) -> Json:
+    """The standby, which was ordered by a first create and runs."""
+    warm.create(**PLAIN)
+    (standby,) = ready(warm)
+    return standby
+
+
+def vm_of(runtime: Json) -> int:
+    return int(runtime["FAAS"]["VM_ID"])
+
+
+def test_a_create_takes_a_standby_with_its_address(device: Device) -> None:
+    with engine(device, 2) as warm:
+        cold = warm.create(**PLAIN)
+        waiting = {vm_of(runtime) for runtime in ready(warm, 2)}
+        assert vm_of(cold) not in waiting
+        placed = {"DEVICE_INFO": {"GEOGRAPHIC_LOCATION": "Madrid"}}
+        made = warm.create(**PLAIN, NAME="lamp", SCHEDULING={"POLICY": "FREE_CPU"}, **placed)
+        assert made["FAAS"]["STATE"] == "PENDING"
+        assert made["FAAS"]["ENDPOINT"]
+        assert vm_of(made) in waiting
+        seen = warm.read(made["ID"])
         assert (seen["FAAS"]["STATE"], seen["NAME"]) == ("RUNNING", "lamp")
         assert "LEASE" not in seen
-        attributes = opennebula.vm(warm["FAAS"]["VM_ID"])["USER_TEMPLATE"]
-        assert attributes["SCHED_RANK"] == "FREE_CPU"
-        assert attributes["DEVICE_INFO"] == {"GEOGRAPHIC_LOCATION": "Madrid"}
-        assert "SCHED_ACTION" not in opennebula.vm(warm["FAAS"]["VM_ID"])["TEMPLATE"]
-        ready(device, 2)
+        vm = warm.one.vm(vm_of(made))
+        assert vm["USER_TEMPLATE"]["SCHED_RANK"] == "FREE_CPU"
+        assert vm["USER_TEMPLATE"]["DEVICE_INFO"] == {"GEOGRAPHIC_LOCATION": "Madrid"}
+        assert "SCHED_ACTION" not in vm["TEMPLATE"]
+        ready(warm, 2)
 
 
-def test_standbys_are_listed_only_on_request(stage: Stage) -> None:
-    with engine(stage, 1) as device:
-        made = device.create(**PLAIN)
-        (standby,) = ready(device, 1)
-        answer = device.request("GET", PATH)
-        assert [entry["SERVERLESS_RUNTIME"]["ID"] for entry in answer.json()] == [made["ID"]]
-        assert standby["LEASE"]["TTL"] == 600
-        assert device.put(standby["ID"], NAME="mine").status_code == 422
+def test_standbys_are_listed_only_on_request(warm: Device) -> None:
+    made = warm.create(**PLAIN)
+    (standby,) = ready(warm)
+    assert ids(warm.list()) == [made["ID"]]
+    assert standby["LEASE"]["TTL"] == 600
+    assert warm.put(standby["ID"], NAME="mine").status == 422
 
 
-def test_requirements_rule_out_a_standby(stage: Stage) -> None:
-    with engine(stage, 1) as device:
-        device.create(**PLAIN)
-        (standby,) = ready(device, 1)
-        made = device.create(**PLAIN, SCHEDULING={"REQUIREMENTS": "FREE_CPU > 0"})
-        assert made["FAAS"]["VM_ID"] != standby["FAAS"]["VM_ID"]
-
-
-def test_a_standby_of_another_size_is_resized(stage: Stage) -> None:
-    with engine(stage, 1) as device:
-        device.create(**PLAIN)
-        (standby,) = ready(device, 1)
-        sizes = {"CPU": 2, "MEMORY": standby["FAAS"]["MEMORY"] * 2}
-        warm = device.create(FAAS={"FLAVOUR": FLAVOUR} | sizes, LEASE={"TTL": 1000})
-        assert warm["FAAS"]["VM_ID"] == standby["FAAS"]["VM_ID"]
-        seen = device.read(warm["ID"])
-        assert {name: seen["FAAS"][name] for name in sizes} == sizes
-        assert seen["LEASE"]["TTL"] == 1000
-
-
-def test_a_size_above_the_maximum_is_a_new_create(stage: Stage) -> None:
-    with engine(stage, 1) as device:
-        device.create(**PLAIN)
-        (standby,) = ready(device, 1)
-        made = device.create(FAAS={"FLAVOUR": FLAVOUR, "CPU": standby["FAAS"]["CPU"] * 2 + 1})
-        assert made["FAAS"]["VM_ID"] != standby["FAAS"]["VM_ID"]
-
-
-def test_a_broken_standby_is_never_handed_out(stage: Stage, opennebula: OpenNebula) -> None:
-    with engine(stage, 1) as device:
-        device.create(**PLAIN)
-        (standby,) = ready(device, 1)
-        opennebula.call("vm.action", "poweroff-hard", standby["FAAS"]["VM_ID"])
-        assert until(lambda: opennebula.vm_state(standby["FAAS"]["VM_ID"]) == "POWEROFF")
-        made = device.create(**PLAIN)
-        assert made["FAAS"]["VM_ID"] != standby["FAAS"]["VM_ID"]
-        assert until(lambda: opennebula.vm_state(standby["FAAS"]["VM_ID"]) == "DONE")
-
-
-def test_a_standby_of_another_template_is_never_handed_out(stage: Stage, sandbox: Sandbox) -> None:
-    with engine(stage, 1, "capacity: {memory: {default: 77}}\n") as device:
-        sandbox.store.set_quota(USER.name, VMS=-1)
-        device.create(**PLAIN)
-        (standby,) = ready(device, 1)
-        # Another engine with another configuration, whose VMs would differ.
-        with engine(stage, 1, "context: {sr_auth: false}\n") as other:
-            made = other.create(**PLAIN)
-            assert made["FAAS"]["VM_ID"] != standby["FAAS"]["VM_ID"]
-        # Its own standby has gone with the other engine's create, so that it orders another.
-        device.create(**PLAIN)
-
-
-def test_a_standby_is_handed_out_once(stage: Stage) -> None:
-    with engine(stage, 2) as device, ThreadPoolExecutor(4) as pool:
-        device.create(**PLAIN)
-        ready(device, 2)
-        made = list(pool.map(lambda _: device.create(**PLAIN), range(4)))
-        assert len({runtime["FAAS"]["VM_ID"] for runtime in made}) == 4
-        assert len({runtime["ID"] for runtime in made}) == 4
-
-
-def test_a_key_creates_one_runtime_from_a_standby(stage: Stage) -> None:
-    with engine(stage, 1) as device:
-        device.create(**PLAIN)
-        ready(device, 1)
-        headers = {"Idempotency-Key": "standby-key"}
-        body = {"SERVERLESS_RUNTIME": PLAIN}
-        answers = [device.request("POST", PATH, body, headers=headers) for _ in range(2)]
-        assert [answer.status_code for answer in answers] == [201, 200]
-        first, second = (answer.json()["SERVERLESS_RUNTIME"] for answer in answers)
-        device.made.append(first["ID"])
-        assert (first["ID"], first["FAAS"]["VM_ID"]) == (second["ID"], second["FAAS"]["VM_ID"])
-
-
-def test_without_configuration_there_are_no_standbys(
-    device: Device, opennebula: OpenNebula
+@pytest.mark.parametrize(
+    "members",
+    [{"SCHEDULING": {"REQUIREMENTS": "FREE_CPU > 0"}}, {"FAAS": {"FLAVOUR": FLAVOUR, "CPU": 3}}],
+    ids=["requirements", "more than it can grow to"],
+)
+def test_what_a_standby_cannot_become_is_a_new_create(
+    warm: Device, standby: Json, members: Json
 ) -> None:
+    assert standby["FAAS"]["CPU"] == 1
+    assert vm_of(warm.create(**PLAIN | members)) != vm_of(standby)
+
+
+def test_a_standby_of_another_size_is_resized(warm: Device, standby: Json) -> None:
+    sizes = {"CPU": 2, "MEMORY": standby["FAAS"]["MEMORY"] * 2}
+    made = warm.create(FAAS={"FLAVOUR": FLAVOUR} | sizes, LEASE={"TTL": 1000})
+    assert vm_of(made) == vm_of(standby)
+    seen = warm.read(made["ID"])
+    assert {name: seen["FAAS"][name] for name in sizes} == sizes
+    assert seen["LEASE"]["TTL"] == 1000
+
+
+def test_a_broken_standby_is_never_handed_out(warm: Device, standby: Json) -> None:
+    broken = vm_of(standby)
+    warm.one.call("vm.action", "poweroff-hard", broken)
+    wait_until(lambda: warm.one.vm_state(broken) == "POWEROFF")
+    assert vm_of(warm.create(**PLAIN)) != broken
+    wait_until(lambda: warm.one.vm_state(broken) == "DONE")
+
+
+def test_a_standby_of_another_template_is_never_handed_out(
+    device: Device, warm: Device, standby: Json
+) -> None:
+    """That is, of another engine with another configuration, whose VMs would differ."""
+    with engine(device, context={"sr_auth": False}) as other:
+        assert vm_of(other.create(**PLAIN)) != vm_of(standby)
+    # Its own standby has gone with the other engine's create, so that it orders another.
+    warm.create(**PLAIN)
+
+
+def test_a_standby_is_handed_out_once(device: Device) -> None:
+    with engine(device, 2) as warm, ThreadPoolExecutor(4) as pool:
+        warm.create(**PLAIN)
+        ready(warm, 2)
+        made = list(pool.map(lambda _: warm.create(**PLAIN), range(4)))
+        assert len({vm_of(runtime) for runtime in made}) == len({*ids(made)}) == 4
+
+
+def test_a_key_creates_one_runtime_from_a_standby(warm: Device, standby: Json) -> None:
+    key = {"Idempotency-Key": "standby-key"}
+    answers = [warm.post(headers=key, **PLAIN) for _ in range(2)]
+    assert [answer.status for answer in answers] == [201, 200]
+    first, second = (answer.runtime for answer in answers)
+    assert (first["ID"], vm_of(first)) == (second["ID"], vm_of(second))
+
+
+def test_without_configuration_there_are_no_standbys(device: Device) -> None:
     made = device.create(FAAS=small())
-    assert opennebula.ids(1337) == {made["ID"]}
+    assert device.one.ids(1337) == {made["ID"]}

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
 
 from .device import Device, small
-from .opennebula import OpenNebula
 
 Json = dict[str, Any]
 
@@ -26,9 +24,16 @@ CARRIED = [
     "]] >",
     "x" * 4096,
     "-- ; DROP",
+    # These try to add an attribute.
+    'x"] MEMORY="4096" INJ=[A="1',
+    'x", INJ="1',
+    'x\\"] INJ="1',
+    'x\\\\"] INJ="1',
+    "x] INJ=1 #",
+    '"INJ="1',
+    '\\" INJ="1',
+    "</USER_TEMPLATE><INJ>1</INJ>",
 ]
-SCHEDULED = {"TM_MAD_SYSTEM"}
-"""What OpenNebula adds when a VM is deployed."""
 REFUSED = [
     ("line\nbreak", "U+000A"),
     ("carriage\rreturn", "U+000D"),
@@ -40,6 +45,8 @@ REFUSED = [
     ("${VMID}", "${"),
     ("smile 🙂", "U+1F642"),
     ("half \ud83d", "U+D83D"),
+    ('x"]\nMEMORY="4096"\nINJ=[A="1', "U+000A"),
+    ("]]></DEVICE_INFO><INJ>1</INJ><DEVICE_INFO><![CDATA[", "]]>"),
 ]
 FIELDS = [
     "NAME",
@@ -49,22 +56,10 @@ FIELDS = [
     "DEVICE_INFO.GEOGRAPHIC_LOCATION",
     "DEVICE_INFO.FURTHER",
 ]
-CARRIED_INJECTIONS = [
-    'x"] MEMORY="4096" INJ=[A="1',
-    'x", INJ="1',
-    'x\\"] INJ="1',
-    'x\\\\"] INJ="1',
-    "x] INJ=1 #",
-    '"INJ="1',
-    '\\" INJ="1',
-    "</USER_TEMPLATE><INJ>1</INJ>",
-]
-"""Text that tries to add an attribute, and that OpenNebula can store as text."""
-REFUSED_INJECTIONS = [
-    'x"]\nMEMORY="4096"\nINJ=[A="1',
-    'x"\nINJ=["',
-    "]]></DEVICE_INFO><INJ>1</INJ><DEVICE_INFO><![CDATA[",
-]
+ATTRIBUTES = {
+    *("DEVICE_INFO", "FLAVOURS", "HOT_RESIZE", "ROLE_NAME", "SCHED_REQUIREMENTS", "SERVICE_ID")
+}
+"""Those of the user template; none of the texts adds one."""
 
 
 def with_text(field: str, text: str) -> Json:
@@ -78,7 +73,7 @@ def with_text(field: str, text: str) -> Json:
 
 
 @pytest.mark.parametrize("text", CARRIED, ids=lambda t: repr(t)[:30])
-def test_a_text_arrives_as_it_was_sent(device: Device, opennebula: OpenNebula, text: str) -> None:
+def test_a_text_arrives_as_it_was_sent(device: Device, text: str) -> None:
     """In device info, in requirements (upper-cased there), in the name; at create and update."""
     other = text[:2000]
     # Characters not allowed in requirements: a quote ends the text, a dollar is substituted.
@@ -89,7 +84,10 @@ def test_a_text_arrives_as_it_was_sent(device: Device, opennebula: OpenNebula, t
         "DEVICE_INFO": {"GEOGRAPHIC_LOCATION": text},
     }
     runtime = device.create(FAAS=small(), **sent)
-    seen = opennebula.vm(runtime["FAAS"]["VM_ID"])["USER_TEMPLATE"]
+    vm = device.one.vm(runtime["FAAS"]["VM_ID"])
+    assert vm["TEMPLATE"]["MEMORY"] == "128"
+    seen = vm["USER_TEMPLATE"]
+    assert seen.keys() == ATTRIBUTES
     assert seen["DEVICE_INFO"] == {"GEOGRAPHIC_LOCATION": text}
     assert seen["SCHED_REQUIREMENTS"] == requirements.upper()
     assert device.read_until(runtime["ID"], "RUNNING") | sent == device.read(runtime["ID"])
@@ -97,24 +95,24 @@ def test_a_text_arrives_as_it_was_sent(device: Device, opennebula: OpenNebula, t
         runtime["ID"], DEVICE_INFO={"GEOGRAPHIC_LOCATION": "x", "FURTHER": other}
     )
     assert updated["DEVICE_INFO"] == {"GEOGRAPHIC_LOCATION": "x", "FURTHER": other}
-    seen = opennebula.vm(runtime["FAAS"]["VM_ID"])["USER_TEMPLATE"]
+    seen = device.one.vm(runtime["FAAS"]["VM_ID"])["USER_TEMPLATE"]
     assert seen["DEVICE_INFO"] == {"GEOGRAPHIC_LOCATION": "x", "FURTHER": other}
 
 
 def test_blanks_at_the_ends_are_kept_though_opennebula_7_cuts_them_off_in_the_vm(
-    device: Device, opennebula: OpenNebula
+    device: Device,
 ) -> None:
     """The runtime keeps them on each release, in the body of its document."""
     sent = {"GEOGRAPHIC_LOCATION": "  both  ", "FURTHER": " "}
-    is_cut = not opennebula.version().startswith("6.")
+    is_cut = not device.one.version().startswith("6.")
     in_vm = {name: text.strip() if is_cut else text for name, text in sent.items()}
     runtime = device.create(FAAS=small(), DEVICE_INFO=sent)
     vm_id = runtime["FAAS"]["VM_ID"]
-    assert opennebula.vm(vm_id)["USER_TEMPLATE"]["DEVICE_INFO"] == in_vm
+    assert device.one.vm(vm_id)["USER_TEMPLATE"]["DEVICE_INFO"] == in_vm
     assert device.read_until(runtime["ID"], "RUNNING")["DEVICE_INFO"] == sent
     changed = {"GEOGRAPHIC_LOCATION": "x", "FURTHER": "  updated"}
     assert device.update(runtime["ID"], DEVICE_INFO=changed)["DEVICE_INFO"] == changed
-    seen = opennebula.vm(vm_id)["USER_TEMPLATE"]["DEVICE_INFO"]
+    seen = device.one.vm(vm_id)["USER_TEMPLATE"]["DEVICE_INFO"]
     assert seen["FURTHER"] == ("updated" if is_cut else "  updated")
     assert device.read(runtime["ID"])["DEVICE_INFO"] == changed
 
@@ -125,8 +123,8 @@ def test_a_text_opennebula_cannot_store_is_a_400_that_names_field_and_character(
     device: Device, field: str, text: str, named: str
 ) -> None:
     answer = device.post(**with_text(field, text))
-    assert answer.status_code == 400
-    message = answer.json()["message"]
+    assert answer.status == 400
+    message = answer.json["message"]
     assert field in message
     assert named in message
 
@@ -135,8 +133,8 @@ def test_the_same_holds_in_an_update(device: Device) -> None:
     runtime = device.create_running()
     for text, named in REFUSED:
         answer = device.put(runtime["ID"], DEVICE_INFO={"GEOGRAPHIC_LOCATION": text})
-        assert answer.status_code == 400
-        assert named in answer.json()["message"]
+        assert answer.status == 400
+        assert named in answer.json["message"]
     assert device.read(runtime["ID"]) == runtime
 
 
@@ -147,55 +145,5 @@ def test_a_text_that_is_too_long_is_a_400_that_names_the_field(
     device: Device, field: str, limit: int
 ) -> None:
     answer = device.post(**with_text(field, "x" * (limit + 1)))
-    assert answer.status_code == 400
-    assert field.rpartition(".")[2] in answer.json()["message"]
-
-
-@pytest.mark.parametrize("text", CARRIED_INJECTIONS, ids=lambda t: repr(t)[:30])
-def test_an_injection_in_device_info_arrives_as_text(
-    device: Device, opennebula: OpenNebula, text: str
-) -> None:
-    """It adds no other attribute and changes none, at create and at update."""
-    info = {"GEOGRAPHIC_LOCATION": text}
-    runtime = device.create_running(FAAS=small())
-    plain = opennebula.vm(runtime["FAAS"]["VM_ID"])
-    created = device.post(FAAS=small(), DEVICE_INFO=info)
-    updated = device.put(runtime["ID"], DEVICE_INFO=info)
-    assert (created.status_code, updated.status_code) == (201, 200)
-    for answer in (created, updated):
-        vm = opennebula.vm(answer.json()["SERVERLESS_RUNTIME"]["FAAS"]["VM_ID"])
-        assert set(vm["USER_TEMPLATE"]) == set(plain["USER_TEMPLATE"]) | {"DEVICE_INFO"}
-        assert set(vm["TEMPLATE"]) | SCHEDULED == set(plain["TEMPLATE"]) | SCHEDULED
-        assert vm["TEMPLATE"]["MEMORY"] == plain["TEMPLATE"]["MEMORY"]
-        assert vm["USER_TEMPLATE"]["DEVICE_INFO"] == info
-
-
-@pytest.mark.parametrize(
-    ("part", "text"),
-    [
-        *[({"DEVICE_INFO": "GEOGRAPHIC_LOCATION"}, text) for text in REFUSED_INJECTIONS],
-        *[({"SCHEDULING": "POLICY"}, t) for t in CARRIED_INJECTIONS + REFUSED_INJECTIONS],
-    ],
-    ids=lambda value: repr(value)[:30],
-)
-def test_an_injection_that_cannot_be_stored_as_text_is_a_400(
-    device: Device, opennebula: OpenNebula, part: dict[str, str], text: str
-) -> None:
-    """A policy has to be an expression, so none of them is possible there."""
-    members = {name: {member: text} for name, member in part.items()}
-    runtime = device.create_running(FAAS=small())
-    before = opennebula.vm(runtime["FAAS"]["VM_ID"])["USER_TEMPLATE"]
-    assert device.post(FAAS=small(), **members).status_code == 400
-    assert device.put(runtime["ID"], **members).status_code == 400
-    assert opennebula.vm(runtime["FAAS"]["VM_ID"])["USER_TEMPLATE"] == before
-
-
-def test_a_member_name_of_device_info_cannot_inject_either(
-    device: Device, opennebula: OpenNebula
-) -> None:
-    hostile = {'A="1"] INJ=[B': "x", "A]": "y", "a": "z", "OK": "kept"}
-    runtime = device.create(FAAS=small(), DEVICE_INFO=hostile)
-    assert runtime["DEVICE_INFO"] == {"OK": "kept"}
-    seen = opennebula.vm(runtime["FAAS"]["VM_ID"])["USER_TEMPLATE"]
-    assert seen["DEVICE_INFO"] == {"OK": "kept"}
-    assert "INJ" not in json.dumps(seen)
+    assert answer.status == 400
+    assert field.rpartition(".")[2] in answer.json["message"]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import http.client
+import contextlib
 import json
 import threading
 from dataclasses import dataclass, field
 from enum import Enum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
+
+from tests.support.client import Response, request
 
 LIMIT_SECONDS = 60.0
 
@@ -22,8 +23,11 @@ class Fate(Enum):
     LOCKED = "423 instead of the engine"
 
 
-@dataclass(frozen=True)
-class Request:
+LOCKED_TEXT = json.dumps({"error": "Locked", "message": "try again"}).encode()
+LOCKED = Response(423, {"Content-Type": "application/json", "Retry-After": "1"}, LOCKED_TEXT)
+
+
+class Request(NamedTuple):
     """A request that arrived, and the status of its response."""
 
     method: str
@@ -55,68 +59,35 @@ class LossyProxy:
             def log_message(self, *_arguments: Any) -> None: ...
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self._thread.start()
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.release.set()
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join()
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def pass_on(self, request: BaseHTTPRequestHandler) -> None:
-        method, key = request.command, request.headers.get("Idempotency-Key", "")
+    def pass_on(self, asked: BaseHTTPRequestHandler) -> None:
+        method, headers = asked.command, dict(asked.headers)
         fate = self.first.pop(method, None) or self.always.get(method)
-        body = request.rfile.read(int(request.headers.get("Content-Length", 0)))
-        if fate is Fate.LOCKED:
-            self.requests.append(Request(method, key, 423, False))
-            text = json.dumps({"error": "Locked", "message": "try again"}).encode()
-            _answer(request, 423, {"Retry-After": "1"}, text)
-            return
-        status, headers, text = self._exchange(request, body)
-        self.requests.append(Request(method, key, status, fate is Fate.LOSE))
+        body = asked.rfile.read(int(headers.get("Content-Length", 0)))
+        response = LOCKED
+        if fate is not Fate.LOCKED:
+            where = self.engine_port, method, asked.path, body
+            response = request(*where, headers=headers, user=None, seconds=LIMIT_SECONDS)
+        key = headers.get("Idempotency-Key", "")
+        self.requests.append(Request(method, key, response.status, fate is Fate.LOSE))
         if fate is Fate.HOLD:
             self.is_held.set()
             self.release.wait(LIMIT_SECONDS)
         if fate is Fate.LOSE:
-            request.close_connection = True
+            asked.close_connection = True
             return
-        _answer(request, status, headers, text)
-
-    def _exchange(
-        self, request: BaseHTTPRequestHandler, body: bytes
-    ) -> tuple[int, dict[str, str], bytes]:
-        connection = http.client.HTTPConnection(
-            "127.0.0.1", self.engine_port, timeout=LIMIT_SECONDS
-        )
-        try:
-            connection.request(request.command, request.path, body, dict(request.headers))
-            response = connection.getresponse()
-            return response.status, dict(response.getheaders()), response.read()
-        finally:
-            connection.close()
-
-
-def _answer(
-    request: BaseHTTPRequestHandler, status: int, headers: dict[str, str], text: bytes
-) -> None:
-    request.send_response(status)
-    for name in ("Content-Type", "Retry-After"):
-        if name in headers:
-            request.send_header(name, headers[name])
-    request.send_header("Content-Length", str(len(text)))
-    try:
-        request.end_headers()
-        request.wfile.write(text)
-    except OSError:  # the client has disconnected, like a device that was stopped
-        request.close_connection = True
+        asked.send_response(response.status)
+        for name in {"Content-Type", "Retry-After"} & response.headers.keys():
+            asked.send_header(name, response.headers[name])
+        asked.send_header("Content-Length", str(len(response.content)))
+        with contextlib.suppress(OSError):  # the client has disconnected, like a stopped device
+            asked.end_headers()
+            asked.wfile.write(response.content)

@@ -16,7 +16,7 @@ BASES = {
     "OperatorError",
     "ClientError",
     "UsageError",
-    "ArgumentTypeError",
+    "BadParameter",
     "InvalidExpression",
 }
 LEAST_LETTERS = 8

@@ -23,7 +23,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from provision_engine.sandbox import Sandbox
-from tests.support.engine import EngineProcess, settings_for
+from tests.support.engine import engine_process
 from tests.support.programs import program
 
 ROOT = Path(__file__).parent.parent.parent
@@ -140,13 +140,11 @@ class Site:
 @contextlib.contextmanager
 def running_site(directory: Path, release: str = "7.4.0") -> Iterator[Site]:
     """A sandbox in this process, and an engine as service managers start it."""
-    with Sandbox(release=release) as sandbox:
-        engine = EngineProcess(directory, settings_for(sandbox, timeout=30))
-        engine.start()
-        try:
-            yield Site(sandbox, engine.port, directory)
-        finally:
-            engine.stop()
+    with (
+        Sandbox(release=release) as sandbox,
+        engine_process(directory, sandbox, timeout=30) as engine,
+    ):
+        yield Site(sandbox, engine.port, directory)
 
 
 def comparable(text: str) -> str:

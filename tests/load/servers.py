@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.load.devices import Findings
 from tests.reliability.proxies import haproxy
-from tests.support.engine import EngineProcess
+from tests.support.engine import Backend, EngineProcess, engine_process
 from tests.support.installation import Installation, Target
 from tests.support.users import USER
 
@@ -54,16 +54,11 @@ def proxied(
 
 @contextlib.contextmanager
 def running_engines(
-    settings: Mapping[str, Any], count: int, directory: Path
+    there: Backend, settings: Mapping[str, Any], count: int, directory: Path
 ) -> Iterator[list[EngineProcess]]:
     with contextlib.ExitStack() as stack:
-        engines = []
-        for number in range(count):
-            engine = EngineProcess(directory / f"engine{number}", settings)
-            stack.callback(engine.kill)
-            engine.start()
-            engines.append(engine)
-        yield engines
+        places = [directory / f"engine{number}" for number in range(count)]
+        yield [stack.enter_context(engine_process(place, there, **settings)) for place in places]
 
 
 class Chaos(threading.Thread):

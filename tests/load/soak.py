@@ -19,7 +19,6 @@ answered 423, 429, 502, 503 or 504, or whose connection was cut, as a device wou
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import itertools
 import sys
@@ -33,11 +32,11 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.load.devices import CURE_SECONDS, FUNCTION, Client, Findings, Shared
 from tests.load.servers import Chaos, backend, proxied, running_engines
-from tests.reliability.lanes import NOTHING, reconciler
+from tests.reliability.lanes import NOTHING, matrix_parser, reconciler, stale_seconds
 from tests.support.client import RUNTIMES
 from tests.support.drivers import ACTIONS_HELP, SLOW, driver_actions
 from tests.support.engine import EngineProcess, settings_for
-from tests.support.installation import Target, add_options, target
+from tests.support.installation import Target, target
 from tests.support.opennebula import OpenNebula
 from tests.support.waiting import wait_until
 
@@ -63,15 +62,15 @@ def soak(
     findings, shared, aim = Findings(), Shared(), aim or Target(releases=("7.4.0",))
     timeout_seconds = REAL_TIMEOUT_SECONDS if aim.is_real else SANDBOX_TIMEOUT_SECONDS
     with tempfile.TemporaryDirectory() as name, backend(aim, aim.releases[0]) as there:
-        settings = settings_for(
-            there,
-            timeout=timeout_seconds,
-            lock={"stale_seconds": 2 * timeout_seconds + 0.5},
-            server={"threads": 32},
-        )
-        reconcile = reconciler(Path(name) / "reconcile", settings, there.user)
+        settings = {
+            "timeout": timeout_seconds,
+            "lock": {"stale_seconds": stale_seconds(timeout_seconds)},
+            "server": {"threads": 32},
+        }
+        direct = settings_for(there, **settings)
+        reconcile = reconciler(Path(name) / "reconcile", direct, there.user)
         with (
-            running_engines(settings, engine_count, Path(name)) as engines,
+            running_engines(there, settings, engine_count, Path(name)) as engines,
             proxied(engines, is_behind_haproxy, Path(name)) as ports,
         ):
             turns = itertools.cycle(ports)
@@ -182,15 +181,12 @@ def report(findings: Findings, seconds: float) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = matrix_parser(__doc__)
     parser.add_argument("--minutes", type=float, default=1.0, help=f"at most {MOST_MINUTES}")
     parser.add_argument("--clients", type=int, default=50)
     parser.add_argument("--engines", type=int, default=3, choices=(1, 2, 3))
     parser.add_argument("--chaos-seconds", type=float, default=10.0)
     parser.add_argument("--driver-actions", type=Path, metavar="DIR", help=ACTIONS_HELP)
-    add_options(parser)
     options = parser.parse_args()
     seconds = min(options.minutes, MOST_MINUTES) * 60
     options.release = options.release or ["7.4.0"]

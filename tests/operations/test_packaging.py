@@ -16,10 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.engine import EngineProcess
 from tests.support.programs import program
 from tests.support.waiting import wait_until
-
-from .engine_process import Engine
 
 ROOT = Path(__file__).parents[2]
 ETC = ROOT / "etc"
@@ -57,7 +56,9 @@ def test_the_services_run_the_installed_program_as_no_other_service_s_user(name:
     assert {line for line in lines if line.startswith("User=")} <= {"User=provision-engine"}
 
 
-def test_systemd_is_notified_when_the_engine_responds(engine: Engine, tmp_path: Path) -> None:
+def test_systemd_is_notified_when_the_engine_responds(
+    engine: EngineProcess, tmp_path: Path
+) -> None:
     engine.stop()
     address = tmp_path / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
@@ -92,7 +93,7 @@ def rotation(logs: Path, user: int, group: int, file: Path) -> list[str]:
 
 
 def test_the_engine_continues_after_logrotate_moves_its_files(
-    engine: Engine, tmp_path: Path
+    engine: EngineProcess, tmp_path: Path
 ) -> None:
     logs = engine.directory / "logs"
     command = rotation(logs, os.geteuid(), os.getegid(), tmp_path / "logrotate")
@@ -101,7 +102,7 @@ def test_the_engine_continues_after_logrotate_moves_its_files(
     rotated = run(*command)
     assert (rotated.returncode, rotated.stderr) == (0, "")
     before = (logs / "api.log.1").read_text()
-    engine.call("GET", "/server/version")
+    engine.request("GET", "/server/version")
     wait_until(lambda: (logs / "api.log").exists() and "/server/version" in _text(logs))
     assert (logs / "api.log.1").read_text() == before
 

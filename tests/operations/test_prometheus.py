@@ -13,16 +13,15 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.support.engine import EngineProcess
 from tests.support.ports import free_port
 from tests.support.programs import program
 from tests.support.waiting import wait_until
 
-from .engine_process import Engine
-
 ETC = Path(__file__).parents[2] / "etc"
 RULES, DASHBOARD = ETC / "prometheus-rules.yml", ETC / "grafana-dashboard.json"
 TEST_OF_RULES = Path(__file__).with_name("prometheus-rules.test.yml")
-NATURE = {"SERVERLESS_RUNTIME": {"FAAS": {"FLAVOUR": "nature"}}}
+NATURE = {"FAAS": {"FLAVOUR": "nature"}}
 
 
 def rules() -> list[dict[str, Any]]:
@@ -81,7 +80,7 @@ def test_the_dashboard_is_complete() -> None:
 class Prometheus:
     """A Prometheus that scrapes one engine each second."""
 
-    def __init__(self, directory: Path, engine: Engine) -> None:
+    def __init__(self, directory: Path, engine: EngineProcess) -> None:
         self.port = free_port()
         file = directory / "prometheus.yml"
         target = f"127.0.0.1:{engine.port}"
@@ -126,20 +125,22 @@ class Prometheus:
 
 
 @pytest.fixture
-def prometheus(tmp_path: Path, engine: Engine) -> Iterator[Prometheus]:
+def prometheus(tmp_path: Path, engine: EngineProcess) -> Iterator[Prometheus]:
     prometheus = Prometheus(tmp_path, engine)
     yield prometheus
     prometheus.stop()
 
 
-def test_a_real_prometheus_scrapes_the_engine(engine: Engine, prometheus: Prometheus) -> None:
+def test_a_real_prometheus_scrapes_the_engine(
+    engine: EngineProcess, prometheus: Prometheus
+) -> None:
     wait_until(lambda: prometheus.value('up{job="provision-engine"}') == 1)
-    status, text = engine.call("POST", "/serverless-runtimes?wait=5", NATURE)
-    assert status == 201
-    number = json.loads(text)["SERVERLESS_RUNTIME"]["ID"]
-    engine.call("POST", "/serverless-runtimes", NATURE)
+    made = engine.request("POST", "/serverless-runtimes?wait=5", NATURE)
+    assert made.status == 201
+    number = made.runtime["ID"]
+    engine.request("POST", "/serverless-runtimes", NATURE)
     for _ in range(20):
-        assert engine.call("GET", f"/serverless-runtimes/{number}")[0] == 200
+        assert engine.request("GET", f"/serverless-runtimes/{number}").status == 200
     read = 'provision_engine_http_requests_total{route="/serverless-runtimes/<runtime_id>"}'
     wait_until(lambda: prometheus.value(read) == 20)
     assert prometheus.value("provision_engine_runtimes_created_total") == 2
@@ -153,9 +154,9 @@ def test_a_real_prometheus_scrapes_the_engine(engine: Engine, prometheus: Promet
 
     # A rate needs two different scrapes, so a panel has data only after more traffic.
     def nothing_to_show() -> set[str]:
-        engine.call("GET", f"/serverless-runtimes/{number}")
-        engine.call("GET", "/serverless-runtimes/999999")
-        engine.call("POST", "/serverless-runtimes", NATURE)
+        engine.request("GET", f"/serverless-runtimes/{number}")
+        engine.request("GET", "/serverless-runtimes/999999")
+        engine.request("POST", "/serverless-runtimes", NATURE)
         return {title for title, expr in dashboard() if not prometheus.query(expr)}
 
     wait_until(lambda: nothing_to_show() <= {"Share of errors (5xx)"})

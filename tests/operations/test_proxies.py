@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
+from provision_engine.sandbox import Sandbox
 from tests.reliability import proxies
-
-from .engine_process import Engine
+from tests.support.engine import engine_process
 
 MONITORING, ELSEWHERE = "127.0.0.1", "127.0.0.2"
 """The address that may read /metrics, and one that may not."""
@@ -34,10 +31,18 @@ HEADERS = (
 Send = Callable[..., bytes]
 
 
-@pytest.fixture(params=["haproxy", "nginx"])
-def send(request: pytest.FixtureRequest, engine: Engine, tmp_path: Path) -> Iterator[Send]:
+@pytest.fixture(scope="module", params=["haproxy", "nginx"])
+def send(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Send]:
     """Sends a GET through a proxy, from an address; returns the response."""
-    with getattr(proxies, request.param)(tmp_path, [engine]) as port:
+    directory = tmp_path_factory.mktemp("proxy")
+    proxy = getattr(proxies, request.param)
+    with (
+        Sandbox() as sandbox,
+        engine_process(directory / "engine", sandbox) as engine,
+        proxy(directory, [engine]) as port,
+    ):
         yield lambda *what, source=ELSEWHERE: exchange(
             port, *what, source=source, has_tls=request.param == "nginx"
         )
@@ -46,12 +51,7 @@ def send(request: pytest.FixtureRequest, engine: Engine, tmp_path: Path) -> Iter
 def exchange(
     port: int, path: str, header: str = "X: y", *, source: str, has_tls: bool = False
 ) -> bytes:
-    with contextlib.ExitStack() as stack:
-        connection = stack.enter_context(
-            socket.create_connection(("127.0.0.1", port), 30, source_address=(source, 0))
-        )
-        if has_tls:
-            connection = stack.enter_context(proxies.client_tls().wrap_socket(connection))
+    with proxies.connected(port, has_tls=has_tls, source=source) as connection:
         head = f"GET {path} HTTP/1.1\r\nHost: h\r\n{header}\r\nConnection: close\r\n\r\n"
         connection.sendall(head.encode())
         return b"".join(iter(lambda: connection.recv(65_536), b""))

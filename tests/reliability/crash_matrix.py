@@ -13,16 +13,13 @@ counted. Prints a table step × outcome; the exit code is 1 when anything is wro
 
 from __future__ import annotations
 
-import argparse
-import contextlib
 import http.client
 import itertools
 import sys
 import tempfile
 import threading
 import uuid
-from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -31,19 +28,28 @@ from typing import Any, NamedTuple
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.reliability import standbys
-from tests.reliability.lanes import Lane, reconciler, run_all, until_accepted, until_count
+from tests.reliability.lanes import (
+    Lane,
+    matrix_parser,
+    open_lane,
+    run_all,
+    until_accepted,
+    until_count,
+)
 from tests.reliability.operations import (
     GROWN,
     LEASE_SECONDS,
     OPERATIONS,
     Operation,
+    add_choices,
+    chosen_calls,
     read_whole,
-    undisturbed_calls,
+    undisturbed,
 )
+from tests.support.calls import Call
 from tests.support.client import SPECIFICATIONS, Response
-from tests.support.engine import EngineProcess, settings_for
-from tests.support.installation import Target, add_options, target
-from tests.support.proxy import Call, Proxy
+from tests.support.engine import EngineProcess
+from tests.support.installation import Target, target
 from tests.support.waiting import wait_until
 
 MOMENTS = ("before", "after")
@@ -59,11 +65,6 @@ KILLED = (
 """Of the operations those that change something and may be repeated."""
 LANES = 6
 SANDBOX_TIMEOUT_SECONDS, REAL_TIMEOUT_SECONDS = 1.5, 20.0
-
-
-def stale_seconds(timeout_seconds: float) -> float:
-    """The least that the engine accepts, so that a dead engine's locks are soon broken."""
-    return 2 * timeout_seconds + 0.1
 
 
 class Case(NamedTuple):
@@ -89,45 +90,10 @@ class Outcome:
     wrong: list[str] = field(default_factory=list)
 
 
-@dataclass
-class CrashLane(Lane):
-    """A lane whose engine is a process."""
-
-    engine: EngineProcess = field(kw_only=True)
-
-
-@contextlib.contextmanager
-def open_lane(
-    release: str, aim: Target, timeout_seconds: float, directory: Path
-) -> Iterator[CrashLane]:
-    with aim.installation(release) as installation, Proxy(installation) as proxy:
-        settings = {
-            "timeout": timeout_seconds,
-            "lock": {"stale_seconds": stale_seconds(timeout_seconds)},
-            "server": {"grace_seconds": 1},
-            **standbys.settings(installation.opennebula),
-        }
-        engine = EngineProcess(directory / uuid.uuid4().hex, settings_for(proxy, **settings))
-        engine.start()
-        direct = settings_for(installation, **settings)
-        reconcile = reconciler(directory / uuid.uuid4().hex, direct, installation.user)
-        try:
-            yield CrashLane(
-                installation,
-                proxy,
-                engine.port,
-                engine=engine,
-                reconcile=reconcile,
-                warnings=engine.warnings,
-            )
-        finally:
-            engine.kill()
-
-
 # ---- one case ------------------------------------------------------------------------------
 
 
-def run_case(lane: CrashLane, case: Case) -> Outcome:
+def run_case(lane: Lane, case: Case) -> Outcome:
     """Kill, start again, repeat, count."""
     operation = OPERATIONS[case.operation]
     lane.specification, lane.key = case.specification, uuid.uuid4().hex
@@ -135,13 +101,18 @@ def run_case(lane: CrashLane, case: Case) -> Outcome:
     operation.prepare(lane)
     outcome = Outcome(case)
     if _killed(lane, operation, case):
-        lane.engine.start()
+        engine_of(lane).start()
         _repeat(lane, operation, outcome)
     lane.opennebula.clear()
     return outcome
 
 
-def _killed(lane: CrashLane, operation: Operation, case: Case) -> bool:
+def engine_of(lane: Lane) -> EngineProcess:
+    assert lane.engine is not None
+    return lane.engine
+
+
+def _killed(lane: Lane, operation: Operation, case: Case) -> bool:
     """Make the request with an engine that dies on the way; whether it did."""
     seen, struck = itertools.count(1), threading.Event()
 
@@ -151,7 +122,7 @@ def _killed(lane: CrashLane, operation: Operation, case: Case) -> bool:
         if next(seen) != case.number:
             return
         struck.set()
-        lane.engine.kill()
+        engine_of(lane).kill()
         raise ConnectionAbortedError("the engine is dead")
 
     lane.proxy.on_call = on_call
@@ -168,7 +139,7 @@ def _killed(lane: CrashLane, operation: Operation, case: Case) -> bool:
     return struck.is_set()
 
 
-def _repeat(lane: CrashLane, operation: Operation, outcome: Outcome) -> None:
+def _repeat(lane: Lane, operation: Operation, outcome: Outcome) -> None:
     def repeat() -> Response:
         outcome.repetitions += 1
         return operation.request(lane)
@@ -224,56 +195,50 @@ def _what_is_not_updated(lane: Lane, runtime: dict[str, Any]) -> list[str]:
 
 
 def cases_of(
-    release: str, operation: str, specification: str, calls: Sequence[Call], only_changes: bool
+    release: str, operation: str, specification: str, calls: Sequence[Call], which: str
 ) -> list[Case]:
-    """The kills of one operation. A read that is repeated while waiting is taken once."""
-    chosen, numbers, previous = [], Counter[str](), ""
-    disturbed = OPERATIONS[operation].disturbed(calls)
-    for index, call in enumerate(calls):
-        numbers[call.name] += 1
-        is_chosen = call.is_change or not (only_changes or call.name == previous)
-        if is_chosen and index in disturbed:
-            chosen += [
-                Case(release, operation, specification, call.name, numbers[call.name], moment)
-                for moment in MOMENTS
-            ]
-        previous = call.name
-    return chosen
+    """The kills of one operation. In a multicall, "after the first call" is "before the second"."""
+    return [
+        Case(release, operation, specification, call.name, number, moment)
+        for call, number, follows in chosen_calls(operation, calls, which)
+        for moment in (MOMENTS[1:] if follows else MOMENTS)
+    ]
 
 
 def matrix(
     aim: Target,
     operations: Sequence[str],
     specifications: Sequence[str],
-    only_changes: bool,
+    which: str,
     directory: Path,
-    lanes: int = LANES,
+    lanes: int | None = None,
     timeout_seconds: float | None = None,
     only: Collection[str] | None = None,
 ) -> list[Outcome]:
     """Everything asked for, or the kills at calls of these names only."""
     default = REAL_TIMEOUT_SECONDS if aim.is_real else SANDBOX_TIMEOUT_SECONDS
     opened = partial(
-        open_lane, aim=aim, timeout_seconds=timeout_seconds or default, directory=directory
+        open_lane,
+        aim=aim,
+        directory=directory,
+        timeout_seconds=timeout_seconds or default,
+        is_process=True,
+        standbys=standbys.settings,
     )
     cases: list[Case] = []
     outcomes: list[Outcome] = []
-    for release in aim.releases:
-        for operation, specification in itertools.product(operations, specifications):
-            try:
-                with opened(release) as lane:
-                    calls = undisturbed_calls(lane, operation, specification)
-                found = cases_of(release, operation, specification, calls, only_changes)
-                cases += [case for case in found if only is None or case.call in only]
-            except AssertionError as error:
-                case = Case(release, operation, specification, "no kill", 0, "with")
-                outcomes.append(Outcome(case, wrong=[str(error)]))
+    for of, calls in undisturbed(opened, aim.releases, operations, specifications):
+        if isinstance(calls, str):
+            outcomes.append(Outcome(Case(*of, "no kill", 0, "with"), wrong=[calls]))
+        else:
+            found = cases_of(*of, calls, which)
+            cases += [case for case in found if only is None or case.call in only]
     return outcomes + run_all(
         cases,
         opened,
-        run_case,  # type: ignore[arg-type]
+        run_case,
         lambda case, error: Outcome(case, wrong=[error]),
-        aim.lanes(lanes),
+        aim.lanes(lanes or LANES),
     )
 
 
@@ -297,24 +262,15 @@ def table(outcomes: Sequence[Outcome]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--operation", action="append", choices=sorted(KILLED))
-    parser.add_argument("--specification", action="append", choices=sorted(SPECIFICATIONS))
-    parser.add_argument("--lanes", type=int, default=LANES, help="cases at the same time")
-    parser.add_argument("--timeout", type=float, help="the engine's, in seconds")
-    parser.add_argument(
-        "--changes", action="store_true", help="only at calls that change something"
-    )
-    add_options(parser)
+    parser = matrix_parser(__doc__)
+    add_choices(parser, KILLED)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
         outcomes = matrix(
             target(options),
             options.operation or KILLED,
             options.specification or list(SPECIFICATIONS),
-            options.changes,
+            options.which,
             Path(directory),
             options.lanes,
             options.timeout,

@@ -2,7 +2,8 @@
 
 From the chosen call of an operation on its backend refuses connections, hangs, cuts its responses,
 answers garbage or HTTP 500, is slow, is late (it does what was asked when nobody waits any more),
-stalls in the middle of a late response, or sends its headers, body or chunks byte by byte. Checked
+stalls in the middle of a late response, or sends its headers, body or chunks byte by byte; or oned
+refuses that one call. In a multicall, the calls before the chosen one have been executed. Checked
 are the status, the form of the error, that the response comes within ``timeout`` plus one second
 and that nothing harmful was repeated; and when the backend is back, what was left behind, before
 and after ``reconcile --apply``, and that the repeated request succeeds. Prints a table; the exit
@@ -16,7 +17,6 @@ code is 1 when anything is wrong.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import itertools
 import sys
@@ -30,18 +30,30 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.reliability import standbys
-from tests.reliability.crash_matrix import stale_seconds
-from tests.reliability.lanes import Lane, reconciler, run_all, silence_logs, until_accepted
-from tests.reliability.operations import OPERATIONS, Judge, Operation, undisturbed_calls
-from tests.support.client import SPECIFICATIONS, Response
-from tests.support.engine import engine_in_process, settings_for
-from tests.support.installation import Target, add_options, target
-from tests.support.proxy import ENDLESS, Call, Proxy
+from tests.reliability.lanes import (
+    Lane,
+    matrix_parser,
+    open_lane,
+    run_all,
+    silence_logs,
+    until_accepted,
+)
+from tests.reliability.operations import (
+    OPERATIONS,
+    Judge,
+    Operation,
+    add_choices,
+    chosen_calls,
+    undisturbed,
+)
+from tests.support.calls import Call
+from tests.support.client import Response
+from tests.support.installation import Target, target
+from tests.support.proxy import ENDLESS, REFUSALS
 from tests.support.waiting import wait_until
 
 SANDBOX_TIMEOUT_SECONDS, REAL_TIMEOUT_SECONDS = 8.0, 15.0
@@ -54,6 +66,7 @@ KINDS: dict[str, tuple[int, ...]] = {
     "cut": (502, 503),
     "garbage": (502,),
     "error": (502,),
+    **dict.fromkeys(REFUSALS, (502,)),
     "slow": (),
     "late": (504,),
     **dict.fromkeys(ENDLESS, (504,)),
@@ -75,13 +88,6 @@ GOES_COLD = Counter({"document.allocate": 1, "POST service_template/action": 1})
 LAST_CALL = "document.update"
 """Of a create; with it the runtime is complete."""
 PATIENCE_SECONDS = 60.0
-
-
-@dataclass
-class FaultLane(Lane):
-    """A lane whose engine is in this process."""
-
-    timeout_seconds: float = field(kw_only=True)
 
 
 class Case(NamedTuple):
@@ -108,26 +114,6 @@ class Outcome:
     wrong: list[str] = field(default_factory=list)
 
 
-@contextlib.contextmanager
-def open_lane(
-    release: str, aim: Target, timeout_seconds: float, directory: Path
-) -> Iterator[FaultLane]:
-    with aim.installation(release) as installation, Proxy(installation) as proxy:
-        # The caches are off, so that each case makes the same calls.
-        settings = {
-            "timeout": timeout_seconds,
-            "lock": {"stale_seconds": stale_seconds(timeout_seconds)},
-            "cache": {"seconds": 0},
-            **standbys.settings(installation.opennebula),
-        }
-        with engine_in_process(settings_for(proxy, **settings)) as url:
-            port = urlsplit(url).port or 0
-            lane = FaultLane(installation, proxy, port, timeout_seconds=timeout_seconds)
-            direct = settings_for(installation, **settings)
-            lane.reconcile = reconciler(directory / uuid.uuid4().hex, direct, installation.user)
-            yield lane
-
-
 def once(operation: str) -> tuple[str, ...]:
     """Two orders to end a VM do no harm, but of two leases the earlier one would hold."""
     return (*ONCE, "vm.schedadd") if operation == "update" else ONCE
@@ -137,7 +123,7 @@ def once(operation: str) -> tuple[str, ...]:
 
 
 def run_case(
-    lane: FaultLane, case: Case, calm: dict[tuple[str, str, str], Counter[str]], is_timed: bool
+    lane: Lane, case: Case, calm: dict[tuple[str, str, str], Counter[str]], is_timed: bool
 ) -> Outcome:
     operation = OPERATIONS[case.operation]
     lane.specification, lane.key = case.specification, uuid.uuid4().hex
@@ -166,7 +152,7 @@ def run_case(
     return outcome
 
 
-def _struck(lane: FaultLane, operation: Operation, outcome: Outcome) -> Response | None:
+def _struck(lane: Lane, operation: Operation, outcome: Outcome) -> Response | None:
     """The response of an operation in which a backend fails from one call on."""
     case, seen, struck = outcome.case, itertools.count(1), threading.Event()
     start = time.monotonic()
@@ -177,7 +163,8 @@ def _struck(lane: FaultLane, operation: Operation, outcome: Outcome) -> Response
             struck.set()
             outcome.struck_after_seconds = time.monotonic() - start
             kind = "slow" if case.kind == "late" else case.kind
-            lane.proxy.set_fault(case.backend, kind, seconds=fault_seconds())
+            only = {"name": case.call, "times": 1} if kind in REFUSALS else {}
+            lane.proxy.set_fault(case.backend, kind, seconds=fault_seconds(), **only)
 
     def fault_seconds() -> float:
         if case.kind == "late":
@@ -208,7 +195,7 @@ def what_is_wrong_with(
     return wrong
 
 
-def _what_is_left(lane: FaultLane, operation: Operation, outcome: Outcome) -> list[str]:
+def _what_is_left(lane: Lane, operation: Operation, outcome: Outcome) -> list[str]:
     """Repeat what a client repeats, reconcile, and count."""
     if operation.standbys_judge is not None:
         return _what_is_wrong_beside_standbys(lane, operation, operation.standbys_judge)
@@ -243,9 +230,7 @@ def _what_is_left(lane: FaultLane, operation: Operation, outcome: Outcome) -> li
     return []
 
 
-def _what_is_wrong_beside_standbys(
-    lane: FaultLane, operation: Operation, judge: Judge
-) -> list[str]:
+def _what_is_wrong_beside_standbys(lane: Lane, operation: Operation, judge: Judge) -> list[str]:
     try:
         response = until_accepted(lambda: operation.request(lane), operation.accepted)
     except AssertionError as error:
@@ -254,7 +239,7 @@ def _what_is_wrong_beside_standbys(
     return judge(lane, response, range(standbys.KEPT + 1))
 
 
-def _expected(lane: FaultLane, operation: Operation, outcome: Outcome) -> list[dict[str, int]]:
+def _expected(lane: Lane, operation: Operation, outcome: Outcome) -> list[dict[str, int]]:
     """How many runtimes, services and VMs there may be in the end."""
     is_created = outcome.status == 201 and not operation.is_repeated
     allowed = [1 if is_created else operation.runtimes_left]
@@ -271,25 +256,11 @@ def _expected(lane: FaultLane, operation: Operation, outcome: Outcome) -> list[d
 def cases_of(
     first: Case, calls: Sequence[Call], kinds: Sequence[str], which: str
 ) -> Iterator[Case]:
-    """Faults that begin at each call; ``which``: at all, only changing or only first calls."""
-    numbers, previous, known = Counter[str](), "", set[str]()
-    disturbed = OPERATIONS[first.operation].disturbed(calls)
-    for index, call in enumerate(calls):
-        numbers[call.name] += 1
-        if index not in disturbed:
-            continue
-        is_first = call.backend not in known
-        is_again = call.name == previous and not call.is_change
-        previous = call.name
-        if is_again or (which == "changes" and not (is_first or call.is_change)):
-            continue
-        if which == "first" and not is_first:
-            continue
-        known.add(call.backend)
+    """The faults that begin at each of these calls; oneflow refuses none like oned."""
+    for call, number, _ in chosen_calls(first.operation, calls, which):
         for kind in kinds:
-            yield first._replace(
-                backend=call.backend, kind=kind, call=call.name, number=numbers[call.name]
-            )
+            if call.backend == "oned" or kind not in REFUSALS:
+                yield first._replace(backend=call.backend, kind=kind, call=call.name, number=number)
 
 
 def matrix(
@@ -299,34 +270,35 @@ def matrix(
     kinds: Sequence[str],
     which: str,
     directory: Path,
-    lanes: int = LANES,
+    lanes: int | None = None,
     timeout_seconds: float | None = None,
     is_timed: bool = False,
 ) -> list[Outcome]:
     """Everything asked for; ``is_timed``: late responses are wrong."""
     default = REAL_TIMEOUT_SECONDS if aim.is_real else SANDBOX_TIMEOUT_SECONDS
     opened = partial(
-        open_lane, aim=aim, timeout_seconds=timeout_seconds or default, directory=directory
+        open_lane,
+        aim=aim,
+        directory=directory,
+        timeout_seconds=timeout_seconds or default,
+        standbys=standbys.settings,
     )
     cases: list[Case] = []
     outcomes: list[Outcome] = []
     calm: dict[tuple[str, str, str], Counter[str]] = {}
-    for release in aim.releases:
-        for operation, specification in itertools.product(operations, specifications):
-            case = Case(release, operation, specification, "", "none", "no call", 0)
-            try:
-                with opened(release) as lane:
-                    calls = undisturbed_calls(lane, operation, specification)
-                calm[case[:3]] = Counter(call.name for call in calls)
-                cases += cases_of(case, calls, kinds, which)
-            except AssertionError as error:
-                outcomes.append(Outcome(case, wrong=[str(error)]))
+    for of, calls in undisturbed(opened, aim.releases, operations, specifications):
+        case = Case(*of, "", "none", "no call", 0)
+        if isinstance(calls, str):
+            outcomes.append(Outcome(case, wrong=[calls]))
+        else:
+            calm[of] = Counter(call.name for call in calls)
+            cases += cases_of(case, calls, kinds, which)
     return outcomes + run_all(
         cases,
         opened,
-        lambda lane, case: run_case(lane, case, calm, is_timed),  # type: ignore[arg-type]
+        lambda lane, case: run_case(lane, case, calm, is_timed),
         lambda case, error: Outcome(case, wrong=[error]),
-        aim.lanes(lanes),
+        aim.lanes(lanes or LANES),
     )
 
 
@@ -368,18 +340,9 @@ def _sum(outcomes: Sequence[Outcome]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--operation", action="append", choices=list(OPERATIONS))
-    parser.add_argument("--specification", action="append", choices=list(SPECIFICATIONS))
+    parser = matrix_parser(__doc__)
+    add_choices(parser, OPERATIONS)
     parser.add_argument("--kind", action="append", choices=list(KINDS))
-    parser.add_argument("--lanes", type=int, default=LANES, help="cases at the same time")
-    parser.add_argument("--timeout", type=float, help="the engine's, in seconds")
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument("--changes", dest="which", action="store_const", const="changes")
-    which.add_argument("--first", dest="which", action="store_const", const="first")
-    add_options(parser)
     options = parser.parse_args()
     silence_logs()
     with tempfile.TemporaryDirectory() as directory:
@@ -388,7 +351,7 @@ def main() -> int:
             options.operation or list(OPERATIONS),
             options.specification or ["FAAS"],
             options.kind or list(KINDS),
-            options.which or "all",
+            options.which,
             Path(directory),
             options.lanes,
             options.timeout,

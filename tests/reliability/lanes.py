@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import http.client
 import itertools
@@ -12,14 +13,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
+from urllib.parse import urlsplit
 
 from tests.support.client import RUNTIMES, SPECIFICATIONS, Response, request
-from tests.support.engine import EngineProcess
-from tests.support.installation import Installation
+from tests.support.engine import EngineProcess, engine_in_process, engine_process, settings_for
+from tests.support.installation import Installation, Target, add_options
 from tests.support.opennebula import OpenNebula
 from tests.support.proxy import Proxy
 from tests.support.users import User
@@ -41,8 +44,12 @@ class Lane:
 
     installation: Installation
     proxy: Proxy
+    timeout_seconds: float = 0.0
+    """Of the engine."""
     port: int = 0
     """Of the engine."""
+    engine: EngineProcess | None = None
+    """None if it is in this process."""
     specification: str = "FAAS"
     key: str = ""
     runtime_id: int = 0
@@ -51,12 +58,20 @@ class Lane:
     next request that reads its document: a list."""
     reconcile: Callable[[], str] = field(default=lambda: "")
     """Run ``provision-engine reconcile --apply``; what it printed."""
-    warnings: Callable[[], str] = field(default=lambda: "")
-    """The latest warnings and errors in the engine's log."""
+    reconcile_seconds: float = 0.0
+    """The timeout of that command; what is younger than twice that, it leaves alone."""
 
     @property
     def opennebula(self) -> OpenNebula:
         return self.installation.opennebula
+
+    @property
+    def is_real(self) -> bool:
+        return self.installation.sandbox is None
+
+    def warnings(self) -> str:
+        """The latest warnings and errors in the engine's log, if it has one."""
+        return self.engine.warnings() if self.engine else ""
 
     @property
     def members(self) -> dict[str, Any]:
@@ -186,23 +201,88 @@ def run_all(
     ]
 
 
+def stale_seconds(timeout_seconds: float) -> float:
+    """The least that the engine accepts, so that a dead engine's locks are soon broken."""
+    return 2 * timeout_seconds + 0.1
+
+
+@contextlib.contextmanager
+def open_lane(
+    release: str,
+    aim: Target,
+    directory: Path,
+    timeout_seconds: float,
+    *,
+    reconcile_seconds: float | None = None,
+    is_process: bool = False,
+    **further: Any,
+) -> Iterator[Lane]:
+    """A lane with an engine in this process, or in one that can be killed."""
+    with contextlib.ExitStack() as stack:
+        installation = stack.enter_context(aim.installation(release))
+        proxy = stack.enter_context(Proxy(installation))
+        standbys = further.pop("standbys", lambda _: {})(installation.opennebula)
+        limits = {
+            "timeout": timeout_seconds,
+            "lock": {"stale_seconds": stale_seconds(timeout_seconds)},
+            **further,
+            **standbys,
+        }
+        patience = reconcile_seconds or timeout_seconds
+        lane = Lane(installation, proxy, timeout_seconds, reconcile_seconds=patience)
+        if is_process:
+            limits["server"] = {"grace_seconds": 1}
+            where = directory / uuid.uuid4().hex
+            lane.engine = stack.enter_context(engine_process(where, proxy, **limits))
+            lane.port = lane.engine.port
+        else:
+            # The caches are off, so that each case makes the same calls.
+            limits["cache"] = {"seconds": 0}
+            url = stack.enter_context(engine_in_process(settings_for(proxy, **limits)))
+            lane.port = urlsplit(url).port or 0
+        limits |= {"timeout": patience, "lock": {"stale_seconds": stale_seconds(patience)}}
+        direct = settings_for(installation, **limits)
+        lane.reconcile = reconciler(directory / uuid.uuid4().hex, direct, installation.user)
+        yield lane
+
+
+def command_as(
+    engine: EngineProcess, user: User, *arguments: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a command with the configuration of an engine, as a user."""
+    one_auth = engine.directory / "one_auth"
+    one_auth.write_text(user.session)
+    return subprocess.run(
+        engine.command(*arguments),
+        env={**os.environ, "ONE_AUTH": str(one_auth)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 def reconciler(directory: Path, settings: Mapping[str, Any], user: User) -> Callable[[], str]:
     """``provision-engine reconcile --apply`` for all that is left of a user, as a command."""
     engine = EngineProcess(directory, settings)
-    one_auth = directory / "one_auth"
-    one_auth.write_text(user.session)
 
     def reconcile() -> str:
-        done = subprocess.run(
-            engine.command("reconcile", "--apply", "--older-than", "0"),
-            env={**os.environ, "ONE_AUTH": str(one_auth)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = command_as(engine, user, "reconcile", "--apply", "--older-than", "0")
         return done.stdout + done.stderr
 
     return reconcile
+
+
+# ---- the commands of the matrices ----------------------------------------------------------
+
+
+def matrix_parser(description: str) -> argparse.ArgumentParser:
+    """The options that all of them have."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--lanes", type=int, help="cases at the same time; they mostly wait")
+    add_options(parser)
+    return parser
 
 
 def silence_logs() -> None:

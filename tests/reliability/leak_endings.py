@@ -9,19 +9,18 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-from tests.reliability.lanes import until_accepted
+from tests.reliability.lanes import Lane, until_accepted
 from tests.reliability.leak_states import (
     ACTIONS,
     Case,
-    LeakLane,
     Outcome,
     Unreached,
     await_state,
     reach,
     vm_ids,
 )
+from tests.support.calls import Call
 from tests.support.client import RUNTIMES, Response
-from tests.support.proxy import Call
 
 NO_HOST = 'NAME = "no such host"'
 INSTANTIATE = "POST service_template/action"
@@ -31,19 +30,19 @@ LONG_LEASE_SECONDS, REAL_LONG_LEASE_SECONDS = 12, 60
 """For the states that follow RUNNING."""
 
 
-def _create(lane: LeakLane, case: Case, **members: Any) -> Response:
+def _create(lane: Lane, case: Case, **members: Any) -> Response:
     if case.state == "PENDING":
         members["SCHEDULING"] = {"REQUIREMENTS": NO_HOST}
     return lane.request("POST", RUNTIMES, lane.members | members)
 
 
-def _made(lane: LeakLane, case: Case, **members: Any) -> dict[str, Any]:
+def _made(lane: Lane, case: Case, **members: Any) -> dict[str, Any]:
     runtime = until_accepted(partial(_create, lane, case, **members), (201,)).runtime
     lane.runtime_id = runtime["ID"]
     return runtime
 
 
-def _delete(lane: LeakLane) -> Response:
+def _delete(lane: Lane) -> Response:
     return until_accepted(lambda: lane.request("DELETE", lane.path), (204, 404))
 
 
@@ -52,7 +51,7 @@ def _is_end(call: Call) -> bool:
     return call.is_change and not call.name.startswith("document.") and call.name != INSTANTIATE
 
 
-def _watch_end(lane: LeakLane, case: Case, outcome: Outcome) -> None:
+def _watch_end(lane: Lane, case: Case, outcome: Outcome) -> None:
     """See in which state the VMs are when the engine begins to end them."""
 
     def on_call(call: Call, moment: str) -> None:
@@ -63,14 +62,14 @@ def _watch_end(lane: LeakLane, case: Case, outcome: Outcome) -> None:
     lane.proxy.on_call = on_call
 
 
-def delete(lane: LeakLane, case: Case, outcome: Outcome) -> None:
+def delete(lane: Lane, case: Case, outcome: Outcome) -> None:
     _made(lane, case)
     reach(lane, case.state)
     _watch_end(lane, case, outcome)
     _delete(lane)
 
 
-def delete_twice(lane: LeakLane, case: Case, outcome: Outcome) -> None:
+def delete_twice(lane: Lane, case: Case, outcome: Outcome) -> None:
     _made(lane, case)
     reach(lane, case.state)
     _watch_end(lane, case, outcome)
@@ -81,14 +80,14 @@ def delete_twice(lane: LeakLane, case: Case, outcome: Outcome) -> None:
         outcome.wrong.append(f"the DELETEs were answered {statuses}")
 
 
-def undo(lane: LeakLane, case: Case, outcome: Outcome) -> None:
+def undo(lane: Lane, case: Case, outcome: Outcome) -> None:
     """The response of oneflow is lost when the VMs are in the state."""
     response = _disturbed_create(lane, case, outcome, is_fatal=False)
     if response is None or response.status < 500:
         outcome.wrong.append(f"the create was answered {response}")
 
 
-def lease(lane: LeakLane, case: Case, outcome: Outcome) -> None:
+def lease(lane: Lane, case: Case, outcome: Outcome) -> None:
     """The lease is over while the VMs are in the state; then the device asks for its runtimes."""
     seconds = _lease_seconds(lane, case.state)
     end = time.monotonic() + seconds
@@ -104,13 +103,13 @@ def lease(lane: LeakLane, case: Case, outcome: Outcome) -> None:
     outcome.is_reached = case.is_seen_in(lane.opennebula.vm_states(numbers))
 
 
-def _lease_seconds(lane: LeakLane, state: str) -> int:
+def _lease_seconds(lane: Lane, state: str) -> int:
     if lane.is_real:
         return REAL_LEASE_SECONDS.get(state, REAL_LONG_LEASE_SECONDS)
     return LEASE_SECONDS.get(state, LONG_LEASE_SECONDS)
 
 
-def reconcile_delete(lane: LeakLane, case: Case, outcome: Outcome) -> None:
+def reconcile_delete(lane: Lane, case: Case, outcome: Outcome) -> None:
     """The engine dies after the first call of a delete that ends something."""
     _made(lane, case)
     outcome.is_reached = reach(lane, case.state)
@@ -126,14 +125,12 @@ def reconcile_delete(lane: LeakLane, case: Case, outcome: Outcome) -> None:
     _die(lane)
 
 
-def reconcile_create(lane: LeakLane, case: Case, outcome: Outcome) -> None:
+def reconcile_create(lane: Lane, case: Case, outcome: Outcome) -> None:
     """The engine dies after it has started the service."""
     _disturbed_create(lane, case, outcome, is_fatal=True)
 
 
-def _disturbed_create(
-    lane: LeakLane, case: Case, outcome: Outcome, is_fatal: bool
-) -> Response | None:
+def _disturbed_create(lane: Lane, case: Case, outcome: Outcome, is_fatal: bool) -> Response | None:
     """Lose the response to instantiate, and with ``is_fatal`` the engine."""
     errors: list[Exception] = []
 
@@ -159,7 +156,7 @@ def _disturbed_create(
             raise errors[0]
 
 
-def _die(lane: LeakLane) -> None:
+def _die(lane: Lane) -> None:
     """Nothing of the engine reaches OpenNebula any more."""
 
     def on_call(call: Call, moment: str) -> None:
@@ -168,7 +165,7 @@ def _die(lane: LeakLane) -> None:
     lane.proxy.on_call = on_call
 
 
-ENDINGS: dict[str, Callable[[LeakLane, Case, Outcome], None]] = {
+ENDINGS: dict[str, Callable[[Lane, Case, Outcome], None]] = {
     "delete": delete,
     "delete-twice": delete_twice,
     "undo": undo,

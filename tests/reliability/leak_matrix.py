@@ -18,29 +18,32 @@ until it was reconciled, ``ok~`` one in which the VMs had left the state when th
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import itertools
 import sys
 import tempfile
-import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from urllib.parse import urlsplit
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from provision_engine.sandbox import Timings
-from tests.reliability.crash_matrix import stale_seconds
-from tests.reliability.lanes import NOTHING, reconciler, run_all, silence_logs
+from tests.reliability.lanes import (
+    NOTHING,
+    Lane,
+    OpenLane,
+    matrix_parser,
+    open_lane,
+    run_all,
+    silence_logs,
+    stale_seconds,
+)
 from tests.reliability.leak_endings import ENDINGS
-from tests.reliability.leak_states import STATES, UNKNOWN_ID, Case, LeakLane, Outcome, Unreached
+from tests.reliability.leak_states import STATES, UNKNOWN_ID, Case, Outcome, Unreached
 from tests.support.client import RUNTIMES, SPECIFICATIONS
 from tests.support.drivers import ACTIONS_HELP, BOOT_FAILS, SLOW, driver_actions
-from tests.support.engine import engine_in_process, settings_for
-from tests.support.installation import Target, add_options, target
-from tests.support.proxy import Proxy
+from tests.support.installation import Target, target
 from tests.support.waiting import wait_until
 
 SLOW_SANDBOX = Timings(
@@ -60,31 +63,22 @@ LANES, REAL_LANES = 8, 8
 """With more, oneflow has so many requests to wait for that the VMs have left their states."""
 
 
-@contextlib.contextmanager
-def open_lane(release: str, aim: Target, directory: Path) -> Iterator[LeakLane]:
-    with aim.installation(release) as installation, Proxy(installation) as proxy:
-        settings = settings_for(
-            proxy,
-            timeout=TIMEOUT_SECONDS,
-            lock={"stale_seconds": stale_seconds(TIMEOUT_SECONDS)},
-            cache={"seconds": 0},
-        )
-        # What the dead engine left need not be as old as for a living one.
-        patience = REAL_RECONCILE_TIMEOUT_SECONDS if aim.is_real else RECONCILE_TIMEOUT_SECONDS
-        impatient = settings_for(
-            installation, timeout=patience, lock={"stale_seconds": stale_seconds(patience)}
-        )
-        with engine_in_process(settings) as url:
-            lane = LeakLane(installation, proxy, urlsplit(url).port or 0, patience_seconds=patience)
-            where = directory / uuid.uuid4().hex
-            lane.reconcile = reconciler(where, impatient, installation.user)
-            yield lane
+def lane_opener(aim: Target, directory: Path) -> OpenLane:
+    """What the dead engine left need not be as old as for a living one."""
+    reconcile_seconds = REAL_RECONCILE_TIMEOUT_SECONDS if aim.is_real else RECONCILE_TIMEOUT_SECONDS
+    return partial(
+        open_lane,
+        aim=aim,
+        directory=directory,
+        timeout_seconds=TIMEOUT_SECONDS,
+        reconcile_seconds=reconcile_seconds,
+    )
 
 
 # ---- one case ------------------------------------------------------------------------------
 
 
-def run_case(lane: LeakLane, case: Case) -> Outcome:
+def run_case(lane: Lane, case: Case) -> Outcome:
     lane.specification, outcome = case.specification, Outcome(case)
     lane.runtime_id = UNKNOWN_ID
     sandbox = lane.installation.sandbox
@@ -104,11 +98,11 @@ def run_case(lane: LeakLane, case: Case) -> Outcome:
     return outcome
 
 
-def what_is_left(lane: LeakLane, case: Case, outcome: Outcome) -> list[str]:
+def what_is_left(lane: Lane, case: Case, outcome: Outcome) -> list[str]:
     """What is alive one minute later. Documents may need to be reconciled, VMs never."""
     one, told = lane.opennebula, ""
     is_reconcile = case.ending.startswith("reconcile")
-    seconds = LEFT_SECONDS + (stale_seconds(lane.patience_seconds) if is_reconcile else 0)
+    seconds = LEFT_SECONDS + (stale_seconds(lane.reconcile_seconds) if is_reconcile else 0)
 
     def is_empty() -> bool:
         nonlocal told
@@ -158,8 +152,8 @@ def matrix(
         with driver_actions(actions, how):
             outcomes += run_all(
                 some,
-                partial(open_lane, aim=aim, directory=directory),
-                run_case,  # type: ignore[arg-type]
+                lane_opener(aim, directory),
+                run_case,
                 lambda case, error: Outcome(case, wrong=[error]),
                 aim.lanes(lanes),
             )
@@ -199,15 +193,11 @@ def _cell(outcome: Outcome) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = matrix_parser(__doc__)
     parser.add_argument("--state", action="append", choices=STATES)
     parser.add_argument("--ending", action="append", choices=list(ENDINGS))
     parser.add_argument("--specification", action="append", choices=list(SPECIFICATIONS))
-    parser.add_argument("--lanes", type=int, help="cases at the same time; they mostly wait")
     parser.add_argument("--driver-actions", type=Path, metavar="DIR", help=ACTIONS_HELP)
-    add_options(parser)
     options = parser.parse_args()
     silence_logs()
     aim = target(options, SLOW_SANDBOX)

@@ -51,16 +51,6 @@ class Unreached(Exception):
     """The state cannot be brought about here."""
 
 
-@dataclass
-class LeakLane(Lane):
-    patience_seconds: float = field(kw_only=True)
-    """The timeout of ``reconcile``; what is younger than twice that, it leaves alone."""
-
-    @property
-    def is_real(self) -> bool:
-        return self.installation.sandbox is None
-
-
 def vm_ids(lane: Lane) -> list[int]:
     """Those of the case, as soon as there are all of them."""
 
@@ -72,7 +62,7 @@ def vm_ids(lane: Lane) -> list[int]:
     return found
 
 
-def reach(lane: LeakLane, state: str) -> bool:
+def reach(lane: Lane, state: str) -> bool:
     """Bring the VMs into a state, at least one of them. Unreached where that cannot be."""
     numbers = vm_ids(lane)
     if state in ACTIONS:
@@ -82,7 +72,7 @@ def reach(lane: LeakLane, state: str) -> bool:
     return await_state(lane, numbers, state)
 
 
-def await_state(lane: LeakLane, numbers: Sequence[int], state: str) -> bool:
+def await_state(lane: Lane, numbers: Sequence[int], state: str) -> bool:
     """Whether the VMs came into a state; a transient one may be too short to be seen."""
     end = time.monotonic() + REACH_SECONDS
     while time.monotonic() < end:
@@ -95,21 +85,21 @@ def await_state(lane: LeakLane, numbers: Sequence[int], state: str) -> bool:
     raise Unreached(f"the VMs are {seen}, not {state}")
 
 
-def _resize(lane: LeakLane, vm_id: int) -> None:
+def _resize(lane: Lane, vm_id: int) -> None:
     lane.opennebula.call("vm.resize", vm_id, "CPU=2\nVCPU=2", True)
 
 
-def _resize_disk(lane: LeakLane, vm_id: int) -> None:
+def _resize_disk(lane: Lane, vm_id: int) -> None:
     lane.opennebula.call("vm.diskresize", vm_id, 0, "2000")
 
 
-def _lose_sight(lane: LeakLane, vm_id: int) -> None:
+def _lose_sight(lane: Lane, vm_id: int) -> None:
     if lane.installation.sandbox is None:
         raise Unreached("only the sandbox can lose sight of a VM")
     lane.installation.sandbox.store.put_vm(vm_id, "UNKNOWN", stays=True)
 
 
-def _suspend_runtime(lane: LeakLane, vm_id: int) -> None:
+def _suspend_runtime(lane: Lane, vm_id: int) -> None:
     """As its owner does: one request suspends all VMs of the runtime."""
     if lane.runtime_id == UNKNOWN_ID:
         raise Unreached("a runtime that is still being created has no owner who could suspend it")
@@ -119,11 +109,11 @@ def _suspend_runtime(lane: LeakLane, vm_id: int) -> None:
     assert response.status == 200, response.content
 
 
-def _acting(action: str) -> Callable[[LeakLane, int], None]:
+def _acting(action: str) -> Callable[[Lane, int], None]:
     return lambda lane, vm_id: lane.opennebula.call("vm.action", action, vm_id)
 
 
-ACTIONS: dict[str, Callable[[LeakLane, int], None]] = {
+ACTIONS: dict[str, Callable[[Lane, int], None]] = {
     "HOTPLUG_RESIZE": _resize,
     "DISK_RESIZE": _resize_disk,
     "SUSPENDED": _acting("suspend"),

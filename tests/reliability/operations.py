@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
+import itertools
 import uuid
-from collections.abc import Callable, Collection, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from tests.reliability import standbys
-from tests.reliability.lanes import Lane, until_accepted, until_count
-from tests.support.client import RUNTIMES, Response
-from tests.support.proxy import Call
+from tests.reliability.lanes import Lane, OpenLane, until_accepted, until_count
+from tests.support.calls import Call
+from tests.support.client import RUNTIMES, SPECIFICATIONS, Response
 from tests.support.waiting import wait_until
 
 LEASE_SECONDS = 5000
@@ -142,6 +145,56 @@ OPERATIONS = {
 }
 
 
+WHICH = ("all", "changes", "first", "batches")
+"""Which calls a matrix disturbs: all of them, those that change something, the first one of each
+backend, or those of multicalls with several calls."""
+
+
+def add_choices(parser: argparse.ArgumentParser, operations: Collection[str]) -> None:
+    """The options that choose operations, runtimes and calls."""
+    parser.add_argument("--operation", action="append", choices=list(operations))
+    parser.add_argument("--specification", action="append", choices=list(SPECIFICATIONS))
+    parser.add_argument("--timeout", type=float, help="the engine's, in seconds")
+    group = parser.add_mutually_exclusive_group()
+    parser.set_defaults(which="all")
+    for which in WHICH[1:]:
+        group.add_argument(f"--{which}", dest="which", action="store_const", const=which)
+
+
+class Chosen(NamedTuple):
+    call: Call
+    number: int
+    """Among the calls of that name, counted from 1."""
+    follows: bool
+    """Whether the call before it in the same multicall is chosen too."""
+
+
+def chosen_calls(operation: str, calls: Sequence[Call], which: str) -> list[Chosen]:
+    """The calls of an operation to disturb. A request that only reads, and is repeated while
+    waiting, is taken once.
+    """
+    disturbed = OPERATIONS[operation].disturbed(calls)
+    starts = [index for index, call in enumerate(calls) if call.place == 1]
+    requests = [calls[first:end] for first, end in itertools.pairwise([*starts, len(calls)])]
+    chosen, numbers, known, previous = list[Chosen](), Counter[str](), set[str](), [Call("", "")]
+    for first, request in zip(starts, requests, strict=True):
+        is_again = request == previous and not any(call.is_change for call in request)
+        previous, follows = list(request), False
+        for index, call in enumerate(request, first):
+            numbers[call.name] += 1
+            is_meant = {
+                "all": True,
+                "changes": call.is_change,
+                "first": call.backend not in known,
+                "batches": len(request) > 1,
+            }[which]
+            follows_now, follows = follows, is_meant and index in disturbed and not is_again
+            if follows:
+                known.add(call.backend)
+                chosen.append(Chosen(call, numbers[call.name], follows_now))
+    return chosen
+
+
 def undisturbed_calls(lane: Lane, operation: str, specification: str) -> list[Call]:
     """The calls that an operation makes when nothing happens, in order.
 
@@ -166,3 +219,18 @@ def undisturbed_calls(lane: Lane, operation: str, specification: str) -> list[Ca
         if is_done:
             return calls
     raise AssertionError(f"{response.status} {response.content.decode()[:300]}")
+
+
+def undisturbed(
+    open_lane: OpenLane,
+    releases: Sequence[str],
+    operations: Sequence[str],
+    specifications: Sequence[str],
+) -> Iterator[tuple[tuple[str, str, str], list[Call] | str]]:
+    """Release, operation and specification, and its calls or why it fails by itself."""
+    for of in itertools.product(releases, operations, specifications):
+        try:
+            with open_lane(of[0]) as lane:
+                yield of, undisturbed_calls(lane, *of[1:])
+        except AssertionError as error:
+            yield of, str(error)

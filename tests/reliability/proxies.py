@@ -71,6 +71,19 @@ def nginx(directory: Path, engines: list[EngineProcess]) -> Iterator[int]:
         yield port
 
 
+@contextlib.contextmanager
+def connected(
+    port: int, *, has_tls: bool = False, source: str = "127.0.0.1"
+) -> Iterator[socket.socket]:
+    """A connection of a client, from an address of this machine."""
+    with contextlib.ExitStack() as stack:
+        plain = socket.create_connection(("127.0.0.1", port), 60, (source, 0))
+        connection = stack.enter_context(plain)
+        if has_tls:
+            connection = stack.enter_context(client_tls().wrap_socket(connection))
+        yield connection
+
+
 def client_tls() -> ssl.SSLContext:
     """Accepts any certificate."""
     context = ssl.create_default_context()

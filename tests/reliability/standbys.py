@@ -13,9 +13,9 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from tests.reliability.lanes import NOTHING, PATIENCE_SECONDS, Lane, until_accepted, until_count
+from tests.support.calls import Call
 from tests.support.client import RUNTIMES, Response
 from tests.support.opennebula import LOCKED, OpenNebula
-from tests.support.proxy import Call
 from tests.support.waiting import wait_until
 
 FLAVOURS = {"FAAS": "warm", "DAAS": "store"}

@@ -5,25 +5,28 @@ Everything, also on a real OpenNebula: python tests/reliability/crash_matrix.py
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import itertools
 import threading
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from provision_engine.sandbox import Sandbox, Timings
+from tests.support.calls import Call
 from tests.support.client import RUNTIMES, SPECIFICATIONS, Response
-from tests.support.engine import EngineProcess, settings_for
+from tests.support.engine import EngineProcess, engine_process
 from tests.support.installation import Target
 from tests.support.opennebula import OpenNebula
-from tests.support.proxy import Call, Proxy
+from tests.support.proxy import Proxy
 from tests.support.users import USER
 from tests.support.waiting import wait_until
 
-from .crash_matrix import SANDBOX_TIMEOUT_SECONDS, Outcome, matrix, stale_seconds, table
-from .lanes import until_accepted
+from .crash_matrix import SANDBOX_TIMEOUT_SECONDS, Outcome, matrix, table
+from .lanes import stale_seconds, until_accepted
 
 INSTANTIATE = "POST service_template/action"
 STANDBY_SECONDS = 8.0
@@ -54,7 +57,7 @@ def killed(
     """
     aim = Target(releases=(release,))
     outcomes = matrix(
-        aim, operations, [runtime], True, directory, timeout_seconds=timeout_seconds, only=only
+        aim, operations, [runtime], "changes", directory, timeout_seconds=timeout_seconds, only=only
     )
     shown = table(outcomes)
     print(shown)
@@ -93,88 +96,88 @@ def test_one_runtime_whenever_an_engine_is_killed_that_takes_or_orders_a_standby
 
 
 @pytest.fixture
-def sandbox() -> Iterator[Sandbox]:
-    with Sandbox() as sandbox:
-        yield sandbox
+def proxy(sandbox: Sandbox) -> Iterator[Proxy]:
+    with Proxy(sandbox) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def one(sandbox: Sandbox) -> OpenNebula:
+    return OpenNebula(sandbox.oned_url, sandbox.oneflow_url, USER)
+
+
+def limits(timeout_seconds: float) -> dict[str, Any]:
+    """Settings with which a dead engine's locks are soon broken."""
+    return {
+        "timeout": timeout_seconds,
+        "lock": {"stale_seconds": stale_seconds(timeout_seconds)},
+    }
+
+
+def create(engine: EngineProcess, **headers: str) -> Response:
+    return engine.request("POST", RUNTIMES, SPECIFICATIONS["FAAS"], headers=headers)
+
+
+@contextlib.contextmanager
+def dying_at(proxy: Proxy, engine: EngineProcess, name: str, moment: str) -> Iterator[None]:
+    """The engine is killed at its first call of that name, and its client gets no response."""
+
+    def on_call(made: Call, when: str) -> None:
+        if (made.name, when) == (name, moment):
+            engine.kill()
+            raise ConnectionAbortedError("the engine is dead")
+
+    proxy.on_call = on_call
+    with pytest.raises((OSError, http.client.HTTPException)):
+        yield
+    proxy.on_call = None
+
+
+def is_all(one: OpenNebula, engine: EngineProcess, runtimes: int) -> bool:
+    """Whether a list shows so many runtimes, and nothing else is there."""
+    expected = dict.fromkeys(("runtimes", "services", "VMs"), runtimes) | {"locks": 0}
+    return len(engine.request("GET", RUNTIMES).json) == runtimes and one.count() == expected
 
 
 @pytest.mark.parametrize(
-    ("call", "left"),
-    [("document.allocate", 0), ("POST service_template/action", 0), ("document.update", 1)],
+    ("call", "left"), [("document.allocate", 0), (INSTANTIATE, 0), ("document.update", 1)]
 )
 def test_without_a_key_what_nobody_was_told_of_is_undone(
-    sandbox: Sandbox, tmp_path: Path, call: str, left: int
+    proxy: Proxy, one: OpenNebula, tmp_path: Path, call: str, left: int
 ) -> None:
     """Nobody knows its id, so a list is what finds it."""
-    opennebula = OpenNebula(sandbox.oned_url, sandbox.oneflow_url, USER)
-    stale = stale_seconds(SANDBOX_TIMEOUT_SECONDS)
-    with Proxy(sandbox) as proxy:
-        settings = settings_for(
-            proxy, timeout=SANDBOX_TIMEOUT_SECONDS, lock={"stale_seconds": stale}
-        )
-        engine = EngineProcess(tmp_path / "engine", settings)
+    with engine_process(tmp_path, proxy, **limits(SANDBOX_TIMEOUT_SECONDS)) as engine:
+        with dying_at(proxy, engine, call, "after"):
+            create(engine)
+        assert one.count()["runtimes"] == 1
         engine.start()
-
-        def on_call(made: Call, moment: str) -> None:
-            if moment == "after" and made.name == call:
-                engine.kill()
-
-        proxy.on_call = on_call
-        try:
-            with pytest.raises((OSError, http.client.HTTPException)):
-                engine.request("POST", RUNTIMES, SPECIFICATIONS["FAAS"])
-            proxy.on_call = None
-            assert opennebula.count()["runtimes"] == 1
-            engine.start()
-
-            def is_resolved() -> bool:
-                listed = engine.request("GET", RUNTIMES).json
-                expected = {"runtimes": left, "services": left, "VMs": left, "locks": 0}
-                return len(listed) == left and opennebula.count() == expected
-
-            wait_until(is_resolved)
-        finally:
-            engine.kill()
+        wait_until(lambda: is_all(one, engine, left))
 
 
-def test_a_repetition_takes_over_no_service_whose_vms_are_ending(tmp_path: Path) -> None:
+def test_a_repetition_takes_over_no_service_whose_vms_are_ending(
+    sandbox: Sandbox, proxy: Proxy, one: OpenNebula, tmp_path: Path
+) -> None:
     """The engine that died had begun to undo it; the service tells of that later than its VMs."""
-    with Sandbox(timings=Timings(shutdown_seconds=60.0)) as sandbox, Proxy(sandbox) as proxy:
-        opennebula = OpenNebula(sandbox.oned_url, sandbox.oneflow_url, USER)
-        engine = EngineProcess(tmp_path / "engine", settings_for(proxy))
+    sandbox.timings = Timings(shutdown_seconds=60.0)
+    key = {"Idempotency-Key": "one"}
+    with engine_process(tmp_path, proxy) as engine:
+        with dying_at(proxy, engine, "document.update", "before"):
+            create(engine, **key)
+        (former,) = one.vm_ids()
+        wait_until(lambda: one.vm_state(former) == "RUNNING")
+        one.call("vm.action", "terminate", former)
         engine.start()
-
-        def create() -> Response:
-            key = {"Idempotency-Key": "one"}
-            return engine.request("POST", RUNTIMES, SPECIFICATIONS["FAAS"], headers=key)
-
-        def on_call(made: Call, moment: str) -> None:
-            if moment == "before" and made.name == "document.update":
-                engine.kill()
-                raise ConnectionAbortedError("the engine is dead")
-
-        proxy.on_call = on_call
-        try:
-            with pytest.raises((OSError, http.client.HTTPException)):
-                create()
-            proxy.on_call = None
-            (former,) = opennebula.vm_ids()
-            wait_until(lambda: opennebula.vm_state(former) == "RUNNING")
-            opennebula.call("vm.action", "terminate", former)
-            engine.start()
-            created = create()
-            assert created.status == 201
-            assert opennebula.vm_state(created.runtime["FAAS"]["VM_ID"]) != "SHUTDOWN"
-        finally:
-            engine.kill()
+        created = create(engine, **key)
+        assert created.status == 201
+        assert one.vm_state(created.runtime["FAAS"]["VM_ID"]) != "SHUTDOWN"
 
 
 def test_a_service_that_appears_after_the_repetition_is_ended(
-    sandbox: Sandbox, tmp_path: Path
+    proxy: Proxy, one: OpenNebula, tmp_path: Path
 ) -> None:
     """oneflow had its start in the queue when the engine died, and another engine took over."""
-    opennebula = OpenNebula(sandbox.oned_url, sandbox.oneflow_url, USER)
     is_queued, may_start = threading.Event(), threading.Event()
+    key = {"Idempotency-Key": "one"}
 
     def on_call(made: Call, moment: str) -> None:
         if made.name == INSTANTIATE and moment == "before" and not is_queued.is_set():
@@ -182,34 +185,17 @@ def test_a_service_that_appears_after_the_repetition_is_ended(
             dying.kill()
             may_start.wait(60)
 
-    with Proxy(sandbox) as proxy:
-        lock = {"stale_seconds": stale_seconds(REPETITION_SECONDS)}
-        settings = settings_for(proxy, timeout=REPETITION_SECONDS, lock=lock)
-        dying, other = (EngineProcess(tmp_path / name, settings) for name in ("dying", "other"))
-
-        def create(engine: EngineProcess) -> Response:
-            key = {"Idempotency-Key": "one"}
-            return engine.request("POST", RUNTIMES, SPECIFICATIONS["FAAS"], headers=key)
-
+    with (
+        engine_process(tmp_path / "dying", proxy, **limits(REPETITION_SECONDS)) as dying,
+        engine_process(tmp_path / "other", proxy, **limits(REPETITION_SECONDS)) as other,
+    ):
         proxy.on_call = on_call
         try:
-            dying.start()
-            other.start()
             with pytest.raises((OSError, http.client.HTTPException)):
-                create(dying)
-            response = until_accepted(lambda: create(other), (201,))
-            may_start.set()
-            wait_until(lambda: opennebula.count()["services"] == 2)
-
-            def only_one_is_left() -> bool:
-                listed = other.request("GET", RUNTIMES).json
-                one = {"runtimes": 1, "services": 1, "VMs": 1, "locks": 0}
-                return len(listed) == 1 and opennebula.count() == one
-
-            wait_until(only_one_is_left)
-            vm_id = response.runtime["FAAS"]["VM_ID"]
-            assert opennebula.vm_state(vm_id) == "RUNNING"
+                create(dying, **key)
+            response = until_accepted(lambda: create(other, **key), (201,))
         finally:
             may_start.set()
-            dying.kill()
-            other.kill()
+        wait_until(lambda: one.count()["services"] == 2)
+        wait_until(lambda: is_all(one, other, 1))
+        assert one.vm_state(response.runtime["FAAS"]["VM_ID"]) == "RUNNING"

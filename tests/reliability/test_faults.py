@@ -12,22 +12,20 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.calls import Call
 from tests.support.client import RUNTIMES
 from tests.support.installation import Target
 from tests.support.opennebula import RUNTIME
-from tests.support.proxy import Call
 
 from .fault_matrix import (
     KINDS,
     OPERATIONS,
     SANDBOX_TIMEOUT_SECONDS,
-    FaultLane,
     Outcome,
     matrix,
-    open_lane,
     table,
 )
-from .lanes import NOTHING, until_count
+from .lanes import NOTHING, Lane, open_lane, until_count
 
 INSTANTIATE = "POST service_template/action"
 ENDING = ("DELETE service", "POST service/action")
@@ -85,16 +83,16 @@ def test_the_response_to_the_last_step_may_be_lost(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def lane(tmp_path: Path) -> Iterator[FaultLane]:
-    with open_lane("7.4.0", Target(), SANDBOX_TIMEOUT_SECONDS, tmp_path) as lane:
+def lane(tmp_path: Path) -> Iterator[Lane]:
+    with open_lane("7.4.0", Target(), tmp_path, SANDBOX_TIMEOUT_SECONDS) as lane:
         yield lane
 
 
-def create(lane: FaultLane) -> int:
+def create(lane: Lane) -> int:
     return lane.request("POST", RUNTIMES, lane.members).status
 
 
-def test_a_oneflow_that_is_down_leaves_nothing_even_for_a_moment(lane: FaultLane) -> None:
+def test_a_oneflow_that_is_down_leaves_nothing_even_for_a_moment(lane: Lane) -> None:
     """Nothing was started for certain, so that the document can go at once."""
     lane.proxy.set_fault("oneflow", "refuse")
     response = lane.request("POST", RUNTIMES, lane.members)
@@ -103,13 +101,13 @@ def test_a_oneflow_that_is_down_leaves_nothing_even_for_a_moment(lane: FaultLane
 
 
 @pytest.mark.parametrize("name", ["document.allocate", "document.update"])
-def test_one_lost_response_leaves_nothing(lane: FaultLane, name: str) -> None:
+def test_one_lost_response_leaves_nothing(lane: Lane, name: str) -> None:
     lane.proxy.set_fault("oned", "cut", name=name, times=1)
     assert create(lane) == 502
     assert until_count(lane, NOTHING) == ""
 
 
-def test_a_lost_response_to_instantiate_leaves_nothing(lane: FaultLane) -> None:
+def test_a_lost_response_to_instantiate_leaves_nothing(lane: Lane) -> None:
     """The service is there, and is found by its name."""
     lane.proxy.set_fault("oneflow", "cut", name=INSTANTIATE, times=1)
     assert create(lane) == 502
@@ -119,7 +117,7 @@ def test_a_lost_response_to_instantiate_leaves_nothing(lane: FaultLane) -> None:
 
 @pytest.mark.parametrize(("operation", "phase"), [("create", "DELETING"), ("replace", "REPLACING")])
 def test_what_is_undone_is_written_down_before_oneflow_is_asked_to_end_it(
-    lane: FaultLane, operation: str, phase: str
+    lane: Lane, operation: str, phase: str
 ) -> None:
     """oneflow may do it long after its response was given up; nobody takes the service over."""
     lane.key = "one"
@@ -142,7 +140,7 @@ def test_what_is_undone_is_written_down_before_oneflow_is_asked_to_end_it(
     assert set(written) == {(phase, operation == "replace")}
 
 
-def test_connections_that_were_closed_meanwhile_cost_nothing(lane: FaultLane) -> None:
+def test_connections_that_were_closed_meanwhile_cost_nothing(lane: Lane) -> None:
     """oned and oneflow were started again, and the engine's kept-alive connections are dead."""
     lane.runtime_id = lane.request("POST", RUNTIMES, lane.members).runtime["ID"]
     _restart(lane)
@@ -153,7 +151,7 @@ def test_connections_that_were_closed_meanwhile_cost_nothing(lane: FaultLane) ->
     assert until_count(lane, lane.expected(1)) == ""
 
 
-def _restart(lane: FaultLane) -> None:
+def _restart(lane: Lane) -> None:
     for backend in ("oned", "oneflow"):
         lane.proxy.set_fault(backend, "refuse")
     lane.proxy.clear_faults()

@@ -8,47 +8,46 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import urllib.error
 import urllib.request
 import xmlrpc.client
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 from xml.parsers.expat import ExpatError
+from xmlrpc.server import SimpleXMLRPCServer
 
 import pytest
-from flask import Flask
 
-from provision_engine.app import create_app
-from provision_engine.config import Configuration
 from provision_engine.sandbox import Sandbox
-from tests.support import engine
+from tests.support.calls import Call
 from tests.support.client import RUNTIMES, Response
 from tests.support.drivers import driver_actions
 from tests.support.installation import Target
-from tests.support.opennebula import OpenNebula
+from tests.support.opennebula import OpenNebula, Transport
 from tests.support.ports import free_port
-from tests.support.proxy import Call, Proxy
+from tests.support.proxy import Proxy
 from tests.support.users import USER
 from tests.support.waiting import wait_until
 
 from . import fault_matrix, lanes, leak_matrix
-from .lanes import NOTHING, until_count
-from .leak_matrix import open_lane, what_is_left
-from .leak_states import Case, LeakLane, Outcome
-from .operations import OPERATIONS
+from .lanes import NOTHING, Lane, until_count
+from .leak_matrix import lane_opener, what_is_left
+from .leak_states import Case, Outcome
+from .operations import OPERATIONS, chosen_calls
 
 
 @pytest.fixture
-def lane(tmp_path: Path) -> Iterator[LeakLane]:
-    with open_lane("7.4.0", Target(), tmp_path) as lane:
+def lane(tmp_path: Path) -> Iterator[Lane]:
+    with lane_opener(Target(), tmp_path)("7.4.0") as lane:
         yield lane
 
 
 @pytest.mark.parametrize("what", ["service", "vm", "document", "lock"])
 def test_whatever_stays_alive_is_reported(
-    lane: LeakLane, monkeypatch: pytest.MonkeyPatch, what: str
+    lane: Lane, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     one = lane.opennebula
     if what == "service":
@@ -79,7 +78,7 @@ def store(one: OpenNebula, phase: str, service_id: int, vm_id: int) -> int:
     return int(one.call("document.allocate", text, 1337))
 
 
-def test_what_belongs_to_no_runtime_or_to_two_is_reported(lane: LeakLane) -> None:
+def test_what_belongs_to_no_runtime_or_to_two_is_reported(lane: Lane) -> None:
     one = lane.opennebula
     service_id = one.start_service(one.flow_template_id("nature"), "shared")
     (vm_id,) = wait_until(lambda: one.service_vm_ids(service_id))
@@ -113,7 +112,7 @@ def test_a_call_that_its_client_gave_up_is_not_in_progress(proxy: Proxy) -> None
 
 
 def test_what_a_timeout_left_is_removed_by_a_list(
-    lane: LeakLane, monkeypatch: pytest.MonkeyPatch
+    lane: Lane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a client's next list would: the answered 504 told that something may be left."""
     body = json.dumps({"ENGINE": {"PHASE": "DELETING", "CREATED_AT": 1, "SERVICE_NAME": "left"}})
@@ -124,32 +123,6 @@ def test_what_a_timeout_left_is_removed_by_a_list(
         patched.setattr(lanes, "request", lambda *_, **__: Response(504, {}, b""))
         lane.request("POST", RUNTIMES)
     assert until_count(lane, NOTHING) == ""
-
-
-def test_lanes_build_their_engines_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two at the same time fail now and then on Python 3.11.2, which Debian 12 has."""
-    building, most = [0], [0]
-
-    def build(configuration: Configuration) -> Flask:
-        building[0] += 1
-        most[0] = max(most[0], building[0])
-        time.sleep(0.05)  # so that two that may overlap do
-        building[0] -= 1
-        return create_app(configuration)
-
-    monkeypatch.setattr(engine, "create_app", build)
-    urls = {"one_xmlrpc": "http://127.0.0.1:1/RPC2", "oneflow_server": "http://127.0.0.1:1"}
-
-    def open_and_close() -> None:
-        with engine.engine_in_process(urls):
-            pass
-
-    threads = [threading.Thread(target=open_and_close) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert most == [1]
 
 
 # ---- the proxy -----------------------------------------------------------------------------
@@ -250,6 +223,157 @@ def test_a_call_is_lost_before_or_after_its_effect(proxy: Proxy, moment: str, ma
     assert one.count()["runtimes"] == made
 
 
+# ---- the proxy and multicalls --------------------------------------------------------------
+
+
+class StubOned:
+    """Notes what is executed; ``system.multicall`` is the standard's."""
+
+    def __init__(self) -> None:
+        self.executed: list[str] = []
+        server = self._server = SimpleXMLRPCServer(("127.0.0.1", 0), logRequests=False)
+        for name in NAMES:
+            server.register_function(partial(self._note, name), f"one.document.{name}")
+        server.register_multicall_functions()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        self.oned_url = self.oneflow_url = f"http://127.0.0.1:{server.server_address[1]}/RPC2"
+
+    def _note(self, name: str, *_: object) -> list[Any]:
+        self.executed.append(name)
+        return [True, f"{name} <&>", 0]
+
+    def multicall(self, proxy: Proxy) -> list[Any]:
+        """The results of a lock, a read and a delete in one request."""
+        calls = [{"methodName": f"one.document.{name}", "params": ["a:b", 1]} for name in NAMES]
+        with xmlrpc.client.ServerProxy(proxy.oned_url, Transport()) as server:
+            results: Any = server.system.multicall(calls)
+        return list(results)
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def stub() -> Iterator[StubOned]:
+    stub = StubOned()
+    yield stub
+    stub.close()
+
+
+NAMES = ("lock", "info", "delete")
+LOCK, INFO, DELETE = ([[True, f"{name} <&>", 0]] for name in NAMES)
+CALLS = [Call("oned", f"document.{name}", place) for place, name in enumerate(NAMES, 1)]
+REFUSED = {
+    "fail": [[False, "[one.document.info] refused by the proxy", 0x2000, -1]],
+    "fault": {"faultCode": -501, "faultString": "[one.document.info] refused by the proxy"},
+}
+
+
+@pytest.mark.parametrize("is_watched", [False, True])
+def test_the_calls_of_a_multicall_are_named_and_counted(stub: StubOned, is_watched: bool) -> None:
+    told: list[tuple[Call, str]] = []
+    with Proxy(stub) as proxy:
+        if is_watched:
+            proxy.on_call = lambda call, moment: told.append((call, moment))
+        assert stub.multicall(proxy) == [LOCK, INFO, DELETE]
+        assert (proxy.calls, proxy.requests) == (CALLS, [tuple(CALLS)])
+    assert stub.executed == [*NAMES]
+    moments = [(call, moment) for call in CALLS for moment in ("before", "after")]
+    assert told == (moments if is_watched else [])
+
+
+@pytest.mark.parametrize(
+    ("kind", "executed"),
+    [("cut", 2), ("stall", 2), ("drip-body", 2), ("refuse", 1), ("garbage", 1), ("error", 1)],
+)
+def test_the_response_to_a_multicall_is_lost_in_the_middle_of_it(
+    stub: StubOned, monkeypatch: pytest.MonkeyPatch, kind: str, executed: int
+) -> None:
+    """As if oned had ended after so many calls."""
+    monkeypatch.setattr("tests.support.proxy.MOST_DRIPS", 1)
+    monkeypatch.setattr("tests.support.proxy._Exchange.hang", _abort)
+
+    def on_call(call: Call, moment: str) -> None:
+        if (call.name, moment) == ("document.info", "before"):
+            proxy.set_fault("oned", kind, seconds=0.0)
+
+    with Proxy(stub) as proxy:
+        proxy.on_call = on_call
+        with pytest.raises((OSError, http.client.HTTPException, ExpatError, xmlrpc.client.Error)):
+            stub.multicall(proxy)
+        assert proxy.calls == CALLS[:2]
+    assert stub.executed == [*NAMES[:executed]]
+
+
+def _abort(*_: object) -> None:
+    raise ConnectionAbortedError
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_one_call_of_a_multicall_is_refused(stub: StubOned, kind: str) -> None:
+    """And the others are executed, as by oned."""
+    with Proxy(stub) as proxy:
+        proxy.set_fault("oned", kind, name="document.info", times=1)
+        assert stub.multicall(proxy) == [LOCK, REFUSED[kind], DELETE]
+        assert stub.multicall(proxy) == [LOCK, INFO, DELETE]
+    assert stub.executed == ["lock", "delete", "lock", "info", "delete"]
+
+
+def test_a_call_alone_is_refused_as_oned_refuses(proxy: Proxy) -> None:
+    proxy.set_fault("oned", "fail", name="system.version")
+    with pytest.raises(AssertionError, match="refused by the proxy"):
+        version(proxy)
+    proxy.set_fault("oned", "fault", name="system.version")
+    with pytest.raises(xmlrpc.client.Fault, match="refused by the proxy"):
+        version(proxy)
+
+
+@pytest.mark.parametrize(
+    ("moment", "number", "executed"),
+    [("before", 1, 0), ("after", 1, 1), ("before", 2, 1), ("after", 2, 2), ("after", 3, 3)],
+)
+def test_a_kill_inside_a_multicall_finds_the_calls_before_it_executed(
+    stub: StubOned, moment: str, number: int, executed: int
+) -> None:
+    def on_call(call: Call, when: str) -> None:
+        if (call.place, when) == (number, moment):
+            raise ConnectionAbortedError
+
+    with Proxy(stub) as proxy:
+        proxy.on_call = on_call
+        with pytest.raises((OSError, http.client.HTTPException)):
+            stub.multicall(proxy)
+    assert stub.executed == [*NAMES[:executed]]
+
+
+VERSION, READS = Call("oned", "system.version"), CALLS[1]._replace(place=1)
+POLL = [READS, Call("oned", "vm.info", 2)]
+
+
+BATCHES = [
+    *((CALLS[0], 1, False), (CALLS[1], 1, True), (CALLS[2], 1, True)),
+    *((POLL[0], 2, False), (POLL[1], 1, True)),
+]
+"""Each with its number, and whether the call before it in the same multicall is chosen too."""
+
+
+@pytest.mark.parametrize(
+    ("which", "chosen"),
+    [
+        ("all", [(VERSION, 1, False), *BATCHES]),
+        ("changes", [(CALLS[0], 1, False), (CALLS[2], 1, False)]),
+        ("first", [(VERSION, 1, False)]),
+        ("batches", BATCHES),
+    ],
+)
+def test_a_matrix_disturbs_calls_between_and_inside_multicalls(
+    which: str, chosen: list[tuple[Call, int, bool]]
+) -> None:
+    """A poll that is repeated is disturbed once."""
+    assert chosen_calls("update", [VERSION, *CALLS, *POLL, *POLL], which) == chosen
+
+
 @pytest.mark.parametrize(
     ("struck_after_seconds", "status", "is_wrong"),
     [(0.5, 503, False), (0.5, 504, True), (7.5, 504, False), (7.5, 500, True)],
@@ -275,7 +399,7 @@ def test_files_of_the_driver_are_as_they_were_afterwards(tmp_path: Path) -> None
     ]
 
 
-def test_a_lane_without_anything_has_nothing(lane: LeakLane) -> None:
+def test_a_lane_without_anything_has_nothing(lane: Lane) -> None:
     assert lane.opennebula.count() == NOTHING
     assert lane.request("GET", RUNTIMES).json == []
 

@@ -8,11 +8,10 @@ import json
 import resource
 import select
 import socket
-import ssl
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,7 +19,7 @@ import pytest
 
 from provision_engine.sandbox import Sandbox
 from tests.support.client import FAAS, RUNTIMES, Response, authorization, request
-from tests.support.engine import EngineProcess, settings_for
+from tests.support.engine import EngineProcess, engine_process, settings_for
 from tests.support.waiting import wait_until
 
 from . import proxies
@@ -39,43 +38,23 @@ HALF_REQUESTS = {
 
 
 @pytest.fixture
-def sandbox() -> Iterator[Sandbox]:
-    with Sandbox() as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def engines(sandbox: Sandbox, tmp_path: Path) -> Iterator[Callable[[int], list[EngineProcess]]]:
-    """Starts so many engines."""
-    started: list[EngineProcess] = []
-
-    def start(count: int) -> list[EngineProcess]:
-        for number in range(count):
-            engine = EngineProcess(tmp_path / f"engine{number}", settings_for(sandbox))
-            started.append(engine)
-            engine.start()
-        return started
-
-    yield start
-    for engine in started:
-        engine.kill()
+def engine(sandbox: Sandbox, tmp_path: Path) -> Iterator[EngineProcess]:
+    with engine_process(tmp_path / "engine", sandbox) as engine:
+        yield engine
 
 
 @contextlib.contextmanager
 def crowd(
-    port: int, data: bytes, count: int, tls: ssl.SSLContext | None = None
+    port: int, data: bytes, count: int, has_tls: bool = False
 ) -> Iterator[list[socket.socket]]:
     """So many connections, at most 50 from one address, that send this and nothing more."""
     with contextlib.ExitStack() as stack:
         connections = []
         for number in range(count):
-            source = (f"127.0.1.{1 + number // 50}", 0)
-            connection = socket.create_connection(("127.0.0.1", port), 60, source)
-            if tls is not None:
-                connection = tls.wrap_socket(connection)
-            stack.enter_context(connection)
-            connection.sendall(data)
-            connections.append(connection)
+            source = f"127.0.1.{1 + number // 50}"
+            client = proxies.connected(port, has_tls=has_tls, source=source)
+            connections.append(stack.enter_context(client))
+            connections[-1].sendall(data)
         yield connections
 
 
@@ -89,9 +68,8 @@ def many_files() -> Iterator[None]:
 
 
 def test_thousands_of_idle_connections_hinder_nobody(
-    engines: Callable[[int], list[EngineProcess]], many_files: None
+    engine: EngineProcess, many_files: None
 ) -> None:
-    (engine,) = engines(1)
     with crowd(engine.port, b"", IDLE_CONNECTIONS) as connections:
         made = engine.request("POST", RUNTIMES, {"FAAS": FAAS})
         assert made.status == 201
@@ -100,15 +78,6 @@ def test_thousands_of_idle_connections_hinder_nobody(
         # They are no dead weight either: each may still send its request.
         connections[-1].sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
         assert connections[-1].recv(12).startswith(b"HTTP/1.0 200")
-
-
-@contextlib.contextmanager
-def killed(engine: EngineProcess) -> Iterator[None]:
-    """The engine is killed afterwards."""
-    try:
-        yield
-    finally:
-        engine.kill()
 
 
 class ImpatientEngine(EngineProcess):
@@ -130,10 +99,7 @@ def test_half_requests_end_and_the_engine_answers_again(
     """Many more of them than the engine has threads, and no proxy in front of it."""
     engine = ImpatientEngine(tmp_path / "engine", settings_for(sandbox))
     engine.start()
-    with (
-        killed(engine),
-        crowd(engine.port, HALF_REQUESTS[half], 50) as connections,
-    ):
+    with contextlib.closing(engine), crowd(engine.port, HALF_REQUESTS[half], 50) as connections:
         assert engine.request("GET", RUNTIMES, seconds=120).status == 200
         for connection in connections:
             while connection.recv(65_536):
@@ -160,10 +126,7 @@ def send_endlessly(port: int, head: bytes, piece: bytes, most_bytes: int) -> int
         return sent_bytes
 
 
-def test_an_endless_body_is_rejected(
-    engines: Callable[[int], list[EngineProcess]],
-) -> None:
-    (engine,) = engines(1)
+def test_an_endless_body_is_rejected(engine: EngineProcess) -> None:
     piece = b"10000\r\n" + b" " * 65_536 + b"\r\n"
     head = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
     sent_bytes = send_endlessly(engine.port, head, piece, 64 * 1_048_576)
@@ -173,10 +136,7 @@ def test_an_endless_body_is_rejected(
     assert engine.request("GET", RUNTIMES).status == 200
 
 
-def test_an_endless_header_section_is_rejected(
-    engines: Callable[[int], list[EngineProcess]],
-) -> None:
-    (engine,) = engines(1)
+def test_an_endless_header_section_is_rejected(engine: EngineProcess) -> None:
     sent_bytes = send_endlessly(engine.port, HEAD, b"X-More: " + b"y" * 1000 + b"\r\n", 2**26)
     assert sent_bytes < 8 * 1_048_576
     wait_until(lambda: '" 431 ' in engine.log("api"))
@@ -186,53 +146,39 @@ def test_an_endless_header_section_is_rejected(
 # ---- behind a proxy ------------------------------------------------------------------------
 
 
-def asked_over_tls(port: int, method: str, path: str, body: bytes | None = None) -> Response:
-    connection = http.client.HTTPSConnection(
-        "127.0.0.1", port, timeout=60, context=proxies.client_tls()
-    )
-    try:
-        connection.request(method, path, body, authorization())
-        response = connection.getresponse()
+def raw_over_tls(port: int, data: bytes) -> Response:
+    with proxies.connected(port, has_tls=True) as connection:
+        connection.sendall(data)
+        response = http.client.HTTPResponse(connection)
+        response.begin()
         return Response(response.status, dict(response.getheaders()), response.read())
-    finally:
-        connection.close()
+
+
+def got_over_tls(port: int, path: str = RUNTIMES) -> Response:
+    return raw_over_tls(port, b"GET %s HTTP/1.1\r\nHost: x\r\n%s\r\n" % (path.encode(), LOGIN))
 
 
 @pytest.mark.parametrize("half", HALF_REQUESTS)
-def test_slow_clients_behind_haproxy_never_reach_an_engine(
-    engines: Callable[[int], list[EngineProcess]], tmp_path: Path, many_files: None, half: str
+@pytest.mark.parametrize("name", ["haproxy", "nginx"])
+def test_slow_clients_behind_a_proxy_never_reach_an_engine(
+    engine: EngineProcess, tmp_path: Path, many_files: None, name: str, half: str
 ) -> None:
-    """All others are answered before the first of them is given up."""
-    (engine,) = engines(1)
+    """All others are answered meanwhile; behind HAProxy before the first is given up."""
+    is_patient = {"request_seconds": 60} if name == "haproxy" else {}
     with (
-        proxies.haproxy(tmp_path, [engine], request_seconds=60) as port,
-        crowd(port, HALF_REQUESTS[half], SLOW_CLIENTS) as connections,
+        getattr(proxies, name)(tmp_path, [engine], **is_patient) as port,
+        crowd(port, HALF_REQUESTS[half], SLOW_CLIENTS, has_tls=name == "nginx") as connections,
     ):
-        assert [request(port, "GET", RUNTIMES).status for _ in range(20)] == [200] * 20
-        assert select.select(connections, [], [], 0)[0] == []
-    assert "POST" not in engine.log("api")
-
-
-@pytest.mark.parametrize("half", HALF_REQUESTS)
-def test_slow_clients_behind_nginx_never_reach_an_engine(
-    engines: Callable[[int], list[EngineProcess]], tmp_path: Path, many_files: None, half: str
-) -> None:
-    (engine,) = engines(1)
-    tls = proxies.client_tls()
-    with (
-        proxies.nginx(tmp_path, [engine]) as port,
-        crowd(port, HALF_REQUESTS[half], SLOW_CLIENTS, tls),
-    ):
-        answers = [asked_over_tls(port, "GET", RUNTIMES).status for _ in range(20)]
-        assert answers == [200] * 20
+        get = got_over_tls if name == "nginx" else lambda port: request(port, "GET", RUNTIMES)
+        assert [get(port).status for _ in range(20)] == [200] * 20
+        assert name == "nginx" or select.select(connections, [], [], 0)[0] == []
     assert "POST" not in engine.log("api")
 
 
 @pytest.mark.parametrize("half", ["half a head", "half a body"])
 def test_haproxy_answers_half_requests_itself(
-    engines: Callable[[int], list[EngineProcess]], tmp_path: Path, half: str
+    engine: EngineProcess, tmp_path: Path, half: str
 ) -> None:
-    (engine,) = engines(1)
     with proxies.haproxy(tmp_path, [engine], request_seconds=1) as port:
         with crowd(port, HALF_REQUESTS[half], 50) as connections:
             answers = [connection.recv(65_536) for connection in connections]
@@ -251,9 +197,8 @@ def assert_error_form(answer: Response, status: int) -> None:
 
 
 def test_haproxys_own_errors_have_the_form_of_all_errors(
-    engines: Callable[[int], list[EngineProcess]], tmp_path: Path
+    engine: EngineProcess, tmp_path: Path
 ) -> None:
-    (engine,) = engines(1)
     with proxies.haproxy(tmp_path, [engine]) as port:
         wait_until(lambda: request(port, "GET", "/").status == 200)
         # It answers when its buffer is full; to go on sending would race with the answer.
@@ -264,21 +209,11 @@ def test_haproxys_own_errors_have_the_form_of_all_errors(
         assert_error_form(gone, 503)
 
 
-def raw_over_tls(port: int, data: bytes) -> Response:
-    plain = socket.create_connection(("127.0.0.1", port), 60)
-    with proxies.client_tls().wrap_socket(plain) as connection:
-        connection.sendall(data)
-        response = http.client.HTTPResponse(connection)
-        response.begin()
-        return Response(response.status, dict(response.getheaders()), response.read())
-
-
 def test_nginxs_own_errors_have_the_form_of_all_errors(
-    engines: Callable[[int], list[EngineProcess]], tmp_path: Path
+    engine: EngineProcess, tmp_path: Path
 ) -> None:
-    (engine,) = engines(1)
     with proxies.nginx(tmp_path, [engine]) as port:
-        refused = asked_over_tls(port, "GET", f"{RUNTIMES}/999999")
+        refused = got_over_tls(port, f"{RUNTIMES}/999999")
         assert_error_form(refused, 404)
         assert "999999" in refused.content.decode()  # the engine's own, unchanged
         head = HEAD + b"Content-Length: 1100000\r\n\r\n"
@@ -290,35 +225,31 @@ def test_nginxs_own_errors_have_the_form_of_all_errors(
         assert_error_form(raw_over_tls(port, long_header), 431)
         assert_error_form(request(port, "GET", RUNTIMES), 400)  # without TLS
         engine.kill()
-        gone = asked_over_tls(port, "GET", RUNTIMES)
+        gone = got_over_tls(port)
         assert_error_form(gone, 502)
         assert gone.headers["Retry-After"] == "1"
 
 
-def test_nginx_limits_the_connections_of_one_address(
-    engines: Callable[[int], list[EngineProcess]], tmp_path: Path
-) -> None:
-    (engine,) = engines(1)
-    with (
-        proxies.nginx(tmp_path, [engine]) as port,
-        contextlib.ExitStack() as stack,
-    ):
+def test_nginx_limits_the_connections_of_one_address(engine: EngineProcess, tmp_path: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        port = stack.enter_context(proxies.nginx(tmp_path, [engine]))
         for _ in range(64):
-            plain = stack.enter_context(socket.create_connection(("127.0.0.1", port), 60))
-            connection = stack.enter_context(proxies.client_tls().wrap_socket(plain))
+            connection = stack.enter_context(proxies.connected(port, has_tls=True))
             connection.sendall(HALF_REQUESTS["half a body"])
-        limited = wait_until(
-            lambda: (a := asked_over_tls(port, "GET", RUNTIMES)).status == 429 and a
-        )
+        limited = wait_until(lambda: (a := got_over_tls(port)).status == 429 and a)
         assert_error_form(limited, 429)
 
 
 def test_restarts_behind_the_proxy_lose_no_request(
-    engines: Callable[[int], list[EngineProcess]], sandbox: Sandbox, tmp_path: Path
+    engine: EngineProcess, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     """Nothing is repeated by the clients here, reads or creates."""
-    several = engines(3)
-    with proxies.haproxy(tmp_path, several) as port:
+    with contextlib.ExitStack() as stack:
+        several = [engine]
+        for number in range(2):
+            further = engine_process(tmp_path / f"engine{number}", sandbox)
+            several.append(stack.enter_context(further))
+        port = stack.enter_context(proxies.haproxy(tmp_path, several))
         wait_until(lambda: request(port, "GET", "/").status == 200)
         end, statuses, guard = threading.Event(), [], threading.Lock()
 
@@ -335,13 +266,13 @@ def test_restarts_behind_the_proxy_lose_no_request(
         with ThreadPoolExecutor(5) as pool:
             callers = [pool.submit(call, number) for number in range(5)]
             try:
-                for engine in several[:2]:
+                for one in several[:2]:
                     wait_until(lambda: len(statuses) > 20)
-                    engine.stop()
-                    engine.start()
+                    one.stop()
+                    one.start()
                     # The next one only when the proxy has seen that this one is back.
-                    served = engine.log("api").count(RUNTIMES)
-                    wait_until(lambda: engine.log("api").count(RUNTIMES) > served)  # noqa: B023
+                    served = one.log("api").count(RUNTIMES)
+                    wait_until(lambda: one.log("api").count(RUNTIMES) > served)  # noqa: B023
             finally:
                 end.set()
         for caller in callers:
@@ -351,9 +282,8 @@ def test_restarts_behind_the_proxy_lose_no_request(
 
 
 def test_what_is_in_flight_when_the_engine_stops_is_answered(
-    engines: Callable[[int], list[EngineProcess]], sandbox: Sandbox
+    engine: EngineProcess, sandbox: Sandbox
 ) -> None:
-    (engine,) = engines(1)
     sandbox.faults.set("oneflow", "slow", seconds=1.5)
     with ThreadPoolExecutor(4) as pool:
         asked = [pool.submit(engine.request, "POST", RUNTIMES, {"FAAS": FAAS}) for _ in range(3)]

@@ -2,144 +2,130 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
-import yaml
-from flask.testing import FlaskClient
 
-from provision_engine import cli, one_auth
-from provision_engine.app import create_app
-from provision_engine.cli import options
-from provision_engine.cloud import template
-from provision_engine.cloud.client import Backends, CloudClient, Credentials
-from provision_engine.cloud.objects import Service
-from provision_engine.config import Lock
-from provision_engine.deadline import Deadline
-from provision_engine.engine.context import Context
-from provision_engine.engine.memory import Memory
-from provision_engine.engine.runtime import states
-from provision_engine.engine.runtime.model import Phase
-from provision_engine.engine.safety.reconcile import Finding, Outcome, Reconciler, Result
-from provision_engine.errors import EngineError
 from provision_engine.sandbox import Sandbox
-from tests.support.client import FAAS, RUNTIMES
-from tests.support.client import authorization as login
-from tests.support.client import body_of as body
-from tests.support.engine import configuration_for
-from tests.support.engine import settings_for as conf
+from tests.conftest import Printed
+from tests.support.client import FAAS, Device, Json
+from tests.support.engine import engine_in_process, settings_for
+from tests.support.installation import MovableClock
+from tests.support.opennebula import OpenNebula, calls_of
 from tests.support.users import ADMINISTRATOR, OTHER, USER, User
 from tests.support.waiting import wait_until
 
-STALE_SECONDS = 1.1
-
-
-@pytest.fixture(params=["6.8.0", "7.4.0"])
-def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
-    with Sandbox(release=request.param) as sandbox:
-        yield sandbox
-
-
-def cloud(sandbox: Sandbox, user: User = USER, seconds: float = 10.0) -> CloudClient:
-    """Calls to OpenNebula itself, on behalf of a user."""
-    backends = Backends(configuration_for(sandbox))
-    return CloudClient(backends, Credentials(*user), Deadline(seconds))
+RUNNING, FAILED_DEPLOYING = 2, 7
+LATER_SECONDS = 300.0
+"""Longer than any request of these engines, and shorter than the usual ``--older-than``."""
+NOTHING = {"runtimes": 0, "services": 0, "VMs": 0, "locks": 0}
+ONE = {"runtimes": 1, "services": 1, "VMs": 1, "locks": 0}
+Run = Callable[..., Printed]
 
 
 @pytest.fixture
-def client(sandbox: Sandbox) -> FlaskClient:
-    client = create_app(configuration_for(sandbox)).test_client()
-    client.sandbox = sandbox  # type: ignore[attr-defined]
-    return client
+def clock() -> MovableClock:
+    return MovableClock()
 
 
-def made(client: FlaskClient) -> dict[str, Any]:
-    """A runtime whose service runs."""
-    answer = client.post(RUNTIMES, data=body({"FAAS": FAAS}), headers=login())
-    assert answer.status_code == 201, answer.text
-    runtime: dict[str, Any] = answer.get_json()["SERVERLESS_RUNTIME"]
-    one, running = cloud(client.sandbox), 2  # type: ignore[attr-defined]
-    wait_until(lambda: one.oned.document(runtime["SERVICE_ID"]).body["state"] == running)
-    return runtime
+@pytest.fixture(params=["6.8.0", "7.4.0"])
+def sandbox(request: pytest.FixtureRequest, clock: MovableClock) -> Iterator[Sandbox]:
+    with Sandbox(release=request.param, clock=clock) as sandbox:
+        yield sandbox
 
 
-def context(sandbox: Sandbox, user: User = USER, stale_seconds: float = 0.0) -> Context:
-    configuration = dataclasses.replace(configuration_for(sandbox), lock=Lock(stale_seconds))
-    return Context(cloud(sandbox, user, 30.0), configuration, Memory())
+class Scene(NamedTuple):
+    """OpenNebula, an engine, and the command, some time after what was left behind."""
+
+    sandbox: Sandbox
+    clock: MovableClock
+    device: Device
+    one: OpenNebula
+    run: Run
+
+    def make(self) -> Json:
+        """A runtime whose service runs."""
+        runtime = self.device.create(FAAS=FAAS)
+        wait_until(lambda: self.one.service_state(runtime["SERVICE_ID"]) == RUNNING)
+        return runtime
+
+    def mark(self, runtime: Json, phase: str) -> None:
+        """Write a phase into the document, as an engine that is killed then."""
+        body = json.loads(self.one.document(runtime["ID"]).findtext("TEMPLATE/BODY") or "")
+        body["ENGINE"]["PHASE"] = phase
+        self.write(runtime, json.dumps(body))
+
+    def write(self, runtime: Json, body: str) -> None:
+        text = f"<TEMPLATE><BODY><![CDATA[{body}]]></BODY></TEMPLATE>"
+        self.one.call("document.update", runtime["ID"], text, 1)
+
+    def reconcile(self, *arguments: str, user: User = USER) -> Printed:
+        """The command, long after everything that has been done so far."""
+        self.clock.ahead_seconds += LATER_SECONDS
+        return self.run("reconcile", "--older-than", "0", *arguments, user=user)
+
+    def found(self, *arguments: str, user: User = USER) -> list[dict[str, Any]]:
+        printed = self.reconcile("--json", *arguments, user=user)
+        assert printed.code == 0, printed
+        found: list[dict[str, Any]] = json.loads(printed.out)
+        return found
+
+    def results(self, user: User = USER) -> list[str]:
+        """What becomes of everything that is found."""
+        return [finding["result"] for finding in self.found("--apply", user=user)]
+
+    def until_left(self, expected: dict[str, int]) -> None:
+        """Wait until oneflow has removed what it was told to."""
+        wait_until(lambda: self.one.count() == expected)
+
+    def before_lock(self, change: Callable[[], object]) -> None:
+        """Let something happen between finding a document and locking it."""
+
+        def on_call(call: Any, moment: str) -> None:
+            if (call.method, moment) == ("one.document.lock", "before"):
+                self.sandbox.on_call = None
+                change()
+
+        self.sandbox.on_call = on_call
 
 
-def reconciler(
-    sandbox: Sandbox, user: User = USER, patience_seconds: float = 0.0, stale_seconds: float = 0.0
-) -> Reconciler:
-    return Reconciler(context(sandbox, user, stale_seconds), patience_seconds)
-
-
-def mark(sandbox: Sandbox, runtime: dict[str, Any], phase: Phase) -> None:
-    runtimes = context(sandbox).runtimes
-    runtimes.mark(runtimes.get(runtime["ID"]), phase)
-
-
-def count_becomes(sandbox: Sandbox, **expected: int) -> bool:
-    """Whether that many are left once oneflow has removed what it was told to."""
-    return bool(wait_until(lambda: sandbox.store.count() == expected))
-
-
-NOTHING = {"runtimes": 0, "services": 0, "vms": 0}
-
-
-def found(sandbox: Sandbox, user: User = USER) -> list[Finding]:
-    return reconciler(sandbox, user).find()
-
-
-def service_state(sandbox: Sandbox, runtime: dict[str, Any]) -> str:
-    document = cloud(sandbox).oned.document(runtime["SERVICE_ID"])
-    return states.service_state(Service.from_document(document))
-
-
-def kinds(findings: list[Finding]) -> list[str]:
-    return [finding.kind for finding in findings]
+@pytest.fixture
+def scene(sandbox: Sandbox, clock: MovableClock, run: Run) -> Iterator[Scene]:
+    one = OpenNebula(sandbox.oned_url, sandbox.oneflow_url, USER)
+    with engine_in_process(settings_for(sandbox)) as url:
+        yield Scene(sandbox, clock, Device(url), one, run)
 
 
 # ---- ways to be left behind ----------------------------------------------------------------
 
 
-def leave_half_made(sandbox: Sandbox, runtime: dict[str, Any]) -> None:
+def leave_half_made(scene: Scene, runtime: Json) -> None:
     """As an engine does that is killed before it completes the document."""
-    mark(sandbox, runtime, Phase.CREATING)
+    scene.mark(runtime, "CREATING")
 
 
-def leave_half_deleted(sandbox: Sandbox, runtime: dict[str, Any]) -> None:
-    mark(sandbox, runtime, Phase.DELETING)
+def leave_half_deleted(scene: Scene, runtime: Json) -> None:
+    scene.mark(runtime, "DELETING")
 
 
-def end_service(sandbox: Sandbox, runtime: dict[str, Any]) -> None:
-    cloud(sandbox).oneflow.delete_service(runtime["SERVICE_ID"])
-    wait_until(lambda: sandbox.store.count()["services"] == 0)
+def end_service(scene: Scene, runtime: Json) -> None:
+    scene.one.flow("DELETE", f"/service/{runtime['SERVICE_ID']}")
+    wait_until(lambda: scene.one.count()["services"] == 0)
 
 
-def lose_document(sandbox: Sandbox, runtime: dict[str, Any]) -> None:
-    cloud(sandbox).oned.delete_document(runtime["ID"])
+def lose_document(scene: Scene, runtime: Json) -> None:
+    scene.one.call("document.delete", runtime["ID"])
 
 
-def lose_all_but_the_vm(sandbox: Sandbox, runtime: dict[str, Any]) -> None:
+def lose_all_but_the_vm(scene: Scene, runtime: Json) -> None:
     """As earlier engines did that deleted a runtime while its VM was changing."""
-    sandbox.store.put_vm(runtime["FAAS"]["VM_ID"], "HOTPLUG_RESIZE")
-    one = cloud(sandbox)
+    scene.sandbox.store.put_vm(runtime["FAAS"]["VM_ID"], "HOTPLUG_RESIZE")
     for _ in range(2):
-        with suppress(EngineError):
-            one.oneflow.purge_service(runtime["SERVICE_ID"])
-    one.oned.delete_document(runtime["ID"])
-    sandbox.store.put_vm(runtime["FAAS"]["VM_ID"], "RUNNING")
-
-
-def lock(sandbox: Sandbox, runtime: dict[str, Any]) -> None:
-    cloud(sandbox).oned.lock_document(runtime["ID"])
+        scene.one.end_service(runtime["SERVICE_ID"])
+    lose_document(scene, runtime)
+    scene.sandbox.store.put_vm(runtime["FAAS"]["VM_ID"], "RUNNING")
 
 
 @pytest.mark.parametrize(
@@ -153,250 +139,146 @@ def lock(sandbox: Sandbox, runtime: dict[str, Any]) -> None:
     ],
 )
 def test_what_nobody_needs_is_found_and_removed(
-    sandbox: Sandbox,
-    client: FlaskClient,
-    leave: Callable[[Sandbox, dict[str, Any]], None],
-    kind: str,
-    remedy: str,
+    scene: Scene, leave: Callable[[Scene, Json], None], kind: str, remedy: str
 ) -> None:
-    left = made(client)
-    leave(sandbox, left)
-
-    findings = found(sandbox)
-    assert [(f.kind, f.remedy) for f in findings] == [(kind, remedy)]
-    assert (findings[0].owner_id, findings[0].document_id) == (
-        2,
-        None if kind in ("orphan", "lost VM") else left["ID"],
-    )
-    assert reconciler(sandbox).apply(findings[0]).result is Result.DONE
-    assert count_becomes(sandbox, **NOTHING)
-    assert found(sandbox) == []
+    left = scene.make()
+    leave(scene, left)
+    (finding,) = scene.found()
+    assert (finding["kind"], finding["remedy"], finding["owner"]) == (kind, remedy, 2)
+    assert finding["document"] == (None if kind in ("orphan", "lost VM") else left["ID"])
+    assert scene.results() == ["done"]
+    scene.until_left(NOTHING)
+    assert scene.found() == []
 
 
-def test_what_lives_is_left_alone(sandbox: Sandbox, client: FlaskClient) -> None:
-    runtime = made(client)
-    assert found(sandbox) == []
-    assert client.get(f"{RUNTIMES}/{runtime['ID']}", headers=login()).status_code == 200
+def test_what_lives_is_left_alone(scene: Scene) -> None:
+    """Also the services of other programs."""
+    runtime = scene.make()
+    scene.one.start_service(scene.one.flow_template_id("nature"), "nature_of_somebody")
+    assert scene.found("--apply") == []
+    assert scene.device.get(runtime["ID"]).status == 200
 
 
-def test_services_of_other_programs_are_left_alone(sandbox: Sandbox) -> None:
-    one = cloud(sandbox)
-    template_id = sandbox.store.flow_templates()["nature"]
-    one.oneflow.instantiate_service(template_id, {"name": "nature_of_somebody"})
-    assert found(sandbox) == []
-
-
-def test_a_failed_service_is_recovered(sandbox: Sandbox, client: FlaskClient) -> None:
-    sandbox.faults.drivers.set("boot", fails=True)
-    answer = client.post(RUNTIMES, data=body({"FAAS": FAAS}), headers=login())
-    runtime = answer.get_json()["SERVERLESS_RUNTIME"]
-    (finding,) = wait_until(lambda: found(sandbox))
-    assert (finding.kind, finding.detail, finding.remedy) == (
-        "failed",
-        "FAILED_DEPLOYING",
-        "recover",
-    )
-    sandbox.faults.clear()
+def test_a_failed_service_is_recovered(scene: Scene) -> None:
+    scene.sandbox.faults.drivers.set("boot", fails=True)
+    runtime = scene.device.create(FAAS=FAAS)
+    wait_until(lambda: scene.one.service_state(runtime["SERVICE_ID"]) == FAILED_DEPLOYING)
+    (finding,) = scene.found()
+    assert (finding["kind"], finding["detail"]) == ("failed", "FAILED_DEPLOYING")
+    assert finding["remedy"] == "recover"
+    scene.sandbox.faults.clear()
     # oneflow would deploy what the owner wrote with an administrator's rights.
-    by_administrator = reconciler(sandbox, ADMINISTRATOR).apply(finding)
-    assert by_administrator == Outcome(finding, Result.FOUND, "only its owner can recover it")
-    assert service_state(sandbox, runtime) == "FAILED_DEPLOYING"
-    assert reconciler(sandbox).apply(finding).result is Result.DONE
-    assert service_state(sandbox, runtime) != "FAILED_DEPLOYING"
+    (by_administrator,) = scene.found("--apply", user=ADMINISTRATOR)
+    assert by_administrator["result"] == "found"
+    assert by_administrator["reason"] == "only its owner can recover it"
+    assert scene.one.service_state(runtime["SERVICE_ID"]) == FAILED_DEPLOYING
+    assert scene.results() == ["done"]
+    assert scene.one.service_state(runtime["SERVICE_ID"]) != FAILED_DEPLOYING
 
 
-def test_a_stale_lock_is_given_back(sandbox: Sandbox, client: FlaskClient) -> None:
-    runtime = made(client)
-    lock(sandbox, runtime)
-    (finding,) = wait_until(lambda: found(sandbox))
-    assert (finding.kind, finding.remedy) == ("stale lock", "unlock")
-    later = reconciler(sandbox, stale_seconds=3 * STALE_SECONDS)
-    assert wait_until(lambda: later.apply(finding).result is Result.DONE)
-    assert cloud(sandbox).oned.document(runtime["ID"]).locked_at is None
+def test_a_stale_lock_is_given_back(scene: Scene) -> None:
+    runtime = scene.make()
+    scene.one.call("document.lock", runtime["ID"], 3, True)
+    (finding,) = scene.found()
+    assert (finding["kind"], finding["remedy"]) == ("stale lock", "unlock")
+    assert scene.results() == ["done"]
+    assert scene.one.locks() == set()
 
 
-def test_who_works_on_it_is_not_disturbed(sandbox: Sandbox, client: FlaskClient) -> None:
-    runtime = made(client)
-    leave_half_made(sandbox, runtime)
-    (finding,) = found(sandbox)
-    lock(sandbox, runtime)
-    careful = reconciler(sandbox, stale_seconds=600.0)
-    assert careful.apply(finding).result is Result.BUSY
-    assert count_becomes(sandbox, runtimes=1, services=1, vms=1)
+def test_who_works_on_it_is_not_disturbed(scene: Scene) -> None:
+    runtime = scene.make()
+    leave_half_made(scene, runtime)
+    scene.before_lock(lambda: scene.one.call("document.lock", runtime["ID"], 3, True))
+    assert scene.results() == ["busy"]
+    scene.until_left(ONE | {"locks": 1})
 
 
-def test_what_has_changed_since_is_left_alone(sandbox: Sandbox, client: FlaskClient) -> None:
-    runtime = made(client)
-    leave_half_made(sandbox, runtime)
-    (finding,) = found(sandbox)
-    mark(sandbox, runtime, Phase.READY)
-    assert reconciler(sandbox).apply(finding).result is Result.GONE
-    assert count_becomes(sandbox, runtimes=1, services=1, vms=1)
+def test_what_has_changed_since_is_left_alone(scene: Scene) -> None:
+    runtime = scene.make()
+    leave_half_made(scene, runtime)
+    scene.before_lock(lambda: scene.mark(runtime, "READY"))
+    assert scene.results() == ["gone by itself"]
+    scene.until_left(ONE)
 
 
-def test_what_is_young_is_not_found(sandbox: Sandbox, client: FlaskClient) -> None:
-    leave_half_made(sandbox, made(client))
-    lose_document(sandbox, made(client))
-    assert reconciler(sandbox, patience_seconds=600).find() == []
-    assert sorted(kinds(found(sandbox))) == ["orphan", "unfinished"]
+def test_what_is_young_is_not_found(scene: Scene) -> None:
+    """Neither than the command's time, nor than any request may be."""
+    leave_half_made(scene, scene.make())
+    lose_document(scene, scene.make())
+    for arguments in ([], ["--older-than", "0"]):
+        assert scene.run("reconcile", "--json", *arguments).out == "[]\n"
+    assert sorted(finding["kind"] for finding in scene.found()) == ["orphan", "unfinished"]
+    assert scene.run("reconcile", "--json").out == "[]\n"  # ten minutes have not passed
 
 
-def test_a_document_that_no_engine_wrote_is_only_shown(
-    sandbox: Sandbox, client: FlaskClient
-) -> None:
-    runtime = made(client)
-    one = cloud(sandbox)
+def test_a_document_that_no_engine_wrote_is_only_shown(scene: Scene) -> None:
     # Its service is an orphan from then on, and would not be if the text still named it.
-    one.oned.update_document(runtime["ID"], template.document_body("{broken"))
-    findings = found(sandbox)
-    assert kinds(findings) == ["unreadable", "orphan"]
-    finding = findings[0]
-    assert reconciler(sandbox).apply(finding).result is Result.FOUND
-    assert sandbox.store.count()["runtimes"] == 1
+    scene.write(scene.make(), "{broken")
+    results = {finding["kind"]: finding["result"] for finding in scene.found("--apply")}
+    assert results == {"unreadable": "found", "orphan": "done"}
+    assert scene.one.count()["runtimes"] == 1
 
 
-def test_a_user_sees_own_things_and_an_administrator_everybodys(
-    sandbox: Sandbox, client: FlaskClient
-) -> None:
-    lose_document(sandbox, made(client))
-    leave_half_made(sandbox, made(client))
-    assert found(sandbox, OTHER) == []
-    assert len(found(sandbox, USER)) == 2
-    everything = found(sandbox, ADMINISTRATOR)
-    assert len(everything) == 2
-    assert {finding.owner_id for finding in everything} == {2}
-    settled = [reconciler(sandbox, ADMINISTRATOR).apply(f).result for f in everything]
-    assert settled == [Result.DONE, Result.DONE]
-    assert count_becomes(sandbox, **NOTHING)
+def test_a_user_sees_own_things_and_an_administrator_everybodys(scene: Scene) -> None:
+    lose_document(scene, scene.make())
+    leave_half_made(scene, scene.make())
+    assert scene.found(user=OTHER) == []
+    assert len(scene.found()) == 2
+    assert [finding["owner"] for finding in scene.found(user=ADMINISTRATOR)] == [2, 2]
+    assert scene.results(ADMINISTRATOR) == ["done", "done"]
+    scene.until_left(NOTHING)
 
 
-def test_a_start_that_was_late_leaves_an_orphan(sandbox: Sandbox, client: FlaskClient) -> None:
+def test_a_start_that_was_late_leaves_an_orphan(scene: Scene) -> None:
     """oneflow carries out an instantiate long after its engine has died and was cleaned up."""
-    runtime = made(client)
-    one = cloud(sandbox)
-    name = one.oned.document(runtime["ID"]).name
-    template_id = sandbox.store.flow_templates()["nature"]
-    one.oneflow.instantiate_service(template_id, {"name": name})
-    findings = found(sandbox)
-    assert kinds(findings) == ["orphan"]
-    assert findings[0].service_id != runtime["SERVICE_ID"]
-    assert reconciler(sandbox).apply(findings[0]).result is Result.DONE
-    assert count_becomes(sandbox, runtimes=1, services=1, vms=1)
+    runtime = scene.make()
+    name = scene.one.document(runtime["ID"]).findtext("NAME") or ""
+    late_id = scene.one.start_service(scene.one.flow_template_id("nature"), name)
+    (finding,) = scene.found("--apply")
+    assert (finding["kind"], finding["service"], finding["result"]) == ("orphan", late_id, "done")
+    scene.until_left(ONE)
 
 
 # ---- the command ---------------------------------------------------------------------------
 
 
-@pytest.fixture
-def run(
-    sandbox: Sandbox,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Callable[..., tuple[int, str]]:
-    """Calls the command with credentials in a file; its exit code and what it prints."""
-    engine_conf, one_auth = tmp_path / "engine.conf", tmp_path / "one_auth"
-    settings = conf(sandbox, timeout=0.5, lock={"stale_seconds": STALE_SECONDS})
-    engine_conf.write_text(yaml.safe_dump(settings))
-    one_auth.write_text(f"{USER.session}\n")
-    monkeypatch.setenv("ONE_AUTH", str(one_auth))
-
-    def run(*arguments: str) -> tuple[int, str]:
-        code = cli.main(["reconcile", "--config", str(engine_conf), *arguments])
-        printed = capsys.readouterr()
-        sys.stderr.write(printed.err)
-        return code, printed.out
-
-    return run
-
-
-def test_nothing_is_changed_without_apply(
-    sandbox: Sandbox, client: FlaskClient, run: Callable[..., tuple[int, str]]
-) -> None:
-    assert run("--older-than", "0") == (0, "Nothing is wrong.\n")
-    left = made(client)
-    leave_half_made(sandbox, left)
-    before = sandbox.store.count()
-    wait_until(lambda: "unfinished (CREATING)" in run("--older-than", "0")[1])
-    sandbox.clear_calls()
-    code, shown = run("--older-than", "0")
-    assert code == 0
-    assert shown.splitlines()[-1] == "1 found. Nothing was changed: --apply does it."
+def test_nothing_is_changed_without_apply(scene: Scene) -> None:
+    assert scene.reconcile() == (0, "Nothing is wrong.\n", "")
+    leave_half_made(scene, scene.make())
+    scene.sandbox.clear_calls()
+    printed = scene.reconcile()
+    assert printed.code == 0
+    assert "unfinished (CREATING)" in printed.out
+    assert printed.out.splitlines()[-1] == "1 found. Nothing was changed: --apply does it."
     reads = {"one.user.info", "one.documentpool.info", "one.vmpool.infoextended"}
-    assert {call.method for call in sandbox.calls} == reads
-    assert sandbox.store.count() == before
-
-    code, shown = run("--older-than", "0", "--apply")
-    assert (code, shown.splitlines()[-1]) == (0, "1 done.")
-    assert count_becomes(sandbox, **NOTHING)
-
-
-def test_json_has_one_object_for_each(
-    sandbox: Sandbox, client: FlaskClient, run: Callable[..., tuple[int, str]]
-) -> None:
-    left = made(client)
-    lose_document(sandbox, left)
-    code, shown = wait_until(
-        lambda: done if (done := run("--json", "--older-than", "0"))[1] != "[]\n" else None
-    )
-    (told,) = json.loads(shown)
-    assert code == 0
-    assert (told["kind"], told["service"], told["document"], told["remedy"], told["result"]) == (
-        "orphan",
-        left["SERVICE_ID"],
-        None,
-        "remove",
-        "found",
-    )
-    assert run("--json")[1] == "[]\n"  # ten minutes have not passed
+    assert {call.method for call in calls_of(scene.sandbox)} == reads
+    assert scene.one.count() == ONE
+    printed = scene.reconcile("--apply")
+    assert (printed.code, printed.out.splitlines()[-1]) == (0, "1 done.")
+    scene.until_left(NOTHING)
 
 
-def test_what_cannot_be_done_makes_the_exit_code_1(
-    sandbox: Sandbox, client: FlaskClient, run: Callable[..., tuple[int, str]]
-) -> None:
-    lose_document(sandbox, made(client))
-    wait_until(lambda: "orphan" in run("--older-than", "0")[1])
-    sandbox.faults.set("oneflow", "error")
-    code, shown = run("--older-than", "0", "--apply")
-    assert (code, shown.splitlines()[-1]) == (1, "1 failed.")
-    sandbox.faults.set("oned", "refuse")
-    assert run("--older-than", "0")[0] == 1
+def test_json_has_one_object_for_each(scene: Scene) -> None:
+    left = scene.make()
+    lose_document(scene, left)
+    (told,) = scene.found()
+    known = {"kind": "orphan", "service": left["SERVICE_ID"], "document": None, "owner": 2}
+    known |= {"remedy": "remove", "result": "found", "reason": ""}
+    assert told.items() >= known.items()
+    assert told.keys() == {*known, "name", "age_seconds", "detail"}
+
+
+def test_what_cannot_be_done_makes_the_exit_code_1(scene: Scene) -> None:
+    lose_document(scene, scene.make())
+    scene.sandbox.faults.set("oneflow", "error")
+    printed = scene.reconcile("--apply")
+    assert (printed.code, printed.out.splitlines()[-1]) == (1, "1 failed.")
+    scene.sandbox.faults.set("oned", "refuse")
+    assert scene.reconcile().code == 1
 
 
 @pytest.mark.parametrize("wrong", ["10x", "-1", "", "1e9", "ten"])
-def test_a_time_that_is_none_is_a_wrong_command_line(
-    run: Callable[..., tuple[int, str]], wrong: str
-) -> None:
+def test_a_time_that_is_none_is_a_wrong_command_line(run: Run, wrong: str) -> None:
     with pytest.raises(SystemExit) as ended:
-        run("--older-than", wrong)
+        run("reconcile", "--older-than", wrong)
     assert ended.value.code == 2
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("600", 600), ("45s", 45), ("10m", 600), ("2h", 7200), ("1.5d", 129_600)]
-)
-def test_times(text: str, seconds: float) -> None:
-    assert options.duration_seconds(text) == seconds
-
-
-@pytest.mark.parametrize(
-    "content", [None, b"", b"devuser\n", b":devpass\n", b"devuser:\n", b"\xff"]
-)
-def test_credentials_that_cannot_be_read_are_told(
-    run: Callable[..., tuple[int, str]],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    content: bytes | None,
-) -> None:
-    one_auth = tmp_path / "one_auth"
-    one_auth.unlink()
-    if content is not None:
-        one_auth.write_bytes(content)
-    assert run()[0] == 1
-    assert f"provision-engine: {one_auth}: " in capsys.readouterr().err
-
-
-def test_a_password_may_hold_colons(tmp_path: Path) -> None:
-    file = tmp_path / "one_auth"
-    file.write_text("user:pass:word\n")
-    assert one_auth.read({"ONE_AUTH": str(file)}) == ("user", "pass:word")

@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,50 +17,51 @@ from typing import Any
 
 import pytest
 
-from provision_engine.cloud.client import Backends, CloudClient, Credentials
-from provision_engine.deadline import Deadline
-from provision_engine.engine.context import Context
-from provision_engine.engine.memory import Memory
-from provision_engine.engine.runtime.model import Phase
-from provision_engine.engine.safety import unfinished
-from provision_engine.engine.standby import candidates, handover
+from provision_engine.engine.standby import handover
 from provision_engine.sandbox import Timings
+from tests.support.calls import Call
 from tests.support.client import RUNTIMES, Response
-from tests.support.engine import EngineProcess, configuration_for, settings_for
+from tests.support.engine import EngineProcess, engine_process
 from tests.support.installation import Target
 from tests.support.opennebula import StoredRuntime
-from tests.support.proxy import Call
 from tests.support.users import USER
 from tests.support.waiting import WAIT_SECONDS, wait_until
 
 from . import standbys
-from .fault_matrix import SANDBOX_TIMEOUT_SECONDS, FaultLane, open_lane
+from .fault_matrix import SANDBOX_TIMEOUT_SECONDS
+from .lanes import Lane, open_lane
 
 PLAIN = {"FAAS": {"FLAVOUR": standbys.FLAVOURS["FAAS"]}}
 
 
 @contextlib.contextmanager
-def lane_with(directory: Path, timings: Timings | None = None) -> Iterator[FaultLane]:
+def lane_with(directory: Path, timings: Timings | None = None) -> Iterator[Lane]:
     """A lane with one standby that runs."""
-    with open_lane("7.4.0", Target(timings=timings), SANDBOX_TIMEOUT_SECONDS, directory) as lane:
+    with open_lane(
+        "7.4.0",
+        Target(timings=timings),
+        directory,
+        SANDBOX_TIMEOUT_SECONDS,
+        standbys=standbys.settings,
+    ) as lane:
         standbys.ready(lane)
         yield lane
 
 
 @pytest.fixture
-def lane(tmp_path: Path) -> Iterator[FaultLane]:
+def lane(tmp_path: Path) -> Iterator[Lane]:
     with lane_with(tmp_path) as lane:
         yield lane
 
 
-def create(lane: FaultLane, **members: Any) -> dict[str, Any]:
+def create(lane: Lane, **members: Any) -> dict[str, Any]:
     """A runtime, created without a key."""
     response = lane.request("POST", RUNTIMES, PLAIN | members)
     assert response.status == 201, response.content
     return response.runtime
 
 
-def the_standby(lane: FaultLane) -> StoredRuntime:
+def the_standby(lane: Lane) -> StoredRuntime:
     (found,) = (r for r in lane.opennebula.runtimes() if r.phase == "STANDBY")
     return found
 
@@ -68,7 +71,7 @@ def vm_of(stored: StoredRuntime) -> int:
     return vm_id
 
 
-def check(lane: FaultLane, *runtime_ids: int, standbys_left: int = 1) -> None:
+def check(lane: Lane, *runtime_ids: int, standbys_left: int = 1) -> None:
     """There are these runtimes and so many standbys, whole, and nothing else."""
     standbys.until_idle(lane)
     assert standbys.until_sound(lane, set(runtime_ids), {standbys_left}) == []
@@ -80,7 +83,7 @@ def check(lane: FaultLane, *runtime_ids: int, standbys_left: int = 1) -> None:
 # ---- what the backend does while one is taken --------------------------------------------------
 
 
-def test_an_oned_that_fails_after_the_hand_over_makes_no_second_runtime(lane: FaultLane) -> None:
+def test_an_oned_that_fails_after_the_hand_over_makes_no_second_runtime(lane: Lane) -> None:
     """Without a key nobody could find out that the first one is there."""
     lane.proxy.set_fault("oned", "error", name="document.delete", times=1)
     taken = the_standby(lane)
@@ -93,7 +96,7 @@ def test_an_oned_that_fails_after_the_hand_over_makes_no_second_runtime(lane: Fa
     assert list(phases.values()) == ["STANDBY"]
 
 
-def test_a_vm_that_ends_while_it_is_taken_is_not_handed_out(lane: FaultLane) -> None:
+def test_a_vm_that_ends_while_it_is_taken_is_not_handed_out(lane: Lane) -> None:
     taken = vm_of(the_standby(lane))
 
     def end() -> None:
@@ -124,7 +127,7 @@ def test_a_standby_that_takes_too_long_to_resize_is_no_reason_to_fail(tmp_path: 
 
 
 def test_a_standby_is_not_given_back_while_a_document_may_still_claim_its_service(
-    lane: FaultLane,
+    lane: Lane,
 ) -> None:
     """The document of the create is written when the create has given it up."""
     lane.proxy.set_fault(
@@ -144,7 +147,7 @@ def test_a_standby_is_not_given_back_while_a_document_may_still_claim_its_servic
 # ---- what became of one meanwhile --------------------------------------------------------------
 
 
-def test_a_standby_that_somebody_ended_is_replaced(lane: FaultLane) -> None:
+def test_a_standby_that_somebody_ended_is_replaced(lane: Lane) -> None:
     """By the next create, even by one that could not have taken it."""
     broken = the_standby(lane)
     lane.opennebula.call("vm.action", "terminate-hard", vm_of(broken))
@@ -154,7 +157,7 @@ def test_a_standby_that_somebody_ended_is_replaced(lane: FaultLane) -> None:
     assert the_standby(lane).id != broken.id
 
 
-def test_a_standby_whose_lease_is_over_is_replaced(lane: FaultLane) -> None:
+def test_a_standby_whose_lease_is_over_is_replaced(lane: Lane) -> None:
     """OpenNebula itself ended it, and its service."""
     broken = the_standby(lane)
     action_id = lane.opennebula.vm(vm_of(broken))["TEMPLATE"]["SCHED_ACTION"]["ID"]
@@ -167,7 +170,7 @@ def test_a_standby_whose_lease_is_over_is_replaced(lane: FaultLane) -> None:
 
 
 def test_a_standby_whose_lease_ends_soon_is_not_handed_out(
-    lane: FaultLane, monkeypatch: pytest.MonkeyPatch
+    lane: Lane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """OpenNebula might end it before its lease is lifted."""
     monkeypatch.setattr(handover, "LEAST_LEASE_SECONDS", 4000)
@@ -175,7 +178,7 @@ def test_a_standby_whose_lease_ends_soon_is_not_handed_out(
     assert create(lane)["FAAS"]["VM_ID"] != ending
 
 
-def test_a_standby_of_another_password_is_not_handed_out(lane: FaultLane) -> None:
+def test_a_standby_of_another_password_is_not_handed_out(lane: Lane) -> None:
     """It would log in with the old one."""
     old, sandbox = the_standby(lane), lane.installation.sandbox
     assert sandbox is not None
@@ -187,7 +190,7 @@ def test_a_standby_of_another_password_is_not_handed_out(lane: FaultLane) -> Non
     wait_until(lambda: lane.opennebula.vm_state(vm_of(old)) == "DONE")
 
 
-def test_a_standby_of_an_edited_vm_template_is_not_handed_out(lane: FaultLane) -> None:
+def test_a_standby_of_an_edited_vm_template_is_not_handed_out(lane: Lane) -> None:
     old, sandbox = the_standby(lane), lane.installation.sandbox
     assert sandbox is not None
     sandbox.store.set_vm_template(0, 'CPU="1"\nMEMORY="99"\nDISK=[IMAGE="img"]\n')
@@ -196,41 +199,55 @@ def test_a_standby_of_an_edited_vm_template_is_not_handed_out(lane: FaultLane) -
     wait_until(lambda: lane.opennebula.vm_state(vm_of(old)) == "DONE")
 
 
-def context_of(lane: FaultLane) -> Context:
-    """A request of the lane's user, of an engine in this process."""
-    configuration = configuration_for(lane.installation, **standbys.settings(lane.opennebula))
-    cloud = CloudClient(Backends(configuration), Credentials(*USER), Deadline(WAIT_SECONDS))
-    return Context(cloud, configuration, Memory())
+def write(lane: Lane, runtime_id: int, **engine: Any) -> None:
+    """Change what the document of a standby says, as an engine does."""
+    body = json.loads(lane.opennebula.document(runtime_id).findtext("TEMPLATE/BODY") or "")
+    body["ENGINE"] |= engine
+    text = f"<TEMPLATE><BODY><![CDATA[{json.dumps(body)}]]></BODY></TEMPLATE>"
+    lane.opennebula.call("document.update", runtime_id, text, 1)
 
 
+@pytest.mark.parametrize("is_taken", [False, True])
 def test_a_standby_that_was_taken_since_it_was_read_is_not_removed_as_expired(
-    lane: FaultLane,
+    lane: Lane, is_taken: bool
 ) -> None:
     """By a list that read it before; its service has another owner by now."""
-    context, read = context_of(lane), the_standby(lane)
-    runtime = context.runtimes.get(read.id)
-    context.runtimes.mark(runtime, Phase.TAKEN)
-    unfinished.remove_expired(context, [runtime])
-    assert lane.opennebula.vm_state(vm_of(read)) == "RUNNING"
-    assert [(r.id, r.phase) for r in lane.opennebula.runtimes()] == [(read.id, "TAKEN")]
+    read = the_standby(lane)
+    write(lane, read.id, LEASE_ENDS_AT=1, LEASE_RENEWED=True)
+    action_id = lane.opennebula.vm(vm_of(read))["TEMPLATE"]["SCHED_ACTION"]["ID"]
+    lane.opennebula.call("vm.scheddelete", vm_of(read), int(action_id))
+
+    def on_call(call: Call, moment: str) -> None:
+        if (call.name, moment) == ("document.lock", "before"):
+            lane.proxy.on_call = None
+            write(lane, read.id, PHASE="TAKEN")
+
+    lane.proxy.on_call = on_call if is_taken else None
+    lane.request("GET", f"{RUNTIMES}?standby=true")
+    left = [(r.id, r.phase) for r in lane.opennebula.runtimes()]
+    assert left == ([(read.id, "TAKEN")] if is_taken else [])
+    assert (lane.opennebula.vm_state(vm_of(read)) == "RUNNING") == is_taken
 
 
-def test_a_standby_that_is_being_taken_is_not_replaced_yet(lane: FaultLane) -> None:
+def test_a_standby_that_is_being_taken_is_not_replaced_yet(lane: Lane) -> None:
     """Another create with the same key may win, and then it is given back."""
-    context, flavours = context_of(lane), standbys.FLAVOURS["FAAS"]
-    context.runtimes.mark(context.runtimes.get(the_standby(lane).id), Phase.TAKEN)
-    assert candidates.missing(context, flavours) == 0
+    taken = the_standby(lane)
+    write(lane, taken.id, PHASE="TAKEN", CLAIMED_AT=int(time.time()))
+    made = create(lane)
+    standbys.until_idle(lane)
+    phases = {runtime.id: runtime.phase for runtime in lane.opennebula.runtimes()}
+    assert phases == {taken.id: "TAKEN", made["ID"]: "READY"}
 
 
 # ---- a quota that is full ----------------------------------------------------------------------
 
 
-def limit_vms(lane: FaultLane, count: int) -> None:
+def limit_vms(lane: Lane, count: int) -> None:
     assert lane.installation.sandbox is not None
     lane.installation.sandbox.store.set_quota(USER.name, VMS=count)
 
 
-def test_a_full_quota_takes_the_standby_and_orders_no_other(lane: FaultLane) -> None:
+def test_a_full_quota_takes_the_standby_and_orders_no_other(lane: Lane) -> None:
     limit_vms(lane, 1)
     taken = vm_of(the_standby(lane))
     made = create(lane)
@@ -248,7 +265,7 @@ def test_a_broken_standby_does_not_use_up_the_quota(tmp_path: Path) -> None:
         check(lane, made["ID"], standbys_left=0)
 
 
-def test_a_standby_gives_way_to_a_create_that_cannot_take_it(lane: FaultLane) -> None:
+def test_a_standby_gives_way_to_a_create_that_cannot_take_it(lane: Lane) -> None:
     """Else a user whose quota it uses up could create nothing until its lease is over."""
     limit_vms(lane, 1)
     kept = vm_of(the_standby(lane))
@@ -257,13 +274,13 @@ def test_a_standby_gives_way_to_a_create_that_cannot_take_it(lane: FaultLane) ->
     check(lane, made["ID"], standbys_left=0)
 
 
-def test_a_standby_gives_way_to_a_create_of_another_flavour(lane: FaultLane) -> None:
+def test_a_standby_gives_way_to_a_create_of_another_flavour(lane: Lane) -> None:
     limit_vms(lane, 1)
     made = create(lane, FAAS={"FLAVOUR": "nature"})
     check(lane, made["ID"], standbys_left=0)
 
 
-def test_a_standby_stays_where_its_end_would_not_help(lane: FaultLane) -> None:
+def test_a_standby_stays_where_its_end_would_not_help(lane: Lane) -> None:
     limit_vms(lane, 0)
     response = lane.request("POST", RUNTIMES, {"FAAS": {"FLAVOUR": "nature"}})
     assert response.status == 422
@@ -276,19 +293,16 @@ def test_a_standby_stays_where_its_end_would_not_help(lane: FaultLane) -> None:
 @pytest.fixture(scope="module")
 def engines(
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[tuple[FaultLane, list[EngineProcess]]]:
+) -> Iterator[tuple[Lane, list[EngineProcess]]]:
     """Two engine processes behind the proxy of a lane."""
     directory = tmp_path_factory.mktemp("engines")
-    with open_lane("7.4.0", Target(), SANDBOX_TIMEOUT_SECONDS, directory) as lane:
-        settings = settings_for(lane.proxy, **standbys.settings(lane.opennebula))
-        pair = [EngineProcess(directory / f"engine{n}", settings) for n in range(2)]
-        try:
-            for engine in pair:
-                engine.start()
-            yield lane, pair
-        finally:
-            for engine in pair:
-                engine.kill()
+    with lane_with(directory) as lane:
+        kept = {"timeout": 30, **standbys.settings(lane.opennebula)}
+        with (
+            engine_process(directory / "one", lane.proxy, **kept) as one,
+            engine_process(directory / "other", lane.proxy, **kept) as other,
+        ):
+            yield lane, [one, other]
 
 
 def meeting_at(name: str) -> Callable[[Call, str], None]:
@@ -305,7 +319,7 @@ def meeting_at(name: str) -> Callable[[Call, str], None]:
 @pytest.mark.parametrize("name", ["documentpool.info", "document.lock"])
 @pytest.mark.parametrize("keys", [("a", "b"), ("a", "a")], ids=["two keys", "one key"])
 def test_two_engines_hand_out_a_standby_once(
-    engines: tuple[FaultLane, list[EngineProcess]], name: str, keys: tuple[str, str]
+    engines: tuple[Lane, list[EngineProcess]], name: str, keys: tuple[str, str]
 ) -> None:
     lane, pair = engines
     standbys.ready(lane)

@@ -8,20 +8,21 @@ import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
-from provision_engine.app import create_app
-from provision_engine.cloud.http import HttpBackend, HttpRequest
+from provision_engine.cloud.oned import Oned
+from provision_engine.cloud.oneflow import Oneflow
+from provision_engine.cloud.transport import Backend
 from provision_engine.deadline import Deadline
 from provision_engine.errors import BackendTimeout
 from provision_engine.sandbox import Sandbox
-from tests.support.client import FAAS, RUNTIMES, authorization, body_of
-from tests.support.engine import configuration_for
+from tests.support.client import FAAS, Device, Response
+from tests.support.engine import engine_in_process
 from tests.support.programs import program
 
 HOST = "localhost"
@@ -103,49 +104,45 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("tls") / "ours")
 
 
-@pytest.fixture
-def sandbox() -> Iterator[Sandbox]:
-    with Sandbox() as sandbox:
-        yield sandbox
-
-
-def created(sandbox: Sandbox, pem: Path, **tls: Any) -> tuple[int, str]:
-    """Status and text of a create on an OpenNebula behind TLS."""
+def created(sandbox: Sandbox, pem: Path, **tls: Any) -> Response:
+    """The response to a create on an OpenNebula behind TLS."""
     fronts = [TlsFront(url, pem) for url in (sandbox.oned_url, sandbox.oneflow_url)]
-    try:
-        urls = {"one_xmlrpc": fronts[0].url, "oneflow_server": fronts[1].url}
-        client = create_app(configuration_for(sandbox, **urls, tls=tls)).test_client()
-        answer = client.post(RUNTIMES, data=body_of({"FAAS": FAAS}), headers=authorization())
-        return answer.status_code, answer.get_data(as_text=True)
-    finally:
-        for front in fronts:
-            front.close()
+    with contextlib.closing(fronts[0]), contextlib.closing(fronts[1]):
+        return ask("POST", *(front.url for front in fronts), tls=tls)
+
+
+def ask(method: str, oned_url: str, oneflow_url: str, **settings: Any) -> Response:
+    """The response of an engine with these backends."""
+    urls = {"one_xmlrpc": oned_url, "oneflow_server": oneflow_url}
+    with engine_in_process(urls | settings) as url:
+        device = Device(url)
+        return device.post(FAAS=FAAS) if method == "POST" else device.get(1)
 
 
 def test_an_authority_of_ones_own_is_trusted(sandbox: Sandbox, authority: Authority) -> None:
     pem = authority.certify(HOST)
-    assert created(sandbox, pem, ca_file=str(authority.certificate))[0] == 201
+    assert created(sandbox, pem, ca_file=str(authority.certificate)).status == 201
     assert sandbox.store.count()["vms"] == 1
 
 
 def test_a_stranger_is_told_nothing(sandbox: Sandbox, authority: Authority) -> None:
     """Above all not the password, which is part of every call."""
-    status, text = created(sandbox, authority.certify(HOST))
-    assert status == 503
-    assert "certificate verify failed" in text
+    response = created(sandbox, authority.certify(HOST))
+    assert response.status == 503
+    assert "certificate verify failed" in response.text
     assert sandbox.calls == []
 
 
 def test_a_certificate_of_another_host_is_refused(sandbox: Sandbox, authority: Authority) -> None:
     pem = authority.certify("elsewhere.example")
-    status, text = created(sandbox, pem, ca_file=str(authority.certificate))
-    assert status == 503
-    assert "certificate" in text
+    response = created(sandbox, pem, ca_file=str(authority.certificate))
+    assert response.status == 503
+    assert "certificate" in response.text
     assert sandbox.calls == []
 
 
 def test_verification_can_be_turned_off(sandbox: Sandbox, authority: Authority) -> None:
-    assert created(sandbox, authority.certify("elsewhere.example"), verify=False)[0] == 201
+    assert created(sandbox, authority.certify("elsewhere.example"), verify=False).status == 201
 
 
 ENOUGH_DRIPS = 500
@@ -170,21 +167,36 @@ class Dripping:
                 time.sleep(0.02)
 
 
+def call_oned(backend: Backend) -> None:
+    Oned(backend, "u:p", Deadline(1)).version()
+
+
+def call_oneflow(backend: Backend) -> None:
+    Oneflow(backend, "u:p", Deadline(1)).delete_service(9)
+
+
+each_client = pytest.mark.parametrize("call", [call_oned, call_oneflow])
+
+
+@each_client
 @pytest.mark.parametrize("end", [b"A: ", b"\r\n"], ids=["headers", "body"])
 def test_a_response_that_comes_byte_by_byte_over_tls_ends_at_the_deadline(
-    authority: Authority, end: bytes
+    authority: Authority, end: bytes, call: Callable[[Backend], None]
 ) -> None:
     dripping = Dripping(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n" + end)
     front = TlsFront(f"http://127.0.0.1:{dripping.port}", authority.certify(HOST))
-    backend = HttpBackend("oned", front.url, 1, verify=str(authority.certificate))
+    backend = Backend("oned", front.url, 1, verify=str(authority.certificate))
     with contextlib.closing(front), pytest.raises(BackendTimeout):
-        backend.send(HttpRequest("GET"), Deadline(1))
+        call(backend)
     assert 0 < dripping.drips < ENOUGH_DRIPS / 3
 
 
-def test_a_handshake_that_comes_byte_by_byte_ends_at_the_deadline() -> None:
+@each_client
+def test_a_handshake_that_comes_byte_by_byte_ends_at_the_deadline(
+    call: Callable[[Backend], None],
+) -> None:
     dripping = Dripping(b"\x16\x03\x03\x3f\xff")
-    backend = HttpBackend("oned", f"https://127.0.0.1:{dripping.port}", 1, verify=False)
+    backend = Backend("oned", f"https://127.0.0.1:{dripping.port}", 1, verify=False)
     with pytest.raises(BackendTimeout):
-        backend.send(HttpRequest("GET"), Deadline(1))
+        call(backend)
     assert 0 < dripping.drips < ENOUGH_DRIPS / 3

@@ -14,10 +14,8 @@ own requests are answered as before. Prints the counts; the exit code is 1 when 
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import os
-import subprocess
 import sys
 import tempfile
 from collections import Counter
@@ -29,13 +27,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from provision_engine.engine.safety.reconcile import Result
-from tests.reliability.lanes import run_all, silence_logs
+from tests.reliability.lanes import command_as, matrix_parser, run_all, silence_logs
 from tests.security import forgeries
 from tests.security.forgeries import Forgery
 from tests.security.scene import MODES, Scene, Things, bits, open_scene, publish
 from tests.support.client import RUNTIMES, Response
 from tests.support.engine import EngineProcess, settings_for
-from tests.support.installation import Target, add_options, target
+from tests.support.installation import Target, target
 from tests.support.opennebula import RUNTIME, SERVICE, OpenNebula
 from tests.support.waiting import wait_until
 
@@ -205,7 +203,7 @@ class _Run:
             method: str, path: str = "", members: Any = None
         ) -> Callable[[int], Sequence[Response]]:
             return lambda number: [
-                self._scene.request(user, method, f"{RUNTIMES}/{number}{path}", members=members)
+                self._scene.request(user, method, f"{RUNTIMES}/{number}{path}", body=members)
             ]
 
         def read(number: int) -> Sequence[Response]:
@@ -216,8 +214,8 @@ class _Run:
 
         return {
             "reads": read,
-            "PUT": send("PUT", members={"NAME": "renamed", "SCHEDULING": {"POLICY": "energy"}}),
-            "PUT LEASE": send("PUT", members={"LEASE": {"TTL": 5000}}),
+            "PUT": send("PUT", body={"NAME": "renamed", "SCHEDULING": {"POLICY": "energy"}}),
+            "PUT LEASE": send("PUT", body={"LEASE": {"TTL": 5000}}),
             "recover": send("POST", "/recover?replace=true"),
             "suspend": send("POST", "/suspend"),
             "resume": send("POST", "/resume"),
@@ -243,7 +241,7 @@ class _Run:
         scene, one = self._scene, self._scene.victim
         flavour = self._flavour or scene.facts.flavour
         members = {"FAAS": {"FLAVOUR": flavour}}
-        created = scene.request(one, "POST", RUNTIMES, members=members)
+        created = scene.request(one, "POST", RUNTIMES, body=members)
         assert created.status == 201, created.content
         runtime = created.runtime
         wanted = scene.administrator.flow_template_id(flavour, scene.user_ids["administrator"])
@@ -259,15 +257,7 @@ class _Run:
         """The command ``check`` exits with 0, as if nothing were there."""
         with tempfile.TemporaryDirectory() as directory:
             engine = EngineProcess(Path(directory), settings_for(self._scene.installation))
-            one_auth = Path(directory) / "one_auth"
-            one_auth.write_text(self._scene.victim.user.session)
-            done = subprocess.run(
-                engine.command("check", self._flavour),
-                env={**os.environ, "ONE_AUTH": str(one_auth)},
-                capture_output=True,
-                text=True,
-                check=False,
-            )
+            done = command_as(engine, self._scene.victim.user, "check", self._flavour)
         printed = done.stdout + done.stderr
         assert done.returncode == 0, printed
         assert all(c.isprintable() or c == "\n" for c in printed), repr(printed)
@@ -395,15 +385,11 @@ def table(outcomes: Sequence[Outcome]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = matrix_parser(__doc__)
     parser.add_argument("--kind", action="append", choices=list(KINDS))
     parser.add_argument("--content", action="append", default=[])
     parser.add_argument("--mode", action="append", choices=MODES)
     parser.add_argument("--first", type=int, help="only so many cases")
-    parser.add_argument("--lanes", type=int, help="cases at the same time")
-    add_options(parser)
     options = parser.parse_args()
     silence_logs()
     aim = target(options)

@@ -207,7 +207,7 @@ def _furnish(scene: Scene) -> None:
         "DEVICE_INFO": {"GEOGRAPHIC_LOCATION": secrets.token_hex(12)},
         "LEASE": {"TTL": LEASE_SECONDS},
     }
-    made = scene.request(one, "POST", RUNTIMES, members=members, headers={"Idempotency-Key": key})
+    made = scene.request(one, "POST", RUNTIMES, body=members, headers={"Idempotency-Key": key})
     assert made.status == 201, made.content
     runtime = made.runtime
     stored = json.loads(one.document(runtime["ID"]).findtext("TEMPLATE/BODY") or "")

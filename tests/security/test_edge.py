@@ -11,16 +11,15 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from provision_engine.api import validation
 from provision_engine.sandbox import Sandbox
-from tests.contract.lifetime import document
-from tests.contract.opennebula import OpenNebula
+from tests.contract.device import document
 from tests.support.client import FAAS, RUNTIMES, Response, authorization, body_of
-from tests.support.engine import EngineProcess, settings_for
+from tests.support.engine import EngineProcess, engine_process
+from tests.support.opennebula import OpenNebula
 from tests.support.users import OTHER, USER, User
 from tests.support.waiting import WAIT_SECONDS, wait_until
 
@@ -37,19 +36,14 @@ def sandbox() -> Iterator[Sandbox]:
 
 @pytest.fixture(scope="module")
 def engine(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineProcess]:
-    with running(tmp_path_factory.mktemp("engine"), sandbox) as engine:
+    with engine_process(tmp_path_factory.mktemp("engine"), sandbox) as engine:
         yield engine
 
 
-@contextmanager
-def running(directory: Path, sandbox: Sandbox, **settings: Any) -> Iterator[EngineProcess]:
-    engine = EngineProcess(directory, settings_for(sandbox, **settings))
-    engine.start()
-    try:
-        yield engine
-    finally:
-        sandbox.faults.clear()
-        engine.kill()
+@pytest.fixture(autouse=True)
+def no_faults(sandbox: Sandbox) -> Iterator[None]:
+    yield
+    sandbox.faults.clear()
 
 
 def send(engine: EngineProcess, data: bytes, *, ends: bool = True) -> bytes:
@@ -92,7 +86,7 @@ def refused(asked: list[Future[Response]], count: int) -> list[Response]:
 
 def test_one_user_leaves_slots_for_changes_to_others(sandbox: Sandbox, tmp_path: Path) -> None:
     limits = {"oneflow_requests": 8}
-    with running(tmp_path, sandbox, limits=limits) as engine, ThreadPoolExecutor(20) as pool:
+    with engine_process(tmp_path, sandbox, limits=limits) as engine, ThreadPoolExecutor(20) as pool:
         sandbox.faults.set("oneflow", "hang")
         asked = [pool.submit(engine.request, "POST", RUNTIMES, {"FAAS": FAAS}) for _ in range(16)]
         messages = {response.json["message"] for response in refused(asked, 16 - 6)}
@@ -111,31 +105,10 @@ def test_one_user_leaves_slots_for_changes_to_others(sandbox: Sandbox, tmp_path:
             response.exception()
 
 
-def test_one_user_leaves_slots_for_waiting_requests_to_others(
-    sandbox: Sandbox, tmp_path: Path
-) -> None:
-    with (
-        running(tmp_path, sandbox, wait={"max_requests": 4, "max_seconds": 300}) as engine,
-        ThreadPoolExecutor(10) as pool,
-    ):
-        users = (USER, OTHER)
-        mine, theirs = (
-            engine.request("POST", RUNTIMES, NO_HOST, user=u).runtime["ID"] for u in users
-        )
-        path = f"{RUNTIMES}/{mine}?wait=300"
-        asked = [pool.submit(engine.request, "GET", path) for _ in range(9)]
-        messages = {response.json["message"] for response in refused(asked, 6)}
-        assert messages == {"Too many waiting requests of one user (limits.user_share)"}
-        waited = engine.request("GET", f"{RUNTIMES}/{theirs}?wait=0.1", user=OTHER)
-        assert waited.status == 200
-        for user, number in zip(users, (mine, theirs), strict=True):
-            assert engine.request("DELETE", f"{RUNTIMES}/{number}", user=user).status == 204
-
-
 def test_waiting_for_a_key_takes_no_slot_for_changes(sandbox: Sandbox, tmp_path: Path) -> None:
     """A document that pretends to be a create in progress, and many requests with its key."""
     slots = {"limits": {"oneflow_requests": 1}, "wait": {"max_requests": 4}}
-    with running(tmp_path, sandbox, **slots) as engine, ThreadPoolExecutor(12) as pool:
+    with engine_process(tmp_path, sandbox, **slots) as engine, ThreadPoolExecutor(12) as pool:
         specification = validation.to_create(body_of({"FAAS": FAAS}))[0]
         members = {"PHASE": "CREATING", "SERVICE_NAME": "x", "INTENDED_AT": int(time.time())}
         members |= {"KEY": validation.idempotency_key("key"), "DIGEST": specification.digest}
@@ -202,7 +175,7 @@ def test_a_stranger_takes_no_slot(sandbox: Sandbox, tmp_path: Path) -> None:
     """While oned is slow, many of them are in flight at once, and none is a 429 for the next."""
     limits, wait = {"oneflow_requests": 1, "oned_requests": 20}, {"max_requests": 1}
     with (
-        running(tmp_path, sandbox, limits=limits, wait=wait) as engine,
+        engine_process(tmp_path, sandbox, limits=limits, wait=wait) as engine,
         ThreadPoolExecutor(12) as pool,
     ):
         sandbox.faults.set("oned", "slow", seconds=0.5)
@@ -231,32 +204,6 @@ def test_clients_that_never_close_their_side_delay_nobody(
             connection = socket.create_connection(("127.0.0.1", engine.port), WAIT_SECONDS)
             stack.enter_context(connection).sendall(data)
         assert engine.request("GET", "/", user=None).status == 200
-
-
-# ---- row 12: a web page of somebody else --------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        ["Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: navigate"],
-        ["Sec-Fetch-Site: same-site"],
-        ["Origin: http://attacker.example"],
-        ["Origin: null"],
-    ],
-)
-def test_a_form_of_another_site_changes_nothing(
-    engine: EngineProcess, sandbox: Sandbox, fields: list[str]
-) -> None:
-    """A browser adds the user's Basic credentials by itself; the body is text/plain."""
-    before = sandbox.store.count()
-    body = body_of({"FAAS": FAAS})
-    kind = ["Content-Type: text/plain", f"Content-Length: {len(body)}"]
-    for line in (f"POST {RUNTIMES}", f"DELETE {RUNTIMES}/1", f"POST {RUNTIMES}/1/suspend"):
-        answer = send(engine, head(line, *fields, *kind, user=USER) + body)
-        assert status(answer) == 403
-        assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"] == "Request from another site"
-    assert sandbox.store.count() == before
 
 
 # ---- row 13: paths that a proxy restricts -------------------------------------------------------

@@ -138,6 +138,8 @@ class EngineProcess:
                 os.killpg(self.process.pid, signal.SIGKILL)
                 self.process.wait()
 
+    close = kill
+
     def stop(self) -> None:
         """Stops it as a service manager does."""
         if self.process is not None and self.process.poll() is None:
@@ -166,6 +168,17 @@ class EngineProcess:
         assert self.process is not None
         pid = self.process.pid
         return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@contextmanager
+def engine_process(directory: Path, backend: Backend, **settings: Any) -> Iterator[EngineProcess]:
+    """A started engine with additional settings of engine.conf; it is killed afterwards."""
+    engine = EngineProcess(directory, settings_for(backend, **settings))
+    try:
+        engine.start()
+        yield engine
+    finally:
+        engine.kill()
 
 
 def is_answering(port: int, path: str = "/") -> bool:

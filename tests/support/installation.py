@@ -7,12 +7,25 @@ import contextlib
 import os
 import secrets
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from provision_engine.sandbox import Sandbox, Timings
+from provision_engine.sandbox.clock import Clock
 from tests.support.opennebula import OpenNebula
 from tests.support.users import ADMINISTRATOR, USER, User
+
+
+class MovableClock(Clock):
+    """The clock of a sandbox. Engines follow it, as they follow OpenNebula's."""
+
+    def __init__(self, ahead_seconds: float = 0.0) -> None:
+        self.ahead_seconds = ahead_seconds
+
+    def now(self) -> float:
+        return time.time() + self.ahead_seconds
+
 
 RELEASES = ("6.8.0", "7.4.0")
 """The default release of the sandbox."""

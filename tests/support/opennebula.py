@@ -13,6 +13,9 @@ import pyone
 import requests
 from lxml import etree
 
+from provision_engine.sandbox import Sandbox
+from provision_engine.sandbox.sandbox import CallRecord
+from tests.support.calls import MULTICALL
 from tests.support.users import User
 from tests.support.waiting import wait_until
 
@@ -66,7 +69,7 @@ class StoredRuntime(NamedTuple):
         )
 
 
-class _Transport(xmlrpc.client.Transport):
+class Transport(xmlrpc.client.Transport):
     """Has a time limit, and does not repeat a call whose connection breaks."""
 
     def request(self, host: Any, handler: str, request_body: Any, verbose: bool = False) -> Any:
@@ -88,6 +91,11 @@ def _mismatches(what: str, named: Sequence[int], existing: set[int]) -> list[str
     ]
 
 
+def calls_of(sandbox: Sandbox, since: int = 0) -> list[CallRecord]:
+    """The calls that have reached a sandbox, those inside a multicall and not the multicall."""
+    return [call for call in sandbox.calls[since:] if call.method != MULTICALL]
+
+
 class OpenNebula:
     """Both services on behalf of one user."""
 
@@ -106,7 +114,7 @@ class OpenNebula:
         return 0 if answer[0] else int(answer[2])
 
     def _answer(self, method: str, *params: Any) -> Any:
-        with xmlrpc.client.ServerProxy(self.oned_url, _Transport()) as server:
+        with xmlrpc.client.ServerProxy(self.oned_url, Transport()) as server:
             return getattr(server, f"one.{method}")(self.user.session, *params)
 
     def _xml(self, method: str, *params: Any) -> etree._Element:

@@ -1,6 +1,7 @@
 """A proxy in front of oned and oneflow, sandbox or real, that can lose calls and responses.
 
 Calls have names like ``vm.action`` (oned) and ``POST service/action`` (oneflow, without ids).
+``calls`` has each of them, also those inside a multicall; ``requests`` has what came together.
 ``on_call`` is called ``before`` each one reaches the backend, and ``after`` its effect, before
 its response; what it raises breaks the connection. From then on, a fault makes the backend
 
@@ -10,12 +11,18 @@ hang         read the request and never respond
 cut          execute the call, and close the connection in the middle of the response
 garbage      respond with neither XML-RPC nor JSON
 error        respond with HTTP 500 with a short text
+fail         oned only: do not execute the call; its result is an error of OpenNebula
+fault        oned only: the same with a fault of XML-RPC
 slow         respond ``seconds`` later
 stall        execute the call, send half of the response ``seconds`` later, and then nothing
 drip-headers execute the call, and send the headers of the response byte by byte, without an end
 drip-body    the same for the body
 drip-chunks  the same for a body in chunks
 ============ ================================================================================
+
+A multicall that is watched, or struck by a fault, is forwarded call by call. So what is raised
+``before`` or ``after`` the second call, and a fault that hits it, find the first one executed, and
+the calls behind it are not executed, except after ``fail``, ``fault`` and ``slow``.
 """
 
 from __future__ import annotations
@@ -23,16 +30,16 @@ from __future__ import annotations
 import contextlib
 import http.client
 import itertools
-import re
 import socket
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
+from tests.support.calls import Call, HttpResponse, Request, joined
 from tests.support.engine import Backend
 from tests.support.ports import free_port
 from tests.support.waiting import wait_until
@@ -45,32 +52,15 @@ DRIPS = {
 }
 """What follows the status line at once, and then byte by byte, again and again."""
 ENDLESS = ("stall", *DRIPS)
-KINDS = ("refuse", "hang", "cut", "garbage", "error", "slow", *ENDLESS)
+REFUSALS = ("fail", "fault")
+"""Those of one call: the others of its multicall go on."""
+KINDS = ("refuse", "hang", "cut", "garbage", "error", *REFUSALS, "slow", *ENDLESS)
 DRIP_PAUSE_SECONDS, MOST_DRIPS = 0.1, 600
 """After so many bytes the connection is closed."""
 GARBAGE = b"\x00\xffthis is neither XML-RPC nor JSON <<<{{{"
 FORWARD_SECONDS = 120.0
 POLL_SECONDS = 0.05
 HOP_BY_HOP = ("connection", "keep-alive", "transfer-encoding", "content-length", "host")
-CHANGING = (
-    "allocate", "update", "rename", "delete", "lock", "unlock", "resize", "diskresize",
-    "action", "schedadd", "schedupdate", "scheddelete",
-)  # fmt: skip
-"""The last parts of the names of oned's methods that change something."""
-
-
-class Call(NamedTuple):
-    backend: str
-    """``oned`` or ``oneflow``."""
-    name: str
-
-    @property
-    def is_change(self) -> bool:
-        """May it change something in OpenNebula?"""
-        is_of_oneflow = self.name.startswith(("POST", "PUT", "DELETE"))
-        return is_of_oneflow or self.name.rpartition(".")[2] in CHANGING
-
-
 OnCall = Callable[[Call, str], None]
 
 
@@ -97,6 +87,8 @@ class Proxy:
     def __init__(self, backend: Backend) -> None:
         self.on_call: OnCall | None = None
         self.calls: list[Call] = []
+        self.requests: list[tuple[Call, ...]] = []
+        """The calls of each request; those behind a call that is struck are not in ``calls``."""
         self._faults: dict[str, Fault] = {}
         self._activity = _Activity()
         self._lifted = threading.Event()
@@ -134,34 +126,48 @@ class Proxy:
 
     # ---- one call --------------------------------------------------------------------------
 
-    def pass_on(self, call: Call, exchange: _Exchange) -> None:
+    def pass_on(self, request: Request, exchange: _Exchange) -> None:
         """Forwards a request, unless a fault prevents it. OSError to close its connection."""
         with self._activity:
-            self._pass_on(call, exchange)
+            self.requests.append(request.calls)
+            if self.on_call is None and request.backend not in self._faults:
+                self.calls += request.calls
+                return exchange.respond(*exchange.forward(request.body))
+            return self._pass_on(request, exchange)
 
-    def _pass_on(self, call: Call, exchange: _Exchange) -> None:
-        self.calls.append(call)
-        self._tell(call, "before")
-        lifted, fault = self._lifted, self._faults.get(call.backend)
-        kind = fault.kind if fault and fault.hits(call) else ""
-        if kind == "refuse":
-            raise ConnectionAbortedError("refused")
-        if kind == "hang":
-            exchange.hang(lifted)
-        if kind in ("garbage", "error"):
-            status, content = (200, GARBAGE) if kind == "garbage" else (500, b"broken\n")
-            return exchange.respond(status, [("Content-Type", "text/plain")], content)
-        if fault and kind == "slow":
-            time.sleep(fault.seconds)
-        response = exchange.forward()
-        self._tell(call, "after")
-        if fault and kind == "stall":
+    def _pass_on(self, request: Request, exchange: _Exchange) -> None:
+        lifted, ending, is_late = self._lifted, "", False
+        responses = []
+        for call, body in zip(request.calls, request.bodies(), strict=True):
+            self.calls.append(call)
+            self._tell(call, "before")
+            lifted, fault = self._lifted, self._faults.get(call.backend)
+            kind = fault.kind if fault and fault.hits(call) else ""
+            if kind == "refuse":
+                raise ConnectionAbortedError("refused")
+            if kind == "hang":
+                exchange.hang(lifted)
+            if kind in ("garbage", "error"):
+                status, content = (200, GARBAGE) if kind == "garbage" else (500, b"broken\n")
+                return exchange.respond(status, [("Content-Type", "text/plain")], content)
+            if kind in REFUSALS:
+                responses.append(request.refusal(call, kind))
+                continue
+            if fault and kind == "slow" and not is_late:
+                is_late = True
+                time.sleep(fault.seconds)
+            responses.append(exchange.forward(body))
+            self._tell(call, "after")
+            if kind == "cut" or kind in ENDLESS:
+                ending = kind
+                break
+        if fault and ending == "stall":
             lifted.wait(fault.seconds)
             exchange.respond(200, [], b"half", is_cut=True)
             exchange.hang(lifted)
-        if kind in DRIPS:
-            exchange.drip(*DRIPS[kind], lifted)
-        return exchange.respond(*response, is_cut=kind == "cut")
+        if ending in DRIPS:
+            exchange.drip(*DRIPS[ending], lifted)
+        return exchange.respond(*joined(responses), is_cut=ending == "cut")
 
     def _tell(self, call: Call, moment: str) -> None:
         if self.on_call is not None:
@@ -238,13 +244,6 @@ class _Front:
     def closed(self, connection: socket.socket) -> None:
         self._connections.discard(connection)
 
-    def call_of(self, method: str, path: str, body: bytes) -> Call:
-        if self.backend == "oned":
-            found = re.search(rb"<methodName>\s*(?:one\.)?([\w.]+)", body)
-            return Call("oned", found[1].decode() if found else "")
-        parts = [p for p in urlsplit(path).path.split("/") if p and not p.isdigit()]
-        return Call("oneflow", f"{method} {'/'.join(parts)}")
-
 
 class _Exchange(BaseHTTPRequestHandler):
     """Serves the connection of one client."""
@@ -267,10 +266,13 @@ class _Exchange(BaseHTTPRequestHandler):
             super().handle()
 
     def relay(self) -> None:
-        self._body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        call = self.front.call_of(self.command, self.path, self._body)
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.front.backend == "oned":
+            request = Request.of_oned(body)
+        else:
+            request = Request.of_oneflow(self.command, self.path, body)
         try:
-            self.front.proxy.pass_on(call, self)
+            self.front.proxy.pass_on(request, self)
         except (OSError, http.client.HTTPException):
             self.close_connection = True
 
@@ -285,15 +287,15 @@ class _Exchange(BaseHTTPRequestHandler):
         except OSError:
             return True
 
-    def forward(self) -> tuple[int, list[tuple[str, str]], bytes]:
-        """Sends the request to the backend and returns its response."""
+    def forward(self, body: bytes) -> HttpResponse:
+        """Sends a request with this body to the backend and returns its response."""
         target = self.front.target
         connection = http.client.HTTPConnection(
             target.hostname or "", target.port, timeout=FORWARD_SECONDS
         )
         headers = {n: v for n, v in self.headers.items() if n.lower() not in HOP_BY_HOP}
         try:
-            connection.request(self.command, self.path, self._body or None, headers)
+            connection.request(self.command, self.path, body or None, headers)
             response = connection.getresponse()
             return response.status, response.getheaders(), response.read()
         finally:

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 WAIT_SECONDS = 60.0
 
 
+@dataclass
+class Patience:
+    seconds: float = WAIT_SECONDS
+
+
+PATIENCE = Patience()
+"""How long a test waits; longer for a slow OpenNebula."""
+
+
 def wait_until(
-    condition: Callable[[], Any], seconds: float = WAIT_SECONDS, interval_seconds: float = 0.02
+    condition: Callable[[], Any], seconds: float | None = None, interval_seconds: float = 0.02
 ) -> Any:
     """The first true value of the condition. AssertionError if there is none in time."""
+    seconds = PATIENCE.seconds if seconds is None else seconds
     end = time.monotonic() + seconds
     while True:
         if value := condition():

@@ -143,43 +143,55 @@ class Page:
     def submit(self) -> None:
         self.click("dialog[open] [type=submit]")
 
+    def open_new(self, flavour: str = "nature", **fields: str) -> None:
+        """Create a runtime and open its page, when it runs or has to wait."""
+        self.create(flavour, **fields)
+        self.click(f'#runtimes a[title="{fields["name"]}"]')
+        self.until_text("h1", fields["name"])
+
+    def confirm(self) -> None:
+        self.submit()
+        self.until(lambda: not self.all("dialog[open]"))
+
     def act(self, name: str, action: str) -> None:
         """Choose from the menu of a row."""
         self.click(f'[aria-label="Actions for {name}"]')
         self.press(action, '[role="menuitem"]')
 
     def click(self, selector: str) -> None:
-        def clicked() -> bool:
-            for element in self.all(selector):
-                if element.is_displayed() and element.is_enabled():
-                    element.click()
-                    return True
-            return False
-
-        self.until(clicked)
+        self._use(selector, lambda element: element.is_enabled(), lambda it: it.click())
 
     def press(self, text: str, selector: str = "button") -> None:
         """Click the button with this text."""
 
-        def clicked() -> bool:
-            for element in self.all(selector):
-                if element.text.strip() == text and element.is_enabled():
-                    element.click()
-                    return True
-            return False
+        def is_meant(element: WebElement) -> bool:
+            return bool(element.text.strip() == text and element.is_enabled())
 
-        self.until(clicked)
+        self._use(selector, is_meant, lambda it: it.click())
 
     def write(self, selector: str, text: str) -> None:
-        def written() -> bool:
+        def written(element: WebElement) -> None:
+            element.clear()
+            element.send_keys(text)
+
+        self._use(selector, lambda element: True, written)
+
+    def _use(
+        self,
+        selector: str,
+        is_meant: Callable[[WebElement], bool],
+        use: Callable[[WebElement], None],
+    ) -> None:
+        """Use the first visible element that is meant, as soon as there is one."""
+
+        def used() -> bool:
             for element in self.all(selector):
-                if element.is_displayed():
-                    element.clear()
-                    element.send_keys(text)
+                if element.is_displayed() and is_meant(element):
+                    use(element)
                     return True
             return False
 
-        self.until(written)
+        self.until(used)
 
     def choose(self, selector: str, value: str) -> None:
         script = (
@@ -194,6 +206,9 @@ class Page:
             self.driver.switch_to.active_element.send_keys(key)
 
     # ---- what a person sees -----------------------------------------------------------
+
+    def count(self, selector: str) -> int:
+        return len(self.all(selector))
 
     def find(self, selector: str) -> WebElement:
         found: WebElement = self.driver.find_element(By.CSS_SELECTOR, selector)

@@ -20,12 +20,6 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         yield driver
 
 
-@pytest.fixture(params=["7.4.0"])
-def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
-    with Sandbox(release=request.param) as sandbox:
-        yield sandbox
-
-
 OpenPage = Callable[..., AbstractContextManager[Page]]
 """Opens the page of an engine with additional settings of engine.conf."""
 
@@ -39,6 +33,13 @@ def open_page(driver: Any, sandbox: Sandbox) -> OpenPage:
 def page(open_page: OpenPage) -> Iterator[Page]:
     with open_page() as page:
         yield page
+
+
+@pytest.fixture
+def home(page: Page) -> Page:
+    """The page after a login, with the list."""
+    page.enter()
+    return page
 
 
 @contextmanager

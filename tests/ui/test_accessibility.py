@@ -106,21 +106,20 @@ def test_everything_works_with_the_keyboard(page: Page, sandbox: Sandbox) -> Non
     assert sandbox.store.count()["runtimes"] == 0
 
 
-def test_a_menu_obeys_the_arrows_and_gives_the_focus_back(page: Page) -> None:
-    page.enter()
-    page.create(name="one")
-    page.until_text("#runtimes", "Running")
-    page.click('[aria-label="Actions for one"]')
-    page.until(lambda: page.focused.text == "Open")
-    page.type_keys(DOWN)
-    assert page.focused.text == "Resize…"
-    page.type_keys(END)
-    assert page.focused.text == "Delete…"
-    page.type_keys(ENTER)
-    page.until_text("dialog[open]", "Delete one?")
-    page.type_keys(ESCAPE)
-    page.until(lambda: not page.all("dialog[open]"))
-    assert page.focused.get_attribute("aria-label") == "Actions for one"
+def test_a_menu_obeys_the_arrows_and_gives_the_focus_back(home: Page) -> None:
+    home.create(name="one")
+    home.until_text("#runtimes", "Running")
+    home.click('[aria-label="Actions for one"]')
+    home.until(lambda: home.focused.text == "Open")
+    home.type_keys(DOWN)
+    assert home.focused.text == "Resize…"
+    home.type_keys(END)
+    assert home.focused.text == "Delete…"
+    home.type_keys(ENTER)
+    home.until_text("dialog[open]", "Delete one?")
+    home.type_keys(ESCAPE)
+    home.until(lambda: not home.all("dialog[open]"))
+    assert home.focused.get_attribute("aria-label") == "Actions for one"
 
 
 @pytest.mark.parametrize(("size", "display"), [(DESKTOP, "table-row"), (PHONE, "grid")])

@@ -7,39 +7,37 @@ from provision_engine.sandbox import Sandbox
 from .browser import Page
 
 
-def test_a_backend_that_is_down_is_shown_until_it_is_back(page: Page, sandbox: Sandbox) -> None:
-    page.enter()
-    page.create(name="survivor")
-    page.until_text("#runtimes", "Running")
+def test_a_backend_that_is_down_is_shown_until_it_is_back(home: Page, sandbox: Sandbox) -> None:
+    home.create(name="survivor")
+    home.until_text("#runtimes", "Running")
     sandbox.faults.set("oned", "refuse")
-    page.until_text("#banner", "reach", "old", "Trying again")
-    assert "survivor" in page.text("#runtimes")
+    home.until_text("#banner", "reach", "old", "Trying again")
+    assert "survivor" in home.text("#runtimes")
     # It stays as long as the backend is down: for two more reads that fail, at least.
-    page.run(
+    home.run(
         "const send = window.fetch; window.failed = 0;"
         "window.fetch = async (...sent) => { const response = await send(...sent);"
         " if (response.status === 503) window.failed += 1; return response; }"
     )
-    page.run(
+    home.run(
         "window.gaps = 0; new MutationObserver(() => {"
         " if (!document.getElementById('banner')) window.gaps += 1; })"
         ".observe(document.getElementById('app'), {childList: true, subtree: true})"
     )
-    page.until(lambda: page.run("return window.failed") >= 2)
-    assert page.run("return window.gaps") == 0
+    home.until(lambda: home.run("return window.failed") >= 2)
+    assert home.run("return window.gaps") == 0
     sandbox.faults.clear()
-    page.until(lambda: not page.all("#banner"))
-    page.until_text("#runtimes", "survivor", "Running")
+    home.until(lambda: not home.all("#banner"))
+    home.until_text("#runtimes", "survivor", "Running")
 
 
-def test_a_backend_that_hangs_is_shown_until_it_recovers(page: Page, sandbox: Sandbox) -> None:
-    page.enter()
-    page.create(name="survivor")
-    page.until_text("#runtimes", "Running")
+def test_a_backend_that_hangs_is_shown_until_it_recovers(home: Page, sandbox: Sandbox) -> None:
+    home.create(name="survivor")
+    home.until_text("#runtimes", "Running")
     sandbox.faults.set("oned", "hang", seconds=30)
-    page.until_text("#banner", "No response for", "Still waiting")
+    home.until_text("#banner", "No response for", "Still waiting")
     sandbox.faults.clear()
-    page.until(lambda: not page.all("#banner"))
+    home.until(lambda: not home.all("#banner"))
 
 
 def test_logging_in_while_a_backend_is_down(page: Page, sandbox: Sandbox) -> None:
@@ -51,31 +49,29 @@ def test_logging_in_while_a_backend_is_down(page: Page, sandbox: Sandbox) -> Non
     page.until(lambda: page.all(".empty"))
 
 
-def test_a_page_of_a_runtime_survives_a_backend_that_is_down(page: Page, sandbox: Sandbox) -> None:
-    page.enter()
-    page.create(name="survivor")
-    page.click('#runtimes a[title="survivor"]')
-    page.until_text(".function", "Running")
+def test_a_page_of_a_runtime_survives_a_backend_that_is_down(home: Page, sandbox: Sandbox) -> None:
+    home.create(name="survivor")
+    home.click('#runtimes a[title="survivor"]')
+    home.until_text(".function", "Running")
     sandbox.faults.set("oned", "refuse")
-    page.until_text("#banner", "reach")
-    assert "survivor" in page.text("h1")
+    home.until_text("#banner", "reach")
+    assert "survivor" in home.text("h1")
     sandbox.faults.clear()
-    page.until(lambda: not page.all("#banner"))
+    home.until(lambda: not home.all("#banner"))
 
 
 def test_an_action_that_fails_leaves_a_message_until_somebody_closes_it(
-    page: Page, sandbox: Sandbox
+    home: Page, sandbox: Sandbox
 ) -> None:
-    page.enter()
-    page.create(name="victim")
-    page.until_text("#runtimes", "Running")
-    page.run(
+    home.create(name="victim")
+    home.until_text("#runtimes", "Running")
+    home.run(
         "const send = window.fetch;"
         "window.fetch = (url, options) => (url.endsWith('/suspend')"
         ' ? Promise.resolve(new Response(\'{"error": "Broken", "message": "why"}\','
         " {status: 500})) : send(url, options))"
     )
-    page.act("victim", "Suspend")
-    page.until_text(".toast.bad", "victim", "Broken: why")
-    page.click('.toast.bad [aria-label="Dismiss"]')
-    page.until(lambda: not page.all(".toast.bad"))
+    home.act("victim", "Suspend")
+    home.until_text(".toast.bad", "victim", "Broken: why")
+    home.click('.toast.bad [aria-label="Dismiss"]')
+    home.until(lambda: not home.all(".toast.bad"))

@@ -18,70 +18,64 @@ window.fetch = async (url, options) => {
 """
 
 
-def test_a_runtime_is_created_and_a_toast_leads_to_it(page: Page, sandbox: Sandbox) -> None:
-    page.enter()
-    page.create(name="camera", **{"FAAS.CPU": "2", "FAAS.MEMORY": "512"})
-    page.until_text(".toasts", "camera is being created")
-    page.click(".toast a")
-    page.until_text("h1", "camera")
-    page.until_text(".function", "Running", "2 cores", "512 MB")
+def test_a_runtime_is_created_and_a_toast_leads_to_it(home: Page, sandbox: Sandbox) -> None:
+    home.create(name="camera", **{"FAAS.CPU": "2", "FAAS.MEMORY": "512"})
+    home.until_text(".toasts", "camera is being created")
+    home.click(".toast a")
+    home.until_text("h1", "camera")
+    home.until_text(".function", "Running", "2 cores", "512 MB")
     [runtime] = sandbox.store.documents(1337)
-    assert page.driver.current_url.endswith(f"#/runtimes/{runtime.id}")
+    assert home.driver.current_url.endswith(f"#/runtimes/{runtime.id}")
 
 
 def test_a_second_click_after_a_lost_response_creates_no_second_runtime(
-    page: Page, sandbox: Sandbox
+    home: Page, sandbox: Sandbox
 ) -> None:
-    page.enter()
-    page.run(LOSE_ONE_RESPONSE)
-    page.fill_in(name="once")
-    page.submit()
-    page.until_text("dialog[open] .dialog-error", "may have been created", "is safe")
-    page.submit()
-    page.until(lambda: not page.all("dialog[open]"))
-    page.until_text("#runtimes", "once", "Running")
+    home.run(LOSE_ONE_RESPONSE)
+    home.fill_in(name="once")
+    home.submit()
+    home.until_text("dialog[open] .dialog-error", "may have been created", "is safe")
+    home.submit()
+    home.until(lambda: not home.all("dialog[open]"))
+    home.until_text("#runtimes", "once", "Running")
     assert sandbox.store.count()["runtimes"] == 1
 
 
-def test_another_request_after_a_lost_response_is_rejected(page: Page, sandbox: Sandbox) -> None:
-    page.enter()
-    page.run(LOSE_ONE_RESPONSE)
-    page.fill_in(name="once")
-    page.submit()
-    page.until_text("dialog[open] .dialog-error", "may have been created")
-    page.write("dialog [name=name]", "twice")
-    page.submit()
-    page.until_text("dialog[open] .dialog-error", "earlier attempt", "did create")
+def test_another_request_after_a_lost_response_is_rejected(home: Page, sandbox: Sandbox) -> None:
+    home.run(LOSE_ONE_RESPONSE)
+    home.fill_in(name="once")
+    home.submit()
+    home.until_text("dialog[open] .dialog-error", "may have been created")
+    home.write("dialog [name=name]", "twice")
+    home.submit()
+    home.until_text("dialog[open] .dialog-error", "earlier attempt", "did create")
     assert sandbox.store.count()["runtimes"] == 1
 
 
-def test_two_dialogs_create_two_runtimes(page: Page, sandbox: Sandbox) -> None:
-    page.enter()
-    page.create(name="same")
-    page.create(name="same")
-    page.until(lambda: len(page.all("#runtimes .status.good")) == 2)
+def test_two_dialogs_create_two_runtimes(home: Page, sandbox: Sandbox) -> None:
+    home.create(name="same")
+    home.create(name="same")
+    home.until(lambda: len(home.all("#runtimes .status.good")) == 2)
     assert sandbox.store.count()["runtimes"] == 2
 
 
-def test_a_dry_run_checks_while_one_types_and_creates_nothing(page: Page, sandbox: Sandbox) -> None:
-    page.enter()
-    page.fill_in()
-    page.until_text("#check", "Can be created")
-    page.write('dialog [name="FAAS.CPU"]', "2000000")
-    page.until_text("dialog .field .error", "2000000")
-    field = page.find('dialog [name="FAAS.CPU"]')
+def test_a_dry_run_checks_while_one_types_and_creates_nothing(home: Page, sandbox: Sandbox) -> None:
+    home.fill_in()
+    home.until_text("#check", "Can be created")
+    home.write('dialog [name="FAAS.CPU"]', "2000000")
+    home.until_text("dialog .field .error", "2000000")
+    field = home.find('dialog [name="FAAS.CPU"]')
     assert field.get_attribute("aria-invalid") == "true"
-    page.write('dialog [name="FAAS.CPU"]', "2")
-    page.until_text("#check", "Can be created")
+    home.write('dialog [name="FAAS.CPU"]', "2")
+    home.until_text("#check", "Can be created")
     assert sandbox.store.count()["runtimes"] == 0
 
 
-def test_typing_is_followed_by_one_check_and_not_one_per_key(page: Page) -> None:
-    page.enter()
-    page.fill_in()
-    page.until_text("#check", "Can be created")
-    page.requests()
-    page.run(
+def test_typing_is_followed_by_one_check_and_not_one_per_key(home: Page) -> None:
+    home.fill_in()
+    home.until_text("#check", "Can be created")
+    home.requests()
+    home.run(
         "const field = document.querySelector('dialog [name=name]');"
         "for (let n = 1; n <= 20; n++) {"
         " field.value = 'x'.repeat(n); field.dispatchEvent(new Event('input', {bubbles: true})); }"
@@ -89,11 +83,11 @@ def test_typing_is_followed_by_one_check_and_not_one_per_key(page: Page) -> None
     sent: list[str] = []
 
     def checked() -> list[str]:
-        sent.extend(url for _, url in page.requests() if "dry_run" in url)
+        sent.extend(url for _, url in home.requests() if "dry_run" in url)
         return sent
 
-    page.until(checked)
-    page.until_text("#check", "Can be created")
+    home.until(checked)
+    home.until_text("#check", "Can be created")
     assert len(checked()) == 1
 
 
@@ -118,36 +112,33 @@ def test_sizes_show_their_defaults_and_what_the_quota_leaves(page: Page, sandbox
     page.until_text("dialog fieldset", "4 left in the quota", "Can grow to 256 MB")
 
 
-def test_scheduling_location_and_lease_arrive(page: Page) -> None:
-    page.enter()
-    page.create(
+def test_scheduling_location_and_lease_arrive(home: Page) -> None:
+    home.create(
         name="placed",
         lease="3600",
         requirements="FREE_CPU > 10",
         policy="FREE_CPU",
         location="40.4168, -3.7038",
     )
-    page.until_text("#runtimes", "placed", "Running", "left")
-    page.press("placed", "#runtimes a")
-    page.until_text(".facts", "FREE_CPU > 10", "40.4168, -3.7038")
-    page.until_text("#app", "of 1h")
-    assert len(page.all(".map .pin")) == 1
+    home.until_text("#runtimes", "placed", "Running", "left")
+    home.press("placed", "#runtimes a")
+    home.until_text(".facts", "FREE_CPU > 10", "40.4168, -3.7038")
+    home.until_text("#app", "of 1h")
+    assert len(home.all(".map .pin")) == 1
 
 
-def test_the_flavours_page_shows_what_cannot_be_deployed_and_why(page: Page) -> None:
-    page.enter()
-    page.go("#/flavours")
-    page.until_text(".flavours", "DenyVMTemplate", "Not deployable", "there is no VM template 999")
-    page.click('[aria-label="Create nature-s3"]')
-    page.until(lambda: page.all("dialog[open] [name=flavour]"))
-    assert page.find("[name=flavour]").get_attribute("value") == "nature-s3"
-    offered = {option.text for option in page.all("[name=flavour] option")}
+def test_the_flavours_page_shows_what_cannot_be_deployed_and_why(home: Page) -> None:
+    home.go("#/flavours")
+    home.until_text(".flavours", "DenyVMTemplate", "Not deployable", "there is no VM template 999")
+    home.click('[aria-label="Create nature-s3"]')
+    home.until(lambda: home.all("dialog[open] [name=flavour]"))
+    assert home.find("[name=flavour]").get_attribute("value") == "nature-s3"
+    offered = {option.text for option in home.all("[name=flavour] option")}
     assert offered == {"Function", "Function-Data", "nature", "nature-s3"}
 
 
-def test_the_command_of_the_dialog_contains_its_fields(page: Page) -> None:
-    page.enter()
-    page.fill_in(name="it's")
-    page.press("The same from a shell", "dialog summary")
-    command = page.until_text("dialog pre", "curl -u 'devuser'", RUNTIMES)
+def test_the_command_of_the_dialog_contains_its_fields(home: Page) -> None:
+    home.fill_in(name="it's")
+    home.press("The same from a shell", "dialog summary")
+    command = home.until_text("dialog pre", "curl -u 'devuser'", RUNTIMES)
     assert '"NAME":"it\'\\\'\'s"' in command

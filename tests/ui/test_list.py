@@ -56,72 +56,66 @@ def test_a_standby_can_be_shown_without_other_runtimes(
         page.until(lambda: len(page.all("#runtimes tr.standby")) == 1)
 
 
-def test_without_standby_runtimes_there_is_no_switch(page: Page) -> None:
-    page.enter()
-    page.create(name="camera")
-    page.until(lambda: names(page) == ["camera"])
-    assert page.all("#filter-standby") == []
+def test_without_standby_runtimes_there_is_no_switch(home: Page) -> None:
+    home.create(name="camera")
+    home.until(lambda: names(home) == ["camera"])
+    assert home.all("#filter-standby") == []
 
 
-def test_an_empty_list_explains_the_first_step(page: Page) -> None:
-    page.enter()
-    page.until_text(".empty", "No runtimes yet", "nature-s3")
-    page.press("nature", ".empty button")
-    page.until_text("dialog[open]", "New runtime")
-    assert page.find("[name=flavour]").get_attribute("value") == "nature"
+def test_an_empty_list_explains_the_first_step(home: Page) -> None:
+    home.until_text(".empty", "No runtimes yet", "nature-s3")
+    home.press("nature", ".empty button")
+    home.until_text("dialog[open]", "New runtime")
+    assert home.find("[name=flavour]").get_attribute("value") == "nature"
 
 
-def test_a_new_runtime_is_on_top(page: Page) -> None:
-    page.enter()
+def test_a_new_runtime_is_on_top(home: Page) -> None:
     for name in ("first", "second", "third"):
-        page.create(name=name)
-    page.until(lambda: names(page) == ["third", "second", "first"])
-    page.until(lambda: len(page.all("#runtimes .status.good")) == 3)
+        home.create(name=name)
+    home.until(lambda: names(home) == ["third", "second", "first"])
+    home.until(lambda: len(home.all("#runtimes .status.good")) == 3)
 
 
-def test_a_row_shows_sizes_endpoint_and_lease(page: Page, sandbox: Sandbox) -> None:
-    page.enter()
-    page.create("nature-s3", name="both", lease="3600", **{"FAAS.CPU": "2", "FAAS.MEMORY": "1536"})
-    row = page.until_text("#runtimes tbody tr", "Running", "left")
+def test_a_row_shows_sizes_endpoint_and_lease(home: Page, sandbox: Sandbox) -> None:
+    home.create("nature-s3", name="both", lease="3600", **{"FAAS.CPU": "2", "FAAS.MEMORY": "1536"})
+    row = home.until_text("#runtimes tbody tr", "Running", "left")
     assert "2 CPU · 1.5 GB · 1 GB" in row
     assert "1 CPU · 128 MB · 1 GB" in row
-    assert len(page.all("#runtimes td.endpoint code")) == 2
+    assert len(home.all("#runtimes td.endpoint code")) == 2
     vm = sandbox.store.live_vms()[0]
-    assert page.all("#runtimes td.endpoint code")[0].text in sandbox.store.vm_xml(vm.id)
+    assert home.all("#runtimes td.endpoint code")[0].text in sandbox.store.vm_xml(vm.id)
 
 
-def test_a_long_name_is_shown_short_and_whole_on_hover(page: Page) -> None:
-    page.enter()
-    page.create()  # named by the engine, with a UUID
-    link = page.until(lambda: page.find("#runtimes td.name a"))
+def test_a_long_name_is_shown_short_and_whole_on_hover(home: Page) -> None:
+    home.create()  # named by the engine, with a UUID
+    link = home.until(lambda: home.find("#runtimes td.name a"))
     assert link.text.endswith("…")
     assert link.get_attribute("title").startswith(link.text[:-1])
 
 
 def test_search_and_filters_narrow_the_list_and_stand_in_the_address(
-    page: Page, sandbox: Sandbox
+    home: Page, sandbox: Sandbox
 ) -> None:
-    page.enter()
-    page.create("nature", name="camera")
-    page.create("Function", name="weather")
-    page.until(lambda: len(page.all("#runtimes .status.good")) == 2)
+    home.create("nature", name="camera")
+    home.create("Function", name="weather")
+    home.until(lambda: len(home.all("#runtimes .status.good")) == 2)
     sandbox.store.put_vm(sandbox.store.live_vms()[-1].id, "POWEROFF")
-    page.until(lambda: len(page.all("#runtimes .status.bad")) == 1)
+    home.until(lambda: len(home.all("#runtimes .status.bad")) == 1)
 
-    page.write("#search", "cam")
-    page.until(lambda: names(page) == ["camera"])
-    page.write("#search", "nothing like it")
-    page.until_text(".empty", "No runtime matches")
-    page.press("Clear the filters", ".empty a")
-    page.until(lambda: len(names(page)) == 2)
+    home.write("#search", "cam")
+    home.until(lambda: names(home) == ["camera"])
+    home.write("#search", "nothing like it")
+    home.until_text(".empty", "No runtime matches")
+    home.press("Clear the filters", ".empty a")
+    home.until(lambda: len(names(home)) == 2)
 
-    page.choose("#filter-flavour", "Function")
-    page.until(lambda: names(page) == ["weather"])
-    page.choose("#filter-flavour", "")
-    page.click(".count.bad")
-    page.until(lambda: names(page) == ["weather"])
-    assert "state=ERROR" in page.driver.current_url
-    assert page.find(".count.bad").get_attribute("aria-pressed") == "true"
+    home.choose("#filter-flavour", "Function")
+    home.until(lambda: names(home) == ["weather"])
+    home.choose("#filter-flavour", "")
+    home.click(".count.bad")
+    home.until(lambda: names(home) == ["weather"])
+    assert "state=ERROR" in home.driver.current_url
+    assert home.find(".count.bad").get_attribute("aria-pressed") == "true"
 
 
 def test_the_summary_counts_states_and_shows_the_quota(page: Page, sandbox: Sandbox) -> None:
@@ -132,39 +126,37 @@ def test_the_summary_counts_states_and_shows_the_quota(page: Page, sandbox: Sand
     page.until_text(".meters", "1 of 4", "128 MB of 2 GB")
 
 
-def test_several_are_deleted_at_once_and_a_failure_stops_none(page: Page, sandbox: Sandbox) -> None:
-    page.enter()
+def test_several_are_deleted_at_once_and_a_failure_stops_none(home: Page, sandbox: Sandbox) -> None:
     for name in ("a", "b", "c"):
-        page.create(name=name)
-    page.until(lambda: len(page.all("#runtimes .status.good")) == 3)
+        home.create(name=name)
+    home.until(lambda: len(home.all("#runtimes .status.good")) == 3)
     # The DELETE of b fails once; those of the others are sent as they are.
-    target = page.find('[aria-label="Select b"]').find_element("xpath", "ancestor::tr")
+    target = home.find('[aria-label="Select b"]').find_element("xpath", "ancestor::tr")
     path = f"{RUNTIMES}/{target.get_attribute('data-id')}"
-    page.run(
+    home.run(
         "const [path] = arguments, send = window.fetch;"
         "window.fetch = (url, options) => (options.method === 'DELETE' && url === path"
         ' ? Promise.resolve(new Response(\'{"error": "Not now", "message": "busy"}\','
         " {status: 503, headers: {'Content-Type': 'application/json'}})) : send(url, options))",
         path,
     )
-    page.click('[aria-label="Select this page"]')
-    page.until_text(".selection", "3 selected")
-    page.click("#delete-selected")
-    page.until_text("dialog[open]", "Delete 3 runtimes?", "a", "b", "c")
-    page.submit()
-    page.until_text(".toasts", "2 runtimes deleted", "b is not deleted", "Not now")
-    page.until(lambda: names(page) == ["b"])
-    page.until(lambda: sandbox.store.count()["runtimes"] == 1)
+    home.click('[aria-label="Select this page"]')
+    home.until_text(".selection", "3 selected")
+    home.click("#delete-selected")
+    home.until_text("dialog[open]", "Delete 3 runtimes?", "a", "b", "c")
+    home.submit()
+    home.until_text(".toasts", "2 runtimes deleted", "b is not deleted", "Not now")
+    home.until(lambda: names(home) == ["b"])
+    home.until(lambda: sandbox.store.count()["runtimes"] == 1)
 
 
-def test_nothing_is_deleted_without_confirmation(page: Page, sandbox: Sandbox) -> None:
-    page.enter()
-    page.create(name="keeper")
-    page.until_text("#runtimes", "Running")
-    page.act("keeper", "Delete…")
-    page.until_text("dialog[open]", "keeper")
-    page.press("Keep", "dialog button")
-    page.until(lambda: not page.all("dialog[open]"))
+def test_nothing_is_deleted_without_confirmation(home: Page, sandbox: Sandbox) -> None:
+    home.create(name="keeper")
+    home.until_text("#runtimes", "Running")
+    home.act("keeper", "Delete…")
+    home.until_text("dialog[open]", "keeper")
+    home.press("Keep", "dialog button")
+    home.until(lambda: not home.all("dialog[open]"))
     assert sandbox.store.count()["runtimes"] == 1
 
 

@@ -7,21 +7,9 @@ from provision_engine.sandbox import Sandbox
 from .browser import Page
 
 
-def open_new(page: Page, flavour: str = "nature", **fields: str) -> None:
-    """Create a runtime and open its page."""
-    page.create(flavour, **fields)
-    page.click(f'#runtimes a[title="{fields["name"]}"]')
-    page.until_text("h1", fields["name"])
-
-
-def confirm(page: Page) -> None:
-    page.submit()
-    page.until(lambda: not page.all("dialog[open]"))
-
-
 def test_its_address_can_be_opened_directly(page: Page) -> None:
     page.enter(stays=True)
-    open_new(page, name="camera")
+    page.open_new(name="camera")
     address = page.driver.current_url
     page.driver.get("about:blank")
     page.driver.get(address)
@@ -29,139 +17,129 @@ def test_its_address_can_be_opened_directly(page: Page) -> None:
     assert page.driver.title == "camera · Provisioning Engine"
 
 
-def test_one_that_does_not_exist_is_explained(page: Page) -> None:
-    page.enter()
-    page.go("#/runtimes/4711")
-    page.until_text(".empty", "There is no runtime 4711", "deleted")
+def test_one_that_does_not_exist_is_explained(home: Page) -> None:
+    home.go("#/runtimes/4711")
+    home.until_text(".empty", "There is no runtime 4711", "deleted")
 
 
-def test_resize(page: Page) -> None:
-    page.enter()
-    open_new(page, name="camera")
-    page.press("Resize", ".heading-actions button")
-    page.write('dialog [name="FAAS.CPU"]', "3")
-    page.write('dialog [name="FAAS.DISK_SIZE"]', "2048")
-    confirm(page)
-    page.until_text(".stats", "3 cores", "128 MB", "2 GB")
-    page.until_text(".events", "resized")
+def test_resize(home: Page) -> None:
+    home.open_new(name="camera")
+    home.press("Resize", ".heading-actions button")
+    home.write('dialog [name="FAAS.CPU"]', "3")
+    home.write('dialog [name="FAAS.DISK_SIZE"]', "2048")
+    home.confirm()
+    home.until_text(".stats", "3 cores", "128 MB", "2 GB")
+    home.until_text(".events", "resized")
 
 
 def test_a_rejected_resize_says_why(page: Page, sandbox: Sandbox) -> None:
     sandbox.store.set_quota("devuser", CPU=4)
     page.enter()
-    open_new(page, name="camera")
+    page.open_new(name="camera")
     page.press("Resize", ".heading-actions button")
     page.write('dialog [name="FAAS.CPU"]', "5")
     page.submit()
     page.until_text("dialog[open] .dialog-error", "quota")
 
 
-def test_a_lease_is_set_and_renewed(page: Page) -> None:
-    page.enter()
-    open_new(page, name="camera")
-    page.until_text(".function", "Running")
-    page.press("Set a lease", ".card-actions button")
-    page.write("dialog [name=duration]", "3")
-    page.choose("dialog [name=unit]", "3600")
-    confirm(page)
-    page.until_text(".lease-left", "of 3h")
-    page.press("Renew", ".card-actions button")
-    page.write("dialog [name=duration]", "2")
-    page.choose("dialog [name=unit]", "86400")
-    confirm(page)
-    page.until_text(".lease-left", "of 2d")
-    page.press("Remove", ".card-actions button")
-    page.until_text("dialog[open]", "Remove the lease?", "until it is deleted")
+def test_a_lease_is_set_and_renewed(home: Page) -> None:
+    home.open_new(name="camera")
+    home.until_text(".function", "Running")
+    home.press("Set a lease", ".card-actions button")
+    home.write("dialog [name=duration]", "3")
+    home.choose("dialog [name=unit]", "3600")
+    home.confirm()
+    home.until_text(".lease-left", "of 3h")
+    home.press("Renew", ".card-actions button")
+    home.write("dialog [name=duration]", "2")
+    home.choose("dialog [name=unit]", "86400")
+    home.confirm()
+    home.until_text(".lease-left", "of 2d")
+    home.press("Remove", ".card-actions button")
+    home.until_text("dialog[open]", "Remove the lease?", "until it is deleted")
 
 
 def test_while_pending_a_lease_cannot_be_renewed_and_the_page_says_so(
-    page: Page, sandbox: Sandbox
+    home: Page, sandbox: Sandbox
 ) -> None:
-    page.enter()
-    open_new(page, name="waiting", lease="3600", requirements="FREE_CPU > 100000")
-    page.until_text("#app", "Possible once no function is pending or updating")
-    [button] = [b for b in page.all(".card-actions button") if b.text == "Renew"]
+    home.open_new(name="waiting", lease="3600", requirements="FREE_CPU > 100000")
+    home.until_text("#app", "Possible once no function is pending or updating")
+    [button] = [b for b in home.all(".card-actions button") if b.text == "Renew"]
     assert not button.is_enabled()
 
 
-def test_name_scheduling_and_location_are_edited(page: Page) -> None:
-    page.enter()
-    open_new(page, name="camera")
-    page.until_text(".function", "Running")
-    page.press("Edit", "section button")
-    page.write("dialog [name=name]", "harbour camera")
-    page.write("dialog [name=requirements]", "FREE_CPU > 5")
-    page.write("dialog [name=location]", "53.5, 10.0")
-    confirm(page)
-    page.until_text("h1", "harbour camera")
-    page.until_text(".facts", "FREE_CPU > 5", "53.5, 10.0")
-    assert len(page.all(".map .pin")) == 1
+def test_name_scheduling_and_location_are_edited(home: Page) -> None:
+    home.open_new(name="camera")
+    home.until_text(".function", "Running")
+    home.press("Edit", "section button")
+    home.write("dialog [name=name]", "harbour camera")
+    home.write("dialog [name=requirements]", "FREE_CPU > 5")
+    home.write("dialog [name=location]", "53.5, 10.0")
+    home.confirm()
+    home.until_text("h1", "harbour camera")
+    home.until_text(".facts", "FREE_CPU > 5", "53.5, 10.0")
+    assert len(home.all(".map .pin")) == 1
 
 
-def test_a_failure_is_explained_and_recovered(page: Page, sandbox: Sandbox) -> None:
-    page.enter()
-    open_new(page, name="victim")
-    page.until_text(".function", "Running")
+def test_a_failure_is_explained_and_recovered(home: Page, sandbox: Sandbox) -> None:
+    home.open_new(name="victim")
+    home.until_text(".function", "Running")
     sandbox.store.put_vm(sandbox.store.live_vms()[0].id, "POWEROFF")
-    page.until_text(".problem", "owered off")
-    page.press("Recover", ".problem button")
-    page.until_text("dialog[open]", "owered off", "Id and name stay the same")
-    page.press("Cancel", "dialog button")
+    home.until_text(".problem", "owered off")
+    home.press("Recover", ".problem button")
+    home.until_text("dialog[open]", "owered off", "Id and name stay the same")
+    home.press("Cancel", "dialog button")
     sandbox.store.put_vm(sandbox.store.live_vms()[0].id, "RUNNING")
-    page.until_text(".heading", "Running")
-    assert page.all(".problem") == []
+    home.until_text(".heading", "Running")
+    assert home.all(".problem") == []
 
 
-def test_a_powered_off_runtime_is_resumed_by_a_recover(page: Page, sandbox: Sandbox) -> None:
-    page.enter()
-    open_new(page, name="ferry")
-    page.until_text(".function", "Running")
+def test_a_powered_off_runtime_is_resumed_by_a_recover(home: Page, sandbox: Sandbox) -> None:
+    home.open_new(name="ferry")
+    home.until_text(".function", "Running")
     [vm] = sandbox.store.live_vms()
     sandbox.store.put_vm(vm.id, "POWEROFF")
-    page.press("Recover", ".problem button")
-    page.until_text("dialog[open]", "owered off")
-    assert page.all("dialog [name=replace]") == []
-    confirm(page)
-    page.until_text(".toasts", "ferry is being recovered")
-    page.until_text(".heading", "Running")
+    home.press("Recover", ".problem button")
+    home.until_text("dialog[open]", "owered off")
+    assert home.all("dialog [name=replace]") == []
+    home.confirm()
+    home.until_text(".toasts", "ferry is being recovered")
+    home.until_text(".heading", "Running")
     assert sandbox.store.living_vms() == {vm.id: "RUNNING"}
 
 
-def test_a_data_vm_is_replaced_only_if_the_dialog_allows_it(page: Page, sandbox: Sandbox) -> None:
-    page.enter()
-    open_new(page, "nature-s3", name="both")
-    page.until(lambda: page.text(".function").count("Running") == 2)
+def test_a_data_vm_is_replaced_only_if_the_dialog_allows_it(home: Page, sandbox: Sandbox) -> None:
+    home.open_new("nature-s3", name="both")
+    home.until(lambda: home.text(".function").count("Running") == 2)
     function, data = sandbox.store.live_vms()
     sandbox.store.put_vm(function.id, "DONE")
-    page.press("Recover", ".problem button")
-    page.submit()
-    page.until_text("dialog[open] .dialog-error", "its DAAS would lose its disk")
+    home.press("Recover", ".problem button")
+    home.submit()
+    home.until_text("dialog[open] .dialog-error", "its DAAS would lose its disk")
     assert sandbox.store.living_vms() == {data.id: "RUNNING"}
-    page.click("dialog [name=replace]")
-    confirm(page)
-    page.until(lambda: page.text(".function").count("Running") == 2)
-    page.until(lambda: list(sandbox.store.living_vms().values()) == ["RUNNING"] * 2)
+    home.click("dialog [name=replace]")
+    home.confirm()
+    home.until(lambda: home.text(".function").count("Running") == 2)
+    home.until(lambda: list(sandbox.store.living_vms().values()) == ["RUNNING"] * 2)
     assert not {function.id, data.id} & sandbox.store.living_vms().keys()
     assert len(sandbox.store.documents()) == 1
 
 
-def test_the_timeline_shows_how_long_each_step_took(page: Page) -> None:
-    page.enter()
-    open_new(page, "nature-s3", name="both")
-    page.until_text(".timeline", "Function", "Data", "Ordering the VM")
-    assert len(page.all(".timeline .bar")) == 2
-    page.until_text(".events", "Function: VM created", "Data: VM created")
+def test_the_timeline_shows_how_long_each_step_took(home: Page) -> None:
+    home.open_new("nature-s3", name="both")
+    home.until_text(".timeline", "Function", "Data", "Ordering the VM")
+    assert len(home.all(".timeline .bar")) == 2
+    home.until_text(".events", "Function: VM created", "Data: VM created")
     # Another session shows what OpenNebula has stored.
-    page.driver.refresh()
-    page.log_in()
-    page.until_text(".timeline", "to the second")
+    home.driver.refresh()
+    home.log_in()
+    home.until_text(".timeline", "to the second")
 
 
-def test_each_action_has_its_command(page: Page) -> None:
-    page.enter()
-    open_new(page, name="camera")
-    number = page.driver.current_url.rpartition("/")[2]
-    address = f"{page.address}/serverless-runtimes/{number}"
+def test_each_action_has_its_command(home: Page) -> None:
+    home.open_new(name="camera")
+    number = home.driver.current_url.rpartition("/")[2]
+    address = f"{home.address}/serverless-runtimes/{number}"
     expected = {
         "Read": f"curl -u 'devuser' {address}",
         "Delete": f"curl -u 'devuser' -X DELETE {address}",
@@ -169,44 +147,70 @@ def test_each_action_has_its_command(page: Page) -> None:
         "Recover": f"curl -u 'devuser' -X POST '{address}/recover?wait=60'",
     }
     for name, command in expected.items():
-        page.press(name, ".tab")
-        page.until(lambda command=command: page.text(".code-box pre") == command)
+        home.press(name, ".tab")
+        home.until(lambda command=command: home.text(".code-box pre") == command)
 
 
-def test_delete_leads_back_to_the_list(page: Page, sandbox: Sandbox) -> None:
-    page.enter()
-    open_new(page, name="camera")
-    page.press("Delete", ".heading-actions button")
-    page.until_text("dialog[open]", "camera", "removed with its VMs")
-    confirm(page)
-    page.until_text(".empty", "No runtimes yet")
-    page.until_text(".toasts", "camera is deleted")
-    page.until(lambda: sandbox.store.count() == {"runtimes": 0, "services": 0, "vms": 0})
+def test_delete_leads_back_to_the_list(home: Page, sandbox: Sandbox) -> None:
+    home.open_new(name="camera")
+    home.press("Delete", ".heading-actions button")
+    home.until_text("dialog[open]", "camera", "removed with its VMs")
+    home.confirm()
+    home.until_text(".empty", "No runtimes yet")
+    home.until_text(".toasts", "camera is deleted")
+    home.until(lambda: sandbox.store.count() == {"runtimes": 0, "services": 0, "vms": 0})
 
 
-def test_an_unchanged_runtime_is_not_sent_again(page: Page) -> None:
-    page.enter()
-    open_new(page, name="camera")
-    page.until_text(".function", "Running")
+def test_an_unchanged_runtime_is_not_sent_again(home: Page) -> None:
+    home.open_new(name="camera")
+    home.until_text(".function", "Running")
     script = (
         "const send = window.fetch; window.statuses = [];"
         "window.fetch = async (url, options) => {"
         " const response = await send(url, options); window.statuses.push(response.status);"
         " return response; }"
     )
-    page.run(script)
-    page.until(lambda: 304 in page.run("return window.statuses"))
+    home.run(script)
+    home.until(lambda: 304 in home.run("return window.statuses"))
 
 
-def test_the_map_leads_to_the_runtimes_of_a_place(page: Page) -> None:
-    page.enter()
-    page.create(name="madrid", location="40.4168, -3.7038")
-    page.create(name="sydney", location="-33.8568, 151.2153")
-    page.create(name="sydney 2", location="-33.9, 151.2")
-    page.press("Map", "nav a")
-    page.until(lambda: len(page.all(".map .pin")) == 2)
-    page.click(".map .pin.many")
-    page.until_text(".places", "sydney", "sydney 2")
-    assert "madrid" not in page.text(".places")
-    page.press("sydney", ".places a")
-    page.until_text("h1", "sydney")
+def test_the_map_leads_to_the_runtimes_of_a_place(home: Page) -> None:
+    home.create(name="madrid", location="40.4168, -3.7038")
+    home.create(name="sydney", location="-33.8568, 151.2153")
+    home.create(name="sydney 2", location="-33.9, 151.2")
+    home.press("Map", "nav a")
+    home.until(lambda: len(home.all(".map .pin")) == 2)
+    home.click(".map .pin.many")
+    home.until_text(".places", "sydney", "sydney 2")
+    assert "madrid" not in home.text(".places")
+    home.press("sydney", ".places a")
+    home.until_text("h1", "sydney")
+
+
+def test_suspend_and_resume(home: Page) -> None:
+    home.open_new(name="sleeper")
+    home.until_text(".function", "Running")
+    home.press("Suspend", ".heading-actions button")
+    home.until_text(".heading", "Suspended")
+    assert home.violations() == []
+    home.press("Resume", ".heading-actions button")
+    home.until_text(".heading", "Running")
+
+
+def test_a_lease_is_removed(home: Page) -> None:
+    home.open_new(name="camera", lease="3600")
+    home.until_text(".function", "Running")
+    home.press("Remove", ".card-actions button")
+    home.confirm()
+    home.until_text("#app", "No lease: it runs until it is deleted")
+
+
+def test_a_member_that_is_ignored_is_named(home: Page) -> None:
+    warnings = home.run(
+        "return fetch('/serverless-runtimes?dry_run=true', {method: 'POST', headers: {"
+        "Authorization: 'Basic ' + btoa('devuser:devpass'), 'Content-Type': 'application/json'},"
+        " body: JSON.stringify({SERVERLESS_RUNTIME: {FAAS: {FLAVOUR: 'nature', MEM: 1}}})})"
+        ".then((response) => response.json()).then((plan) => plan.WARNINGS)"
+    )
+    assert [type(warning) for warning in warnings] == [dict]
+    assert "MEM" in warnings[0]["TEXT"]

@@ -27,12 +27,11 @@ def test_a_password_may_contain_any_character(page: Page, sandbox: Sandbox) -> N
     page.until_text(".user", "jürgen")
 
 
-def test_by_default_the_password_is_in_memory_only(page: Page) -> None:
-    page.enter()
-    assert stored(page) == '[{},{},""]'
-    page.open()
-    page.until(lambda: page.all("#login"))
-    assert page.all(".top nav") == []
+def test_by_default_the_password_is_in_memory_only(home: Page) -> None:
+    assert stored(home) == '[{},{},""]'
+    home.open()
+    home.until(lambda: home.all("#login"))
+    assert home.all(".top nav") == []
 
 
 def test_a_remembered_session_survives_a_reload_and_ends_with_the_logout(page: Page) -> None:
@@ -67,12 +66,9 @@ def test_a_deep_link_survives_the_login(page: Page) -> None:
     page.until_text("h1", "Flavours")
 
 
-def test_after_the_login_the_heading_is_focused_without_an_outline(
-    page: Page,
-) -> None:
-    page.enter()
-    page.until(lambda: page.focused.tag_name == "h1")
-    assert page.focused.value_of_css_property("outline-style") == "none"
+def test_after_the_login_the_heading_is_focused_without_an_outline(home: Page) -> None:
+    home.until(lambda: home.focused.tag_name == "h1")
+    assert home.focused.value_of_css_property("outline-style") == "none"
 
 
 def test_one_user_s_data_is_gone_for_the_next(page: Page, sandbox: Sandbox) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
+from functools import partial
 
 from provision_engine import log, metrics
-from provision_engine.cloud.client import CloudClient
-from provision_engine.cloud.objects import Service
 from provision_engine.engine import preflight, quota
 from provision_engine.engine.context import Context
 from provision_engine.engine.runtime import services
@@ -15,18 +14,10 @@ from provision_engine.engine.runtime.model import Phase, Runtime
 from provision_engine.engine.runtime.plan import Plan, plan
 from provision_engine.engine.runtime.snapshot import Snapshot
 from provision_engine.engine.runtime.specification import Specification
-from provision_engine.engine.safety import ending, keys, leases, unfinished
+from provision_engine.engine.safety import keys, leases, starting, unfinished
 from provision_engine.engine.safety.keys import OtherCreateIsFirst, Slot
 from provision_engine.engine.standby import candidates, handover
 from provision_engine.errors import EngineError
-
-UNDO_SHARE = 0.25
-UNDO_SECONDS = 6.0
-"""Of a request's time, kept for undoing what fails; oneflow takes 0.2 s for each call."""
-UNDO_LEAST_SECONDS = 0.6
-"""What undoing may take when the request's own time is over."""
-GONE_SECONDS = 2.0
-"""How long the end of a service that failed is waited for; it comes in any case."""
 
 
 def create_runtime(
@@ -62,13 +53,8 @@ def _create(context: Context, specification: Specification, key: str, version: s
     if taken := handover.take(context, specification, planned, intent):
         return taken
     runtime = unfinished.write_intent(context, intent)
-    creation = _Creation(context, runtime, planned)
-    try:
-        keys.check_first(context, runtime)
-        return Snapshot.unseen(creation.start())
-    except BaseException as error:
-        creation.undo(error)
-        raise
+    check = partial(keys.check_first, context, runtime)
+    return Snapshot.unseen(starting.start(context, runtime, planned, check=check))
 
 
 def replenish_later(context: Context, flavours: str) -> None:
@@ -97,21 +83,15 @@ def _create_standby(context: Context, flavours: str) -> None:
     specification = dataclasses.replace(preflight.specified(flavours, roles), lease_seconds=seconds)
     planned = plan(context, specification)
     quota.check_new(context.cloud, list(planned.functions.values()))
-    service_name = services.new_name(flavours)
-    runtime = unfinished.write_intent(
-        context, candidates.intent(context, planned, flavours, service_name)
-    )
+    intent = _intent(context, specification, planned, candidates.KEY + flavours)
+    blueprint = candidates.blueprint(context, planned, flavours)
+    runtime = unfinished.write_intent(context, dataclasses.replace(intent, blueprint=blueprint))
     if candidates.is_surplus(context, runtime):
         context.runtimes.remove(runtime.id)
         return
-    creation = _Creation(context, runtime, planned)
-    try:
-        creation.start(Phase.STANDBY)
-        context.memory.standbys.add(runtime.id, runtime.owner_id, seconds)
-        metrics.standbys_ready(context.memory.standbys.count())
-    except BaseException as error:
-        creation.undo(error)
-        raise
+    starting.start(context, runtime, planned, Phase.STANDBY)
+    context.memory.standbys.add(runtime.id, runtime.owner_id, seconds)
+    metrics.standbys_ready(context.memory.standbys.count())
 
 
 def rehearse(context: Context, specification: Specification, version: str = "") -> Plan:
@@ -147,63 +127,3 @@ def _intent(context: Context, specification: Specification, planned: Plan, key: 
         key=key,
         digest=specification.digest if key else "",
     )
-
-
-class _Creation:
-    """One service that is being started for one document."""
-
-    def __init__(self, context: Context, runtime: Runtime, planned: Plan) -> None:
-        self._context, self._runtime, self._plan = context, runtime, planned
-        self._may_have_started = False
-
-    def start(self, phase: Phase = Phase.READY) -> Runtime:
-        """Instantiate the service, wait for its VMs and complete the document."""
-        cloud = self._working()
-        self._may_have_started = True
-        service_id = self._plan.start(cloud, self._runtime.service_name)
-        vm_ids = self._plan.wait_for_vms(cloud, service_id)
-        return self._context.runtimes.complete(self._runtime, service_id, vm_ids, phase)
-
-    def _working(self) -> CloudClient:
-        """Within the part of the request's time that is not kept for undoing."""
-        deadline = self._context.cloud.deadline
-        kept = min(UNDO_SECONDS, deadline.remaining_seconds * UNDO_SHARE)
-        return self._context.cloud.until(deadline.at_most(deadline.remaining_seconds - kept))
-
-    def undo(self, error: BaseException) -> None:
-        """Leave nothing behind. What cannot be removed now is marked for a later request."""
-        self._context.flavours.forget()
-        context = self._context.until(self._context.cloud.deadline.at_least(UNDO_LEAST_SECONDS))
-        try:
-            found = self._started(context, error)
-            if found is None:
-                context.runtimes.mark(self._runtime, Phase.DELETING)
-                return
-            if found:  # written first: oneflow may end it long after its response was given up
-                context.runtimes.mark(self._runtime, Phase.DELETING)
-            ending.end(context.holdings(self._runtime), [service.id for service in found])
-            context.runtimes.remove(self._runtime.id)
-            if found:
-                self._wait_until_gone(context)
-        except EngineError as failure:
-            log.engine.error("Runtime %s is not undone yet: %s", self._runtime.id, failure)
-            unfinished.mark_for_removal(context, self._runtime)
-
-    def _started(self, context: Context, error: BaseException) -> list[Service] | None:
-        """The services that were started; None where one may still appear."""
-        if not self._may_have_started:
-            return []
-        is_unsure = services.is_unsure(error)
-        holdings = context.holdings(self._runtime)
-        return services.find_started(holdings, self._runtime, is_unsure=is_unsure)
-
-    def _wait_until_gone(self, context: Context) -> None:
-        """oneflow removes its service a moment after the VMs; the response may wait for that."""
-        with suppress(EngineError):
-            for _ in context.cloud.deadline.at_most(GONE_SECONDS).polls():
-                if not self._find(context):
-                    return
-
-    def _find(self, context: Context) -> list[Service]:
-        name, newer_than = self._runtime.service_name, self._runtime.id
-        return services.find(context.holdings(self._runtime), name, newer_than=newer_than)

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from provision_engine.deadline import Deadline
 from provision_engine.engine.actions import read
 from provision_engine.engine.context import Context
-from provision_engine.engine.runtime.model import Phase
-from provision_engine.engine.runtime.snapshot import Matches
+from provision_engine.engine.runtime.snapshot import Precondition
 from provision_engine.engine.safety import ending, unfinished
 from provision_engine.engine.safety.locks import locked
-from provision_engine.errors import Locked
 
 
 @dataclass(frozen=True)
@@ -23,18 +21,18 @@ class Deleted:
     vm_ids: frozenset[int]
 
 
-def delete_runtime(context: Context, runtime_id: int, matches: Matches | None = None) -> Deleted:
+def delete_runtime(
+    context: Context, runtime_id: int, matches: Precondition | None = None
+) -> Deleted:
     """End a runtime: each of its VMs is gone or carries an order to end.
 
     Raises NotFound; PreconditionFailed where it does not match; Locked where it has to be
     repeated.
     """
-    with locked(context, runtime_id):
-        runtime = read.find_runtime(context, runtime_id, is_ending=True)
-        if runtime.phase in (Phase.CREATING, Phase.TAKEN):
-            raise Locked(f"Serverless runtime {runtime.id} is still being created")
+    with locked(context, runtime_id) as lock:
+        runtime = read.to_end(context, lock)
         if matches:
-            read.check_match(read.observe(context, runtime), matches)
+            read.check_match(read.observe(context, runtime, lock.vms), matches)
         return Deleted(runtime.owner_id, unfinished.remove(context, runtime))
 
 

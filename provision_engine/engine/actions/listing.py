@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from provision_engine.cloud.objects import Service, Vm
-from provision_engine.cloud.oned import ALL
-from provision_engine.engine.actions.windows import LARGEST_WINDOW, Windows
+from provision_engine.engine.actions.pages import MAX_COUNT, Cursor, parts
 from provision_engine.engine.context import Context
+from provision_engine.engine.repository import readable
 from provision_engine.engine.runtime.model import Phase, Runtime
 from provision_engine.engine.runtime.snapshot import Snapshot
 from provision_engine.engine.runtime.states import State
@@ -51,30 +51,13 @@ class Filter:
         return self.state is None or self.state in snapshot.states
 
 
-@dataclass(frozen=True)
-class Cursor:
-    """Where a page begins, in which direction, and how long it is."""
-
-    after: int = -1
-    """Only runtimes with a greater id: pages stay right while runtimes come and go."""
-    before: int | None = None
-    """Only runtimes with a lower id."""
-    is_newest_first: bool = False
-    limit: int | None = None
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether no id lies between both ends."""
-        return self.before is not None and self.before - self.after <= 1
-
-
 @dataclass
 class Page:
     """Some runtimes in the order that was asked for."""
 
     snapshots: list[Snapshot] = field(default_factory=list)
-    next_id: int | None = None
-    """The id behind which the next page begins; None on the last."""
+    following: Cursor | None = None
+    """Where the next page begins; None on the last."""
 
 
 def list_runtimes(context: Context, wanted: Filter, cursor: Cursor) -> Page:
@@ -98,47 +81,33 @@ class _Listing:
 
     def page(self) -> Page:
         """Read parts of the runtimes until the page is full or no runtime is left."""
-        if self._cursor.is_empty:
+        cursor = self._cursor
+        if cursor.is_empty:
             self._context.cloud.oned.version()  # nothing else would check the credentials
             return Page()
-        if self._cursor.limit is None:
-            return self._whole()
-        page, read, pending = Page(), 0, list[Runtime]()
-        windows = self._windows(self._cursor.limit + 1)
-        for runtimes in windows:
-            read += len(runtimes)
-            pending += self._matching(runtimes)
-            is_long = read > MAX_READ - LARGEST_WINDOW
-            if self._filter.state is None and len(pending) < self._cursor.limit and not is_long:
+        if cursor.limit is None:
+            found = self._context.runtimes.range(cursor.after + 1, cursor.before - 1)
+            return Page(self._shown(self._matching(found)))
+        return self._limited(cursor.limit)
+
+    def _limited(self, limit: int) -> Page:
+        page, pending, read = Page(), list[Runtime](), 0
+        offsets: dict[int, int] = {}
+        for part in parts(self._context.runtimes, self._cursor):
+            read += len(part.documents)
+            offsets |= part.offsets
+            pending += self._matching(readable(part.documents))
+            is_last = part.rest is None or read > MAX_READ - MAX_COUNT
+            if not is_last and self._filter.state is None and len(pending) < limit:
                 continue  # so that their VMs are read together
-            more, pending = self._add(page, pending), []
-            if more or self._room(page) == 0:
-                is_last = not more and windows.edge() is None
-                page.next_id = None if is_last else page.snapshots[-1].id
-                return page
-            if is_long:
-                page.next_id = windows.edge()
-                return page
-        self._add(page, pending)
+            has_more, pending = self._fill(page, pending, limit), []
+            page.following = part.rest
+            if has_more:
+                last_id = page.snapshots[-1].id
+                page.following = self._cursor.behind(last_id, offsets[last_id])
+            if has_more or is_last or len(page.snapshots) == limit:
+                break
         return page
-
-    def _whole(self) -> Page:
-        page = Page()
-        last_id = ALL if self._cursor.before is None else self._cursor.before - 1
-        found = self._context.runtimes.range(self._cursor.after + 1, last_id)
-        self._add(page, self._matching(found))
-        return page
-
-    def _windows(self, wanted: int) -> Windows:
-        cursor, context = self._cursor, self._context
-        return Windows(
-            context.runtimes,
-            context.memory.gaps.of(context.owner),
-            cursor.after + 1,
-            None if cursor.before is None else cursor.before - 1,
-            wanted,
-            is_downwards=cursor.is_newest_first,
-        )
 
     def _matching(self, runtimes: Sequence[Runtime]) -> list[Runtime]:
         """In the order of the page, as far as they tell without their VMs."""
@@ -150,27 +119,20 @@ class _Listing:
             reverse=self._cursor.is_newest_first,
         )
 
-    def _add(self, page: Page, matching: list[Runtime]) -> bool:
+    def _fill(self, page: Page, matching: list[Runtime], limit: int) -> bool:
         """Show runtimes as far as the page has room; whether more would follow."""
         while matching:
-            room = self._room(page)
-            if room == 0:
-                return True
-            size = len(matching) if room is None else self._chunk(room)
-            chunk, matching = matching[:size], matching[size:]
-            shown = list(filter(self._filter.shows, self._observe(chunk)))
+            room = limit - len(page.snapshots)
+            size = room if self._filter.state is None else max(room, CHUNK)
+            shown = self._shown(matching[:size]) if room else []
             page.snapshots += shown[:room]
-            if room is not None and len(shown) > room:
+            if len(shown) > room or not room:
                 return True
+            matching = matching[size:]
         return False
 
-    def _chunk(self, room: int) -> int:
-        """How many runtimes to look at together, to fill so much room."""
-        return room if self._filter.state is None else max(room, CHUNK)
-
-    def _room(self, page: Page) -> int | None:
-        limit = self._cursor.limit
-        return None if limit is None else limit - len(page.snapshots)
+    def _shown(self, runtimes: Sequence[Runtime]) -> list[Snapshot]:
+        return list(filter(self._filter.shows, self._observe(runtimes)))
 
     def _observe(self, runtimes: Sequence[Runtime]) -> list[Snapshot]:
         vms = self._context.cloud.oned.vms([vm_id for r in runtimes for vm_id in r.vm_ids])

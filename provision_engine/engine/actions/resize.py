@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,89 +11,78 @@ from provision_engine import log
 from provision_engine.cloud.client import CloudClient
 from provision_engine.cloud.objects import Vm
 from provision_engine.engine import quota
-from provision_engine.engine.runtime import states
+from provision_engine.engine.runtime import sizes, states
 from provision_engine.engine.runtime.model import Function
-from provision_engine.engine.runtime.snapshot import cores
+from provision_engine.engine.runtime.sizes import SIZES, Sizes
 from provision_engine.engine.runtime.specification import RequestedFunction
 from provision_engine.engine.runtime.states import State
+from provision_engine.engine.time_limits import SHRINK_LEAST_SECONDS
 from provision_engine.errors import BackendTimeout, CapacityRefused, EngineError, UpdateFailed
 
-UNDO_LEAST_SECONDS = 0.75
-"""What giving capacity back may take when the request's own time is over."""
+DISK = "DISK_SIZE"
 
 
 @dataclass(frozen=True)
 class Resize:
-    """The new sizes of one function's VM; None where a size stays."""
+    """New sizes for the VM of one function."""
 
     role: str
     vm: Vm
-    cpu: int | None
-    memory_mb: int | None
-    disk_size_mb: int | None
+    before: Sizes
+    """All that the VM has."""
+    changes: Sizes
+    """Those that are to differ."""
 
     @classmethod
-    def between(cls, role: str, vm: Vm, requested: RequestedFunction) -> Resize:
-        return cls(
-            role,
-            vm,
-            cpu=_differs(requested.cpu, cores(vm)),
-            memory_mb=_differs(requested.memory_mb, vm.memory_mb),
-            disk_size_mb=_differs(requested.disk_size_mb, vm.disk_size_mb),
-        )
+    def between(cls, role: str, vm: Vm, requested: Sizes) -> Resize:
+        """Return the resize to the requested sizes, of those that the VM has at all."""
+        before = sizes.from_vm(vm)
+        changes = {n: size for n, size in requested.items() if size != before.get(n, size)}
+        return cls(role, vm, before, changes)
 
-    @classmethod
-    def to(cls, role: str, vm: Vm, function: Function) -> Resize:
-        """The resize that gives a VM the sizes of a function."""
-        requested = RequestedFunction(
-            function.flavour, function.cpu, function.memory_mb, function.disk_size_mb
-        )
-        return cls.between(role, vm, requested)
+    @property
+    def growth(self) -> dict[str, int]:
+        """How much more of each size it takes."""
+        return {name: size - self.before[name] for name, size in self.changes.items()}
 
     @property
     def shrinks_disk(self) -> bool:
-        return (self.disk_size_mb or 0) < (self.vm.disk_size_mb or 0) and bool(self.disk_size_mb)
-
-    @property
-    def changes_capacity(self) -> bool:
-        return self.cpu is not None or self.memory_mb is not None
+        return self.growth.get(DISK, 0) < 0
 
     @property
     def template(self) -> str:
-        """For vm.resize: only what changes, the rest stays as it is."""
-        lines = []
-        if self.cpu is not None:
-            lines += [f"VCPU={self.cpu}", f"CPU={self.cpu}"]
-        if self.memory_mb is not None:
-            lines += [f"MEMORY={self.memory_mb}"]
-        return "\n".join(lines)
+        """For vm.resize: only what changes, the rest stays as it is. Empty without a change."""
+        return _template(self.changes)
 
     @property
-    def undone(self) -> Resize:
-        """The resize that gives the VM its old capacity back."""
-        return dataclasses.replace(
-            self,
-            cpu=None if self.cpu is None else cores(self.vm),
-            memory_mb=None if self.memory_mb is None else self.vm.memory_mb,
-        )
+    def undoing_template(self) -> str:
+        """The same, for what gives the VM its old capacity back."""
+        return _template({name: self.before[name] for name in self.changes})
 
     def applied(self, function: Function) -> Function:
-        """The function as it is to be stored."""
-        return dataclasses.replace(
-            function,
-            cpu=self.cpu or cores(self.vm),
-            memory_mb=self.memory_mb or self.vm.memory_mb,
-            disk_size_mb=self.disk_size_mb or self.vm.disk_size_mb or function.disk_size_mb,
-        )
+        """Return the function as it is to be stored."""
+        resized = {**function.sizes, **self.before, **self.changes}
+        return dataclasses.replace(function, sizes=resized)
 
     def is_visible_in(self, vm: Vm) -> bool:
-        pairs = ((self.cpu, cores(vm)), (self.memory_mb, vm.memory_mb))
-        return all(new is None or new == now for new, now in pairs)
+        """Whether a VM has its new capacity."""
+        now, capacity = sizes.from_vm(vm), [n for n in self.changes if SIZES[n].attributes]
+        return all(now[name] == self.changes[name] for name in capacity)
+
+    @property
+    def maxima(self) -> dict[str, int | None]:
+        """How far the VM can be resized while it runs."""
+        return {n: size.maximum_in_vm(self.vm) for n, size in SIZES.items() if size.maximum}
 
     def exceeds_maximum(self) -> bool:
         """Whether the VM was created for less; many hypervisors then refuse a live resize."""
-        limits = ((self.cpu, self.vm.cpu_max), (self.memory_mb, self.vm.memory_max_mb))
-        return any(new and limit and new > limit for new, limit in limits)
+        limits = self.maxima
+        return any(size > (limits.get(name) or size) for name, size in self.changes.items())
+
+
+def _template(capacity: Sizes) -> str:
+    values = {attr: size for name, size in capacity.items() for attr in SIZES[name].attributes}
+    return "\n".join(f"{attribute}={value}" for attribute, value in values.items())
 
 
 def check(
@@ -102,19 +92,16 @@ def check(
     functions: Mapping[str, Function],
 ) -> None:
     """Raises CapacityRefused where disks would shrink or a quota leaves no room."""
+    more: Counter[str] = Counter()
     for resize in resizes:
-        now, new = resize.vm.disk_size_mb, resize.disk_size_mb
         if resize.shrinks_disk:
+            now, new = resize.before[DISK], resize.changes[DISK]
             raise CapacityRefused(f"{resize.role}.DISK_SIZE cannot shrink from {now} to {new} MB")
-        size = requested.get(resize.role, RequestedFunction()).disk_size_mb
-        has_no_disk = resize.vm.disk_id is None
-        if has_no_disk and size not in (None, functions[resize.role].disk_size_mb):
+        stored = functions[resize.role].sizes[DISK]
+        size = requested.get(resize.role, RequestedFunction()).sizes.get(DISK, stored)
+        if resize.vm.disk_id is None and size != stored:
             raise CapacityRefused(f"{resize.role}.DISK_SIZE: its VM has no disk")
-    more = {
-        "CPU": sum(_more(r.cpu, cores(r.vm)) for r in resizes),
-        "MEMORY": sum(_more(r.memory_mb, r.vm.memory_mb) for r in resizes),
-        "SYSTEM_DISK_SIZE": sum(_more(r.disk_size_mb, r.vm.disk_size_mb or 0) for r in resizes),
-    }
+        more.update(sizes.quota_of(resize.growth))
     quota.check(cloud, more)
 
 
@@ -126,7 +113,7 @@ def apply(cloud: CloudClient, resizes: Sequence[Resize]) -> None:
     done: list[Resize] = []
     try:
         for resize in resizes:
-            if resize.changes_capacity:
+            if resize.template:
                 cloud.oned.resize_vm(resize.vm.id, resize.template)
                 done.append(resize)
         _confirm(cloud, done)
@@ -143,20 +130,18 @@ def _confirm(cloud: CloudClient, done: Sequence[Resize]) -> None:
         if resize.is_visible_in(vms[resize.vm.id]):
             continue
         if resize.exceeds_maximum():
-            raise CapacityRefused(
-                f"{resize.role} was created for {resize.vm.cpu_max} cores and "
-                f"{resize.vm.memory_max_mb} MB at most"
-            )
+            limits = " and ".join(f"{n} {SIZES[name].unit}" for name, n in resize.maxima.items())
+            raise CapacityRefused(f"{resize.role} was created for {limits} at most")
         raise UpdateFailed(f"{resize.role} keeps its size: its VM could not be resized")
 
 
 def _give_back(cloud: CloudClient, done: Iterable[Resize]) -> None:
     """A VM that is still being resized has to come to rest before it can be resized back."""
-    cloud = cloud.until(cloud.deadline.at_least(UNDO_LEAST_SECONDS))
+    cloud = cloud.until(cloud.deadline.at_least(SHRINK_LEAST_SECONDS))
     for resize in done:
         try:
             _wait_until_running(cloud, [resize.vm.id])
-            cloud.oned.resize_vm(resize.vm.id, resize.undone.template)
+            cloud.oned.resize_vm(resize.vm.id, resize.undoing_template)
         except EngineError as error:
             log.engine.error("%s keeps its new size: %s", resize.role, error)
 
@@ -164,8 +149,8 @@ def _give_back(cloud: CloudClient, done: Iterable[Resize]) -> None:
 def _resize_disks(cloud: CloudClient, resizes: Iterable[Resize]) -> None:
     grown = []
     for resize in resizes:
-        if resize.disk_size_mb is not None and resize.vm.disk_id is not None:
-            cloud.oned.resize_disk(resize.vm.id, resize.vm.disk_id, resize.disk_size_mb)
+        if DISK in resize.changes and resize.vm.disk_id is not None:
+            cloud.oned.resize_disk(resize.vm.id, resize.vm.disk_id, resize.changes[DISK])
             grown.append(resize.vm.id)
     _wait_until_running(cloud, grown)
 
@@ -176,17 +161,9 @@ def _wait_until_running(cloud: CloudClient, vm_ids: Sequence[int]) -> Mapping[in
         return {}
     for _ in cloud.deadline.polls():
         vms = cloud.oned.vms(vm_ids)
-        seen = [states.of_vm(vms[vm_id]) for vm_id in vm_ids if vm_id in vms]
-        if any(condition.state is State.ERROR for condition in seen):
-            raise UpdateFailed("; ".join(condition.text for condition in seen))
-        if len(seen) == len(vm_ids) and all(c.state is State.RUNNING for c in seen):
+        conditions = [states.of_vm(vms[vm_id]) for vm_id in vm_ids if vm_id in vms]
+        if any(condition.state is State.ERROR for condition in conditions):
+            raise UpdateFailed("; ".join(condition.text for condition in conditions))
+        if len(conditions) == len(vm_ids) and {c.state for c in conditions} == {State.RUNNING}:
             return vms
     raise BackendTimeout("The VMs are still being resized")
-
-
-def _differs(requested: int | None, now: int | None) -> int | None:
-    return None if now is None or requested == now else requested
-
-
-def _more(new: int | None, now: int) -> int:
-    return 0 if new is None else new - now

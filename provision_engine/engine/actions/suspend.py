@@ -12,10 +12,8 @@ from provision_engine.engine.runtime.model import Runtime
 from provision_engine.engine.runtime.snapshot import Snapshot
 from provision_engine.engine.runtime.states import State
 from provision_engine.engine.safety.locks import locked
+from provision_engine.engine.time_limits import AWAKE_SECONDS
 from provision_engine.errors import ActionRefused, Locked
-
-AWAKE_SECONDS = 5.0
-"""How long a VM may take to leave SUSPENDED; it goes on to boot in any case."""
 
 
 def suspend_runtime(context: Context, runtime_id: int) -> Snapshot:
@@ -24,12 +22,12 @@ def suspend_runtime(context: Context, runtime_id: int) -> Snapshot:
     Suspending a suspended runtime changes nothing. Raises Locked while a function is on its way
     to another state, ActionRefused where one is in ERROR.
     """
-    with locked(context, runtime_id):
-        seen = read.observe(context, read.ready_runtime(context, runtime_id))
-        _check(seen, {State.RUNNING, State.SUSPENDED}, "suspended")
-        runtime = _write(context, seen.runtime, is_suspended=True)
-        _act(context, seen, State.RUNNING, "suspend")
-    return read.observe(context, runtime)
+    with locked(context, runtime_id) as lock:
+        snapshot = read.observe(context, read.to_change(context, lock), lock.vms)
+        _check(snapshot, {State.RUNNING, State.SUSPENDED}, "suspended")
+        runtime = _write(context, snapshot.runtime, is_suspended=True)
+        _act(context, snapshot, State.RUNNING, "suspend")
+        return read.observe(context, runtime, lock.release_and_read(runtime))
 
 
 def resume_runtime(context: Context, runtime_id: int) -> Snapshot:
@@ -37,37 +35,36 @@ def resume_runtime(context: Context, runtime_id: int) -> Snapshot:
 
     Resuming a running runtime changes nothing. Raises as ``suspend_runtime`` does.
     """
-    with locked(context, runtime_id):
-        runtime = read.ready_runtime(context, runtime_id)
-        seen = read.observe(context, dataclasses.replace(runtime, is_suspended=True))
-        _check(seen, {State.RUNNING, State.SUSPENDED}, "resumed")
-        _act(context, seen, State.SUSPENDED, "resume")
+    with locked(context, runtime_id) as lock:
+        runtime = dataclasses.replace(read.to_change(context, lock), is_suspended=True)
+        snapshot = read.observe(context, runtime, lock.vms)
+        _check(snapshot, {State.RUNNING, State.SUSPENDED}, "resumed")
+        _act(context, snapshot, State.SUSPENDED, "resume")
         # Until then the VMs are suspended as they were asked to be, and in no error.
-        _wait_until_awake(context, seen)
-        runtime = _write(context, seen.runtime, is_suspended=False)
-    return read.observe(context, runtime)
+        _wait_until_awake(context, snapshot)
+        runtime = _write(context, snapshot.runtime, is_suspended=False)
+        return read.observe(context, runtime, lock.release_and_read(runtime))
 
 
-def _check(seen: Snapshot, allowed: Collection[State], what: str) -> None:
-    for role, condition in seen.conditions.items():
+def _check(snapshot: Snapshot, allowed: Collection[State], what: str) -> None:
+    for role, condition in snapshot.conditions.items():
         if condition.is_moving:
             raise Locked(f"{role} is {condition.state}")
         if condition.state not in allowed:
             raise ActionRefused(
-                f"{role} cannot be {what}: {condition.text or condition.state}. "
-                "POST …/recover lets it run again"
+                f"{role} cannot be {what}: {condition.text or condition.state}", remedy="recover"
             )
 
 
-def _act(context: Context, seen: Snapshot, state: State, action: str) -> None:
-    for role, vm in seen.vms.items():
-        if seen.conditions[role].state is state:
+def _act(context: Context, snapshot: Snapshot, state: State, action: str) -> None:
+    for role, vm in snapshot.vms.items():
+        if snapshot.conditions[role].state is state:
             context.cloud.oned.act_on_vm(vm.id, action)
 
 
-def _wait_until_awake(context: Context, seen: Snapshot) -> None:
+def _wait_until_awake(context: Context, snapshot: Snapshot) -> None:
     """OpenNebula takes a moment to begin with a resume that it has accepted."""
-    vm_ids = [vm.id for vm in seen.vms.values()]
+    vm_ids = [vm.id for vm in snapshot.vms.values()]
     for _ in context.cloud.deadline.at_most(AWAKE_SECONDS).polls():
         vms = context.cloud.oned.vms(vm_ids).values()
         if not any(vm.state == VmState.SUSPENDED for vm in vms):
@@ -78,9 +75,7 @@ def _write(context: Context, runtime: Runtime, *, is_suspended: bool) -> Runtime
     return context.runtimes.ready(dataclasses.replace(runtime, is_suspended=is_suspended))
 
 
-def check_awake(seen: Snapshot) -> None:
+def check_awake(snapshot: Snapshot) -> None:
     """Raises ActionRefused where a runtime was suspended at its user's request."""
-    if State.SUSPENDED in seen.states:
-        raise ActionRefused(
-            f"Serverless runtime {seen.id} is suspended: POST …/resume lets it run again"
-        )
+    if State.SUSPENDED in snapshot.states:
+        raise ActionRefused(f"Serverless runtime {snapshot.id} is suspended", remedy="resume")

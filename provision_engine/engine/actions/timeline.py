@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -11,7 +10,6 @@ from provision_engine.cloud.objects import Service, VmTimes
 from provision_engine.engine.actions import read
 from provision_engine.engine.context import Context
 from provision_engine.engine.runtime.model import Runtime
-from provision_engine.errors import Forbidden, NotFound
 
 
 class StepName(StrEnum):
@@ -40,16 +38,9 @@ class Step:
 
 
 def get_timeline(context: Context, runtime_id: int) -> list[Step]:
-    """The steps that a runtime took. Raises NotFound, Forbidden."""
+    """Return the steps that a runtime took. Raises NotFound, Forbidden."""
     runtime = read.find_runtime(context, runtime_id)
-    holdings, service = context.holdings(runtime), None
-    if runtime.service_id is not None:
-        with suppress(NotFound):
-            service = holdings.service(runtime.service_id)
-    times = {}
-    for vm_id in runtime.vm_ids:
-        with suppress(NotFound, Forbidden):
-            times[vm_id] = holdings.vm_times(vm_id)
+    service, times = context.holdings(runtime).history(runtime.service_id, runtime.vm_ids)
     return steps(runtime, service, times)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from provision_engine.cloud.objects import Attributes
 from provision_engine.config import Capacity
+from provision_engine.engine.runtime import sizes
 from provision_engine.engine.runtime.model import DeviceInfo, Function
 from provision_engine.engine.runtime.specification import Specification
 from provision_engine.engine.safety import leases
@@ -21,16 +22,11 @@ def role_attributes(
     sr_auth: str | None,
 ) -> Attributes:
     """A role's VM attributes: texts, vectors as dictionaries, several of a name as a list."""
-    attributes: Attributes = {
-        "CPU": str(function.cpu),
-        "VCPU": str(function.cpu),
-        "MEMORY": str(function.memory_mb),
-        "VCPU_MAX": str(function.cpu * capacity.cpu.multiplier),
-        "MEMORY_MAX": str(function.memory_mb * capacity.memory.multiplier),
+    attributes = sizes.vm_attributes(function.sizes, capacity) | {
         "MEMORY_RESIZE_MODE": capacity.memory.resize_mode,
         "HOT_RESIZE": {"CPU_HOT_ADD_ENABLED": "YES", "MEMORY_HOT_ADD_ENABLED": "YES"},
     }
-    if disks := _disks(template, function.disk_size_mb):
+    if disks := _disks(template, function.sizes["DISK_SIZE"]):
         attributes["DISK"] = disks
     if context := _context(template, sr_auth):
         attributes["CONTEXT"] = context
@@ -57,27 +53,17 @@ def texts_of_several_lines(attributes: Attributes) -> list[str]:
     return [name for name, text in attributes.get("CONTEXT", {}).items() if "\n" in text]
 
 
-def first_disk(template: Attributes) -> Attributes:
-    return next(iter(_vectors(template, "DISK")), {})
-
-
 def _disks(template: Attributes, size_mb: int) -> list[Attributes]:
     """All disks of the VM template, the first one with the wanted size."""
-    disks = _vectors(template, "DISK")
+    disks = sizes.vectors(template, "DISK")
     return [disk | ({"SIZE": str(size_mb)} if n == 0 else {}) for n, disk in enumerate(disks)]
 
 
 def _context(template: Attributes, sr_auth: str | None) -> Attributes:
-    context = next(iter(_vectors(template, "CONTEXT")), {})
+    context = next(iter(sizes.vectors(template, "CONTEXT")), {})
     # oneflow 7 puts commas into texts of several lines; a script survives that as base64.
     script = context.get("START_SCRIPT", "")
     if "\n" in script:
         context = {name: value for name, value in context.items() if name != "START_SCRIPT"}
         context["START_SCRIPT_BASE64"] = base64.b64encode(script.encode()).decode()
     return context | ({"SR_AUTH": sr_auth} if sr_auth else {})
-
-
-def _vectors(template: Attributes, name: str) -> list[Attributes]:
-    values = template.get(name, [])
-    values = values if isinstance(values, list) else [values]
-    return [value for value in values if isinstance(value, dict)]

@@ -15,6 +15,7 @@ from provision_engine.cloud import values
 from provision_engine.cloud.enums import DocumentType
 from provision_engine.cloud.objects import Document
 from provision_engine.engine.runtime.model import ROLES, DeviceInfo, Function, Phase, Runtime
+from provision_engine.engine.runtime.sizes import SIZES
 from provision_engine.engine.runtime.specification import POLICY, REQUIREMENTS
 from provision_engine.errors import BadGateway, NotFound
 from provision_engine.text import one_line
@@ -114,9 +115,7 @@ def _engine_members(runtime: Runtime) -> Json:
 def _function(body: Mapping[str, Any]) -> Function:
     return Function(
         flavour=values.text(body.get("FLAVOUR"), MAX_FLAVOUR),
-        cpu=values.integer(body.get("CPU")) or 0,
-        memory_mb=values.integer(body.get("MEMORY")) or 0,
-        disk_size_mb=values.integer(body.get("DISK_SIZE")) or 0,
+        sizes={name: values.integer(body.get(name)) or 0 for name in SIZES},
         vm_id=values.integer(body.get("VM_ID")),
     )
 
@@ -150,12 +149,7 @@ def _device_info(body: Json) -> dict[str, str | int | float]:
 
 
 def _stored(function: Function) -> Json:
-    body: Json = {
-        "FLAVOUR": function.flavour,
-        "CPU": function.cpu,
-        "MEMORY": function.memory_mb,
-        "DISK_SIZE": function.disk_size_mb,
-    }
+    body: Json = {"FLAVOUR": function.flavour, **function.sizes}
     return body if function.vm_id is None else body | {"VM_ID": function.vm_id}
 
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from provision_engine.engine.runtime.sizes import Sizes
+
 ROLES = ("FAAS", "DAAS")
 
 DeviceInfo = Mapping[str, str | int | float]
@@ -38,11 +40,17 @@ class Function:
     """One function: what it was made with, and its VM."""
 
     flavour: str
-    cpu: int
-    """Cores."""
-    memory_mb: int
-    disk_size_mb: int
+    sizes: Sizes
+    """All of them."""
     vm_id: int | None = None
+
+
+@dataclass(frozen=True)
+class VmsToRead:
+    """The VMs of a runtime, and whether their scheduled actions tell when its lease is over."""
+
+    ids: tuple[int, ...] = ()
+    with_actions: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,6 +95,10 @@ class Runtime:
     @property
     def vm_ids(self) -> list[int]:
         return [f.vm_id for f in self.functions.values() if f.vm_id is not None]
+
+    @property
+    def vms_to_read(self) -> VmsToRead:
+        return VmsToRead(tuple(self.vm_ids), with_actions=self.lease_seconds is not None)
 
     @property
     def flavour_tuple(self) -> str:

@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from provision_engine import log
 from provision_engine.cloud.client import CloudClient
 from provision_engine.cloud.objects import Attributes
 from provision_engine.engine.context import Context
 from provision_engine.engine.flavours import FlowTemplate
-from provision_engine.engine.runtime import attributes, dialect, services, sizing
+from provision_engine.engine.runtime import attributes, services
 from provision_engine.engine.runtime.dialect import Dialect
 from provision_engine.engine.runtime.model import Function
 from provision_engine.engine.runtime.specification import Specification
-from provision_engine.errors import NoFlowTemplate, NotFound
+from provision_engine.errors import NotFound, UnknownFlavours
 
 
 @dataclass(frozen=True)
@@ -31,17 +30,15 @@ class Plan:
     """By the flow template's role name."""
     vm_templates: Mapping[str, Attributes]
     """By the flow template's role name."""
-    sent: Mapping[str, Any]
-    """The functions as they were sent, for error messages."""
     version: str
     """Of OpenNebula. Asked anew each time: it may have been upgraded under the engine."""
 
     def start(self, cloud: CloudClient, name: str) -> int:
         """Instantiate the service; its id. Raises NoFlowTemplate where its template has gone."""
-        spoken = Dialect.from_version(self.version)
-        if spoken is Dialect.SEVEN:
+        dialect = Dialect.from_version(self.version)
+        if dialect.changes_lines:
             self._warn_of_lines()
-        merge = dialect.merge_template(name, self.flow.roles, self.attributes, spoken)
+        merge = dialect.merge_template(name, self.flow.roles, self.attributes)
         log.engine.debug(
             "Instantiating service_template %s with options %s",
             self.flow.id,
@@ -50,7 +47,8 @@ class Plan:
         try:
             return cloud.oneflow.instantiate_service(self.flow.id, merge)
         except NotFound as error:  # it was removed while it was cached here
-            raise NoFlowTemplate(self.sent) from error
+            flavours = {role: function.flavour for role, function in self.functions.items()}
+            raise UnknownFlavours.from_roles(flavours) from error
 
     def wait_for_vms(self, cloud: CloudClient, service_id: int) -> dict[str, int]:
         """The VMs of the started service, by FAAS and DAAS."""
@@ -84,7 +82,7 @@ def plan(context: Context, specification: Specification, version: str = "") -> P
     for role, requested in specification.functions.items():
         vm_template = flavours.vm_template(assigned[role])
         vm_templates[assigned[role].name] = vm_template
-        functions[role] = sizing.size(requested, vm_template, configuration.capacity)
+        functions[role] = requested.sized(vm_template, configuration.capacity)
         values[assigned[role].name] = attributes.role_attributes(
             functions[role],
             vm_template,
@@ -94,5 +92,4 @@ def plan(context: Context, specification: Specification, version: str = "") -> P
             sr_auth,
         )
     names = {role: flow_role.name for role, flow_role in assigned.items()}
-    sent = dict(specification.sent)
-    return Plan(flow, functions, names, values, vm_templates, sent, version)
+    return Plan(flow, functions, names, values, vm_templates, version)

@@ -13,6 +13,7 @@ from provision_engine.engine.runtime import states
 from provision_engine.engine.runtime.assignment import assign_roles
 from provision_engine.engine.runtime.model import Runtime
 from provision_engine.engine.safety.ownership import Holdings
+from provision_engine.engine.time_limits import APPEARING_SECONDS
 from provision_engine.errors import (
     BackendDown,
     BackendTimeout,
@@ -24,8 +25,6 @@ from provision_engine.errors import (
 
 UNSURE = (BackendTimeout, BackendUnreachable, BadGateway)
 """After these nobody knows whether the call had an effect."""
-APPEARING_SECONDS = 2.0
-"""How long a service may take to appear whose start was never answered."""
 OURS = re.compile(r".+_[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 """The name of a service that an engine started: its flavour tuple and a random UUID."""
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from provision_engine.cloud.objects import Service, Vm
 from provision_engine.engine.runtime import states
-from provision_engine.engine.runtime.model import Phase, Runtime
+from provision_engine.engine.runtime.model import Function, Phase, Runtime
 from provision_engine.engine.runtime.specification import REQUIREMENTS
 from provision_engine.engine.runtime.states import Condition, Reason, State
 from provision_engine.engine.safety import leases
@@ -17,8 +17,7 @@ from provision_engine.engine.safety import leases
 NO_MATCHING_HOST = "no host satisfies the requirements"
 """What some releases tell without naming the requirements."""
 
-
-Matches = Callable[["Snapshot"], bool]
+Precondition = Callable[["Snapshot"], bool]
 """What a request requires of a runtime before it changes it."""
 
 
@@ -39,39 +38,33 @@ class Snapshot:
     runtime: Runtime
     observed: Mapping[str, Observation]
     """By role, FAAS first."""
-    ends_at: int | None = None
-    """When OpenNebula ends the runtime (Unix time); None without a lease."""
 
     @classmethod
-    def unseen(cls, runtime: Runtime) -> Snapshot:
-        """A runtime that is being created or replaced: nobody has looked at its VMs yet."""
+    def unseen(cls, runtime: Runtime, vms: Mapping[int, Vm] = MappingProxyType({})) -> Snapshot:
+        """Take one of a runtime that is being created or replaced: nobody has looked at it yet.
+
+        The VMs of a standby that became the runtime are known all the same.
+        """
         if runtime.phase is Phase.REPLACING:
             condition = Condition(State.PENDING, "VM is being replaced", Reason.REPLACING)
+            since = runtime.intended_at
         else:
             condition = Condition(State.PENDING, "VM was just ordered", Reason.ORDERED)
-        since = runtime.intended_at if runtime.phase is Phase.REPLACING else runtime.created_at
-        seen = {role: Observation(condition, None, since) for role in runtime.functions}
-        return cls(runtime, seen, leases.ends_at(runtime, ()))
-
-    @classmethod
-    def handed_over(cls, runtime: Runtime, vms: Mapping[int, Vm]) -> Snapshot:
-        """A runtime that was a standby: its VMs are known, and to its user it was just born."""
-        born = cls.unseen(runtime)
-        seen = {
-            role: dataclasses.replace(observation, vm=_vm(runtime, role, vms))
-            for role, observation in born.observed.items()
+            since = runtime.created_at
+        observed = {
+            role: Observation(condition, _vm(function, vms), since)
+            for role, function in runtime.functions.items()
         }
-        own = [seen_one.vm for seen_one in seen.values() if seen_one.vm is not None]
-        return cls(runtime, seen, leases.ends_at(runtime, own))
+        return cls(runtime, observed)
 
     @classmethod
     def taken(cls, runtime: Runtime, vms: Mapping[int, Vm], service: Service | None) -> Snapshot:
-        """From fresh VMs, by id. The service explains functions that have none."""
+        """Take one from fresh VMs, by id. The service explains functions that have none."""
         if runtime.phase in (Phase.CREATING, Phase.REPLACING):
             return cls.unseen(runtime)
-        seen = {role: _observe(runtime, role, vms, service) for role in runtime.functions}
-        own = [vm for vm_id in runtime.vm_ids if (vm := vms.get(vm_id))]
-        return cls(runtime, seen, leases.ends_at(runtime, own))
+        return cls(
+            runtime, {role: _observe(runtime, role, vms, service) for role in runtime.functions}
+        )
 
     @property
     def id(self) -> int:
@@ -79,7 +72,7 @@ class Snapshot:
 
     @property
     def conditions(self) -> Mapping[str, Condition]:
-        return {role: seen.condition for role, seen in self.observed.items()}
+        return {role: observation.condition for role, observation in self.observed.items()}
 
     @property
     def states(self) -> set[State]:
@@ -88,7 +81,13 @@ class Snapshot:
     @property
     def vms(self) -> Mapping[str, Vm]:
         """By role, those that exist."""
-        return {role: seen.vm for role, seen in self.observed.items() if seen.vm is not None}
+        found = {role: observation.vm for role, observation in self.observed.items()}
+        return {role: vm for role, vm in found.items() if vm is not None}
+
+    @property
+    def ends_at(self) -> int | None:
+        """When OpenNebula ends the runtime (Unix time); None without a lease."""
+        return leases.ends_at(self.runtime, self.vms.values())
 
     @property
     def is_settled(self) -> bool:
@@ -96,25 +95,19 @@ class Snapshot:
         return not any(condition.is_moving for condition in self.conditions.values())
 
 
-def cores(vm: Vm) -> int:
-    """The cores of a VM; a part of one counts as one."""
-    return math.ceil(vm.cpu)
+def _vm(function: Function, vms: Mapping[int, Vm]) -> Vm | None:
+    return None if function.vm_id is None else vms.get(function.vm_id)
 
 
 def _observe(
     runtime: Runtime, role: str, vms: Mapping[int, Vm], service: Service | None
 ) -> Observation:
-    vm = _vm(runtime, role, vms)
+    function = runtime.functions[role]
+    vm = _vm(function, vms)
     if vm is None:
-        had_vm = runtime.functions[role].vm_id is not None
-        condition = states.of_missing_vm(service, had_vm=had_vm)
+        condition = states.of_missing_vm(service, had_vm=function.vm_id is not None)
         return Observation(condition, None, states.last_entry_at(service))
     return Observation(_as_requested(runtime, states.of_vm(vm)), vm, vm.since)
-
-
-def _vm(runtime: Runtime, role: str, vms: Mapping[int, Vm]) -> Vm | None:
-    vm_id = runtime.functions[role].vm_id
-    return None if vm_id is None else vms.get(vm_id)
 
 
 def _as_requested(runtime: Runtime, condition: Condition) -> Condition:

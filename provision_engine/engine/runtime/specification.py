@@ -4,27 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-from provision_engine.engine.runtime.model import DeviceInfo
+from provision_engine.cloud import template
+from provision_engine.cloud.objects import Attributes
+from provision_engine.config import Capacity
+from provision_engine.engine.runtime import sizes
+from provision_engine.engine.runtime.model import DeviceInfo, Function
+from provision_engine.engine.runtime.sizes import Sizes
 
 POLICY, REQUIREMENTS = "POLICY", "REQUIREMENTS"
 
 
 @dataclass(frozen=True)
 class RequestedFunction:
-    """One function as requested; None where the caller leaves it to the engine."""
+    """One function as requested; what is empty or missing is left to the engine."""
 
     flavour: str = ""
-    cpu: int | None = None
-    """Cores."""
-    memory_mb: int | None = None
-    disk_size_mb: int | None = None
+    sizes: Sizes = field(default_factory=dict)
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing but perhaps the flavour is requested."""
-        return self.cpu is None and self.memory_mb is None and self.disk_size_mb is None
+    def sized(self, template: Attributes, capacity: Capacity) -> Function:
+        """Return the function with all sizes; ``template`` is what its VM template says."""
+        return Function(self.flavour, sizes.complete(self.sizes, template, capacity))
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,6 @@ class Specification:
     """How long it is requested for; None where nothing is said."""
     lifts_lease: bool = False
     """Whether an update asks for a runtime without an end."""
-    sent: Mapping[str, Any] = field(default_factory=dict)
-    """The functions as they were sent, for error messages."""
     digest: str = ""
     """Of everything that was sent: the same for the same request."""
 
@@ -51,11 +49,16 @@ class Specification:
         return "-".join(f.flavour for f in self.functions.values() if f.flavour)
 
     @property
+    def flavours(self) -> dict[str, str]:
+        """The flavours by role."""
+        return {role: function.flavour for role, function in self.functions.items()}
+
+    @property
     def is_about_scheduling(self) -> bool:
         """Whether an update changes where VMs may run, and nothing that needs them to run."""
-        sizes = all(function.is_empty for function in self.functions.values())
+        is_sized = any(function.sizes for function in self.functions.values())
         is_leased = self.lease_seconds is not None or self.lifts_lease
-        return bool(self.scheduling) and sizes and not is_leased
+        return bool(self.scheduling) and not is_sized and not is_leased
 
     def texts(self) -> Iterator[tuple[str, str]]:
         """Each text that goes to OpenNebula, with its path in the request."""
@@ -67,3 +70,9 @@ class Specification:
         for name, value in self.device_info.items():
             if isinstance(value, str):
                 yield f"DEVICE_INFO.{name}", value
+
+    def unstorable_texts(self) -> Iterator[tuple[str, str]]:
+        """Yield the path of each text that OpenNebula cannot store, and the reason."""
+        for path, text in self.texts():
+            if reason := template.why_not(text):
+                yield path, reason

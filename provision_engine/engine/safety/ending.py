@@ -20,12 +20,11 @@ from provision_engine.engine.runtime import services, states
 from provision_engine.engine.runtime.model import Phase, Runtime
 from provision_engine.engine.safety import leases
 from provision_engine.engine.safety.ownership import Holdings
+from provision_engine.engine.time_limits import ORDER_LEAST_SECONDS
 from provision_engine.errors import ActionRefused, EngineError, Forbidden, Locked, NotFound
 
 ATTEMPTS = 6
 """A service goes at once, or with the third attempt; each costs 0.2 s of oneflow's time."""
-ORDER_LEAST_SECONDS = 0.3
-"""What the last orders may take when the request's own time is over."""
 GRACE_SECONDS = 20
 """What a guest may take to shut down, before OpenNebula ends its VM the hard way."""
 _UNDEPLOYABLE = frozenset(

@@ -8,20 +8,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from provision_engine import log
-from provision_engine.cloud import template
+from provision_engine.cloud import calls, template
 from provision_engine.cloud.client import CloudClient
 from provision_engine.cloud.enums import DocumentType
 from provision_engine.deadline import Deadline
 from provision_engine.engine.context import Context
-from provision_engine.engine.repository import readable
-from provision_engine.engine.runtime.document import to_runtime
+from provision_engine.engine.repository import Owned, read_vms, readable
 from provision_engine.engine.runtime.model import Phase, Runtime
 from provision_engine.engine.safety import process
+from provision_engine.engine.safety.ownership import owned_by
+from provision_engine.engine.time_limits import UNLOCK_LEAST_SECONDS, UNLOCK_SECONDS
 from provision_engine.errors import EngineError, Forbidden, Locked, NotFound
 
-UNLOCK_SECONDS = 0.8
-"""What giving a lock back may take beyond the request's own time."""
-LEAST_UNLOCK_SECONDS = 0.1
 GIVEN_BACK_SHARE = 0.9
 """After this part of the time for which a lock is respected it is left to whoever takes it over."""
 LEAST_AGE_SECONDS = 2.0
@@ -29,25 +27,83 @@ LEAST_AGE_SECONDS = 2.0
 TICKET = "takeover"
 
 
+class Lock:
+    """A runtime's lock that this request holds, and the runtime as it was read with it."""
+
+    runtime: Runtime
+    vms: Owned
+
+    def __init__(self, context: Context, runtime_id: int) -> None:
+        self._context, self._id = context, runtime_id
+        self._release_by = Deadline(context.cloud.deadline.remaining_seconds + UNLOCK_SECONDS)
+        self._stale_at = _uptime() + context.stale_seconds * GIVEN_BACK_SHARE
+        self._is_held = False
+
+    def acquire(self) -> None:
+        """Lock the runtime and read it with its VMs, in one request. Raises as ``locked`` does."""
+        oned, reading = self._context.cloud.oned, self._context.runtimes.reading(self._id)
+        locking, *outcomes = oned.together(calls.lock_document(self._id), *reading.calls)
+        if (since := locking.get()) is not None:
+            runtime = self._context.runtimes.from_outcome(self._id, outcomes[0])
+            if not _take_over_stale(self._context, runtime, since):
+                raise Locked(f"Serverless runtime {self._id} is locked by another change")
+        self._is_held = True
+        if since is not None:
+            outcomes = oned.together(*reading.calls)
+        self.runtime, self.vms = reading.result(outcomes)
+
+    def release(self) -> None:
+        """Give the lock back if it is held. Raises no EngineError."""
+        if not self._is_held or self._is_stale():
+            return
+        until = self._release_by.at_least(UNLOCK_LEAST_SECONDS).at_most(UNLOCK_SECONDS)
+        try:
+            self._context.cloud.until(until).oned.unlock_document(self._id)
+        except NotFound:
+            pass
+        except EngineError as error:
+            log.engine.error("The lock of runtime %s stays until it is stale: %s", self._id, error)
+
+    def release_and_read(self, runtime: Runtime) -> Owned | None:
+        """Give the lock back and return the VMs of the runtime as it is now, in one request.
+
+        Returns None where that cannot be one request.
+        """
+        reading = read_vms(runtime.vms_to_read)
+        if not reading or self._is_stale():
+            return None
+        unlocking = calls.unlock_document(self._id)
+        unlocked, vms = self._context.cloud.oned.together(unlocking, *reading)
+        self._is_held = unlocked.error is not None
+        return owned_by(runtime.owner_id, vms.get().values())
+
+    def delete_document(self) -> None:
+        """Delete the runtime's document, and with it its lock."""
+        self._context.runtimes.remove(self._id)
+        self._is_held = False
+
+    def _is_stale(self) -> bool:
+        """Whether it was held for so long that it may be somebody else's by now."""
+        is_stale = _uptime() >= self._stale_at
+        if is_stale:
+            log.engine.error("Runtime %s was locked for too long: the lock stays", self._id)
+        return is_stale
+
+
 @contextmanager
-def locked(context: Context, runtime_id: int) -> Iterator[None]:
+def locked(context: Context, runtime_id: int) -> Iterator[Lock]:
     """Hold a runtime's lock. Raises Locked where another change holds it, NotFound.
 
     A lock that an engine left which died is taken over: at once where that can be told, since the
     process ran on this host, else when the lock is older than ``lock.stale_seconds``. So a holder
     that slept for that long does not give it back: it may be somebody else's by now.
     """
-    given_back_by = Deadline(context.cloud.deadline.remaining_seconds + UNLOCK_SECONDS)
-    stale_at = _uptime() + context.stale_seconds * GIVEN_BACK_SHARE
-    _lock(context, runtime_id)
+    lock = Lock(context, runtime_id)
     try:
-        yield
+        lock.acquire()
+        yield lock
     finally:
-        until = given_back_by.at_least(LEAST_UNLOCK_SECONDS).at_most(UNLOCK_SECONDS)
-        if _uptime() < stale_at:
-            _unlock(context.cloud.until(until), runtime_id)
-        else:
-            log.engine.error("Runtime %s was locked for too long: the lock stays", runtime_id)
+        lock.release()
 
 
 def _uptime() -> float:
@@ -55,18 +111,11 @@ def _uptime() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-def _lock(context: Context, runtime_id: int) -> None:
-    since = context.cloud.oned.lock_document(runtime_id)
-    if since is not None and not _take_over_stale(context, runtime_id, since):
-        raise Locked(f"Serverless runtime {runtime_id} is locked by another change")
-
-
-def _take_over_stale(context: Context, runtime_id: int, since: int) -> bool:
+def _take_over_stale(context: Context, runtime: Runtime, since: int) -> bool:
     """Whether a lock was left by an engine that died, and is this request's now."""
     age_seconds = context.now() - since
     if age_seconds < LEAST_AGE_SECONDS:
         return False
-    runtime = to_runtime(context.cloud.oned.document(runtime_id))
     if age_seconds <= context.stale_seconds and not _holder_is_gone(runtime, since):
         return False
     try:
@@ -138,12 +187,3 @@ def _give_up(cloud: CloudClient, ticket: int) -> None:
         cloud.oned.delete_document(ticket)
     except EngineError as error:
         log.engine.warning("Ticket %s stays until a request removes it: %s", ticket, error)
-
-
-def _unlock(cloud: CloudClient, runtime_id: int) -> None:
-    try:
-        cloud.oned.unlock_document(runtime_id)
-    except NotFound:
-        pass
-    except EngineError as error:
-        log.engine.error("The lock of runtime %s stays until it is stale: %s", runtime_id, error)

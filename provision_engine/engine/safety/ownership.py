@@ -6,16 +6,25 @@ OpenNebula's own UID tells whose a VM or a service is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
 
+from provision_engine.cloud import calls
+from provision_engine.cloud.calls import Call
 from provision_engine.cloud.client import CloudClient
 from provision_engine.cloud.enums import DocumentType
-from provision_engine.cloud.objects import Service, Vm, VmTimes
+from provision_engine.cloud.objects import Document, Service, Vm, VmTimes
+from provision_engine.cloud.oned import Outcome
 from provision_engine.deadline import Deadline
 from provision_engine.errors import Forbidden, NotFound
 
 Owned = TypeVar("Owned", Vm, VmTimes, Service)
+
+
+def owned_by(owner_id: int, vms: Iterable[Vm]) -> dict[int, Vm]:
+    """Return those of the VMs that belong to a user, by id."""
+    return {vm.id: vm for vm in vms if vm.user_id == owner_id}
 
 
 class Holdings:
@@ -41,19 +50,34 @@ class Holdings:
         vm = self.cloud.oned.vm(vm_id)
         return self._checked(vm, f"VM {vm_id}")
 
-    def vm_times(self, vm_id: int) -> VmTimes:
-        """Return when a VM came how far. Raises NotFound."""
-        return self._checked(self.cloud.oned.vm_times(vm_id), f"VM {vm_id}")
-
     def service(self, service_id: int) -> Service:
         """Return a service. Raises NotFound; Forbidden where only its owner may read it."""
-        try:
-            document = self.cloud.oned.document(service_id)
-        except Forbidden as error:
-            if not self.are_the_callers():
-                raise
-            raise NotFound(f"User {self.owner_id} has no service {service_id}") from error
-        return self._checked(Service.from_document(document), f"service {service_id}")
+        return self._service(self.cloud.oned.together(calls.document(service_id))[0], service_id)
+
+    def service_and_vms(
+        self, service_id: int, vm_ids: Collection[int]
+    ) -> tuple[Service, dict[int, Vm]]:
+        """Return a service and those of the VMs that are not DONE, in one request."""
+        reads = [calls.vms(list(vm_ids))] if vm_ids else []
+        outcome, *vms = self.cloud.oned.together(calls.document(service_id), *reads)
+        found = vms[0].get() if vms else {}
+        return self._service(outcome, service_id), self.owned(found.values())
+
+    def history(
+        self, service_id: int | None, vm_ids: Sequence[int]
+    ) -> tuple[Service | None, dict[int, VmTimes]]:
+        """Return a service, and when VMs came how far, as far as they exist, in one request."""
+        reads: list[Call[Any]] = [calls.vm_times(vm_id) for vm_id in vm_ids]
+        if service_id is not None:
+            reads.append(calls.document(service_id))
+        outcomes, times, service = self.cloud.oned.together(*reads) if reads else [], {}, None
+        for vm_id, outcome in zip(vm_ids, outcomes, strict=False):
+            with suppress(NotFound, Forbidden):
+                times[vm_id] = self._checked(outcome.get(), f"VM {vm_id}")
+        if service_id is not None:
+            with suppress(NotFound):
+                service = self._service(outcomes[-1], service_id)
+        return service, times
 
     def services(self, first_id: int, last_id: int = -1) -> list[Service]:
         """Return the services in a range of ids, both ends included."""
@@ -65,7 +89,16 @@ class Holdings:
 
     def owned(self, vms: Iterable[Vm]) -> dict[int, Vm]:
         """Return those of the VMs that belong to the owner, by id."""
-        return {vm.id: vm for vm in vms if vm.user_id == self.owner_id}
+        return owned_by(self.owner_id, vms)
+
+    def _service(self, outcome: Outcome[Document], service_id: int) -> Service:
+        try:
+            document = outcome.get()
+        except Forbidden as error:
+            if not self.are_the_callers():
+                raise
+            raise NotFound(f"User {self.owner_id} has no service {service_id}") from error
+        return self._checked(Service.from_document(document), f"service {service_id}")
 
     def _checked(self, found: Owned, name: str) -> Owned:
         if found.user_id != self.owner_id:

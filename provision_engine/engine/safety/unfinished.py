@@ -14,16 +14,15 @@ from provision_engine.engine.runtime import services, states
 from provision_engine.engine.runtime.model import Phase, Runtime
 from provision_engine.engine.safety import ending, process
 from provision_engine.engine.safety.locks import locked
+from provision_engine.engine.time_limits import (
+    IN_PASSING_SECONDS,
+    MARK_LEAST_SECONDS,
+    WITHDRAW_LEAST_SECONDS,
+)
 from provision_engine.errors import EngineError, Locked, NotFound
 
 RECENT = 100
 """So many of the user's newest documents are searched for an intent whose response was lost."""
-WITHDRAW_LEAST_SECONDS = 0.6
-"""What withdrawing an intent may take when the request's own time is over."""
-MARK_LEAST_SECONDS = 0.25
-"""What marking a runtime may take when all other time is over."""
-IN_PASSING_SECONDS = 5.0
-"""What resolving may take of a request that is about something else."""
 
 
 # ---- written first ------------------------------------------------------------------------------

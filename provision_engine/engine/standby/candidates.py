@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
 from provision_engine import log, metrics
@@ -22,10 +22,9 @@ from provision_engine.engine.runtime.snapshot import Snapshot
 from provision_engine.engine.runtime.states import State
 from provision_engine.engine.safety import keys, unfinished
 from provision_engine.engine.safety.locks import locked
+from provision_engine.engine.time_limits import ENDING_SECONDS
 from provision_engine.errors import CapacityRefused, EngineError, Locked, NotFound
 
-ENDING_SECONDS = 3.0
-"""How long the end of the VMs of standbys is waited for that use up the quota of a create."""
 COUNTED = (Phase.STANDBY, Phase.CREATING, Phase.TAKEN)
 KEY = "standby:"
 """In the place of an idempotency key, which is a hexadecimal digest: so the index finds them."""
@@ -70,10 +69,9 @@ def remove(context: Context, standby: Runtime) -> None:
 
 def remove_waiting(context: Context, runtime_id: int) -> None:
     """Remove a standby, unless it is being taken."""
-    with suppress(Locked, NotFound), locked(context, runtime_id):
-        runtime = context.runtimes.get(runtime_id)
-        if runtime.phase is Phase.STANDBY:
-            remove(context, runtime)
+    with suppress(Locked, NotFound), locked(context, runtime_id) as lock:
+        if lock.runtime.phase is Phase.STANDBY:
+            remove(context, lock.runtime)
 
 
 def make_room(context: Context, planned: Plan, flavours: str, known: Sequence[int]) -> None:
@@ -87,7 +85,7 @@ def make_room(context: Context, planned: Plan, flavours: str, known: Sequence[in
         ids = [*known, *(number for name in others for number in candidates(context, name))]
         if not ids or _has_room(context, planned):
             return
-        waiting = [runtime for number in ids if (runtime := _waiting(context, number))]
+        waiting = [r for r in _stored(context, ids) if r.phase is Phase.STANDBY]
         freed = [function for runtime in waiting for function in runtime.functions.values()]
         if len(waiting) == len(ids) and not _has_room(context, planned, freed):
             return
@@ -100,20 +98,19 @@ def make_room(context: Context, planned: Plan, flavours: str, known: Sequence[in
         log.engine.warning("Standbys may use up the quota of a create: %s", error)
 
 
-def _waiting(context: Context, runtime_id: int) -> Runtime | None:
-    """A standby, unless it is gone or being taken."""
-    with suppress(NotFound):
-        runtime = context.runtimes.get(runtime_id)
-        return runtime if runtime.phase is Phase.STANDBY else None
-    return None
-
-
 def _has_room(context: Context, planned: Plan, freed: Sequence[Function] = ()) -> bool:
     try:
         quota.check_new(context.cloud, list(planned.functions.values()), freed)
     except CapacityRefused:
         return False
     return True
+
+
+def _stored(context: Context, ids: Iterable[int]) -> Iterator[Runtime]:
+    """Those of the runtimes that are not gone."""
+    for runtime_id in ids:
+        with suppress(NotFound):
+            yield context.runtimes.get(runtime_id)
 
 
 # ---- ordering -----------------------------------------------------------------------------------
@@ -128,25 +125,6 @@ def missing(context: Context, flavours: str) -> int:
     return max(0, min(lacking, _room(context)))
 
 
-def intent(context: Context, planned: Plan, flavours: str, service_name: str) -> Runtime:
-    """The document of a standby that is about to be created."""
-    now, seconds = int(context.now()), context.configuration.standby.seconds
-    return Runtime(
-        id=-1,
-        name=service_name,
-        functions=planned.functions,
-        owner_id=context.user().id,
-        service_name=service_name,
-        phase=Phase.CREATING,
-        created_at=now,
-        intended_at=now,
-        lease_seconds=seconds,
-        lease_ends_at=now + seconds,
-        key=KEY + flavours,
-        blueprint=blueprint(context, planned, flavours),
-    )
-
-
 def is_surplus(context: Context, ordered: Runtime) -> bool:
     """Whether other engines have ordered enough in the same moment: the lowest ids stay."""
     flavours = ordered.flavour_tuple
@@ -157,22 +135,16 @@ def is_surplus(context: Context, ordered: Runtime) -> bool:
 def _living(context: Context, flavours: str, before: int | None = None) -> list[Runtime]:
     """The caller's standbys that are ready, being created or being taken, the oldest first.
 
-    Who takes one orders the next, or gives it back.
+    TAKEN counts: the taker orders a replacement, or gives it back.
     """
-    found = []
-    for runtime_id in candidates(context, flavours):
-        if before is not None and runtime_id >= before:
-            break
-        try:
-            runtime = context.runtimes.get(runtime_id)
-        except NotFound:
-            forget(context, flavours, runtime_id)
-            continue
-        if unfinished.is_abandoned(context, runtime):
-            unfinished.resolve_all(context, [runtime])
-        elif runtime.phase in COUNTED:
-            found.append(runtime)
-    return found
+    known = candidates(context, flavours)
+    ids = [number for number in known if before is None or number < before]
+    found = {runtime.id: runtime for runtime in _stored(context, ids)}
+    for gone in set(ids) - found.keys():
+        forget(context, flavours, gone)
+    abandoned = [r for r in found.values() if unfinished.is_abandoned(context, r)]
+    unfinished.resolve_all(context, abandoned)
+    return [r for r in found.values() if r.phase in COUNTED and r not in abandoned]
 
 
 def _without_broken(context: Context, living: list[Runtime]) -> list[Runtime]:

@@ -6,7 +6,7 @@ The steps, and what a crash after each of them leaves, stand in docs/architectur
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from provision_engine import log, metrics
 from provision_engine.cloud import template
@@ -14,19 +14,18 @@ from provision_engine.cloud.objects import Vm
 from provision_engine.engine.actions import resize
 from provision_engine.engine.actions.resize import Resize
 from provision_engine.engine.context import Context
-from provision_engine.engine.runtime import attributes, services, states
+from provision_engine.engine.runtime import attributes, services
 from provision_engine.engine.runtime.model import Phase, Runtime
 from provision_engine.engine.runtime.plan import Plan
 from provision_engine.engine.runtime.snapshot import Snapshot
 from provision_engine.engine.runtime.specification import REQUIREMENTS, Specification
-from provision_engine.engine.runtime.states import Condition, State
+from provision_engine.engine.runtime.states import State
 from provision_engine.engine.safety import keys, leases, unfinished
 from provision_engine.engine.safety.locks import locked
 from provision_engine.engine.standby import candidates as standbys
+from provision_engine.engine.time_limits import STANDBY_SHARE, WITHDRAW_LEAST_SECONDS
 from provision_engine.errors import EngineError, Locked, NotFound, UpdateFailed
 
-SHARE = 0.5
-"""Of a request's time, for taking a standby."""
 LEAST_LEASE_SECONDS = 15
 """A standby that OpenNebula ends earlier is not handed out any more."""
 
@@ -56,7 +55,7 @@ class _Taking:
     """One create that looks for a standby."""
 
     def __init__(self, context: Context, planned: Plan, intent: Runtime, blueprint: str) -> None:
-        self._patient = context
+        self._waiting = context
         # Where a standby takes too long, there has to be time left for a create without it.
         self._context = _with_share(context)
         self._planned, self._intent, self._blueprint = planned, intent, blueprint
@@ -76,49 +75,44 @@ class _Taking:
 
     def _take(self, runtime_id: int) -> Snapshot | None:
         """Hand over one standby; None where it does not fit. Raises Locked, NotFound."""
-        context = self._context
-        with locked(context, runtime_id):
-            standby = context.runtimes.get(runtime_id)
+        with locked(self._context, runtime_id) as lock:
+            standby = lock.runtime
             if standby.phase is not Phase.STANDBY:
                 return None
-            return self._hand_over(standby)
+            snapshot = Snapshot.taken(standby, lock.vms, None)
+            if standby.blueprint != self._blueprint or State.ERROR in snapshot.states:
+                self._discard(standby)
+                return None
+            resizes = [
+                Resize.between(role, vm, self._planned.functions[role].sizes)
+                for role, vm in snapshot.vms.items()
+            ]
+            if not _fits(snapshot, resizes, self._context.now()):
+                return None
+            return self._hand_over(standby, resizes)
 
-    def _hand_over(self, standby: Runtime) -> Snapshot | None:
-        """The same for the holder of its lock."""
-        vms = self._context.holdings(standby).vms(standby.vm_ids)
-        seen = Snapshot.taken(standby, vms, None).states
-        if standby.blueprint != self._blueprint or State.ERROR in seen:
-            self._discard(standby)
-            return None
-        resizes = _resizes(standby, vms, self._planned)
-        if (
-            seen != {State.RUNNING}
-            or _ends_soon(self._context, standby, vms)
-            or not _are_possible(resizes)
-        ):
-            return None
+    def _hand_over(self, standby: Runtime, resizes: list[Resize]) -> Snapshot:
+        """Give the service of a standby, whose lock is held, to the document of the create."""
         standby = self._context.runtimes.mark(standby, Phase.TAKEN)
-        heir = self._heir(standby)
-        heir, seen_vms = self._adapted(standby, heir, resizes)
+        new_runtime = self._write(standby)
+        try:
+            vms = _adapt(self._context, new_runtime, resizes)
+            new_runtime = self._context.runtimes.ready(new_runtime)
+        except BaseException:
+            self._discard(new_runtime)
+            self._remove_document(standby)
+            raise
+        self._remove_document(standby)
         metrics.standby_taken(self._context.now() - standby.created_at)
-        log.engine.info("Standby %s became runtime %s", standby.id, heir.id)
-        return Snapshot.handed_over(heir, seen_vms)
+        log.engine.info("Standby %s became runtime %s", standby.id, new_runtime.id)
+        return Snapshot.unseen(new_runtime, vms)
 
-    def _heir(self, standby: Runtime) -> Runtime:
-        """The document of the create, which owns the standby's service from now on.
+    def _write(self, standby: Runtime) -> Runtime:
+        """Write the document of the create, which owns the standby's service from now on.
 
         Where this raises, for one because another create with the same key was first, the standby
         waits again, unless the document may still appear.
         """
-        heir = self._write_heir(standby)
-        try:
-            keys.check_first(self._context, heir)
-        except BaseException:
-            self._give_back(standby, heir)
-            raise
-        return heir
-
-    def _write_heir(self, standby: Runtime) -> Runtime:
         vm_ids = {role: function.vm_id for role, function in standby.functions.items()}
         intended = dataclasses.replace(
             self._intent.with_vms(vm_ids),
@@ -127,99 +121,73 @@ class _Taking:
             is_lease_renewed=self._intent.lease_seconds is not None,
         )
         try:
-            return unfinished.write_intent(self._context, intended)
+            new_runtime = unfinished.write_intent(self._context, intended)
         except EngineError as error:
             if services.is_unsure(error):  # it would own the service of whoever takes this next
                 self._discard(standby)
             else:
                 self._give_back(standby, None)
             raise
+        try:
+            keys.check_first(self._context, new_runtime)
+        except BaseException:
+            self._give_back(standby, new_runtime)
+            raise
+        return new_runtime
 
-    def _give_back(self, standby: Runtime, heir: Runtime | None) -> None:
-        """Let a standby wait for its create again; the heir's document goes first."""
-        deadline = self._context.cloud.deadline.at_least(unfinished.WITHDRAW_LEAST_SECONDS)
+    def _give_back(self, standby: Runtime, new_runtime: Runtime | None) -> None:
+        """Let a standby wait for its create again; the new runtime's document goes first."""
+        deadline = self._context.cloud.deadline.at_least(WITHDRAW_LEAST_SECONDS)
         runtimes = self._context.until(deadline).runtimes
         try:
-            if heir is not None:
-                runtimes.remove(heir.id)
+            if new_runtime is not None:
+                runtimes.remove(new_runtime.id)
             runtimes.put_back(standby)
         except EngineError as error:
             log.engine.warning("Standby %s is not given back: %s", standby.id, error)
 
-    def _adapted(
-        self, standby: Runtime, heir: Runtime, resizes: list[Resize]
-    ) -> tuple[Runtime, Mapping[int, Vm]]:
-        """The runtime, ready as it was asked for, and its VMs. Where this raises, all of it has
-        been removed.
-        """
-        try:
-            vms = _adapt(self._context, heir, resizes)
-            heir = self._context.runtimes.ready(heir)
-        except BaseException:
-            self._discard(heir)
-            self._remove_document(standby)
-            raise
-        self._remove_document(standby)
-        return heir, vms
-
     def _remove_document(self, standby: Runtime) -> None:
         """Of a standby whose service has another owner. One that stays does no harm."""
-        context = self._patient
-        standbys.forget(context, standby.flavour_tuple, standby.id)
+        standbys.forget(self._waiting, standby.flavour_tuple, standby.id)
         try:
-            context.runtimes.remove(standby.id)
+            self._waiting.runtimes.remove(standby.id)
         except EngineError as error:
             log.engine.warning("Document %s is left to a later request: %s", standby.id, error)
 
     def _discard(self, runtime: Runtime) -> None:
         """Remove a standby that cannot be handed out; the create goes on without it."""
-        standbys.remove(_with_share(self._patient), runtime)
+        standbys.remove(_with_share(self._waiting), runtime)
 
 
 def _with_share(context: Context) -> Context:
     """The same request, with a share of the time that it has left."""
     deadline = context.cloud.deadline
-    return context.until(deadline.at_most(deadline.remaining_seconds * SHARE))
+    return context.until(deadline.at_most(deadline.remaining_seconds * STANDBY_SHARE))
 
 
-def _ends_soon(context: Context, standby: Runtime, vms: Mapping[int, Vm]) -> bool:
-    """Whether OpenNebula might end a standby before its lease is lifted."""
-    end = leases.ends_at(standby, vms.values())
-    return end is not None and end - context.now() < LEAST_LEASE_SECONDS
+def _fits(snapshot: Snapshot, resizes: Iterable[Resize], now: float) -> bool:
+    """Whether a standby runs, lives long enough to lift its lease, and can get these sizes."""
+    ends_soon = snapshot.ends_at is not None and snapshot.ends_at - now < LEAST_LEASE_SECONDS
+    is_possible = not any(r.exceeds_maximum() or r.shrinks_disk for r in resizes)
+    return snapshot.states == {State.RUNNING} and not ends_soon and is_possible
 
 
-def _resizes(standby: Runtime, vms: Mapping[int, Vm], planned: Plan) -> list[Resize]:
-    return [
-        Resize.to(role, vms[function.vm_id], planned.functions[role])
-        for role, function in standby.functions.items()
-        if function.vm_id is not None and function.vm_id in vms
-    ]
-
-
-def _are_possible(resizes: list[Resize]) -> bool:
-    return not any(resize.exceeds_maximum() or resize.shrinks_disk for resize in resizes)
-
-
-def _adapt(context: Context, heir: Runtime, resizes: list[Resize]) -> Mapping[int, Vm]:
+def _adapt(context: Context, new_runtime: Runtime, resizes: list[Resize]) -> Mapping[int, Vm]:
     """Give the VMs what the request asks for: sizes, texts, the lease. The VMs as they are then.
 
     Raises UpdateFailed where one of them has ended meanwhile.
     """
     resize.apply(context.cloud, resizes)
-    values = attributes.user_attributes(heir.scheduling, heir.device_info)
-    for vm_id in heir.vm_ids:
+    values = attributes.user_attributes(new_runtime.scheduling, new_runtime.device_info)
+    for vm_id in new_runtime.vm_ids:
         if values:
             context.cloud.oned.update_vm(vm_id, template.render(values))
-        if heir.lease_ends_at is None:
+        if new_runtime.lease_ends_at is None:
             leases.lift(context.cloud, vm_id)
         else:
-            leases.renew(context.cloud, vm_id, heir.lease_ends_at)
-    vms = context.holdings(heir).vms(heir.vm_ids)
-    conditions = [_condition(vms.get(vm_id)) for vm_id in heir.vm_ids]
-    if any(condition.state is not State.RUNNING for condition in conditions):
-        raise UpdateFailed("; ".join(condition.text for condition in conditions))
+            leases.renew(context.cloud, vm_id, new_runtime.lease_ends_at)
+    vms = context.holdings(new_runtime).vms(new_runtime.vm_ids)
+    snapshot = Snapshot.taken(dataclasses.replace(new_runtime, phase=Phase.READY), vms, None)
+    if snapshot.states != {State.RUNNING}:
+        raise UpdateFailed("; ".join(known.text for known in snapshot.conditions.values()))
     return vms
-
-
-def _condition(vm: Vm | None) -> Condition:
-    return states.of_missing_vm(None, had_vm=True) if vm is None else states.of_vm(vm)

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from provision_engine.cloud.calls import ALL, MINE, USABLE_BY_ME, Call
 from provision_engine.cloud.client import Credentials
 from provision_engine.cloud.enums import DocumentType, ServiceState, VmState
 from provision_engine.cloud.objects import Document, ScheduledAction, User, Vm, VmTemplate
-from provision_engine.cloud.oned import ALL, MINE, USABLE_BY_ME
+from provision_engine.cloud.oned import Outcome
 from provision_engine.deadline import Deadline
 from provision_engine.engine.context import Context
 from provision_engine.engine.runtime.document import body_of, name_of
@@ -71,6 +72,11 @@ class OpenNebula:
 
     def until(self, deadline: Deadline) -> OpenNebula:
         return self
+
+    def together(self, *several: Call[Any]) -> list[Outcome[Any]]:
+        return samples.Together(self).together(*several)
+
+    read_together = together
 
     def now(self) -> float:
         return NOW + 0.5

@@ -5,15 +5,17 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from provision_engine.cloud.calls import Call
 from provision_engine.cloud.client import Credentials
 from provision_engine.cloud.objects import User
+from provision_engine.cloud.oned import Outcome
 from provision_engine.deadline import Deadline
 from provision_engine.engine.context import Context
 from provision_engine.engine.memory import Memory
 from provision_engine.engine.runtime import attributes as attributes_of
-from provision_engine.engine.runtime.model import Function
 from provision_engine.engine.runtime.specification import RequestedFunction, Specification
-from tests.unit.support import OWNER, configuration
+from provision_engine.errors import EngineError
+from tests.unit.support import OWNER, configuration, function
 
 ME = Credentials("devuser", "devpass")
 USER = User(OWNER, is_administrator=False)
@@ -27,12 +29,36 @@ FUNCTION_TEMPLATE = {  # VM template 0 of the recordings
 }
 
 
+class Together:
+    """A stub of oned whose methods also answer several calls in one request."""
+
+    def __init__(self, oned: Any) -> None:
+        self._oned = oned
+
+    def __getattr__(self, method: str) -> Any:
+        return getattr(self._oned, method)
+
+    def together(self, *several: Call[Any]) -> list[Outcome[Any]]:
+        return [self._outcome(call) for call in several]
+
+    def _outcome(self, call: Call[Any]) -> Outcome[Any]:
+        arguments, named = call.arguments, {}
+        if call.name == "vms":
+            arguments, named = call.arguments[:1], {"with_actions": call.arguments[1:] != (False,)}
+        try:
+            return Outcome(getattr(self._oned, call.name)(*arguments, **named))
+        except EngineError as error:
+            return Outcome(error=error)
+
+
 class Cloud:
     """The caller's client, with the test's replacement of OpenNebula."""
 
     def __init__(self, oned: Any = None, oneflow: Any = None) -> None:
-        self.oned, self.oneflow = oned, oneflow
+        self.oned: Any = Together(oned)
+        self.oneflow = oneflow
         self.credentials, self.deadline = ME, Deadline(20)
+        self.read_together = self.oned.together
 
     def until(self, deadline: Deadline) -> Cloud:
         return self
@@ -57,7 +83,7 @@ def attributes(
         "device_info": {"LATENCY_TO_PE": 0.36, "GEOGRAPHIC_LOCATION": "Madrid"},
     }
     return attributes_of.role_attributes(
-        Function("Function", cpu=2, memory_mb=256, disk_size_mb=1025),
+        function("Function", 2, 256, 1025),
         FUNCTION_TEMPLATE if template is None else template,
         Specification(functions={"FAAS": RequestedFunction("Function")}, **(device | sent)),
         flow_template_id,

@@ -9,12 +9,12 @@ import pytest
 
 from provision_engine.cloud.enums import LcmState, ServiceState, VmState
 from provision_engine.cloud.objects import ScheduledAction, User
-from provision_engine.engine.runtime.model import Function, Phase, Runtime
+from provision_engine.engine.runtime.model import Phase, Runtime
 from provision_engine.engine.safety import ending, leases
 from provision_engine.engine.safety.ending import ATTEMPTS, GRACE_SECONDS
 from provision_engine.errors import ActionRefused, BackendTimeout, Forbidden, Locked
 from tests.unit.engine.opennebula import NOW, Events, OpenNebula
-from tests.unit.support import OWNER, document, vm
+from tests.unit.support import OWNER, document, function, vm
 
 SERVICE, VM, OTHER = 850, 7, 8
 NAME = "nature_2f347b8c-4f5a-4d17-98bc-4680dcbbf9b0"
@@ -216,7 +216,7 @@ def test_missing_services_and_vms_are_not_an_error() -> None:
 RUNTIME = Runtime(
     id=900,
     name="lamp",
-    functions={"FAAS": Function("nature", 1, 1, 1, vm_id=VM)},
+    functions={"FAAS": function("nature", 1, 1, 1, vm_id=VM)},
     service_id=SERVICE,
     service_name=NAME,
     owner_id=OWNER,

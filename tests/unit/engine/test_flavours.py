@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -24,6 +23,7 @@ from provision_engine.errors import (
     EngineError,
     Forbidden,
     NoFlowTemplate,
+    UnknownFlavours,
 )
 from tests.unit.engine.opennebula import OpenNebula
 from tests.unit.support import OWNER, document
@@ -56,7 +56,6 @@ def wanted(faas: str = "nature", daas: str = "") -> Specification:
     flavours = {"FAAS": faas} | ({"DAAS": daas} if daas else {})
     return Specification(
         functions={role: RequestedFunction(flavour) for role, flavour in flavours.items()},
-        sent={role: {"FLAVOUR": flavour} for role, flavour in flavours.items()},
     )
 
 
@@ -77,13 +76,11 @@ def test_the_oldest_of_several_templates_with_one_name_is_used() -> None:
     assert of(oned).flow_template(wanted()).id == 3
 
 
-def test_a_missing_template_is_reported_with_faas_and_daas_as_sent() -> None:
-    sent = {"FAAS": {"FLAVOUR": "x", "MORE": 1}, "DAAS": {"FLAVOUR": "y"}}
-    specification = dataclasses.replace(wanted("x", "y"), sent=sent)
-    with pytest.raises(NoFlowTemplate) as caught:
-        of(OpenNebula(flow(3, "nature", "FAAS"))).flow_template(specification)
+def test_a_missing_template_is_reported_with_the_flavours_of_faas_and_daas() -> None:
+    with pytest.raises(UnknownFlavours) as caught:
+        of(OpenNebula(flow(3, "nature", "FAAS"))).flow_template(wanted("x", "y"))
     assert caught.value.status == 422
-    assert caught.value.message == sent
+    assert caught.value.message == {"FAAS": {"FLAVOUR": "x"}, "DAAS": {"FLAVOUR": "y"}}
 
 
 @pytest.mark.parametrize("mapped", [77, 50])

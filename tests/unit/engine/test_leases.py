@@ -10,10 +10,11 @@ import pytest
 
 from provision_engine.cloud.objects import ScheduledAction, Vm
 from provision_engine.config import Lease
-from provision_engine.engine.runtime.model import Function, Phase, Runtime
+from provision_engine.engine.runtime.model import Phase, Runtime
 from provision_engine.engine.safety import leases
 from provision_engine.errors import CapacityRefused, NotFound
 from tests.unit.engine.opennebula import OpenNebula
+from tests.unit.support import function
 from tests.unit.support import vm as made_vm
 
 LONG = leases.OVERDUE_SECONDS + 10
@@ -34,7 +35,7 @@ def vm(
 
 
 def runtime(**parts: Any) -> Runtime:
-    return Runtime(1, "x", {"FAAS": Function("nature", 1, 1, 1, vm_id=7)}, **parts)
+    return Runtime(1, "x", {"FAAS": function("nature", 1, 1, 1, vm_id=7)}, **parts)
 
 
 # ---- when a lease ends --------------------------------------------------------------------------

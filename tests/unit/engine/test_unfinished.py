@@ -11,7 +11,7 @@ from provision_engine.cloud.enums import DocumentType, LcmState, ServiceState, V
 from provision_engine.cloud.objects import User
 from provision_engine.deadline import Deadline
 from provision_engine.engine.context import Context
-from provision_engine.engine.runtime.model import Function, Phase, Runtime
+from provision_engine.engine.runtime.model import Phase, Runtime
 from provision_engine.engine.safety import process, unfinished
 from provision_engine.errors import (
     ActionRefused,
@@ -22,7 +22,7 @@ from provision_engine.errors import (
     Locked,
 )
 from tests.unit.engine.opennebula import NOW, OpenNebula
-from tests.unit.support import OWNER
+from tests.unit.support import OWNER, function
 
 STRANGER, STALE_SECONDS = 99, 120
 CONFIGURATION = f"timeout: 30\nlock: {{stale_seconds: {STALE_SECONDS}}}"
@@ -40,7 +40,7 @@ DELETING, STANDBY = Phase.DELETING, Phase.STANDBY
 
 def runtime(phase: Phase = CREATING, vm_id: int | None = None, **parts: Any) -> Runtime:
     """By default one that an engine left long ago."""
-    functions = {"FAAS": Function("nature", 1, 1, 1, vm_id=vm_id)}
+    functions = {"FAAS": function("nature", 1, 1, 1, vm_id=vm_id)}
     known = {"owner_id": OWNER, "service_name": NAME, "created_at": OLD, "intended_at": OLD}
     return Runtime(ID, "lamp", functions, phase=phase, **(known | {"worker": ALIVE} | parts))
 

@@ -6,14 +6,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-import requests
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from provision_engine.sandbox import Sandbox, Timings
-
-from .browser import DESKTOP, PHONE, RUNTIMES, Page, chromium, engine
+from tests.support.client import Device
+from tests.ui.browser import DESKTOP, PHONE, Page, chromium, engine
 
 SLOWLY = Timings(schedule_seconds=1.5, prolog_seconds=0.8, boot_seconds=1.2)
-LOGIN = ("devuser", "devpass")
 DEVICES = [
     ("loading-dock", "nature", {"GEOGRAPHIC_LOCATION": "51.9225, 4.4792"}, 86400),
     ("weather-mast", "nature", {"GEOGRAPHIC_LOCATION": "64.1466, -21.9426"}, 0),
@@ -38,10 +37,8 @@ def order(address: str, name: str, flavour: str, device: dict[str, object], leas
     }
     if not lease:
         del body["LEASE"]
-    answer = requests.post(
-        f"{address}{RUNTIMES}?wait=30", json={"SERVERLESS_RUNTIME": body}, auth=LOGIN, timeout=60
-    )
-    answer.raise_for_status()
+    made = Device(address).post("?wait=30", **body)
+    assert made.status == 201, made.text
 
 
 def fill(page: Page, sandbox: Sandbox) -> None:
