@@ -106,8 +106,8 @@ def resolve(context: Context, runtime_id: int, *, is_repeated: bool = False) -> 
     without a new service. Raises Locked where another request is at it.
     """
     try:
-        with locked(context, runtime_id):
-            runtime = context.runtimes.get(runtime_id)
+        with locked(context, runtime_id) as lock:
+            runtime = lock.runtime
             # The lock is this request's own.
             unheld = dataclasses.replace(runtime, locked_at=None)
             if not is_abandoned(context, unheld):
@@ -218,10 +218,9 @@ def _remove_expired(context: Context, expired: Runtime) -> None:
     if not context.may_settle(expired):
         return
     try:
-        with locked(context, expired.id):
-            runtime = context.runtimes.get(expired.id)
-            if _state(runtime) == _state(expired):
-                remove(context, runtime)
+        with locked(context, expired.id) as lock:
+            if _state(lock.runtime) == _state(expired):
+                remove(context, lock.runtime)
     except (Locked, NotFound):
         log.engine.debug("Runtime %s is removed by another request", expired.id)
 
