@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import re
 import time
 from typing import Any
 
@@ -59,6 +60,14 @@ class Device:
 
     def list(self, query: str) -> list[Runtime]:
         return [entry["SERVERLESS_RUNTIME"] for entry in self.ask("GET", f"?{query}")]
+
+    def list_following(self, query: str) -> str:
+        """The query of the next page, from the Link header; empty on the last page."""
+        self._connection.request("GET", f"{PATH}?{query}", headers=self._headers)
+        answer = self._connection.getresponse()
+        answer.read()
+        found = re.match(r"<[^?]*\?(.*)>", answer.headers["Link"] or "")
+        return found[1] if found else ""
 
     def delete(self, runtime_id: int) -> None:
         """Repeats the request while the runtime is locked: a standby may still be created."""

@@ -17,9 +17,9 @@ from benchmarks.device import Device, Runtime
 from benchmarks.figures import at_once
 from benchmarks.processes import Cloud, Engine
 from provision_engine.cloud import template
-from provision_engine.engine import document
-from provision_engine.engine.model import Function, Phase
-from provision_engine.engine.model import Runtime as StoredRuntime
+from provision_engine.engine.runtime import document
+from provision_engine.engine.runtime.model import Function, Phase
+from provision_engine.engine.runtime.model import Runtime as StoredRuntime
 
 RUNNING_SECONDS = 180.0
 SERVICE_RUNNING = 2

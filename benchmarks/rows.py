@@ -135,15 +135,13 @@ def page(lab: Lab) -> list[Figure]:
 
 
 def _page(lab: Lab, number: int) -> Figure:
-    device, found = lab.device(), sorted(lab.documents)
-    queries = ["", "&order=desc"]
-    if found:
-        middle = found[len(found) // 2]
-        queries += [f"&after={middle}", f"&after={found[-LIMIT]}", f"&order=desc&before={middle}"]
-    spent_ms = []
-    for query in queries:
-        device.list(f"limit={LIMIT}{query}")
-        spent_ms.append(p50(times_ms(lambda q=query: device.list(f"limit={LIMIT}{q}"), PAGES)))
+    device, queries = lab.device(), []
+    for order in ("desc", "asc"):
+        queries.append(f"limit={LIMIT}&order={order}")
+        for before in (number // 2, number - LIMIT) if number else ():
+            link = device.list_following(f"limit={before}&order={order}")
+            queries.append(link.replace(f"limit={before}", f"limit={LIMIT}"))
+    spent_ms = [p50(times_ms(lambda q=query: device.list(q), PAGES)) for query in queries]
     device.close()
     what = f"page of {LIMIT} among {number:,} runtimes, slowest of {len(queries)} queries, p50"
     return Figure(what, "ms", max(spent_ms), most_alone=15)

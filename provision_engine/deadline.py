@@ -11,7 +11,7 @@ PAUSE_SHARE = 0.1  # of the time already waited: late by a tenth at most, and fe
 
 
 def pause_seconds(waited_seconds: float) -> float:
-    """The pause before the next look at something that was waited for so long already."""
+    """Return the pause before the next look at something that was waited for so long already."""
     return min(max(waited_seconds * PAUSE_SHARE, SHORTEST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
 
 
@@ -31,11 +31,11 @@ class Deadline:
         return self.remaining_seconds == 0.0
 
     def at_least(self, seconds: float) -> Deadline:
-        """This deadline, or a later one when less than ``seconds`` are left."""
+        """Return this deadline, or a later one when less than ``seconds`` are left."""
         return self if self.remaining_seconds >= seconds else Deadline(seconds)
 
     def at_most(self, seconds: float) -> Deadline:
-        """This deadline, or an earlier one when more than ``seconds`` are left."""
+        """Return this deadline, or an earlier one when more than ``seconds`` are left."""
         return self if self.remaining_seconds <= seconds else Deadline(seconds)
 
     def polls(self) -> Iterator[int]:

@@ -6,6 +6,7 @@ text, object or list), which together are the body of the response.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -74,6 +75,14 @@ class NoFlowTemplate(Unprocessable):
     error = "No flow template for the requested flavours"
 
 
+class UnknownFlavours(NoFlowTemplate):
+    """No flow template is for these flavours, or it has gone; the message has them by role."""
+
+    @classmethod
+    def from_roles(cls, flavours: Mapping[str, str]) -> UnknownFlavours:
+        return cls({role: {"FLAVOUR": flavour} for role, flavour in flavours.items()})
+
+
 class CapacityRefused(Unprocessable):
     error = "The requested capacity is not available"
 
@@ -82,6 +91,11 @@ class ActionRefused(Unprocessable):
     """OpenNebula rejects this action in the current state of the object."""
 
     error = "Action not possible in the current state"
+
+    def __init__(self, message: Any = "", *, remedy: str = "") -> None:
+        super().__init__(message)
+        self.remedy = remedy
+        """The action that helps: "recover", "resume", or "replace", a recover that loses data."""
 
 
 class Locked(EngineError):

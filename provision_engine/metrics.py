@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from functools import cache
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, multiprocess
@@ -30,12 +30,9 @@ BACKENDS = ("oned", "oneflow")
 NO_ROUTE = "none"
 
 _ALL_RUNTIMES, _ONE_RUNTIME = "/serverless-runtimes", "/serverless-runtimes/<runtime_id>"
-_SERVER_FAILED = 500
 
 _requests = Counter(
-    "provision_engine_http_requests",
-    "Completed requests.",
-    ("method", "route", "status"),
+    "provision_engine_http_requests", "Completed requests.", ("method", "route", "status")
 )
 _request_seconds = Histogram(
     "provision_engine_http_request_duration_seconds",
@@ -64,13 +61,9 @@ _call_seconds = Histogram(
     ("backend", "call"),
     buckets=CALL_SECONDS,
 )
-_standby_hits = Counter(
-    "provision_engine_standby_hits",
-    "Creates that took a standby runtime.",
-)
+_standby_hits = Counter("provision_engine_standby_hits", "Creates that took a standby runtime.")
 _standby_misses = Counter(
-    "provision_engine_standby_misses",
-    "Creates of a flavour with standbys that found none.",
+    "provision_engine_standby_misses", "Creates of a flavour with standbys that found none."
 )
 _standby_age = Histogram(
     "provision_engine_standby_age_seconds",
@@ -90,8 +83,7 @@ _backend_up = Gauge(
 )
 _created = Counter("provision_engine_runtimes_created", "Serverless runtimes that were created.")
 _failed = Counter(
-    "provision_engine_runtimes_failed",
-    "Creates that failed with a status of 500 or more.",
+    "provision_engine_runtimes_failed", "Creates that failed with a status of 500 or more."
 )
 _deleted = Counter("provision_engine_runtimes_deleted", "Serverless runtimes that were deleted.")
 _cache = Counter(
@@ -133,8 +125,10 @@ def request_answered(
     _requests_of(method, route, str(status)).inc()
     seconds = time.perf_counter() - began_at
     _request_seconds_of(method, route, "yes" if waited else "no").observe(seconds)
-    if method == "POST" and route == _ALL_RUNTIMES:
-        _note_create(status)
+    if method == "POST" and route == _ALL_RUNTIMES and status == 201:
+        _created.inc()
+    elif method == "POST" and route == _ALL_RUNTIMES and status >= 500:
+        _failed.inc()
     elif method == "DELETE" and route == _ONE_RUNTIME and status == 204:
         _deleted.inc()
 
@@ -172,33 +166,17 @@ def standbys_ready(count: int) -> None:
     _standby_ready.set(count)
 
 
-@contextmanager
-def waiting() -> Iterator[None]:
+def waiting() -> AbstractContextManager[None]:
     """Within it the request counts as waiting."""
-    _waiting.inc()
-    try:
-        yield
-    finally:
-        _waiting.dec()
+    return _waiting.track_inprogress()
 
 
 def exposition(accept: str) -> tuple[bytes, str]:
     """Return all metrics in the format that an Accept header asks for, and its content type."""
     _build.labels(__version__).set(1)
+    registry = REGISTRY
+    if IS_SHARED:
+        registry = CollectorRegistry()
+        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     encode, content_type = choose_encoder(accept)
-    return encode(_registry()), content_type
-
-
-def _registry() -> CollectorRegistry:
-    if not IS_SHARED:
-        return REGISTRY
-    registry = CollectorRegistry()
-    multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return registry
-
-
-def _note_create(status: int) -> None:
-    if status == 201:
-        _created.inc()
-    elif status >= _SERVER_FAILED:
-        _failed.inc()
+    return encode(registry), content_type

@@ -28,9 +28,11 @@ def read(environment: Mapping[str, str]) -> Login | None:
     Raises OperatorError, naming the file, for everything else that is wrong.
     """
     named = environment.get(VARIABLE)
-    path = _expanded(named or DEFAULT_FILE, environment)
     try:
+        path = Path(named or DEFAULT_FILE).expanduser()
         text = path.read_text(encoding="utf-8")
+    except RuntimeError as error:
+        raise OperatorError(f"{named or DEFAULT_FILE}: the home directory is not known") from error
     except FileNotFoundError as error:
         if not named:
             return None
@@ -39,16 +41,6 @@ def read(environment: Mapping[str, str]) -> Login | None:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise OperatorError(f"{path}: cannot be read: {reason}") from error
     return _parsed(text, path)
-
-
-def _expanded(name: str, environment: Mapping[str, str]) -> Path:
-    home = environment.get("HOME")
-    if home and (name == "~" or name.startswith("~/")):
-        return Path(home + name[1:])
-    try:
-        return Path(name).expanduser()
-    except RuntimeError as error:
-        raise OperatorError(f"{name}: the home directory is not known") from error
 
 
 def _parsed(text: str, path: Path) -> Login:

@@ -21,7 +21,7 @@ def check(request: Request) -> None:
 def _check_path(request: Request) -> None:
     """Only the exact spelling of a path counts: a proxy may restrict it.
 
-    What is no path may be a part of a URL with a password, so it is not repeated.
+    Other targets may be a part of a URL with a password, so they are not repeated.
     """
     raw = request.environ.get("RAW_URI", "").partition("?")[0]
     path: str = request.environ["PATH_INFO"]
@@ -34,7 +34,7 @@ def _is_from_another_site(request: Request) -> bool:
     """Judge by Sec-Fetch-Site; browsers omit it if they are old, or without TLS.
 
     Devices and command lines send none of these headers. A page cannot set X-Forwarded-Host of a
-    request to another site, since the engine never answers a preflight.
+    request to another site, since the engine rejects every preflight.
     """
     if site := request.headers.get("Sec-Fetch-Site"):
         return site not in OWN_SITES

@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping
 
 from flask import Request
 
-from provision_engine.engine.listing import Cursor, Filter
-from provision_engine.engine.states import State
+from provision_engine.engine.actions.listing import Filter
+from provision_engine.engine.actions.pages import LARGEST, Cursor
+from provision_engine.engine.runtime.states import State
 from provision_engine.errors import BadRequest
 
 FLAGS = {"true": True, "1": True, "": True, "false": False, "0": False}
-LIST = ("name", "flavour", "state", "limit", "after", "before", "order", "standby")
+LIST = ("name", "flavour", "state", "limit", "after", "before", "offset", "order", "standby")
 """The parameters of a list."""
 ORDERS = {"asc": False, "desc": True}
 
@@ -27,7 +28,7 @@ def check_known(arguments: Mapping[str, str], *known: str) -> None:
 
 
 def wait_seconds(arguments: Mapping[str, str]) -> float:
-    """How long the caller wants to wait; 0 if it does not. Raises BadRequest."""
+    """Return how long the caller wants to wait; 0 if it does not. Raises BadRequest."""
     text = arguments.get("wait", "0")
     try:
         seconds = float(text)
@@ -47,7 +48,7 @@ def flag(arguments: Mapping[str, str], name: str) -> bool:
 
 
 def filter_of(arguments: Mapping[str, str]) -> Filter:
-    """Which runtimes a list shows. Raises BadRequest."""
+    """Return which runtimes a list shows. Raises BadRequest."""
     state = arguments.get("state", "").upper()
     if state and state not in State.__members__:
         raise BadRequest(f"?state={state[:40]}: must be one of {', '.join(State)}")
@@ -60,21 +61,19 @@ def filter_of(arguments: Mapping[str, str]) -> Filter:
 
 
 def cursor(arguments: Mapping[str, str]) -> Cursor:
-    """The requested page of a list. Raises BadRequest."""
-    order = arguments.get("order", "asc")
+    """Return the requested page of a list. Raises BadRequest."""
+    order = arguments.get("order", "asc" if "after" in arguments else "desc")
     if order not in ORDERS:
         raise BadRequest(f"?order={order[:40]}: must be asc or desc")
-    after = _number(arguments, "after", 0)
-    return Cursor(
-        after=-1 if after is None else after,
-        before=_number(arguments, "before", 1),
-        is_newest_first=ORDERS[order],
-        limit=_number(arguments, "limit", 1),
-    )
+    if "offset" in arguments and not {"after", "before"} & arguments.keys():
+        raise BadRequest("?offset=: belongs to ?before= or ?after=; follow the Link header instead")
+    least = {"after": 0, "before": 1, "offset": 0, "limit": 1}
+    numbers = {n: _number(n, arguments[n], least[n]) for n in least if n in arguments}
+    return Cursor(**numbers, is_newest_first=ORDERS[order])
 
 
 def client_watch(request: Request) -> Callable[[], bool]:
-    """A function that says whether the client has closed its connection."""
+    """Return a function that says whether the client has closed its connection."""
     connection = request.environ.get("gunicorn.socket") or request.environ.get("werkzeug.socket")
 
     def is_gone() -> bool:
@@ -91,10 +90,8 @@ def client_watch(request: Request) -> Callable[[], bool]:
     return is_gone
 
 
-def _number(arguments: Mapping[str, str], name: str, least: int) -> int | None:
-    text = arguments.get(name)
-    if text is None:
-        return None
-    if not (text.isascii() and text.isdigit() and least <= int(text[:11]) <= 2**31 - 1):
-        raise BadRequest(f"?{name}={text[:40]}: must be an integer from {least} to 2147483647")
+def _number(name: str, text: str, least: int) -> int:
+    is_number = text.isascii() and text.isdigit() and len(text) <= 10
+    if not (is_number and least <= int(text) <= LARGEST):
+        raise BadRequest(f"?{name}={text[:40]}: must be an integer from {least} to {LARGEST}")
     return int(text)

@@ -8,34 +8,44 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from provision_engine.cloud.objects import Attributes
-from provision_engine.engine.model import Function, Phase
-from provision_engine.engine.plan import Plan
+from provision_engine.engine.actions.timeline import Step
 from provision_engine.engine.preflight import Preflight
-from provision_engine.engine.snapshot import Observation, Snapshot, cores
-from provision_engine.engine.states import State
-from provision_engine.engine.timeline import Step
+from provision_engine.engine.quota import Quota
+from provision_engine.engine.runtime import sizes
+from provision_engine.engine.runtime.model import Function, Phase
+from provision_engine.engine.runtime.plan import Plan
+from provision_engine.engine.runtime.snapshot import Observation, Snapshot
+from provision_engine.engine.runtime.states import State
+from provision_engine.errors import ActionRefused, EngineError
 
 RUNTIME = "SERVERLESS_RUNTIME"
 REASON_BYTES = 1500
 """The maximum length of a reason: a small device reads a response into 30,000 bytes, and there may
 be four of them: ERROR and REASON of two functions."""
+REMEDIES = {
+    "recover": ". POST …/recover lets it run again",
+    "resume": ": POST …/resume lets it run again",
+    "replace": ": repeat with ?replace=true if it may",
+}
+"""How a client does what an error names as its remedy."""
 ADDRESSES = ("EXTERNAL_IP", "IP6", "IP")
 """The attributes of a NIC that may hold the endpoint; the first one that exists counts."""
 
 MAX_ENDPOINT = 255
 """Owners may write any text into a NIC of their VMs."""
+QUOTA_METRICS = ("VMS", *(size.quota for size in sizes.SIZES.values()))
+"""The metrics of a quota; MEMORY and SYSTEM_DISK_SIZE in MB."""
 
 Json = dict[str, Any]
 
 
 def runtime(snapshot: Snapshot) -> Json:
-    """A runtime, wrapped in the object that clients send and receive."""
+    """Return a runtime, wrapped in the object that clients send and receive."""
     return {RUNTIME: members(snapshot)}
 
 
 def members(snapshot: Snapshot) -> Json:
-    """The members of a runtime."""
+    """Return the members of a runtime."""
     stored = snapshot.runtime
     body: Json = {"NAME": stored.name, "ID": stored.id}
     if stored.service_id is not None:
@@ -57,72 +67,103 @@ def members(snapshot: Snapshot) -> Json:
     return body
 
 
-def etag(snapshot: Snapshot) -> str:
-    """The entity tag: it changes whenever the representation changes."""
-    return etag_of(members(snapshot))
-
-
-def etag_of(members: Json) -> str:
-    """The entity tag of a runtime with these members."""
-    return hashlib.sha256(json.dumps(members, sort_keys=True).encode()).hexdigest()[:32]
+def etag(body: Json) -> str:
+    """Return the entity tag of a runtime, which changes whenever its representation does."""
+    return hashlib.sha256(json.dumps(body[RUNTIME], sort_keys=True).encode()).hexdigest()[:32]
 
 
 def preflights(found: Iterable[Preflight]) -> list[Json]:
-    """The flavours, and whether the caller can deploy them."""
+    """Return the flavours, and whether the caller can deploy them."""
     return [_preflight(flavour) for flavour in found]
 
 
-def plan(planned: Plan) -> Json:
-    """What a create would make: the flow template, and the attributes of its roles' VMs.
+def plan(planned: Plan, ignored: Iterable[str]) -> Json:
+    """Return what a create would make: the flow template, and the attributes of its roles' VMs.
 
     The owner's credentials, which the VMs get as well, are left out.
     """
+    warnings = [{"CODE": "IGNORED", "PATH": path, "TEXT": warning(path)} for path in ignored]
     roles = {
         role: {"NAME": name, "ATTRIBUTES": _without_credentials(planned.attributes[name])}
         for role, name in planned.role_names.items()
     }
-    flow = planned.flow
-    return {"FLOW_TEMPLATE": flow.id, "OWNER": flow.owner_name, "ROLES": roles}
+    return {
+        "FLOW_TEMPLATE": planned.flow.id,
+        "OWNER": planned.flow.owner_name,
+        "ROLES": roles,
+        "WARNINGS": warnings,
+    }
+
+
+def warning(path: str) -> str:
+    """Return what a client is told about a member that the engine does not know."""
+    return f"{path} is unknown and was ignored"
+
+
+def quota(of_user: Quota) -> Json:
+    """Return usage and limit by metric; the limit is None if there is none."""
+    return {
+        name: {
+            "LIMIT": None if of_user.limits[name] < 0 else _number(of_user.limits[name]),
+            "USED": _number(of_user.used[name]),
+        }
+        for name in QUOTA_METRICS
+    }
 
 
 def timeline(steps: Iterable[Step]) -> Json:
-    """The timeline of a runtime's creation."""
-    return {"STEPS": [_step(step) for step in steps]}
+    """Return the timeline of a runtime's creation."""
+    return {
+        "STEPS": [
+            {"STEP": str(step.name)}
+            | ({"FUNCTION": step.role} if step.role else {})
+            | {"AT": rfc3339(step.at)}
+            for step in steps
+        ]
+    }
+
+
+def message(error: EngineError) -> Any:
+    """Return the details of an error, with how a client remedies it."""
+    if isinstance(error, ActionRefused) and error.remedy:
+        return f"{error.message}{REMEDIES[error.remedy]}"
+    if isinstance(error.message, dict):
+        parts = error.message.items()
+        return {n: message(part) if isinstance(part, EngineError) else part for n, part in parts}
+    return error.message
 
 
 def endpoint(nic: Mapping[str, Any]) -> str:
-    """The endpoint of a VM, from its first NIC; empty if there is no address."""
+    """Return the endpoint of a VM, from its first NIC; empty if there is no address."""
     return next((str(nic[name])[:MAX_ENDPOINT] for name in ADDRESSES if nic.get(name)), "")
 
 
 def rfc3339(at: int) -> str:
-    """A Unix time in the format of RFC 3339, in UTC."""
+    """Return a Unix time in the format of RFC 3339, in UTC."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _function(function: Function, seen: Observation) -> Json:
-    condition, vm = seen.condition, seen.vm
+def _function(function: Function, observation: Observation) -> Json:
+    condition, vm = observation.condition, observation.vm
     body = _sizes(function)
     if vm is not None:
-        body |= {"CPU": cores(vm), "MEMORY": vm.memory_mb}
-        if vm.disk_size_mb is not None:
-            body["DISK_SIZE"] = vm.disk_size_mb
+        body |= sizes.from_vm(vm)
     body |= {"STATE": str(condition.state), "ENDPOINT": endpoint(vm.nic) if vm else ""}
     if text := _shortened(condition.text):
         body |= {"ERROR": text} if condition.state is State.ERROR else {}
         body["REASON"] = text
     if condition.reason is not None:
         body["REASON_CODE"] = str(condition.reason)
-    return body | ({"SINCE": rfc3339(seen.since)} if seen.since else {})
+    return body | ({"SINCE": rfc3339(observation.since)} if observation.since else {})
+
+
+def _number(value: float) -> float:
+    """Return an integer if the value is one."""
+    return int(value) if value.is_integer() else value
 
 
 def _sizes(function: Function) -> Json:
-    body: Json = {
-        "FLAVOUR": function.flavour,
-        "CPU": function.cpu,
-        "MEMORY": function.memory_mb,
-        "DISK_SIZE": function.disk_size_mb,
-    }
+    body: Json = {"FLAVOUR": function.flavour, **function.sizes}
     return body if function.vm_id is None else body | {"VM_ID": function.vm_id}
 
 
@@ -141,26 +182,20 @@ def _preflight(flavour: Preflight) -> Json:
     }
 
 
-def _step(step: Step) -> Json:
-    body: Json = {"STEP": str(step.name)}
-    if step.role:
-        body["FUNCTION"] = step.role
-    return body | {"AT": rfc3339(step.at)}
-
-
-def _without_credentials(attributes: Attributes) -> Attributes:
+def _without_credentials(attributes: Mapping[str, Any]) -> Json:
     context = {k: v for k, v in attributes.get("CONTEXT", {}).items() if k != "SR_AUTH"}
-    return attributes | ({"CONTEXT": context} if context else {})
+    return {**attributes, **({"CONTEXT": context} if context else {})}
 
 
 def _shortened(text: str) -> str:
-    """Truncates a text to REASON_BYTES in the response (JSON and UTF-8)."""
-    if len(_encoded(text)) <= REASON_BYTES:
+    """Truncate a text to REASON_BYTES in the response (JSON and UTF-8)."""
+    if len(encoded(text)) <= REASON_BYTES:
         return text
-    while len(_encoded(text)) > REASON_BYTES:
-        text = text[: len(text) * REASON_BYTES // (len(_encoded(text)) + 1)]
+    while (size := len(encoded(text))) > REASON_BYTES:
+        text = text[: len(text) * REASON_BYTES // (size + 1)]
     return f"{text}…"
 
 
-def _encoded(text: str) -> bytes:
-    return json.dumps(text, ensure_ascii=False).encode(errors="backslashreplace")
+def encoded(value: Any) -> bytes:
+    """Return a value as JSON; half a surrogate pair is escaped."""
+    return json.dumps(value, ensure_ascii=False).encode(errors="backslashreplace")

@@ -1,16 +1,19 @@
-"""The routes of serverless runtimes: read the request, one call of the engine, render."""
+"""Serverless runtimes, flavours and the quota: read the request, one call of the engine, render."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from urllib.parse import urlencode
 
-from flask import Blueprint, Response, current_app, jsonify, request
+from flask import Response, current_app, jsonify, request
 
 from provision_engine import log, metrics
 from provision_engine.api import context, query, representation, validation
 from provision_engine.api.slots import change_slot, wait_slot
-from provision_engine.engine import (
+from provision_engine.engine import preflight, quota
+from provision_engine.engine.actions import (
     create,
     delete,
     listing,
@@ -20,142 +23,139 @@ from provision_engine.engine import (
     timeline,
     update,
 )
+from provision_engine.engine.actions.pages import Cursor
+from provision_engine.engine.actions.wait import (
+    IsDone,
+    IsRecovered,
+    is_resumed,
+    is_settled,
+    is_suspended,
+)
 from provision_engine.engine.context import Context
-from provision_engine.engine.plan import Plan
-from provision_engine.engine.snapshot import Snapshot
-from provision_engine.engine.wait import IsDone, IsRecovered, is_resumed, is_settled, is_suspended
-from provision_engine.errors import EngineError, NotFound
+from provision_engine.engine.runtime.snapshot import Snapshot
+from provision_engine.engine.runtime.specification import Specification
+from provision_engine.errors import EngineError, NoFlowTemplate, NotFound, UnknownFlavours
 
+RUNTIMES = "/serverless-runtimes"
 LARGEST_ID = 2**31 - 1
 
-routes = Blueprint("runtimes", __name__, url_prefix="/serverless-runtimes")
 
-
-@routes.post("", strict_slashes=False)
 def create_runtime() -> Response:
-    caller = _received("Create")
+    caller = _received("Create a Serverless Runtime")
     header = request.headers.get("Idempotency-Key")
     version = _check_login(caller, has_key=header is not None)
-    key = validation.idempotency_key(header)
-    query.check_known(request.args, "wait", "dry_run")
-    seconds = query.wait_seconds(request.args)
+    key, seconds = validation.idempotency_key(header), _wait_seconds("dry_run")
     specification, ignored = validation.to_create(context.body())
-    if query.flag(request.args, "dry_run"):
-        return _rehearsed(create.rehearse(caller, specification, version), ignored)
-    with wait_slot(caller, seconds > 0):
-        created, is_new = create.create_runtime(
-            caller,
-            specification,
-            key,
-            version,
-            change_slot=lambda: change_slot(caller),
-            wait_slot=lambda: wait_slot(caller, not seconds),  # it has one already if it waits
-        )
-        seen = _waited_after(caller, created, seconds)
-    response = _rendered(seen, 201 if is_new else 200)
-    if is_new:
-        response.call_on_close(lambda: create.replenish_later(caller, specification.flavour_tuple))
-    response.headers["Location"] = f"{routes.url_prefix}/{created.id}"
-    return _with_warning(response, ignored)
+    with _flavours_as_sent():
+        if query.flag(request.args, "dry_run"):
+            planned = create.rehearse(caller, specification, version)
+            response = jsonify(representation.plan(planned, ignored))
+        else:
+            response = _created(caller, specification, key, version, seconds)
+    return _with_warnings(response, ignored)
 
 
-@routes.get("", strict_slashes=False)
 def list_runtimes() -> Response:
-    caller = _received("List")
+    caller = _received("List a Serverless Runtime")
     query.check_known(request.args, *query.LIST)
-    cursor = query.cursor(request.args)
-    page = listing.list_runtimes(caller, query.filter_of(request.args), cursor)
+    wanted, cursor = query.filter_of(request.args), query.cursor(request.args)
+    page = listing.list_runtimes(caller, wanted, cursor)
     response = jsonify([representation.runtime(snapshot) for snapshot in page.snapshots])
-    if page.next_id is not None:
-        response.headers["Link"] = f'<{_next_page(cursor, page.next_id)}>; rel="next"'
+    if page.following is not None:
+        response.headers["Link"] = f'<{_next_page(page.following)}>; rel="next"'
     return response
 
 
-@routes.get("/<runtime_id>", strict_slashes=False)
 def get_runtime(runtime_id: str) -> Response:
-    caller = _received("Read", runtime_id)
-    seconds = query.wait_seconds(request.args)
-    seen = read.get_runtime(caller, _number(caller, runtime_id))
+    caller = _received("Read a Serverless Runtime", runtime_id)
+    seconds = _limited(query.wait_seconds(request.args))
+    snapshot = read.get_runtime(caller, _number(caller, runtime_id))
     query.check_known(request.args, "wait")
-    with wait_slot(caller, seconds > 0 and not seen.is_settled):
-        response = _tagged(_waited(caller, seen, seconds))
+    with wait_slot(caller, seconds > 0 and not snapshot.is_settled):
+        response = _tagged(_waited(caller, snapshot, seconds))
     response.make_conditional(request)
     return response
 
 
-@routes.put("/<runtime_id>", strict_slashes=False)
 def update_runtime(runtime_id: str) -> Response:
-    caller = _received("Update", runtime_id)
-    number = _existing(caller, runtime_id)
-    query.check_known(request.args, "wait")
-    seconds = query.wait_seconds(request.args)
-    wanted, ignored = validation.to_update(context.body())
-    with wait_slot(caller, seconds > 0):
-        with change_slot(caller):
-            updated = update.update_runtime(caller, number, wanted, _match())
-        return _with_warning(_tagged(_waited_after(caller, updated, seconds)), ignored)
+    caller, number = _received_for("Update", runtime_id)
+    seconds = _wait_seconds()
+    changes, ignored = validation.to_update(context.body())
+    response = _changed(
+        caller, seconds, lambda: update.update_runtime(caller, number, changes, _match())
+    )
+    return _with_warnings(response, ignored)
 
 
-@routes.delete("/<runtime_id>", strict_slashes=False)
 def delete_runtime(runtime_id: str) -> Response:
-    caller = _received("Delete", runtime_id)
-    number = _existing(caller, runtime_id, is_ending=True)
-    query.check_known(request.args, "wait")
-    seconds = query.wait_seconds(request.args)
+    caller, number = _received_for("Delete", runtime_id, is_ending=True)
+    seconds = _wait_seconds()
     with wait_slot(caller, seconds > 0):
         with change_slot(caller):
             deleted = delete.delete_runtime(caller, number, _match())
         if seconds:
-            delete.wait_until_gone(caller, deleted, _at_most(seconds), query.client_watch(request))
+            delete.wait_until_gone(caller, deleted, seconds, query.client_watch(request))
     response = Response(status=204)
     del response.headers["Content-Type"]  # of nothing
     return response
 
 
-@routes.post("/<runtime_id>/recover")
 def recover_runtime(runtime_id: str) -> Response:
-    caller = _received("Recover", runtime_id)
-    number = _existing(caller, runtime_id)
-    query.check_known(request.args, "wait", "replace")
-    may_replace = query.flag(request.args, "replace")
+    caller, number = _received_for("Recover", runtime_id)
+    seconds, may_replace = _wait_seconds("replace"), query.flag(request.args, "replace")
     return _changed(
         caller,
+        seconds,
         lambda: recover.recover_runtime(caller, number, may_replace_data=may_replace),
         IsRecovered(),
     )
 
 
-@routes.post("/<runtime_id>/suspend")
 def suspend_runtime(runtime_id: str) -> Response:
-    caller = _received("Suspend", runtime_id)
-    number = _existing(caller, runtime_id)
-    query.check_known(request.args, "wait")
-    return _changed(caller, lambda: suspend.suspend_runtime(caller, number), is_suspended)
+    caller, number = _received_for("Suspend", runtime_id)
+    seconds = _wait_seconds()
+    return _changed(caller, seconds, lambda: suspend.suspend_runtime(caller, number), is_suspended)
 
 
-@routes.post("/<runtime_id>/resume")
 def resume_runtime(runtime_id: str) -> Response:
-    caller = _received("Resume", runtime_id)
-    number = _existing(caller, runtime_id)
-    query.check_known(request.args, "wait")
-    return _changed(caller, lambda: suspend.resume_runtime(caller, number), is_resumed)
+    caller, number = _received_for("Resume", runtime_id)
+    seconds = _wait_seconds()
+    return _changed(caller, seconds, lambda: suspend.resume_runtime(caller, number), is_resumed)
 
 
-@routes.get("/<runtime_id>/timeline")
 def get_timeline(runtime_id: str) -> Response:
-    caller = _received("Read the timeline of", runtime_id)
+    caller = _received("Read the timeline of a Serverless Runtime", runtime_id)
     steps = timeline.get_timeline(caller, _number(caller, runtime_id))
     query.check_known(request.args)
     return jsonify(representation.timeline(steps))
+
+
+def list_flavours() -> Response:
+    caller = _received("List flavours")
+    query.check_known(request.args)
+    return jsonify(representation.preflights(preflight.list_flavours(caller)))
+
+
+def get_quota() -> Response:
+    caller = _received("Read the quota")
+    query.check_known(request.args)
+    return jsonify(representation.quota(quota.get_quota(caller)))
 
 
 # ---- the request --------------------------------------------------------------------------------
 
 
 def _received(action: str, runtime_id: str = "") -> Context:
-    """Logs a request and returns its context. Raises Unauthorized."""
-    log.engine.info("Received request to %s a Serverless Runtime %s", action, runtime_id[:40])
+    """Log a request and return its context. Raises Unauthorized."""
+    log.engine.info("Received request to %s", f"{action} {runtime_id[:40]}".rstrip())
     return context.of_request()
+
+
+def _received_for(action: str, runtime_id: str, *, is_ending: bool = False) -> tuple[Context, int]:
+    """Do the same for an existing runtime, which is checked before the query and the body."""
+    caller = _received(f"{action} a Serverless Runtime", runtime_id)
+    number = _number(caller, runtime_id)
+    return caller, read.find_runtime(caller, number, is_ending=is_ending).id
 
 
 def _check_login(caller: Context, *, has_key: bool) -> str:
@@ -165,43 +165,81 @@ def _check_login(caller: Context, *, has_key: bool) -> str:
     to make few calls: for that it is enough that this process has seen the login accepted.
     """
     if not has_key:
-        return caller.cloud.oned.version()
+        return caller.check_login()
     caller.user()
     return ""
 
 
 def _number(caller: Context, runtime_id: str) -> int:
-    """The id in the path. Raises NotFound if it is invalid, or Unauthorized."""
+    """Return the id in the path. Raises NotFound if it is invalid, or Unauthorized."""
     if runtime_id.isascii() and runtime_id.isdigit() and len(runtime_id) <= 10:
         number = int(runtime_id)
         if number <= LARGEST_ID:
             return number
-    caller.cloud.oned.version()
+    caller.check_login()
     raise NotFound("There is no such serverless runtime: an id is an integer from 0 to 2147483647")
 
 
-def _existing(caller: Context, runtime_id: str, *, is_ending: bool = False) -> int:
-    """The id of an existing runtime, which is checked before the query and the body."""
-    number = _number(caller, runtime_id)
-    return read.find_runtime(caller, number, is_ending=is_ending).id
+def _wait_seconds(*also_known: str) -> float:
+    """Return how long the request waits; no other parameters are known. Raises BadRequest."""
+    query.check_known(request.args, "wait", *also_known)
+    return _limited(query.wait_seconds(request.args))
+
+
+def _limited(seconds: float) -> float:
+    longest: float = current_app.extensions["configuration"].wait.max_seconds
+    return min(seconds, longest)
 
 
 def _match() -> Callable[[Snapshot], bool] | None:
-    """The condition that If-Match sets for a runtime; None if there is none."""
+    """Return the condition that If-Match sets for a runtime; None if there is none."""
     tags = request.if_match
     if not request.headers.get("If-Match") or tags.star_tag:
         return None
-    return lambda snapshot: tags.contains(representation.etag(snapshot))
+    return lambda snapshot: tags.contains(representation.etag(representation.runtime(snapshot)))
 
 
 # ---- the response -------------------------------------------------------------------------------
 
 
-def _changed(
-    caller: Context, change: Callable[[], Snapshot], is_done: IsDone = is_settled
+def _created(
+    caller: Context, specification: Specification, key: str, version: str, seconds: float
 ) -> Response:
-    """Makes a change, and waits for its outcome if the caller requests that."""
-    seconds = query.wait_seconds(request.args)
+    with wait_slot(caller, seconds > 0):
+        created, is_new = create.create_runtime(
+            caller,
+            specification,
+            key,
+            version,
+            change_slot=lambda: change_slot(caller),
+            wait_slot=lambda: wait_slot(caller, not seconds),  # it has one already if it waits
+        )
+        snapshot = _waited_after(caller, created, seconds)
+    response = jsonify(representation.runtime(snapshot))
+    response.headers["Location"] = f"{RUNTIMES}/{created.id}"
+    if is_new:
+        response.status_code = 201
+        response.call_on_close(lambda: create.replenish_later(caller, specification.flavour_tuple))
+    return response
+
+
+@contextmanager
+def _flavours_as_sent() -> Iterator[None]:
+    """Within it an error that names flavours shows the functions as they were sent."""
+    try:
+        yield
+    except UnknownFlavours as error:
+        sent = validation.sent_functions(context.body(), error.message)
+        raise NoFlowTemplate(sent) from error
+
+
+def _changed(
+    caller: Context,
+    seconds: float,
+    change: Callable[[], Snapshot],
+    is_done: IsDone = is_settled,
+) -> Response:
+    """Make a change, and wait for its outcome if the caller requests that."""
     with wait_slot(caller, seconds > 0):
         with change_slot(caller):
             changed = change()
@@ -211,19 +249,18 @@ def _changed(
 def _waited(
     caller: Context, snapshot: Snapshot, seconds: float, is_done: IsDone = is_settled
 ) -> Snapshot:
-    """The runtime after the requested wait."""
+    """Return the runtime after the requested wait."""
     if not seconds or is_done(snapshot):
         return snapshot
     waiting, is_gone = current_app.extensions["waiting"], query.client_watch(request)
     with metrics.waiting():
-        seen = waiting.until(is_done, caller, snapshot.id, _at_most(seconds), is_gone)
-    return seen or snapshot
+        return waiting.until(is_done, caller, snapshot.id, seconds, is_gone) or snapshot
 
 
 def _waited_after(
     caller: Context, snapshot: Snapshot, seconds: float, is_done: IsDone = is_settled
 ) -> Snapshot:
-    """As above, after a change: it is reported as done even if the wait fails."""
+    """Do the same after a change, which is reported as done even if the wait fails."""
     try:
         return _waited(caller, snapshot, seconds, is_done)
     except EngineError as error:
@@ -231,47 +268,24 @@ def _waited_after(
         return snapshot
 
 
-def _at_most(seconds: float) -> float:
-    longest: float = current_app.extensions["configuration"].wait.max_seconds
-    return min(seconds, longest)
-
-
 def _tagged(snapshot: Snapshot) -> Response:
     body = representation.runtime(snapshot)
     response = jsonify(body)
-    response.set_etag(representation.etag_of(body[representation.RUNTIME]))
+    response.set_etag(representation.etag(body))
     return response
 
 
-def _rendered(snapshot: Snapshot, status: int) -> Response:
-    response = jsonify(representation.runtime(snapshot))
-    response.status_code = status
-    return response
-
-
-def _rehearsed(planned: Plan, ignored: list[str]) -> Response:
-    warnings = [{"CODE": "IGNORED", "PATH": path, "TEXT": _warning(path)} for path in ignored]
-    return _with_warning(jsonify(representation.plan(planned) | {"WARNINGS": warnings}), ignored)
-
-
-def _with_warning(response: Response, ignored: list[str]) -> Response:
-    """Adds a Warning for each ignored member, up to SHOWN_MEMBERS."""
+def _with_warnings(response: Response, ignored: list[str]) -> Response:
+    """Add a Warning for each ignored member, up to SHOWN_MEMBERS."""
     for path in ignored[: validation.SHOWN_MEMBERS]:
-        response.headers.add("Warning", f'299 - "{_for_header(_warning(path))}"')
+        # Clients choose the names of members: a header cannot contain all characters.
+        text = re.sub(r"[^ !#-\[\]-~]", "?", representation.warning(path))
+        response.headers.add("Warning", f'299 - "{text}"')
     return response
 
 
-def _for_header(text: str) -> str:
-    """Replaces characters that a header cannot contain: clients choose the names of members."""
-    return "".join(c if " " <= c <= "~" and c not in '"\\' else "?" for c in text)
-
-
-def _warning(path: str) -> str:
-    return f"{path} is unknown and was ignored"
-
-
-def _next_page(cursor: listing.Cursor, next_id: int) -> str:
-    """The URL of the next page, relative to the server."""
-    edge = {"before" if cursor.is_newest_first else "after": str(next_id)}
+def _next_page(cursor: Cursor) -> str:
+    """Return the URL of the next page, relative to the server."""
+    edge = {"before": cursor.before} if cursor.is_newest_first else {"after": cursor.after}
     other = {n: request.args[n] for n in query.LIST if n in request.args}
-    return f"{request.path}?{urlencode(other | edge)}"
+    return f"{request.path}?{urlencode(other | edge | {'offset': cursor.offset})}"

@@ -7,43 +7,40 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import jsonschema
 
 from provision_engine import log
 from provision_engine.api.representation import RUNTIME
-from provision_engine.cloud.template import why_not
-from provision_engine.engine import scheduling
-from provision_engine.engine.model import ROLES
-from provision_engine.engine.specification import (
+from provision_engine.config import load_schema
+from provision_engine.engine.actions.update import check_length
+from provision_engine.engine.runtime import scheduling
+from provision_engine.engine.runtime.model import ROLES
+from provision_engine.engine.runtime.sizes import SIZES
+from provision_engine.engine.runtime.specification import (
     POLICY,
     REQUIREMENTS,
     RequestedFunction,
     Specification,
 )
-from provision_engine.engine.update import check_length
 from provision_engine.errors import BadRequest
 
-SCHEMAS = Path(__file__).parent.parent / "schemas"
 SHOWN_CHARACTERS = 100
 SHOWN_MEMBERS, LOGGED_MEMBERS = 8, 3
 """The maximum number of ignored members named in the headers of a response, and in the log."""
 DEVICE_INFO_NAME = re.compile(r"[A-Z][A-Z0-9_]*")
+EXPRESSIONS: Mapping[str, tuple[Callable[[str], None], str]] = {
+    POLICY: (scheduling.check_rank, "a rank"),
+    REQUIREMENTS: (scheduling.check_requirements, "requirements"),
+}
 
 Json = dict[str, Any]
 
 
-def load_schema(name: str) -> Json:
-    """One of the schemas that the program ships."""
-    schema: Json = json.loads((SCHEMAS / name).read_text(encoding="utf-8"))
-    return schema
-
-
 def _of_update(schema: Json) -> Json:
-    """The schema of an update: all members are optional, but at least one is required."""
+    """Return the schema of an update: all members are optional, but at least one is required."""
     schema = copy.deepcopy(schema)
     for part in (schema["properties"][RUNTIME], schema["definitions"]["function"]):
         del part["required"]
@@ -57,11 +54,14 @@ _FOR_CREATE = jsonschema.Draft6Validator(RUNTIME_SCHEMA)
 _FOR_UPDATE = jsonschema.Draft6Validator(UPDATE_SCHEMA)
 
 _KNOWN: Json = RUNTIME_SCHEMA["properties"][RUNTIME]["properties"]
-_KNOWN_OF_FUNCTION: Json = RUNTIME_SCHEMA["definitions"]["function"]["properties"]
+_KNOWN_IN: Mapping[str, Json] = {
+    **dict.fromkeys(ROLES, RUNTIME_SCHEMA["definitions"]["function"]["properties"]),
+    "SCHEDULING": _KNOWN["SCHEDULING"]["properties"],
+}
 
 
 def to_create(body: bytes) -> tuple[Specification, list[str]]:
-    """The runtime that a body specifies, and the paths of its unknown members.
+    """Return the runtime that a body specifies, and the paths of its unknown members.
 
     Raises BadRequest.
     """
@@ -74,7 +74,7 @@ def to_create(body: bytes) -> tuple[Specification, list[str]]:
 
 
 def to_update(body: bytes) -> tuple[Specification, list[str]]:
-    """The changes that a body specifies, and the paths of its unknown members.
+    """Return the changes that a body specifies, and the paths of its unknown members.
 
     Raises BadRequest.
     """
@@ -82,8 +82,14 @@ def to_update(body: bytes) -> tuple[Specification, list[str]]:
     return _checked(sent), ignored
 
 
+def sent_functions(body: bytes, roles: Iterable[str]) -> Json:
+    """Return the functions of a valid body as they were sent, for an error message."""
+    sent = parse(body)[RUNTIME]
+    return {role: sent[role] for role in roles}
+
+
 def idempotency_key(header: str | None) -> str:
-    """The digest of a key, which is stored; empty without a key. Raises BadRequest."""
+    """Return the digest of a key, which is stored; empty without a key. Raises BadRequest."""
     if header is None:
         return ""
     if not 0 < len(header) <= 255 or not header.isascii() or not header.isprintable():
@@ -92,7 +98,7 @@ def idempotency_key(header: str | None) -> str:
 
 
 def parse(body: bytes) -> Any:
-    """Parses a body as JSON. Raises BadRequest if it is invalid or has duplicate members."""
+    """Parse a body as JSON. Raises BadRequest if it is invalid or has duplicate members."""
     try:
         return json.loads(
             body.decode("utf-8-sig"),
@@ -130,9 +136,8 @@ def _check(validator: Any, document: Json) -> None:
 
 def _checked(sent: Json) -> Specification:
     specification = _specification(sent)
-    for path, text in specification.texts():
-        if reason := why_not(text):
-            raise BadRequest(f"{RUNTIME}.{path}: OpenNebula cannot store it; {reason}")
+    for path, reason in specification.unstorable_texts():
+        raise BadRequest(f"{RUNTIME}.{path}: OpenNebula cannot store it; {reason}")
     for path, text in specification.texts():
         if len(text) > _max_length(path):
             raise BadRequest(f"{RUNTIME}.{path}: longer than {_max_length(path)} characters")
@@ -146,38 +151,38 @@ def _checked(sent: Json) -> Specification:
 
 def _check_expressions(specification: Specification) -> None:
     """Raises BadRequest if OpenNebula's scheduler could not parse the expressions."""
-    checks = {
-        POLICY: (scheduling.check_rank, "a rank"),
-        REQUIREMENTS: (scheduling.check_requirements, "requirements"),
-    }
     for name, text in specification.scheduling.items():
-        check, what = checks[name]
+        check, kind = EXPRESSIONS[name]
         try:
             check(text)
         except scheduling.InvalidExpression as error:
             raise BadRequest(
-                f"{RUNTIME}.SCHEDULING.{name}: OpenNebula cannot parse it as {what}; {error}"
+                f"{RUNTIME}.SCHEDULING.{name}: OpenNebula cannot parse it as {kind}; {error}"
             ) from error
 
 
 def _specification(sent: Json) -> Specification:
-    """From the object in SERVERLESS_RUNTIME, which matches the schema."""
-    is_lifted = "LEASE" in sent and sent["LEASE"] is None
+    """Make a specification of the object in SERVERLESS_RUNTIME, which matches the schema."""
+    texts = sent.get("SCHEDULING", {})
     return Specification(
         name=sent.get("NAME", ""),
         functions={role: _function(sent[role]) for role in ROLES if role in sent},
-        scheduling=_texts(sent.get("SCHEDULING", {}), (POLICY, REQUIREMENTS)),
-        device_info=dict(_device_info(sent.get("DEVICE_INFO", {}))),
+        # An empty text means absent. Other whitespace is rejected like any control character.
+        scheduling={n: texts[n] for n in EXPRESSIONS if texts.get(n, "").strip(" ")},
+        device_info={
+            name: value
+            for name, value in sent.get("DEVICE_INFO", {}).items()
+            if _is_device_info(name, value) and value != ""
+        },
         lease_seconds=_whole((sent.get("LEASE") or {}).get("TTL")),
-        lifts_lease=is_lifted,
-        sent={role: sent[role] for role in ROLES if role in sent},
+        lifts_lease=sent.get("LEASE", ...) is None,
         digest=hashlib.sha256(json.dumps(sent, sort_keys=True).encode()).hexdigest(),
     )
 
 
 def _function(sent: Mapping[str, Any]) -> RequestedFunction:
-    sizes = [_whole(sent.get(name)) for name in ("CPU", "MEMORY", "DISK_SIZE")]
-    return RequestedFunction(sent.get("FLAVOUR", ""), *sizes)
+    sizes = {name: int(sent[name]) for name in SIZES if name in sent}  # JSON may say 2.0
+    return RequestedFunction(sent.get("FLAVOUR", ""), sizes)
 
 
 def _whole(number: int | float | None) -> int | None:
@@ -185,22 +190,8 @@ def _whole(number: int | float | None) -> int | None:
     return None if number is None else int(number)
 
 
-def _texts(sent: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, str]:
-    """The texts that are not empty or all blanks: an empty text means absent.
-
-    Other whitespace is rejected like any control character.
-    """
-    return {name: sent[name] for name in names if sent.get(name, "").strip(" ")}
-
-
-def _device_info(sent: Mapping[str, Any]) -> Iterator[tuple[str, str | int | float]]:
-    for name, value in sent.items():
-        if _is_device_info(name, value) and value != "":
-            yield name, value
-
-
 def _is_device_info(name: str, value: Any) -> bool:
-    """Is a member of DEVICE_INFO stored? Its name must be valid, its value a string or number."""
+    """Whether a member of DEVICE_INFO is stored: a valid name with a string or a number."""
     is_plain = isinstance(value, str | int | float) and not isinstance(value, bool)
     return is_plain and DEVICE_INFO_NAME.fullmatch(name) is not None
 
@@ -223,15 +214,12 @@ def _no_constant(name: str) -> None:
 
 
 def _unknown(runtime: Mapping[str, Any]) -> Iterator[str]:
-    """The paths of unknown members."""
+    """Yield the paths of unknown members."""
     for name, value in runtime.items():
         if name not in _KNOWN:
             yield name
-        elif name in ("FAAS", "DAAS"):
-            yield from (f"{name}.{member}" for member in value if member not in _KNOWN_OF_FUNCTION)
-        elif name == "SCHEDULING":
-            known = _KNOWN[name]["properties"]
-            yield from (f"{name}.{member}" for member in value if member not in known)
+        elif name in _KNOWN_IN:
+            yield from (f"{name}.{member}" for member in value if member not in _KNOWN_IN[name])
         elif name == "DEVICE_INFO":
             yield from (f"{name}.{m}" for m, held in value.items() if not _is_device_info(m, held))
 

@@ -1,5 +1,5 @@
 """The command line: `provision-engine COMMAND`, and the same under its old name."""
 
-from provision_engine.cli.program import COMMANDS, main
+from provision_engine.cli.program import main
 
-__all__ = ["COMMANDS", "main"]
+__all__ = ["main"]

@@ -1,39 +1,39 @@
-"""``provision-engine check``: checks configuration, OpenNebula and flavours, a line each.
-
-Reads engine.conf, connects to oned and oneflow, logs in, and examines each flavour as that user
-would get it. Each line that failed ends with a remedy. Changes nothing.
-"""
+"""`provision-engine check`: checks configuration, OpenNebula and flavours, a line each."""
 
 from __future__ import annotations
 
-import argparse
+import os
 import sys
 from collections.abc import Iterator, Sequence
-from enum import Enum
-from typing import NamedTuple, TextIO
+from enum import StrEnum
+from typing import NamedTuple
+
+import click
 
 from provision_engine import log, one_auth
 from provision_engine.cli import credentials
-from provision_engine.cli.options import Parser, add_config, configuration, parse
-from provision_engine.cli.output import is_coloured
+from provision_engine.cli.options import Command, config_option, configuration
 from provision_engine.cloud.client import Backends, CloudClient, Credentials
 from provision_engine.cloud.probe import Probe
 from provision_engine.config import Configuration, ConfigurationError
 from provision_engine.deadline import Deadline
-from provision_engine.engine.cache import Cache
-from provision_engine.engine.context import Context, Memory
-from provision_engine.engine.dialect import Dialect
+from provision_engine.engine.context import Context
+from provision_engine.engine.memory import Memory
 from provision_engine.engine.preflight import Inspector, Preflight
+from provision_engine.engine.runtime import sizes
 from provision_engine.errors import EngineError, OperatorError, Unauthorized
 from provision_engine.text import one_line
 
 
-class Mark(Enum):
-    """The result of a line: its word, and its colour on a terminal."""
+class Mark(StrEnum):
+    """The result of a line."""
 
-    OK = ("ok", "32")
-    NOTE = ("note", "33")
-    FAILED = ("FAILED", "31")
+    OK = "ok"
+    NOTE = "note"
+    FAILED = "FAILED"
+
+
+COLOURS = {Mark.OK: "green", Mark.NOTE: "yellow", Mark.FAILED: "red"}
 
 
 class Line(NamedTuple):
@@ -42,20 +42,42 @@ class Line(NamedTuple):
     hint: str = ""
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Return 0 if all is well, 1 if a line failed."""
-    options = parse(parser(), arguments)
+@click.command(
+    cls=Command,
+    epilog="""\b
+Exit code: 0 all is well; 1 something failed; 2 the command line is wrong.
+Notes (a VM template without a NIC, for instance) are not failures.""",
+)
+@config_option
+@click.option(
+    "--user",
+    metavar="NAME",
+    help="Log in as this user, with a password from a prompt or the first line of the input "
+    f"(default: the credentials in the file that {one_auth.VARIABLE} names or in "
+    f"{one_auth.DEFAULT_FILE}, or a prompt).",
+)
+@click.option("--color", type=click.Choice(("auto", "always", "never")), default="auto")
+@click.argument("flavours", nargs=-1, metavar="[FLAVOUR]...")
+def check(user: str | None, color: str, flavours: tuple[str, ...]) -> int:
+    """Check configuration, OpenNebula and flavours, a line each; change nothing.
+
+    Reads engine.conf, connects to oned and oneflow, logs in, and examines each FLAVOUR (all, if
+    none is given) as that user would get it. Each line that failed ends with a remedy.
+    """
+    is_terminal = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    has_colours = is_terminal if color == "auto" else color == "always"
     has_failed = False
-    for line in check(options):
-        _print(line, sys.stdout, is_coloured(options.color, sys.stdout))
-        has_failed = has_failed or line.mark is Mark.FAILED
+    for mark, text, hint in _check(user, flavours):
+        word = click.style(f"{mark:<6}", fg=COLOURS[mark]) if has_colours else f"{mark:<6}"
+        print(f"{word}  {text}{f' -- {hint}' if hint else ''}", flush=True)
+        has_failed = has_failed or mark is Mark.FAILED
     return int(has_failed)
 
 
-def check(options: argparse.Namespace) -> Iterator[Line]:
+def _check(user: str | None, flavours: Sequence[str]) -> Iterator[Line]:
     """The lines, one by one. The first failure that everything else depends on is the last."""
     try:
-        settings = configuration(options)
+        settings = configuration()
     except ConfigurationError as error:
         yield Line(Mark.FAILED, f"configuration: {error}", "every key: docs/configuration.md")
         return
@@ -66,17 +88,18 @@ def check(options: argparse.Namespace) -> Iterator[Line]:
     if reached[0].mark is Mark.FAILED:
         return
     try:
-        inspector = _log_in(settings, backends, options.user)
+        inspector = _log_in(settings, backends, user)
     except (EngineError, OperatorError) as error:
         yield Line(Mark.FAILED, f"log in: {one_line(str(error))}", _hint_of_login(error))
         return
-    dialect = "6.x" if inspector.dialect is Dialect.SIX else "7.x"
+    dialect = inspector.dialect.name
     yield Line(
         Mark.OK, f"log in: {inspector.user}, OpenNebula {inspector.version}, dialect of {dialect}"
     )
-    yield from _of_oned(inspector)
-    yield from _flavours(inspector, options.flavours)
-    yield from _standbys(inspector, settings)
+    notes = (Line(Mark.NOTE, f"oned: {one.text}", one.hint) for one in inspector.of_oned())
+    yield from _step("oned", notes)
+    yield from _step("flavours", _flavours(inspector, flavours))
+    yield from _step("standby", _standbys(inspector, settings))
 
 
 # ---- steps -----------------------------------------------------------------------------
@@ -100,7 +123,7 @@ def _log_in(settings: Configuration, backends: Backends, user: str | None) -> In
     caller = Credentials(*(credentials.typed(user) if user else credentials.stored_or_typed()))
     log.secret(*caller.secrets)
     deadline = Deadline(settings.timeout_seconds)
-    memory = Memory.empty(Cache(settings.cache.seconds))
+    memory = Memory(settings.cache.seconds)
     return Inspector(Context(CloudClient(backends, caller, deadline), settings, memory))
 
 
@@ -113,20 +136,16 @@ def _hint_of_login(error: Exception) -> str:
     return "see the log of oned"
 
 
-def _of_oned(inspector: Inspector) -> Iterator[Line]:
+def _step(name: str, lines: Iterator[Line]) -> Iterator[Line]:
+    """The lines of a step; a failure of OpenNebula is its last one."""
     try:
-        for finding in inspector.of_oned():
-            yield Line(Mark.NOTE, f"oned: {finding.text}", finding.hint)
+        yield from lines
     except EngineError as error:
-        yield Line(Mark.FAILED, f"oned: {one_line(str(error))}", "see oned's log")
+        yield Line(Mark.FAILED, f"{name}: {one_line(str(error))}", "see oned's log")
 
 
 def _flavours(inspector: Inspector, wanted: Sequence[str]) -> Iterator[Line]:
-    try:
-        surveys = inspector.inspect()
-    except EngineError as error:
-        yield Line(Mark.FAILED, f"flavours: {one_line(str(error))}", "see oned's log")
-        return
+    surveys = inspector.inspect()
     if not surveys:
         hint = "create a flow template with a role FAAS, and allow this user to use it"
         yield Line(Mark.FAILED, "flavours: this user may use no flow template", hint)
@@ -145,9 +164,8 @@ def _flavours(inspector: Inspector, wanted: Sequence[str]) -> Iterator[Line]:
 def _standbys(inspector: Inspector, settings: Configuration) -> Iterator[Line]:
     """Can the flavours with standby runtimes be deployed?"""
     kept = settings.standby.flavours
-    if not kept:
-        return
-    deployable = {found.flavours for found in inspector.inspect() if found.is_deployable}
+    surveys = inspector.inspect() if kept else []
+    deployable = {survey.flavours for survey in surveys if survey.is_deployable}
     for flavours, count in kept.items():
         if flavours in deployable:
             lives = f"unused ones end after {settings.standby.seconds} s"
@@ -171,49 +189,5 @@ def _of_survey(survey: Preflight) -> Iterator[Line]:
 
 def _sizes(survey: Preflight) -> str:
     return ", ".join(
-        f"{role} CPU {function.cpu}, MEMORY {function.memory_mb} MB, "
-        f"DISK_SIZE {function.disk_size_mb} MB"
-        for role, function in survey.functions.items()
+        f"{role} {sizes.shown(function.sizes)}" for role, function in survey.functions.items()
     )
-
-
-# ---- the terminal ----------------------------------------------------------------------
-
-
-def parser() -> Parser:
-    made = Parser(
-        "provision-engine check",
-        description=__doc__ or "",
-        epilog="Exit code: 0 all is well; 1 something failed; 2 the command line is wrong.\n"
-        "Notes (a VM template without a NIC, for instance) are not failures.",
-    )
-    add_config(made)
-    made.add_argument(
-        "--user",
-        metavar="NAME",
-        help="log in as this user, with a password from a prompt or the first line of the input "
-        f"(default: the credentials in the file that {one_auth.VARIABLE} names or in "
-        f"{one_auth.DEFAULT_FILE}, or a prompt)",
-    )
-    made.add_argument(
-        "--color",
-        choices=("auto", "always", "never"),
-        default="auto",
-        help="whether to use colours (default: on a terminal)",
-    )
-    made.add_argument(
-        "flavours",
-        nargs="*",
-        metavar="FLAVOUR",
-        help="check only these flavours, such as nature or nature-s3",
-    )
-    return made
-
-
-def _print(line: Line, stream: TextIO, has_colours: bool) -> None:
-    word, colour = line.mark.value
-    mark = f"{word:<6}"
-    if has_colours:
-        mark = f"\x1b[{colour}m{mark}\x1b[0m"
-    hint = f" -- {line.hint}" if line.hint else ""
-    print(f"{mark}  {line.text}{hint}", file=stream, flush=True)

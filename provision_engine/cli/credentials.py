@@ -5,9 +5,10 @@ Never from an argument, which other users of the machine could read.
 
 from __future__ import annotations
 
-import getpass
 import os
 import sys
+
+import click
 
 from provision_engine import one_auth
 from provision_engine.errors import OperatorError
@@ -27,17 +28,12 @@ def stored() -> tuple[str, str]:
 def stored_or_typed() -> tuple[str, str]:
     """The same; without a file, a terminal is asked. Raises OperatorError."""
     if sys.stdin.isatty() and one_auth.read(os.environ) is None:
-        return typed(_prompt("OpenNebula user: "))
+        return typed(click.prompt("OpenNebula user", err=True))
     return stored()
 
 
 def typed(user: str) -> tuple[str, str]:
     """The user with the password that is typed, or read from a redirected standard input."""
     if sys.stdin.isatty():
-        return user, getpass.getpass(f"Password of {user}: ")
+        return user, click.prompt(f"Password of {user}", hide_input=True, err=True)
     return user, sys.stdin.readline().rstrip("\n")
-
-
-def _prompt(text: str) -> str:
-    print(text, end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip()

@@ -74,7 +74,10 @@ def _become_engine(configuration: Configuration, reports: int) -> NoReturn:
     """Detach from the terminal and serve; what prevents that is reported to the starter."""
     os.setsid()
     os.chdir("/")
-    _silence()
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(nowhere, descriptor)
+    os.close(nowhere)
     try:
         serve(
             configuration,
@@ -86,13 +89,6 @@ def _become_engine(configuration: Configuration, reports: int) -> NoReturn:
     except Exception as error:  # nothing else would show it
         _report(reports, f"{type(error).__name__}: {error}")
     sys.exit(1)
-
-
-def _silence() -> None:
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1, 2):
-        os.dup2(nowhere, descriptor)
-    os.close(nowhere)
 
 
 def _report(reports: int, reason: str) -> None:
@@ -108,7 +104,12 @@ def _wait_until_answering(configuration: Configuration, pid: int, reports: int) 
     is_ready = False
     while time.monotonic() < until:
         if select.select([reports], [], [], _POLL_SECONDS)[0]:
-            _read_report(reports, pid)
+            text = os.read(reports, _REASON_BYTES).decode("utf-8", "replace")
+            if text != _READY:  # it has ended
+                code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+                if reason := text.removeprefix(_READY):
+                    raise OperatorError(reason)
+                raise OperatorError(f"the engine ended (exit code {code}); its log may say why")
             is_ready = True
         # Not earlier: workers of an engine that was killed may still respond for a moment.
         if is_ready and _answers(configuration):
@@ -117,37 +118,18 @@ def _wait_until_answering(configuration: Configuration, pid: int, reports: int) 
     raise OperatorError(f"the engine did not respond within {START_SECONDS:.0f} seconds")
 
 
-def _read_report(reports: int, pid: int) -> None:
-    """Return if the engine reports that its port is open; otherwise it has ended: raise why."""
-    text = os.read(reports, _REASON_BYTES).decode("utf-8", "replace")
-    if text == _READY:
-        return
-    _, state = os.waitpid(pid, 0)
-    ended = os.waitstatus_to_exitcode(state)
-    reason = text.removeprefix(_READY)
-    raise OperatorError(reason or f"the engine ended (exit code {ended}); its log may say why")
-
-
 def _answers(configuration: Configuration) -> bool:
-    connection = _connection(configuration)
-    try:
+    host = REACHED_AT.get(configuration.host, configuration.host)
+    connection = http.client.HTTPConnection(host, configuration.port, timeout=_PROBE_SECONDS)
+    if configuration.tls.certificate is not None:
+        # The engine's own certificate names the host that clients use, hardly ever this address.
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        connection = http.client.HTTPSConnection(
+            host, configuration.port, timeout=_PROBE_SECONDS, context=context
+        )
+    with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
         connection.request("GET", "/")
         connection.getresponse().read()
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
-    return True
-
-
-def _connection(configuration: Configuration) -> http.client.HTTPConnection:
-    host = REACHED_AT.get(configuration.host, configuration.host)
-    if configuration.tls.certificate is None:
-        return http.client.HTTPConnection(host, configuration.port, timeout=_PROBE_SECONDS)
-    # The engine's own certificate names the host that clients use, hardly ever this address.
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return http.client.HTTPSConnection(
-        host, configuration.port, timeout=_PROBE_SECONDS, context=context
-    )
+        return True
+    return False

@@ -1,9 +1,4 @@
-"""``provision-engine logs``: shows the three log files as one, in time order.
-
-Text logs have times in seconds: within a second, the lines of engine.log come first, then those of
-CloudClient.log and api.log. With log.format: json the order is exact. Lines of api.log name their
-request with log.format: extended or json.
-"""
+"""`provision-engine logs`: shows the three log files as one, in time order."""
 
 from __future__ import annotations
 
@@ -12,13 +7,15 @@ import heapq
 import json
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from provision_engine.cli.options import Parser, add_config, configuration, parse
+import click
+
+from provision_engine.cli.options import Command, config_option, configuration
 from provision_engine.errors import OperatorError
 
 COMPONENTS = ("engine", "CloudClient", "api")
@@ -32,20 +29,33 @@ _FIRST_LINE = "# Logfile created on "
 
 
 class Entry(NamedTuple):
-    """One line; entries sort by time, and then by component."""
+    """One line."""
 
     at: float
     """Unix time."""
-    order: int
     component: str
     request: str
     text: str
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Return 0, or 1 if --request finds nothing."""
-    options = parse(parser(), arguments)
-    settings = configuration(options).log
+@click.command(
+    cls=Command,
+    epilog="""\b
+Exit code: 0; 1 if no line belongs to the request; 2 if the command line is wrong.
+Every response of the engine carries the id of its request as X-Request-ID.""",
+)
+@config_option
+@click.option("--request", metavar="REQUEST", help="Only the lines of this request.")
+@click.option("--follow", "-f", is_flag=True, help="Keep showing new lines.")
+@click.option("--rotated", is_flag=True, help="Include the rotated files.")
+def logs(request: str | None, follow: bool, rotated: bool) -> int:
+    """Show the three log files as one, in time order.
+
+    Text logs have times in seconds: within a second, the lines of engine.log come first, then those
+    of CloudClient.log and api.log. With log.format: json the order is exact. Lines of api.log name
+    their request with log.format: extended or json.
+    """
+    settings = configuration().log
     directory = settings.directory
     if settings.system == "syslog":
         raise OperatorError("log.system is syslog: try journalctl SYSLOG_IDENTIFIER=engine")
@@ -56,45 +66,47 @@ def main(arguments: Sequence[str]) -> int:
     shown = 0
     try:
         # Before the files are read, so that nothing written meanwhile is lost.
-        tails = _tails(directory)
-        shown = _show(merged(directory, options.rotated), options.request)
-        if options.follow:
-            _show(followed(tails), options.request)
+        tails = {component: _added(directory / f"{component}.log") for component in COMPONENTS}
+        for tail in tails.values():
+            next(tail)
+        shown = _show(
+            merged(_entries(c, _lines(directory, c, rotated)) for c in COMPONENTS), request
+        )
+        if follow:
+            _show(followed(tails), request)
     except BrokenPipeError:
         raise  # an OSError too, but not of a file
     except OSError as error:
         raise OperatorError(f"{error.filename}: cannot be read: {error.strerror}") from error
-    return int(shown == 0 and options.request is not None)
+    return int(shown == 0 and request is not None)
 
 
-def merged(directory: Path, with_rotated: bool = False) -> Iterator[Entry]:
-    """All entries of the three files in time order, read lazily."""
-    return heapq.merge(*(_entries(c, _lines(directory, c, with_rotated)) for c in COMPONENTS))
+def merged(files: Iterable[Iterable[Entry]]) -> Iterator[Entry]:
+    """All entries of the three files in time order, and at the same time in that of the files."""
+    return heapq.merge(*files, key=lambda entry: entry.at)
 
 
-def followed(tails: Mapping[str, _Tail]) -> Iterator[Entry]:
+def followed(tails: Mapping[str, Iterator[list[str]]]) -> Iterator[Entry]:
     """What is written from now on, endlessly, across rotations."""
     while True:
-        news = (_entries(component, tail.news()) for component, tail in tails.items())
-        yield from heapq.merge(*news)
+        yield from merged(_entries(component, next(tail)) for component, tail in tails.items())
         time.sleep(POLL_SECONDS)
 
 
 def parse_line(component: str, line: str) -> Entry | None:
     """The entry in one line; None if there is none, as in the first line of a file."""
     line = line.rstrip("\n")
-    order = COMPONENTS.index(component)
     with suppress(ValueError, KeyError):
         if line.startswith("{"):
             event = json.loads(line)
             at = datetime.fromisoformat(event["time"]).timestamp()
-            return Entry(at, order, component, str(event.get("request", "")), line)
+            return Entry(at, component, str(event.get("request", "")), line)
         if found := _EVENT.match(line):
             at = datetime.fromisoformat(f"{found[1]} {found[2]}").timestamp()
-            return Entry(at, order, component, found[3], line)
+            return Entry(at, component, found[3], line)
         if found := _ACCESS.match(line):
             at = datetime.strptime(found[1], "%d/%b/%Y:%H:%M:%S %z").timestamp()
-            return Entry(at, order, component, found[2] or "", line)
+            return Entry(at, component, found[2] or "", line)
     return None
 
 
@@ -103,7 +115,7 @@ def parse_line(component: str, line: str) -> Entry | None:
 
 def _entries(component: str, lines: Iterable[str]) -> Iterator[Entry]:
     """The entries of one file. A line of any other form belongs to the entry before it."""
-    last = Entry(0.0, COMPONENTS.index(component), component, "", "")
+    last = Entry(0.0, component, "", "")
     for line in lines:
         if line.startswith(_FIRST_LINE) or not line.strip():
             continue
@@ -119,53 +131,38 @@ def _entries(component: str, lines: Iterable[str]) -> Iterator[Entry]:
 
 def _lines(directory: Path, component: str, with_rotated: bool) -> Iterator[str]:
     current = directory / f"{component}.log"
-    older = _by_age(directory.glob(f"{component}.log?*")) if with_rotated else []
-    for path in [*older, current]:
+    older = directory.glob(f"{component}.log?*") if with_rotated else ()
+    for path in [*sorted(older, key=lambda path: path.stat().st_mtime), current]:
         with suppress(FileNotFoundError):
             opened = gzip.open if path.suffix == ".gz" else open
             with opened(path, "rt", encoding="utf-8", errors="replace") as file:
                 yield from file
 
 
-def _by_age(paths: Iterable[Path]) -> list[Path]:
-    return sorted(paths, key=lambda path: path.stat().st_mtime)
+def _added(path: Path) -> Iterator[list[str]]:
+    """Each time the whole lines that were added since, also to a file that takes its place."""
+    (identity, at), rest = _state(path), ""
+    while True:
+        lines: list[str] = []
+        current, size = _state(path)
+        if current != identity or size < at:
+            identity, at, rest = current, 0, ""
+        if size > at:
+            with suppress(FileNotFoundError), path.open("rb") as file:
+                file.seek(at)
+                added = file.read()
+                at += len(added)
+                *lines, rest = (rest + added.decode("utf-8", "replace")).split("\n")
+        yield lines
 
 
-class _Tail:
-    """The end of a growing file, which a rotation may move away and recreate."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._identity, self._at = self._found()
-        self._rest = ""
-
-    def news(self) -> Iterator[str]:
-        """Whole lines that were added since the last call."""
-        identity, size = self._found()
-        if identity != self._identity or size < self._at:
-            self._identity, self._at, self._rest = identity, 0, ""
-        if size <= self._at:
-            return
-        with suppress(FileNotFoundError), self._path.open("rb") as file:
-            file.seek(self._at)
-            added = file.read()
-            self._at += len(added)
-            *lines, self._rest = (self._rest + added.decode("utf-8", "replace")).split("\n")
-            yield from lines
-
-    def _found(self) -> tuple[int, int]:
-        try:
-            found = self._path.stat()
-        except FileNotFoundError:
-            return 0, 0
-        return found.st_ino, found.st_size
-
-
-def _tails(directory: Path) -> dict[str, _Tail]:
-    return {component: _Tail(directory / f"{component}.log") for component in COMPONENTS}
-
-
-# ---- showing ---------------------------------------------------------------------------
+def _state(path: Path) -> tuple[int, int]:
+    """What identifies a file, and its size; zeros if there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return 0, 0
+    return found.st_ino, found.st_size
 
 
 def _show(entries: Iterable[Entry], request: str | None) -> int:
@@ -175,17 +172,3 @@ def _show(entries: Iterable[Entry], request: str | None) -> int:
             print(f"{entry.component:<11} {entry.text}", flush=True)
             count += 1
     return count
-
-
-def parser() -> Parser:
-    made = Parser(
-        "provision-engine logs",
-        description=__doc__ or "",
-        epilog="Exit code: 0; 1 if no line belongs to the request; 2 if the command line is "
-        "wrong.\nEvery response of the engine carries the id of its request as X-Request-ID.",
-    )
-    add_config(made)
-    made.add_argument("--request", metavar="REQUEST", help="only the lines of this request")
-    made.add_argument("--follow", "-f", action="store_true", help="keep showing new lines")
-    made.add_argument("--rotated", action="store_true", help="include the rotated files")
-    return made

@@ -1,87 +1,102 @@
-"""What all commands share to parse their command lines."""
+"""What all commands share to read their command lines: click, with one line for each error."""
 
 from __future__ import annotations
 
-import argparse
-import difflib
+import functools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
+
+import click
 
 from provision_engine import config, durations
 from provision_engine.config import Configuration
+from provision_engine.text import one_line
 
 MB_OF_UNITS = {"": 1, "M": 1, "G": 1024, "T": 1024 * 1024}
 
-
-class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, and which knows its arguments for completion."""
-
-    def __init__(self, program: str, *, description: str, epilog: str = "") -> None:
-        self.described: list[argparse.Action] = []
-        super().__init__(
-            program,
-            description=description,
-            epilog=epilog,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-
-    def add_argument(self, *names: Any, **settings: Any) -> argparse.Action:
-        action = super().add_argument(*names, **settings)
-        self.described.append(action)
-        return action
-
-    def add_rest(self, metavar: str) -> None:
-        """A name that decides how the rest of the command line is parsed: two attributes,
-        ``command`` and ``arguments``."""
-        super().add_argument("command", metavar=metavar, help="see below")
-        super().add_argument("arguments", metavar="...", nargs=argparse.REMAINDER)
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (see '{self.prog} --help')\n")
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-def parse(parser: Parser, arguments: Sequence[str]) -> argparse.Namespace:
-    """The arguments as attributes. SystemExit(2) with one line if they are wrong."""
-    options, unknown = parser.parse_known_args(arguments)
-    if unknown:
-        known = [name for action in parser.described for name in action.option_strings]
-        what = "option" if unknown[0].startswith("-") else "argument"
-        parser.error(f"unknown {what} '{unknown[0]}'{_suggestion(unknown[0], known)}")
-    return options
+class Command(click.Command):
+    """A command that names the argument which it does not know."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.allow_extra_args = True
+        left = super().parse_args(ctx, args)
+        if left and not ctx.resilient_parsing:
+            raise click.UsageError(f"unknown argument '{left[0]}'", ctx)
+        return left
 
 
-def chosen(parser: Parser, name: str, names: Iterable[str], what: str) -> str:
-    """A name if it is one of these. SystemExit(2) with a suggestion if it is not."""
-    names = list(names)
-    if name not in names:
-        hint = _suggestion(name, names) or f"; choose from {', '.join(names)}"
-        parser.error(f"unknown {what} '{name}'{hint}")
-    return name
+def all_of(*decorators: Decorator) -> Decorator:
+    """One decorator that adds all these options, in this order."""
+    return lambda do: functools.reduce(lambda done, add: add(done), reversed(decorators), do)
 
 
-def _suggestion(name: str, names: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name.partition("=")[0], list(names), n=1)
+def explained(error: click.UsageError) -> str:
+    """What is wrong with a command line, in one line."""
+    path = error.ctx.command_path if error.ctx else "provision-engine"
+    text = " ".join(error.format_message().split())
+    if isinstance(error, click.NoSuchOption):
+        text = f"unknown option '{error.option_name}'{_suggestion(error.possibilities)}"
+    elif isinstance(error, click.exceptions.NoSuchCommand) and error.ctx:
+        group = error.ctx.command
+        assert isinstance(group, click.Group)
+        what = group.subcommand_metavar.split()[0].lower()
+        names = f"; choose from {', '.join(group.list_commands(error.ctx))}"
+        text = f"unknown {what} '{error.command_name}'{_suggestion(error.possibilities) or names}"
+    return one_line(f"{path}: {text} (see '{path} --help')")
+
+
+def _suggestion(near: list[str] | None) -> str:
     return f"; did you mean '{near[0]}'?" if near else ""
 
 
-# ---- the configuration -----------------------------------------------------------------
+# ---- options that may precede the command ----------------------------------------------
 
 
-def add_config(parser: Parser) -> None:
-    parser.add_argument(
-        "--config",
-        type=Path,
-        metavar="FILE",
-        help=f"the configuration (default: the file that {config.ENVIRONMENT_VARIABLE} names, "
-        f"or {config.DEFAULT_PATH})",
-    )
+@dataclass
+class Common:
+    """Options that may stand before a command as well as behind it."""
+
+    config: Path | None = None
+    url: str = ""
+    json: bool = False
+    ca_file: str = ""
+    quiet: bool = False
 
 
-def configuration(options: argparse.Namespace) -> Configuration:
+def common() -> Common:
+    """The common options of the command that runs, or is completed."""
+    return click.get_current_context().ensure_object(Common)
+
+
+def common_option(*names: str, **settings: Any) -> Decorator:
+    """An option whose value goes to Common. The innermost one counts."""
+
+    def keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+        if value:
+            setattr(context.ensure_object(Common), str(parameter.name), value)
+
+    return click.option(*names, expose_value=False, callback=keep, **settings)
+
+
+config_option = common_option(
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help=f"The configuration (default: the file that {config.ENVIRONMENT_VARIABLE} names, or "
+    f"{config.DEFAULT_PATH}).",
+)
+json_option = common_option("--json", is_flag=True, help="Print JSON, for programs.")
+
+
+def configuration() -> Configuration:
     """The configuration that the command line names. Raises OperatorError."""
-    path: Path | None = options.config
+    path = common().config
     # Absolute, because the engine changes its directory and reads the file again on SIGHUP.
     return config.load(path.absolute() if path else None)
 
@@ -90,31 +105,31 @@ def configuration(options: argparse.Namespace) -> Configuration:
 
 
 def duration_seconds(text: str) -> float:
-    """Seconds from 90, 90s, 15m, 1.5h or 7d. Raises ArgumentTypeError."""
+    """Seconds from 90, 90s, 15m, 1.5h or 7d. Raises BadParameter."""
     try:
         return durations.parse(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+        raise click.BadParameter(str(error)) from error
 
 
 def whole_seconds(text: str) -> int:
     """The same where the API takes whole seconds only."""
     seconds = duration_seconds(text)
     if not seconds.is_integer() or seconds < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of seconds from 1")
+        raise click.BadParameter(f"{text!r} is not a whole number of seconds from 1")
     return int(seconds)
 
 
 def count(text: str) -> int:
     if not re.fullmatch(r"\d{1,9}", text) or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an integer from 1")
+        raise click.BadParameter(f"{text!r} is not an integer from 1")
     return int(text)
 
 
 def size_mb(text: str) -> int:
-    """MB from 512, 512M, 1G, 1.5G or 1GiB. Raises ArgumentTypeError."""
+    """MB from 512, 512M, 1G, 1.5G or 1GiB. Raises BadParameter."""
     found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,6})?)([MGT]?)(?:i?B)?", text, re.IGNORECASE)
     megabytes = float(found[1]) * MB_OF_UNITS[found[2].upper()] if found else 0.0
     if megabytes < 1 or not megabytes.is_integer():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 512, 512M or 1G")
+        raise click.BadParameter(f"{text!r} is not a size such as 512, 512M or 1G")
     return int(megabytes)

@@ -4,131 +4,147 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import io
 import os
+import re
 import sys
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+
+import click
+from click.shell_completion import CompletionItem, get_completion_class, shell_complete
 
 from provision_engine import __version__
 from provision_engine.cli import options
+from provision_engine.cli.options import Command, config_option
 from provision_engine.errors import OperatorError
 
-DONE, FAILED, INTERRUPTED, CLOSED_PIPE = 0, 1, 130, 141
-"""Exit codes; 2 is argparse's own, and `runtime` has more."""
+NAME, OLD_NAME = "provision-engine", "provision-engine-server"
+COMPLETE_VARIABLE = "_PROVISION_ENGINE_COMPLETE"
+"""With it, a shell asks for its script, or for candidates."""
 
-EXIT_CODES = """\
+DONE, FAILED, USAGE, INTERRUPTED, CLOSED_PIPE = 0, 1, 2, 130, 141
+"""Exit codes; `runtime` has more."""
+
+COMMANDS = {
+    "start": ("service", "Start the engine."),
+    "stop": ("service", "Stop it once its requests are finished."),
+    "restart": ("service", "Stop it if it is running, then start it."),
+    "status": ("service", "Show whether it is running, and where."),
+    "check": ("check", "Check configuration, OpenNebula and flavours."),
+    "logs": ("logs", "Show the logs in time order."),
+    "reconcile": ("reconcile", "Find and remove what was left behind."),
+    "runtime": ("runtime", "Create and manage runtimes."),
+    "completion": ("program", "Print completion for bash, zsh or fish."),
+    "sandbox": ("program", "Run a simulated OpenNebula to try it with."),
+}
+"""By name: the module with a command of this name, and what it does."""
+
+
+class Program(click.Group):
+    """Lists the commands, and imports the module of the one that is used."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        if name:
+            module = importlib.import_module(f"provision_engine.cli.{COMMANDS[name][0]}")
+            command = getattr(module, name)
+        return name, command, rest
+
+
+@click.group(
+    NAME,
+    cls=Program,
+    commands={name: click.Command(name, help=help) for name, (_, help) in COMMANDS.items()},
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="""\b
 exit codes of every command:
   0    done
   1    it failed; standard error says why
   2    the command line is wrong
   130  interrupted (Ctrl-C)
-  141  the reader of the output closed it, as head does
-"""
+  141  the reader of the output closed it, as head does""",
+)
+@click.version_option(__version__, message="%(prog)s %(version)s")
+@config_option
+def program() -> None:
+    """Provides devices with serverless runtimes on an OpenNebula cloud."""
 
 
-class Command(NamedTuple):
-    """What a command does, and where: both modules are imported only when it is used."""
+@click.command(
+    cls=Command,
+    epilog="""\b
+In ~/.bashrc: eval "$(provision-engine completion bash)"
+In ~/.zshrc: eval "$(provision-engine completion zsh)"
+In ~/.config/fish/config.fish: provision-engine completion fish | source""",
+)
+@click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
+def completion(shell: str) -> None:
+    """Print a script that completes the command line of provision-engine."""
+    if shell == "zsh":  # click's script takes for granted that this was done
+        print("(( $+functions[compdef] )) || { autoload -Uz compinit && compinit }")
+    kind = get_completion_class(shell)
+    assert kind is not None
+    for name in (NAME, OLD_NAME):
+        print(kind(program, {}, name, COMPLETE_VARIABLE).source())
 
-    help: str
-    function: str
-    parser: str = ""
-    """Empty if the command has its own kind of parser."""
-    takes_config: bool = True
+
+class Sandbox(click.Command):
+    """A program of its own, which reads its own command line."""
 
     def run(self, arguments: Sequence[str]) -> int:
-        code: int = _imported(self.function)(arguments)
-        return code
+        from provision_engine.sandbox import command
 
-    def make_parser(self) -> options.Parser | None:
-        parser: options.Parser | None = _imported(self.parser)() if self.parser else None
-        return parser
+        return command.main(list(arguments))
 
-
-def _command(help: str, module: str, *, takes_config: bool = True) -> Command:
-    where = f"provision_engine.cli.{module}"
-    return Command(help, f"{where}:main", f"{where}:parser", takes_config)
-
-
-def _service(help: str, name: str) -> Command:
-    where = "provision_engine.cli.service"
-    return Command(help, f"{where}:{name}", f"{where}:{name}_parser")
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        """The options that its help mentions."""
+        with contextlib.redirect_stdout(io.StringIO()) as shown:
+            self.run(["--help"])
+        names = sorted(set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", shown.getvalue())))
+        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
-COMMANDS = {
-    "start": _service("start the engine", "start"),
-    "stop": _service("stop it once its requests are finished", "stop"),
-    "restart": _service("stop it if it is running, then start it", "restart"),
-    "status": _service("show whether it is running, and where", "status"),
-    "check": _command("check configuration, OpenNebula and flavours", "check"),
-    "logs": _command("show the logs in time order", "logs"),
-    "reconcile": _command("find and remove what was left behind", "reconcile"),
-    "runtime": _command("create and manage runtimes", "runtime"),
-    "completion": _command(
-        "print completion for bash, zsh or fish", "completion", takes_config=False
-    ),
-    "sandbox": Command(
-        "run a simulated OpenNebula to try it with",
-        "provision_engine.sandbox.command:main",
-        takes_config=False,
-    ),
-}
-# What the completion scripts call; not for people.
-_HIDDEN = {"complete": Command("", "provision_engine.cli.completion:complete", takes_config=False)}
+@click.command(
+    cls=Sandbox, add_help_option=False, context_settings={"ignore_unknown_options": True}
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def sandbox(arguments: tuple[str, ...]) -> int:
+    return sandbox.run(arguments)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code, 1 with a reason on stderr if it failed.
-
-    Ends with SystemExit(2) if the command line itself is wrong.
-    """
+    """Run one command and return its exit code; a failure is one line on standard error."""
     try:
         try:
             return _run(sys.argv[1:] if argv is None else argv)
         finally:
             sys.stdout.flush()
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.UsageError as error:
+        print(options.explained(error), file=sys.stderr)
+        return USAGE
     except OperatorError as error:
-        print(f"provision-engine: {error}", file=sys.stderr)
+        print(f"{NAME}: {error}", file=sys.stderr)
         return FAILED
     except BrokenPipeError:
         _discard_output()
         return CLOSED_PIPE
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
 
 
-def parser() -> options.Parser:
-    listed = "\n".join(f"  {name:<11} {command.help}" for name, command in COMMANDS.items())
-    made = options.Parser(
-        "provision-engine",
-        description="Provides devices with serverless runtimes on an OpenNebula cloud.",
-        epilog=f"commands:\n{listed}\n\n{EXIT_CODES}\n"
-        "'provision-engine COMMAND --help' describes each command.",
-    )
-    made.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    options.add_config(made)
-    made.add_rest("COMMAND")
-    return made
-
-
 def _run(arguments: Sequence[str]) -> int:
-    whole = parser()
-    if not arguments:
-        whole.print_help()
+    if instruction := os.environ.get(COMPLETE_VARIABLE):
+        return shell_complete(program, {}, NAME, COMPLETE_VARIABLE, instruction)
+    try:
+        with program.make_context(NAME, list(arguments)) as context:
+            return int(program.invoke(context) or DONE)
+    except click.exceptions.NoArgsIsHelpError as help:
+        print(help.format_message())
         return DONE
-    given = options.parse(whole, arguments)
-    command = (
-        _HIDDEN.get(given.command)
-        or COMMANDS[options.chosen(whole, given.command, COMMANDS, "command")]
-    )
-    rest: list[str] = given.arguments
-    if given.config and command.takes_config:
-        rest = ["--config", str(given.config), *rest]
-    return command.run(rest)
-
-
-def _imported(target: str) -> Any:
-    module, _, name = target.partition(":")
-    return getattr(importlib.import_module(module), name)
 
 
 def _discard_output() -> None:

@@ -1,8 +1,4 @@
-"""``provision-engine reconcile``: finds what was left behind, and removes or repairs it.
-
-It uses the credentials in the file that ONE_AUTH names, or in ~/.one/one_auth, and covers what that
-user owns; with an administrator's, it covers all users.
-"""
+"""`provision-engine reconcile`: finds what was left behind, and removes or repairs it."""
 
 from __future__ import annotations
 
@@ -11,66 +7,73 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import click
+
 from provision_engine import durations, log
 from provision_engine.cli import credentials, output
-from provision_engine.cli.options import Parser, add_config, configuration, duration_seconds, parse
+from provision_engine.cli.options import (
+    Command,
+    common,
+    config_option,
+    configuration,
+    duration_seconds,
+    json_option,
+)
 from provision_engine.cloud.client import Backends, CloudClient, Credentials
 from provision_engine.config import Configuration
 from provision_engine.deadline import Deadline
-from provision_engine.engine.cache import Cache
-from provision_engine.engine.context import Context, Memory
-from provision_engine.engine.reconcile import Finding, Outcome, Reconciler, Result
+from provision_engine.engine.context import Context
+from provision_engine.engine.memory import Memory
+from provision_engine.engine.safety.reconcile import Finding, Outcome, Reconciler, Result
 from provision_engine.errors import EngineError, OperatorError
 from provision_engine.text import one_line
 
-DEFAULT_OLDER_THAN = "10m"
 COLUMNS = ("KIND", "DOCUMENT", "SERVICE", "OWNER", "AGE", "REMEDY", "RESULT", "NAME")
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Return 0 if nothing is wrong or all is done, 1 if something could not be done."""
-    options = parse(parser(), arguments)
-    reconciler = _reconciler(configuration(options), options.older_than)
+@click.command(
+    cls=Command,
+    epilog="""\b
+Exit code: 0 nothing is wrong, or all of it is done, or --apply was not given;
+1 something could not be done; 2 the command line is wrong.""",
+)
+@config_option
+@json_option
+@click.option("--apply", is_flag=True, help="Make the changes, instead of only listing them.")
+@click.option(
+    "--older-than",
+    "older_than_seconds",
+    type=duration_seconds,
+    default="10m",
+    show_default=True,
+    metavar="TIME",
+    help="Only what is older: seconds, or 10m, 2h, 1d; what is younger than lock.stale_seconds "
+    "of engine.conf is never touched.",
+)
+def reconcile(apply: bool, older_than_seconds: float) -> int:
+    """Find what was left behind, and remove or repair it.
+
+    It uses the credentials in the file that ONE_AUTH names, or in ~/.one/one_auth, and covers what
+    that user owns; with an administrator's, it covers all users.
+    """
+    reconciler = _reconciler(configuration(), older_than_seconds)
     try:
         findings = reconciler.find()
     except EngineError as error:
         raise OperatorError(one_line(str(error))) from error
     outcomes = [
-        reconciler.apply(finding) if options.apply else Outcome(finding, Result.FOUND)
+        reconciler.apply(finding) if apply else Outcome(finding, Result.FOUND)
         for finding in findings
     ]
-    print(_as_json(outcomes) if options.json else _as_table(outcomes, options.apply))
+    print(_as_json(outcomes) if common().json else _as_table(outcomes, apply))
     return int(any(outcome.result is Result.FAILED for outcome in outcomes))
-
-
-def parser() -> Parser:
-    made = Parser(
-        "provision-engine reconcile",
-        description=__doc__ or "",
-        epilog="Exit code: 0 nothing is wrong, or all of it is done, or --apply was not given;\n"
-        "1 something could not be done; 2 the command line is wrong.",
-    )
-    add_config(made)
-    made.add_argument(
-        "--apply", action="store_true", help="make the changes, instead of only listing them"
-    )
-    made.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    made.add_argument(
-        "--older-than",
-        type=duration_seconds,
-        default=DEFAULT_OLDER_THAN,
-        metavar="TIME",
-        help="only what is older: seconds, or 10m, 2h, 1d (default %(default)s); what is younger "
-        "than lock.stale_seconds of engine.conf is never touched",
-    )
-    return made
 
 
 def _reconciler(settings: Configuration, older_than_seconds: float) -> Reconciler:
     caller = Credentials(*credentials.stored())
     log.secret(*caller.secrets)
     cloud = CloudClient(Backends(settings), caller, Deadline(settings.timeout_seconds))
-    memory = Memory.empty(Cache(settings.cache.seconds))
+    memory = Memory(settings.cache.seconds)
     return Reconciler(Context(cloud, settings, memory), older_than_seconds)
 
 
@@ -101,7 +104,7 @@ def _members(outcome: Outcome) -> dict[str, Any]:
 def _as_table(outcomes: Sequence[Outcome], is_applied: bool) -> str:
     if not outcomes:
         return "Nothing is wrong."
-    shown = output.table(COLUMNS, [_row(outcome) for outcome in outcomes])
+    shown = output.table(COLUMNS, *map(_row, outcomes))
     reasons = [f"  {_shown_id(o.finding)}: {one_line(o.reason)}" for o in outcomes if o.reason]
     return "\n".join([shown, *reasons, _sum(outcomes, is_applied)])
 

@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from provision_engine import config
@@ -25,7 +25,7 @@ class Record:
 
     pid: int
     url: str
-    configuration: Path
+    configuration: str
 
 
 def of(configuration: Configuration, pid: int) -> Record:
@@ -39,22 +39,17 @@ def url(configuration: Configuration, host: str = "") -> str:
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{configuration.port}"
 
 
-def path_of_configuration(configuration: Configuration) -> Path:
+def path_of_configuration(configuration: Configuration) -> str:
     """The file, with links resolved; the usual one if there is none and defaults apply."""
-    return (configuration.path or config.DEFAULT_PATH).resolve()
+    return str((configuration.path or config.DEFAULT_PATH).resolve())
 
 
 def write(pid_file: Path, record: Record) -> None:
     """Replace the record. An engine that cannot write it runs all the same."""
-    content = {
-        "pid": record.pid,
-        "url": record.url,
-        "configuration": str(record.configuration),
-    }
     with contextlib.suppress(OSError):
         descriptor, name = tempfile.mkstemp(dir=pid_file.parent, prefix=".engine-")
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(content, file)
+            json.dump(asdict(record), file)
         os.chmod(name, 0o644)
         os.replace(name, _path(pid_file))
 
@@ -63,9 +58,8 @@ def read(pid_file: Path, pid: int) -> Record | None:
     """The record of the engine with this pid; None if it wrote none, as 2.0.0 did."""
     try:
         with _path(pid_file).open("rb") as file:
-            content = json.loads(file.read(_BYTES))
-        record = Record(content["pid"], str(content["url"]), Path(content["configuration"]))
-    except (OSError, ValueError, KeyError, TypeError):
+            record = Record(**json.loads(file.read(_BYTES)))
+    except (OSError, ValueError, TypeError):
         return None
     return record if record.pid == pid else None
 

@@ -6,35 +6,15 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 
-from provision_engine.client.errors import ClientError, RuntimeFailed, StillWaiting
-from provision_engine.client.models import (
-    Flavour,
-    Function,
-    Json,
-    Runtime,
-    Step,
-    specification,
-)
-from provision_engine.client.transport import (
-    BUSY,
-    LOCKED,
-    Call,
-    Transport,
-    json_array,
-    json_object,
-    json_value,
-    not_an_engine,
-)
+from provision_engine.client.errors import RuntimeFailed, StillWaiting
+from provision_engine.client.models import Flavour, Function, Json, Runtime, Step, specification
+from provision_engine.client.transport import BUSY, LOCKED, Transport, json_of, reading
 
-DEFAULT_URL = "http://127.0.0.1:1337"
-TRIES = 5
-"""How many times a request is sent at most, the first time included."""
 LONGEST_WAIT_SECONDS = 60.0
 """How long one request waits for a runtime; the client sends as many as it needs."""
 POLL_SECONDS = 0.5
@@ -43,45 +23,8 @@ POLL_SECONDS = 0.5
 PATH = "/serverless-runtimes"
 
 
-class Client:
-    """The API on behalf of one user of OpenNebula.
-
-    Not to be shared by threads. ``timeout_seconds`` is how long a response may take, on top of
-    the time that a request asks to wait. ``verify`` is False, or the file with the authorities
-    that signed the engine's certificate. Every method raises ClientError.
-    """
-
-    def __init__(
-        self,
-        url: str = DEFAULT_URL,
-        user: str = "",
-        password: str = "",
-        *,
-        timeout_seconds: float = 90.0,
-        tries: int = TRIES,
-        verify: bool | str = True,
-    ) -> None:
-        self._transport = Transport(
-            url, user, password, timeout_seconds=timeout_seconds, tries=tries, verify=verify
-        )
-
-    @property
-    def url(self) -> str:
-        return self._transport.url
-
-    def __enter__(self) -> Client:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self._transport.session.close()
+class Client(Transport):
+    """The API on behalf of one user of OpenNebula. Every method raises ClientError."""
 
     # ---- runtimes -----------------------------------------------------------------------
 
@@ -100,26 +43,25 @@ class Client:
         With ``wait_seconds`` the method returns once the runtime is running or has failed.
         """
         return self._runtime(
-            Call(
-                "POST",
-                PATH,
-                specification(faas=faas, daas=daas, **members),
-                headers={"Idempotency-Key": key or str(uuid.uuid4())},
-                wait_seconds=wait_seconds,
-                retried=BUSY | {LOCKED},
-            )
+            "POST",
+            PATH,
+            specification(faas=faas, daas=daas, **members),
+            headers={"Idempotency-Key": key or str(uuid.uuid4())},
+            wait_seconds=wait_seconds,
+            retried=BUSY | {LOCKED},
         )
 
     def dry_run(self, faas: Function, daas: Function | None = None, **members: Any) -> Json:
-        """What a create would create: flow template, roles, attributes, and WARNINGS.
+        """Return what a create would create: flow template, roles, attributes, and WARNINGS.
 
         Raises what the create would raise.
         """
         body = specification(faas=faas, daas=daas, **members)
-        return json_object(self._send(Call("POST", PATH, body, query={"dry_run": "true"})))
+        response = self._send("POST", PATH, body, query={"dry_run": "true"})
+        return json_of(response, dict)
 
     def get_runtime(self, runtime_id: int, *, wait_seconds: float = 0.0) -> Runtime:
-        return self._runtime(Call("GET", f"{PATH}/{runtime_id}", wait_seconds=wait_seconds))
+        return self._runtime("GET", f"{PATH}/{runtime_id}", wait_seconds=wait_seconds)
 
     def list_runtimes(
         self,
@@ -130,15 +72,17 @@ class Client:
         page_size: int = 100,
         newest_first: bool = False,
     ) -> Iterator[Runtime]:
-        """All of the user's runtimes that match, page by page, by id."""
+        """Yield all of the user's runtimes that match, page by page, by id."""
         filters = {"name": name, "flavour": flavour, "state": state}
-        filters["order"] = "desc" if newest_first else ""
+        filters["order"] = "desc" if newest_first else "asc"
         query = {n: v for n, v in filters.items() if v} | {"limit": str(page_size)}
         path = PATH
         while path:
-            response = self._send(Call("GET", path, query=query))
-            for entry in json_array(response):
-                yield Runtime.from_json(entry["SERVERLESS_RUNTIME"])
+            response = self._send("GET", path, query=query)
+            with reading(response, "serverless runtimes"):
+                entries = json_of(response, list)
+                page = [Runtime.from_json(entry["SERVERLESS_RUNTIME"]) for entry in entries]
+            yield from page
             path, query = _next_page(response), {}
 
     def update_runtime(
@@ -155,26 +99,18 @@ class Client:
         that was read; otherwise Changed is raised.
         """
         return self._runtime(
-            Call(
-                "PUT",
-                f"{PATH}/{runtime_id}",
-                specification(**members),
-                headers={"If-Match": if_match} if if_match else {},
-                wait_seconds=wait_seconds,
-                # If the first attempt succeeded, the etag no longer matches.
-                is_repeatable=not if_match,
-            )
+            "PUT",
+            f"{PATH}/{runtime_id}",
+            specification(**members),
+            headers={"If-Match": if_match} if if_match else {},
+            wait_seconds=wait_seconds,
+            # If the first attempt succeeded, the etag no longer matches.
+            is_repeatable=not if_match,
         )
 
     def delete_runtime(self, runtime_id: int, *, if_match: str = "") -> None:
-        self._send(
-            Call(
-                "DELETE",
-                f"{PATH}/{runtime_id}",
-                headers={"If-Match": if_match} if if_match else {},
-                is_repeatable=not if_match,
-            )
-        )
+        headers = {"If-Match": if_match} if if_match else {}
+        self._send("DELETE", f"{PATH}/{runtime_id}", headers=headers, is_repeatable=not if_match)
 
     def recover_runtime(
         self, runtime_id: int, *, replace: bool = False, wait_seconds: float = 0.0
@@ -195,12 +131,10 @@ class Client:
         return self._act(runtime_id, "resume", wait_seconds)
 
     def timeline(self, runtime_id: int) -> list[Step]:
-        """The steps of the runtime's creation, in time order."""
-        response = self._send(Call("GET", f"{PATH}/{runtime_id}/timeline"))
-        try:
-            return [Step.from_json(step) for step in json_object(response)["STEPS"]]
-        except (KeyError, TypeError, ValueError) as error:
-            raise not_an_engine(response, "a timeline") from error
+        """Return the steps of the runtime's creation, in time order."""
+        response = self._send("GET", f"{PATH}/{runtime_id}/timeline")
+        with reading(response, "a timeline"):
+            return [Step.from_json(step) for step in json_of(response, dict)["STEPS"]]
 
     # ---- waiting ------------------------------------------------------------------------
 
@@ -210,7 +144,7 @@ class Client:
         seconds: float = 300.0,
         on_look: Callable[[Runtime], None] = lambda runtime: None,
     ) -> Runtime:
-        """The runtime once all its functions are running; ``on_look`` is called at each read.
+        """Return the runtime once all its functions are running; call ``on_look`` at each read.
 
         Raises RuntimeFailed if a function is in ERROR, StillWaiting when the time has run out.
         """
@@ -224,7 +158,7 @@ class Client:
         on_look: Callable[[Runtime], None] = lambda runtime: None,
         hold_seconds: float = LONGEST_WAIT_SECONDS,
     ) -> Runtime:
-        """The runtime once it is RUNNING or SUSPENDED, as ``wait_until_running``.
+        """Return the runtime once it is RUNNING or SUSPENDED, as ``wait_until_running``.
 
         ``hold_seconds`` is how long one request may wait: shorter means more frequent looks.
         """
@@ -246,57 +180,49 @@ class Client:
     # ---- the engine ---------------------------------------------------------------------
 
     def flavours(self) -> list[Flavour]:
-        """The flavours, and why the user cannot deploy some of them."""
-        response = self._send(Call("GET", "/flavours"))
-        try:
-            return [Flavour.from_json(entry) for entry in json_array(response)]
-        except (KeyError, TypeError) as error:
-            raise not_an_engine(response, "flavours") from error
+        """Return the flavours, and why the user cannot deploy some of them."""
+        response = self._send("GET", "/flavours")
+        with reading(response, "flavours"):
+            return [Flavour.from_json(entry) for entry in json_of(response, list)]
 
     def version(self) -> str:
-        """Of the engine; no login needed."""
-        return str(json_value(self._send(Call("GET", "/server/version"))))
+        """Return the engine's version; no login is needed."""
+        return str(json_of(self._send("GET", "/server/version"), object))
 
     def config(self) -> Json:
-        """The configuration in force; no login needed."""
-        return json_object(self._send(Call("GET", "/server/config")))
+        """Return the configuration in force; no login is needed."""
+        return json_of(self._send("GET", "/server/config"), dict)
 
     def schema(self) -> Json:
-        """The JSON schema of a runtime; no login needed."""
-        return json_object(self._send(Call("GET", f"{PATH}/schema")))
+        """Return the JSON schema of a runtime; no login is needed."""
+        return json_of(self._send("GET", f"{PATH}/schema"), dict)
 
     # ---- sending ------------------------------------------------------------------------
-
-    def _send(self, call: Call) -> requests.Response:
-        return self._transport.send(call)
 
     def _act(
         self, runtime_id: int, action: str, wait_seconds: float, query: dict[str, str] | None = None
     ) -> Runtime:
         path = f"{PATH}/{runtime_id}/{action}"
-        return self._runtime(Call("POST", path, query=query or {}, wait_seconds=wait_seconds))
+        return self._runtime("POST", path, query=query, wait_seconds=wait_seconds)
 
-    def _runtime(self, call: Call) -> Runtime:
-        response = self._send(call)
-        try:
-            body = json_object(response)["SERVERLESS_RUNTIME"]
-            return Runtime.from_json(
-                body, response.headers.get("ETag", ""), _warnings(response.headers.get("Warning"))
-            )
-        except ClientError:
-            raise
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise not_an_engine(response, "a serverless runtime") from error
+    def _runtime(self, method: str, path: str, body: Json | None = None, **options: Any) -> Runtime:
+        """Send a request, and return the runtime in its response; the options are `send`'s."""
+        response = self._send(method, path, body, **options)
+        headers = response.headers
+        with reading(response, "a serverless runtime"):
+            members = json_of(response, dict)["SERVERLESS_RUNTIME"]
+            warnings = _warnings(headers.get("Warning"))
+            return Runtime.from_json(members, headers.get("ETag", ""), warnings)
 
 
 def _next_page(response: requests.Response) -> str:
-    """The path of the next page on the same engine, whatever host the link names; or empty."""
+    """Return the path of the next page on the same engine, whatever host the link names."""
     following = urlsplit(response.links.get("next", {}).get("url", ""))
     return f"{following.path}?{following.query}" if following.path else ""
 
 
 def _warnings(header: str | None) -> tuple[str, ...]:
-    """The texts of a Warning header (``299 - "text"``, several separated by commas)."""
+    """Return the texts of a Warning header (``299 - "text"``, several separated by commas)."""
     if not header:
         return ()
     texts = re.findall(r'"((?:[^"\\]|\\.)*)"', header) or [header]

@@ -1,4 +1,4 @@
-"""What the client raises: one class for each kind of failure, all of them a ClientError."""
+"""The client's exceptions: one class for each kind of failure, all of them a ClientError."""
 
 from __future__ import annotations
 

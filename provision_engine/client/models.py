@@ -49,7 +49,7 @@ class Function:
         )
 
     def to_request(self) -> Json:
-        """The members that a request sends: the flavour and the sizes that are given."""
+        """Return the members that a request sends: the flavour and the sizes that are given."""
         sizes = {"CPU": self.cpu, "MEMORY": self.memory_mb, "DISK_SIZE": self.disk_size_mb}
         return {"FLAVOUR": self.flavour} | {
             name: size for name, size in sizes.items() if size is not None
@@ -73,7 +73,7 @@ class Runtime:
     etag: str = ""
     """Identifies exactly this state, for ``if_match``; empty if the engine sent none."""
     warnings: tuple[str, ...] = ()
-    """What the engine ignored in the request, such as misspelt members."""
+    """Members of the request that the engine ignored, such as misspelt ones."""
     body: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     """The JSON object it was read from."""
 
@@ -177,7 +177,7 @@ def specification(
     lease_seconds: int | None = None,
     lift_lease: bool = False,
 ) -> Json:
-    """The body of a create or an update: what is given, and nothing else.
+    """Return the body of a create or an update, with the given members only.
 
     ``policy`` ranks hosts, ``requirements`` say which hosts are acceptable. ``lift_lease`` removes
     the lease of a runtime.

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Set
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from functools import partial
+from typing import Self, TypeVar
 
 import requests
 from requests.auth import HTTPBasicAuth
@@ -24,6 +25,9 @@ from provision_engine.client.errors import (
 )
 from provision_engine.client.models import Json
 
+DEFAULT_URL = "http://127.0.0.1:1337"
+TRIES = 5
+"""How many times a request is sent at most, the first time included."""
 CONNECT_SECONDS = 5.0
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 30.0
@@ -32,42 +36,28 @@ SHOWN_CHARACTERS = 300
 
 BUSY = frozenset({429, 503})
 LOCKED = 423
+JSON_NAMES: dict[type, str] = {dict: "a JSON object", list: "a JSON array", object: "JSON"}
 
-
-@dataclass(frozen=True)
-class Call:
-    """A request, and when it may be repeated."""
-
-    method: str
-    path: str
-    body: Json | None = None
-    query: Mapping[str, str] = field(default_factory=dict)
-    headers: Mapping[str, str] = field(default_factory=dict)
-    wait_seconds: float = 0.0
-    """How long the engine is asked to hold its response (``?wait=``)."""
-    is_repeatable: bool = True
-    """Whether repeating it does no harm if its response was lost."""
-    retried: frozenset[int] = BUSY
-    """The statuses after which it is sent again."""
-
-    @property
-    def parameters(self) -> dict[str, str]:
-        wait = {"wait": f"{self.wait_seconds:g}"} if self.wait_seconds > 0 else {}
-        return {**self.query, **wait}
+T = TypeVar("T")
 
 
 class Transport:
-    """A session with one engine on behalf of one user. Not to be shared by threads."""
+    """A session with one engine on behalf of one user. Not to be shared by threads.
+
+    ``timeout_seconds`` is how long a response may take, on top of the time that a request asks to
+    wait. ``verify`` is False, or the file with the authorities that signed the engine's
+    certificate.
+    """
 
     def __init__(
         self,
-        url: str,
-        user: str,
-        password: str,
+        url: str = DEFAULT_URL,
+        user: str = "",
+        password: str = "",
         *,
-        timeout_seconds: float,
-        tries: int,
-        verify: bool | str,
+        timeout_seconds: float = 90.0,
+        tries: int = TRIES,
+        verify: bool | str = True,
     ) -> None:
         self.url = url.rstrip("/")
         self._timeout_seconds, self._tries = timeout_seconds, max(1, tries)
@@ -77,69 +67,97 @@ class Transport:
         if user:
             self.session.auth = HTTPBasicAuth(user.encode(), password.encode())
 
-    def send(self, call: Call) -> requests.Response:
-        """The response with a 2xx status. Raises ClientError."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.session.close()
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        body: Json | None = None,
+        *,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        wait_seconds: float = 0.0,
+        is_repeatable: bool = True,
+        retried: Set[int] = BUSY,
+    ) -> requests.Response:
+        """Return the response with a 2xx status. Raises ClientError.
+
+        ``wait_seconds`` is how long the engine is asked to hold its response, ``is_repeatable``
+        whether repeating the request does no harm if its response was lost, ``retried`` are the
+        statuses after which it is sent again.
+        """
+        wait = {"wait": f"{wait_seconds:g}"} if wait_seconds > 0 else {}
+        send_once = partial(
+            self.session.request,
+            method,
+            self.url + path,
+            json=body,
+            params={**(query or {}), **wait},
+            headers=headers,
+            timeout=(CONNECT_SECONDS, self._timeout_seconds + wait_seconds),
+            allow_redirects=False,
+        )
+        response, was_lost = self._repeated(send_once, is_repeatable, retried)
+        if was_lost and method == "DELETE" and response.status_code == 404:
+            return response  # the first attempt deleted it; only its response was lost
+        return _checked(response)
+
+    def _repeated(
+        self, send_once: Callable[[], requests.Response], is_repeatable: bool, retried: Set[int]
+    ) -> tuple[requests.Response, bool]:
+        """Return the last response, and whether an earlier one was lost. Raises ClientError."""
         was_lost = False
         for attempt in range(1, self._tries + 1):
             is_last = attempt == self._tries
             try:
-                response = self._send_once(call)
+                response = send_once()
             except requests.RequestException as error:
                 if not _is_transient(error):
                     raise Unusable(f"Cannot use {self.url}", _cause(error)) from error
-                if is_last or not call.is_repeatable:
+                if is_last or not is_repeatable:
                     raise Unreachable(f"No response from {self.url}", _cause(error)) from error
                 was_lost = True
                 time.sleep(_pause_seconds(attempt))
                 continue
-            if response.status_code in call.retried and not is_last:
-                time.sleep(_pause_seconds(attempt, response.headers.get("Retry-After")))
-                continue
-            if was_lost and call.method == "DELETE" and response.status_code == 404:
-                return response  # the first attempt deleted it; only its response was lost
-            return _checked(response)
-        raise AssertionError("the last attempt returns or raises")
-
-    def _send_once(self, call: Call) -> requests.Response:
-        return self.session.request(
-            call.method,
-            self.url + call.path,
-            json=call.body,
-            params=call.parameters,
-            headers=dict(call.headers),
-            timeout=(CONNECT_SECONDS, self._timeout_seconds + call.wait_seconds),
-            allow_redirects=False,
-        )
+            if response.status_code not in retried or is_last:
+                break
+            time.sleep(_pause_seconds(attempt, response.headers.get("Retry-After")))
+        return response, was_lost
 
 
 # ---- reading responses -----------------------------------------------------------------
 
 
-def json_object(response: requests.Response) -> Json:
-    body = json_value(response)
-    if not isinstance(body, dict):
-        raise not_an_engine(response, "a JSON object")
-    return body
-
-
-def json_array(response: requests.Response) -> list[Json]:
-    body = json_value(response)
-    if not isinstance(body, list):
-        raise not_an_engine(response, "a JSON array")
-    return body
-
-
-def json_value(response: requests.Response) -> Any:
+@contextmanager
+def reading(response: requests.Response, expected: str) -> Iterator[None]:
+    """Within it a response is read. Raises NotAnEngine where it is not what an engine sends."""
     try:
-        return response.json()
-    except ValueError as error:
-        raise not_an_engine(response, "JSON") from error
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _not_an_engine(response, expected) from error
 
 
-def not_an_engine(response: requests.Response, expected: str) -> NotAnEngine:
+def json_of(response: requests.Response, kind: type[T]) -> T:
+    """Return the JSON in a response, of one of JSON_NAMES. Raises NotAnEngine."""
+    with reading(response, "JSON"):
+        body = response.json()
+    if not isinstance(body, kind):
+        raise _not_an_engine(response, JSON_NAMES[kind])
+    return body
+
+
+def _not_an_engine(response: requests.Response, expected: str) -> NotAnEngine:
     shown = response.text[:SHOWN_CHARACTERS]
     error = f"The response does not contain {expected}; is this a Provisioning Engine?"
-    return NotAnEngine(error, shown, response.status_code, _request_id(response))
+    return NotAnEngine(error, shown, response.status_code, response.headers.get("X-Request-ID", ""))
 
 
 def _checked(response: requests.Response) -> requests.Response:
@@ -154,11 +172,7 @@ def _checked(response: requests.Response) -> requests.Response:
         # A proxy in between, or no engine at all: only whether it is busy can be relied on.
         kind = Busy if kind is Busy else NotAnEngine
         error, message = f"HTTP {status} {response.reason}", response.text[:SHOWN_CHARACTERS]
-    raise kind(error, message, status, _request_id(response))
-
-
-def _request_id(response: requests.Response) -> str:
-    return str(response.headers.get("X-Request-ID", ""))
+    raise kind(error, message, status, response.headers.get("X-Request-ID", ""))
 
 
 # ---- repeating -------------------------------------------------------------------------
@@ -168,16 +182,12 @@ def _is_transient(error: requests.RequestException) -> bool:
     """Whether the same request may succeed later: a broken connection, but not a wrong URL."""
     if isinstance(error, requests.exceptions.SSLError):
         return False
-    return isinstance(
-        error,
-        requests.exceptions.ConnectionError
-        | requests.exceptions.Timeout
-        | requests.exceptions.ChunkedEncodingError,
-    )
+    broken = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
+    return isinstance(error, broken)
 
 
 def _cause(error: Exception) -> str:
-    """The innermost cause, which is what a person can act on."""
+    """Return the innermost cause, which a person can act on."""
     while error.args and isinstance(error.args[0], Exception):
         error = error.args[0]
     cause = getattr(error, "reason", None)
@@ -186,7 +196,7 @@ def _cause(error: Exception) -> str:
 
 
 def _pause_seconds(attempt: int, retry_after: str | None = None) -> float:
-    """Before the next attempt: as long as the engine asks for, else longer each time."""
+    """Return the pause before the next attempt: as the engine asks, else longer each time."""
     requested = _retry_after_seconds(retry_after)
     pause = FIRST_PAUSE_SECONDS * 2 ** (attempt - 1) if requested is None else requested
     # Clients that were rejected together must not repeat their requests together.
@@ -194,7 +204,7 @@ def _pause_seconds(attempt: int, retry_after: str | None = None) -> float:
 
 
 def _retry_after_seconds(text: str | None) -> float | None:
-    """A Retry-After header: seconds, or a date."""
+    """Read a Retry-After header: seconds, or a date."""
     if not text:
         return None
     if text.strip().isdigit():

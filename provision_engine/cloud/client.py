@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import base64
 import contextvars
-import copy
-import logging
 import threading
-import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from provision_engine import log, metrics
-from provision_engine.cloud.http import HttpBackend
-from provision_engine.cloud.oned import Oned, document_call, vms_call
+from provision_engine.cloud.oned import Call, Oned, Outcome
 from provision_engine.cloud.oneflow import Oneflow
-from provision_engine.cloud.shared import AnsweredOned, Responses, responses_to, shared_calls
+from provision_engine.cloud.shared_reads import SharedReads
+from provision_engine.cloud.transport import Backend
 from provision_engine.config import Configuration
 from provision_engine.deadline import Deadline
-from provision_engine.errors import EngineError
 
 LEAST_HIDDEN_CHARACTERS = 4
 
@@ -64,10 +58,11 @@ class Backends:
         self.timeout_seconds = configuration.timeout_seconds
         ca_file = str(tls.ca_file) if tls.ca_file else True
         verify = ca_file if tls.verify else False
-        self.oned = HttpBackend("oned", configuration.one_xmlrpc, limits.oned_requests, verify)
-        self.oneflow = HttpBackend(
+        self.oned = Backend("oned", configuration.one_xmlrpc, limits.oned_requests, verify)
+        self.oneflow = Backend(
             "oneflow", configuration.oneflow_server, limits.oneflow_requests, verify
         )
+        self.reads = SharedReads()
         self._lock = threading.Lock()
         self._background: ThreadPoolExecutor | None = None
 
@@ -87,84 +82,28 @@ class CloudClient:
         self.credentials = credentials
         self.deadline = deadline
         self._backends = backends
-        self._oned = Oned(backends.oned, credentials.session, deadline)
-        self.oned: Oned = _Logged(self._oned, "oned")  # type: ignore[assignment]
-        self.oneflow: Oneflow = _Logged(  # type: ignore[assignment]
-            Oneflow(backends.oneflow, credentials.session, deadline), "oneflow"
-        )
+        self.oned = Oned(backends.oned, credentials.session, deadline)
+        self.oneflow = Oneflow(backends.oneflow, credentials.session, deadline)
 
     def now(self) -> float:
         """Return the time of OpenNebula's clock (Unix time)."""
         return self._backends.oned.clock.now()
 
     def until(self, deadline: Deadline) -> CloudClient:
-        """The same caller with another deadline."""
+        """Return the same caller with another deadline."""
         return CloudClient(self._backends, self.credentials, deadline)
 
-    def reading_ahead(
-        self, document_id: int, vm_ids: Sequence[int]
-    ) -> AbstractContextManager[object]:
-        """Within it a document and its VMs have been asked for; their calls are still to be made.
+    def read_together(self, *calls: Call[Any]) -> list[Outcome[Any]]:
+        """Make calls that only read, in one request, perhaps with those of the caller's others."""
 
-        Where no VMs are known there is nothing to gain.
-        """
-        if not vm_ids:
-            return nullcontext()
-        return self._oned.sending_ahead([document_call(document_id), vms_call(vm_ids)])
+        def send(several: Sequence[Call[Any]], deadline: Deadline) -> list[Outcome[Any]]:
+            client = self if deadline is self.deadline else self.until(deadline)
+            return client.oned.together(*several)
 
-    def shared_responses(self, document_ids: Collection[int], vm_ids: Collection[int]) -> Responses:
-        """Read runtimes' documents and VMs for several reads at once, in as few calls as possible.
-
-        It makes the calls for which connections are free, and never raises an EngineError.
-        """
-        calls = shared_calls(document_ids, vm_ids)
-        with self._oned.sending_ahead([shared.call for shared in calls]) as sent:
-            return responses_to(self.oned, calls[:sent])
-
-    def answered(self, responses: Responses, document_id: int) -> CloudClient:
-        """The same caller for the read of one document, which these responses answer."""
-        answered = copy.copy(self)
-        answered.oned = AnsweredOned(self.oned, responses, document_id)  # type: ignore[assignment]
-        return answered
+        session = self.credentials.session
+        return self._backends.reads.send(session, send, self.deadline, calls)
 
     def submit_in_background(self, call: Callable[[CloudClient], object], seconds: float) -> None:
         """Make a call when there is time for it; its own time begins then."""
         context = contextvars.copy_context()
         self._backends.background.submit(context.run, lambda: call(self.until(Deadline(seconds))))
-
-
-class _Logged:
-    """Hands calls on and writes down what was called, how it ended and how long it took."""
-
-    def __init__(self, service: Oned | Oneflow, name: str) -> None:
-        self._service, self._name = service, name
-
-    def __getattr__(self, method: str) -> Callable[..., Any]:
-        call: Callable[..., Any] = getattr(self._service, method)
-
-        def logged(*arguments: Any, **named: Any) -> Any:
-            start = time.perf_counter()
-            try:
-                result = call(*arguments, **named)
-            except EngineError as error:
-                self._count(method, str(error.status), start)
-                level = logging.ERROR if error.status >= 500 else logging.INFO
-                self._write(level, method, arguments, start, f"failed: {error}")
-                raise
-            self._count(method, "ok", start)
-            self._write(logging.DEBUG, method, arguments, start, "done")
-            return result
-
-        return logged
-
-    def _count(self, method: str, outcome: str, start: float) -> None:
-        metrics.backend_called(self._name, method, outcome, time.perf_counter() - start)
-
-    def _write(
-        self, level: int, method: str, arguments: tuple[Any, ...], start: float, end: str
-    ) -> None:
-        if not log.cloud.isEnabledFor(level):
-            return
-        what = ", ".join(str(argument) for argument in arguments)
-        spent_ms = (time.perf_counter() - start) * 1000
-        log.cloud.log(level, "%s.%s(%s) %s, %.1f ms", self._name, method, what, end, spent_ms)

@@ -34,6 +34,14 @@ ONED: tuple[tuple[type[Exception], type[EngineError]], ...] = (
     (pyone.OneException, errors.BadGateway),
 )
 
+CODES: dict[object, type[pyone.OneException]] = {
+    0x0100: pyone.OneAuthenticationException,
+    0x0200: pyone.OneAuthorizationException,
+    0x0400: pyone.OneNoExistsException,
+    0x0800: pyone.OneActionException,
+}
+"""oned's own codes, as pyone reads them in the response to a single call."""
+
 ONEFLOW: dict[int, type[EngineError]] = {
     401: errors.Unauthorized,
     403: errors.Forbidden,
@@ -139,8 +147,8 @@ _METRICS = {
 
 
 def of_text(text: str) -> type[EngineError] | None:
-    """The error that a text of OpenNebula stands for, if it is one of those we look into."""
-    return next((ours for pattern, ours in TEXTS if pattern.search(text)), None)
+    """Return the error that a text of OpenNebula stands for; None if it is not in the table."""
+    return next((engine_error for pattern, engine_error in TEXTS if pattern.search(text)), None)
 
 
 def explain(message: str) -> Explanation:
@@ -166,22 +174,29 @@ def locked_since(refusal: EngineError) -> int:
     return int(found[1]) if found else int(time.time())
 
 
-def from_transport(error: Exception, backend: str) -> EngineError:
-    """A failure on the way to a backend or back."""
-    ours = next(ours for theirs, ours in TRANSPORT if isinstance(error, theirs))
-    return ours(f"{backend}: {str(error) or type(error).__name__}")
+def from_transport(error: BaseException, backend: str) -> EngineError:
+    """Return the error for a failure on the way to a backend or back."""
+    while not isinstance(error, NotConnected) and error.__context__ is not None:
+        error = error.__context__  # a library has wrapped it
+    engine_error = next(ours for theirs, ours in TRANSPORT if isinstance(error, theirs))
+    return engine_error(f"{backend}: {str(error) or type(error).__name__}")
+
+
+def from_code(code: object, text: object) -> pyone.OneException:
+    """Return the error that pyone raises for a code of oned."""
+    return CODES.get(code, pyone.OneException)(text)
 
 
 def from_oned(error: Exception) -> EngineError:
-    """An answer of oned that says no."""
-    ours = next(ours for theirs, ours in ONED if isinstance(error, theirs))
+    """Return the error for a refusal of oned."""
+    engine_error = next(ours for theirs, ours in ONED if isinstance(error, theirs))
     text = str(error)
-    if ours is errors.Unauthorized:
-        return ours("OpenNebula does not know this user and password")
-    return (of_text(text) or ours)(text)
+    if engine_error is errors.Unauthorized:
+        return engine_error("OpenNebula does not know this user and password")
+    return (of_text(text) or engine_error)(text)
 
 
 def from_oneflow(status: int, text: str) -> EngineError:
-    """An answer of oneflow that says no. It answers 401 for a missing right as well."""
-    ours = ONEFLOW.get(status, errors.BadGateway)
-    return (of_text(text) or ours)(text or f"oneflow answered HTTP {status}")
+    """Return the error for a refusal of oneflow. It answers 401 for a missing right as well."""
+    engine_error = ONEFLOW.get(status, errors.BadGateway)
+    return (of_text(text) or engine_error)(text or f"oneflow answered HTTP {status}")

@@ -2,74 +2,150 @@
 
 from __future__ import annotations
 
-import base64
 import json
+import time
 from typing import Any
 
-from provision_engine.cloud.errors import from_oneflow
-from provision_engine.cloud.http import HttpBackend, HttpRequest, HttpResponse
-from provision_engine.deadline import Deadline
-from provision_engine.errors import BadGateway
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-CREATED, NO_CONTENT = 201, 204
+from provision_engine.cloud.call_log import record
+from provision_engine.cloud.errors import from_oneflow
+from provision_engine.cloud.transport import MAX_RESPONSE_BYTES, Backend, connect
+from provision_engine.deadline import Deadline
+from provision_engine.errors import BadGateway, EngineError
+
+CREATED, NO_CONTENT, UNAUTHORIZED = 201, 204, 401
 
 
 class Oneflow:
     """oneflow for one caller and one request."""
 
-    def __init__(self, backend: HttpBackend, session: str, deadline: Deadline) -> None:
+    def __init__(self, backend: Backend, session: str, deadline: Deadline) -> None:
         self._backend, self._deadline = backend, deadline
-        token = base64.b64encode(session.encode()).decode()
-        self._headers = {"Authorization": f"Basic {token}", "Content-Type": "application/json"}
+        self._login = tuple(part.encode() for part in session.partition(":")[::2])
 
     def instantiate_service(self, template_id: int, merge_template: dict[str, Any]) -> int:
-        """Start a service; its id. It may still fail to deploy after this."""
-        path, params = f"/service_template/{template_id}", {"merge_template": merge_template}
-        answer = self._act(path, "instantiate", params, CREATED)
+        """Start a service. Returns its id; it may still fail to deploy after this."""
+        params = {"merge_template": merge_template}
+        body = _action("instantiate", params)
+        arguments = (template_id, merge_template)
+        path = f"/service_template/{template_id}/action"
+        content = self._send("instantiate_service", arguments, "POST", path, body, CREATED)
         try:
-            return int(answer.json()["DOCUMENT"]["ID"])
+            return int(json.loads(content)["DOCUMENT"]["ID"])
         except (ValueError, KeyError, TypeError) as error:
             raise BadGateway("oneflow: instantiate answered no service") from error
 
     def delete_service(self, service_id: int) -> None:
         """Undeploy a service. Raises NotFound; ActionRefused in a state that does not allow it."""
-        self._send("DELETE", f"/service/{service_id}")
+        self._send("delete_service", (service_id,), "DELETE", f"/service/{service_id}")
 
     def recover_service(self, service_id: int) -> None:
         """Try again what failed. Raises NotFound; ActionRefused where nothing failed."""
-        self._act(f"/service/{service_id}", "recover", {})
+        path, body = f"/service/{service_id}/action", _action("recover", {})
+        self._send("recover_service", (service_id,), "POST", path, body)
 
     def purge_service(self, service_id: int) -> None:
         """Recover with delete: removes a service in any state, with its VMs. Raises NotFound."""
-        self._act(f"/service/{service_id}", "recover", {"delete": True})
+        path, body = f"/service/{service_id}/action", _action("recover", {"delete": True})
+        self._send("purge_service", (service_id,), "POST", path, body)
 
-    def _act(
-        self, path: str, action: str, params: dict[str, Any], done: int = NO_CONTENT
-    ) -> HttpResponse:
-        body = json.dumps({"action": {"perform": action, "params": params}}).encode()
-        return self._send("POST", f"{path}/action", body, done)
+    def check(self) -> None:
+        """Raise EngineError unless oneflow responds: without a login, by a refusal."""
+        status, _ = self._exchange("GET", "/service")
+        if status != UNAUTHORIZED:
+            raise BadGateway(f"oneflow answered HTTP {status} instead of 401")
 
     def _send(
-        self, method: str, path: str, body: bytes | None = None, done: int = NO_CONTENT
-    ) -> HttpResponse:
-        """One exchange that is ``done`` with this status. A 200 is none: so it answers to an
+        self,
+        name: str,
+        arguments: tuple[object, ...],
+        method: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        expected: int = NO_CONTENT,
+    ) -> bytes:
+        """Make a call that is done with this status. A 200 is not: oneflow responds so to an
         action that it does not know (scenario instantiate-errors).
         """
-        request = HttpRequest(method, path, body, self._headers)
-        answer = self._backend.send(request, self._deadline)
-        if answer.status_code != done:
-            raise from_oneflow(answer.status_code, explanation(answer))
-        return answer
+        started_at, failure = time.perf_counter(), None
+        try:
+            status, content = self._exchange(method, path, body, self._login)
+            if status != expected:
+                raise from_oneflow(status, explanation(content))
+            return content
+        except EngineError as error:
+            failure = error
+            raise
+        finally:
+            record("oneflow", name, arguments, started_at, failure)
+
+    def _exchange(
+        self, method: str, path: str, body: Any = None, login: Any = None
+    ) -> tuple[int, bytes]:
+        """Send a request on a connection of its own. Returns status and body of the response."""
+        url = self._backend.url.rstrip("/") + path
+        request = requests.Request(method, url, {"Connection": "close"}, json=body, auth=login)
+        with self._backend.exchanging(self._deadline), requests.Session() as session:
+            session.trust_env = False  # neither proxies nor .netrc
+            session.mount(self._backend.url, _Adapter(self._backend))
+            prepared = session.prepare_request(request)
+            with session.send(prepared, stream=True, allow_redirects=False) as response:
+                content = bytearray()
+                for part in response.iter_content(65536):
+                    content += part
+                    if len(content) > MAX_RESPONSE_BYTES:
+                        raise BadGateway("oneflow: the response is too long")
+                return response.status_code, bytes(content)
 
 
-def explanation(answer: HttpResponse) -> str:
-    """Why oneflow says no: its plain text, the reason in its JSON, or nothing (an HTML page)."""
-    if answer.text.lstrip().startswith("<"):
+class _Connection(HTTPConnection):
+    def connect(self) -> None:
+        self.sock = connect(self.host, self.port, None)
+
+
+class _TlsConnection(HTTPSConnection):
+    def connect(self) -> None:
+        self.sock = connect(self.host, self.port, self.ssl_context)
+        self.is_verified = True
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
+
+
+class _Adapter(HTTPAdapter):
+    """Lets requests use our sockets, which keep the deadline."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._tls = backend.tls
+        super().__init__()
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, ssl_context=self._tls, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+
+
+def _action(name: str, params: dict[str, Any]) -> dict[str, Any]:
+    return {"action": {"perform": name, "params": params}}
+
+
+def explanation(content: bytes) -> str:
+    """Return why oneflow refuses: its plain text, the reason in its JSON, or nothing (HTML)."""
+    text = content.decode(errors="replace")
+    if text.lstrip().startswith("<"):
         return ""
     try:
-        reason = answer.json()
+        reason = json.loads(text)
     except ValueError:
-        return answer.text[:1000]
+        return text[:1000]
     if isinstance(reason, dict):
         return f"{reason.get('message', '')}: {reason.get('reason', '')}"[:1000]
-    return answer.text[:1000]
+    return text[:1000]

@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 from provision_engine import metrics
 from provision_engine.cloud.client import Backends
-from provision_engine.cloud.http import HttpRequest
 from provision_engine.cloud.oned import Oned
+from provision_engine.cloud.oneflow import Oneflow
 from provision_engine.deadline import Deadline
-from provision_engine.errors import BadGateway, EngineError, TooManyRequests, Unauthorized
+from provision_engine.errors import EngineError, TooManyRequests, Unauthorized
 
 PROBE_SECONDS = 4.0
 """For both backends. One that takes longer than half of it to refuse a stranger is not ready."""
@@ -62,10 +62,7 @@ class Probe:
             return
 
     def _oneflow(self) -> None:
-        request = HttpRequest("GET", "/service")
-        answer = self._backends.oneflow.send(request, Deadline(self._seconds_each))
-        if answer.status_code != 401:
-            raise BadGateway(f"oneflow answered HTTP {answer.status_code} instead of 401")
+        Oneflow(self._backends.oneflow, "", Deadline(self._seconds_each)).check()
 
 
 def _reason(name: str, look: Callable[[], None]) -> str:

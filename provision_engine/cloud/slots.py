@@ -7,7 +7,7 @@ from collections import deque
 
 
 class Slots:
-    """A number of slots. Who waits for one gets the next that is released, in order of arrival.
+    """A number of slots. Whoever waits for one gets the next that is released, in their order.
 
     A semaphore would let a newcomer take it first, again and again while many threads are busy.
     """
@@ -17,22 +17,15 @@ class Slots:
         self._queue: deque[threading.Event] = deque()
         self._lock = threading.Lock()
 
-    @property
-    def is_contended(self) -> bool:
-        """Whether anybody waits."""
-        return bool(self._queue)
-
-    def acquire(self, timeout_seconds: float = 0.0) -> bool:
-        """Whether a slot became free in time. Without a timeout nobody is overtaken either."""
+    def acquire(self, timeout_seconds: float) -> bool:
+        """Return whether a slot became free in time."""
         with self._lock:
             if self._free:
                 self._free -= 1
                 return True
-            if not timeout_seconds:
-                return False
             turn = threading.Event()
             self._queue.append(turn)
-        return turn.wait(timeout_seconds) or self._came_late(turn)
+        return turn.wait(timeout_seconds) or self._was_late(turn)
 
     def release(self) -> None:
         with self._lock:
@@ -41,7 +34,7 @@ class Slots:
             else:
                 self._free += 1
 
-    def _came_late(self, turn: threading.Event) -> bool:
+    def _was_late(self, turn: threading.Event) -> bool:
         """Leave the queue; True where a slot was handed over in the meantime."""
         with self._lock:
             if turn.is_set():

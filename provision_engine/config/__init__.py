@@ -1,30 +1,21 @@
 """engine.conf, read, checked and frozen.
 
-What is allowed, and the defaults, are in schemas/config.json, a JSON schema that is valid in
+The allowed values and the defaults are in schemas/config.json, a JSON schema that is valid in
 draft 4 to 6 and that clients read too.
 """
 
-from provision_engine.config.loading import CONTRACT_KEYS as CONTRACT_KEYS
 from provision_engine.config.loading import DEFAULT_PATH as DEFAULT_PATH
 from provision_engine.config.loading import ENVIRONMENT_VARIABLE as ENVIRONMENT_VARIABLE
 from provision_engine.config.loading import load as load
 from provision_engine.config.loading import parse as parse
 from provision_engine.config.messages import ConfigurationError as ConfigurationError
-from provision_engine.config.model import Cache as Cache
 from provision_engine.config.model import Capacity as Capacity
 from provision_engine.config.model import Configuration as Configuration
-from provision_engine.config.model import Context as Context
-from provision_engine.config.model import Cpu as Cpu
-from provision_engine.config.model import Disk as Disk
-from provision_engine.config.model import Flavours as Flavours
 from provision_engine.config.model import Lease as Lease
 from provision_engine.config.model import Limits as Limits
 from provision_engine.config.model import Lock as Lock
 from provision_engine.config.model import Log as Log
-from provision_engine.config.model import Memory as Memory
-from provision_engine.config.model import Server as Server
-from provision_engine.config.model import Standby as Standby
 from provision_engine.config.model import Tls as Tls
-from provision_engine.config.model import Wait as Wait
-from provision_engine.config.schema import SCHEMA_PATH as SCHEMA_PATH
+from provision_engine.config.schema import SCHEMAS as SCHEMAS
+from provision_engine.config.schema import load_schema as load_schema
 from provision_engine.config.schema import schema as schema

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, get_type_hints
 
 import jsonschema
 
-from provision_engine.config import model
 from provision_engine.config.messages import ConfigurationError, reason, shown
 from provision_engine.config.model import Configuration, Document
 from provision_engine.config.reader import MissingError, read_document, read_text
@@ -21,24 +21,10 @@ DEFAULT_PATH = Path("/etc/provision-engine/engine.conf")
 ENVIRONMENT_VARIABLE = "PROVISION_ENGINE_CONF"
 
 # The keys that /server/config always shows; the others only when the file sets them.
-CONTRACT_KEYS = frozenset(
-    {
-        "one_xmlrpc",
-        "oneflow_server",
-        "host",
-        "port",
-        "timeout",
-        "mapping",
-        "capacity.disk.default",
-        "capacity.cpu.default",
-        "capacity.cpu.mult",
-        "capacity.memory.default",
-        "capacity.memory.mult",
-        "capacity.memory.resize_mode",
-        "log.level",
-        "log.system",
-    }
-)
+CONTRACT_KEYS = frozenset(name for name in leaves() if name.startswith("capacity.")) | {
+    *("one_xmlrpc", "oneflow_server", "host", "port", "timeout", "mapping"),
+    *("log.level", "log.system"),
+}
 
 _WORKERS_MIN, _WORKERS_MAX = 2, 8
 # oned accepts 15 connections (MAX_CONN in oned.conf) from all its clients: oneflow needs some of
@@ -92,48 +78,56 @@ def _validate(written: Document, source: Path) -> None:
 
 
 def _configuration(source: Path | None, written: Document) -> Configuration:
-    values = {name: _chosen(written, name) for name in leaves()}
-    for name in ("mapping", "standby.flavours"):
-        values[name] = values[name] or {}
+    given = _given(written)
+    values = {name: _frozen(name, _chosen(given, name)) for name in leaves()}
     values.update(_derived(values))
     _check_together(values, source)
-    return Configuration(
-        path=source.absolute() if source else None,
-        one_xmlrpc=values["one_xmlrpc"],
-        oneflow_server=values["oneflow_server"].rstrip("/"),
-        host=values["host"],
-        port=values["port"],
-        timeout_seconds=values["timeout"],
-        mapping=MappingProxyType(values["mapping"]),
-        flavours=model.Flavours(tuple(values["flavours.publishers"] or ())),
-        capacity=_capacity(values),
-        log=_log(values),
-        context=model.Context(values["context.sr_auth"]),
-        server=_server(values),
-        limits=_limits(values),
-        cache=model.Cache(values["cache.seconds"]),
-        lease=model.Lease(values["lease.default_seconds"], values["lease.max_seconds"]),
-        wait=model.Wait(values["wait.max_seconds"], values["wait.max_requests"]),
-        standby=_standby(values),
-        lock=model.Lock(values["lock.stale_seconds"]),
-        tls=_tls(values),
-        _document=_shown_document(written),
-    )
+    path, document = source.absolute() if source else None, _shown_document(given)
+    made: Configuration = _section(Configuration, values, path=path, _document=document)
+    return made
 
 
-def _chosen(written: Document, name: str) -> Any:
+def _given(written: Document) -> Document:
+    """Return the values in the file by the dotted names of their keys."""
+    given: Document = {}
+    for name in leaves():
+        *sections, key = name.split(".")
+        section: Any = written
+        for outer in sections:
+            section = section.get(outer) or {}
+        if key in section:
+            given[name] = section[key]
+    return given
+
+
+def _chosen(given: Document, name: str) -> Any:
     """Return the value of one key: the file's, else the schema's default, else None."""
-    found, value = _lookup(written, name)
-    return value if found else rules_at(tuple(name.split("."))).get("default")
+    return given[name] if name in given else rules_at(tuple(name.split("."))).get("default")
 
 
-def _lookup(document: Document, name: str) -> tuple[bool, Any]:
-    value: Any = document
-    for key in name.split("."):
-        if not isinstance(value, dict) or key not in value:
-            return False, None
-        value = value[key]
-    return True, value
+def _frozen(name: str, value: Any) -> Any:
+    """Return a value as the configuration holds it; an empty mapping or list is the default."""
+    if value is None:
+        value = rules_at(tuple(name.split("."))).get("default")
+    if isinstance(value, dict):
+        return MappingProxyType(value)
+    if isinstance(value, list):
+        return tuple(value)
+    if _is_path(name):
+        return Path(value) if value else None
+    return value.rstrip("/") if name == "oneflow_server" else value
+
+
+def _section(kind: type, values: Document, prefix: str = "", **further: Any) -> Any:
+    """Make a section of the configuration, sections in it included, of the values of its keys."""
+    types = get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        name = prefix + field.metadata.get("key", field.name)
+        if name in values:
+            further[field.name] = values[name]
+        elif any(key.startswith(f"{name}.") for key in values):
+            further[field.name] = _section(types[field.name], values, f"{name}.")
+    return kind(**further)
 
 
 def _derived(values: Document) -> Document:
@@ -174,58 +168,15 @@ def _check_together(values: Document, source: Path | None) -> None:
             raise ConfigurationError(f"{source}: {name} is {count}: {allowed}")
 
 
-def _capacity(values: Document) -> model.Capacity:
-    return model.Capacity(
-        disk=model.Disk(values["capacity.disk.default"]),
-        cpu=model.Cpu(values["capacity.cpu.default"], values["capacity.cpu.mult"]),
-        memory=model.Memory(
-            values["capacity.memory.default"],
-            values["capacity.memory.mult"],
-            values["capacity.memory.resize_mode"],
-        ),
-    )
-
-
-def _log(values: Document) -> model.Log:
-    directory = Path(values["log.directory"])
-    return model.Log(values["log.level"], values["log.system"], directory, values["log.format"])
-
-
-def _server(values: Document) -> model.Server:
-    return model.Server(
-        workers=values["server.workers"],
-        threads=values["server.threads"],
-        pid_file=Path(values["server.pid_file"]),
-        grace_seconds=values["server.grace_seconds"],
-    )
-
-
-def _limits(values: Document) -> model.Limits:
-    return model.Limits(
-        body_bytes=values["limits.body_bytes"],
-        oned_requests=values["limits.oned_requests"],
-        oneflow_requests=values["limits.oneflow_requests"],
-        user_share=values["limits.user_share"],
-    )
-
-
-def _standby(values: Document) -> model.Standby:
-    flavours = MappingProxyType(values["standby.flavours"])
-    return model.Standby(flavours, values["standby.seconds"], values["standby.max"])
-
-
-def _tls(values: Document) -> model.Tls:
-    paths = {key: values[f"tls.{key}"] for key in ("certificate", "key", "ca_file")}
-    found = {key: Path(value) if value else None for key, value in paths.items()}
-    return model.Tls(found["certificate"], found["key"], found["ca_file"], values["tls.verify"])
-
-
-def _shown_document(written: Document) -> Document:
+def _shown_document(given: Document) -> Document:
     document: Document = {}
     for name in leaves():
-        is_shown = name in CONTRACT_KEYS or _lookup(written, name)[0]
-        if is_shown and not _is_path(name):
-            _put(document, name, _chosen(written, name))
+        if (name in CONTRACT_KEYS or name in given) and not _is_path(name):
+            *sections, key = name.split(".")
+            section = document
+            for outer in sections:
+                section = section.setdefault(outer, {})
+            section[key] = _chosen(given, name)
     return document
 
 
@@ -233,10 +184,3 @@ def _is_path(name: str) -> bool:
     """Whether a key holds a path of this machine, which is no caller's concern."""
     pattern: str = rules_at(tuple(name.split("."))).get("pattern", "")
     return pattern.startswith("^/")
-
-
-def _put(document: Document, name: str, value: object) -> None:
-    *sections, key = name.split(".")
-    for section in sections:
-        document = document.setdefault(section, {})
-    document[key] = value

@@ -33,32 +33,28 @@ class ConfigurationError(OperatorError):
 def reason(error: jsonschema.ValidationError) -> str:
     """Return what a violation of the schema means for the person who wrote the file."""
     path = tuple(str(key) for key in error.absolute_path)
+    name = ".".join(path)
     if error.validator == "additionalProperties":
         return _unknown_key(path, error)
     if error.validator == "dependencies":
-        return f"{dotted(path)}: certificate and key must be given together"
-    name = dotted(path) or "the file"
-    return f"{name} is {shown(error.instance)}: must be {_allowed(rules_at(path))}"
+        return f"{name}: certificate and key must be given together"
+    return f"{name or 'the file'} is {shown(error.instance)}: must be {_allowed(rules_at(path))}"
 
 
 def _unknown_key(path: tuple[str, ...], error: jsonschema.ValidationError) -> str:
     known = list(rules_at(path)["properties"])
     given: Any = error.instance
     unknown = next(key for key in given if key not in known)
-    here = [dotted((*path, key)) for key in known]
-    name = dotted((*path, unknown))
-    near = _nearest(name, here) or _homonym(unknown) or _nearest(name, list(leaves()))
+    here = [".".join((*path, key)) for key in known]
+    name = ".".join((*path, unknown))
+    elsewhere = next((leaf for leaf in leaves() if leaf.split(".")[-1] == unknown), None)
+    near = _nearest(name, here) or elsewhere or _nearest(name, list(leaves()))
     hint = f"did you mean {near}?" if near else f"allowed are {', '.join(here)}"
     return f"{name} is unknown: {hint}"
 
 
 def _nearest(name: str, candidates: list[str]) -> str | None:
     return next(iter(difflib.get_close_matches(name, candidates, n=1, cutoff=0.7)), None)
-
-
-def _homonym(key: str) -> str | None:
-    """Return where a key of this name belongs, when it is in the wrong section."""
-    return next((name for name in leaves() if name.split(".")[-1] == key), None)
 
 
 def _allowed(rules: Document) -> str:
@@ -77,18 +73,9 @@ def shown(value: object) -> str:
     """Return a value for an error message: short, on one line, without the credentials of a URL."""
     if isinstance(value, Path):
         return one_line(str(value))
-    text = json.dumps(value, default=str, ensure_ascii=False) if not _is_cyclic(value) else "…"
+    try:
+        text = json.dumps(value, default=str, ensure_ascii=False)
+    except (ValueError, TypeError, RecursionError):  # YAML can nest a list in itself
+        text = "…"
     text = _CREDENTIALS.sub("//***@", one_line(text))
     return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
-
-
-def _is_cyclic(value: object) -> bool:
-    try:
-        json.dumps(value, default=str)
-    except (ValueError, TypeError, RecursionError):
-        return True
-    return False
-
-
-def dotted(path: tuple[str, ...]) -> str:
-    return ".".join(path)

@@ -1,4 +1,7 @@
-"""The configuration in force, as frozen dataclasses."""
+"""The configuration in force, as frozen dataclasses.
+
+A field is filled from the key of its name, or of the name in its metadata.
+"""
 
 from __future__ import annotations
 
@@ -13,19 +16,19 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True)
 class Disk:
-    default_mb: int
+    default_mb: int = field(metadata={"key": "default"})
 
 
 @dataclass(frozen=True)
 class Cpu:
-    default_cores: int
-    multiplier: int
+    default_cores: int = field(metadata={"key": "default"})
+    multiplier: int = field(metadata={"key": "mult"})
 
 
 @dataclass(frozen=True)
 class Memory:
-    default_mb: int
-    multiplier: int
+    default_mb: int = field(metadata={"key": "default"})
+    multiplier: int = field(metadata={"key": "mult"})
     resize_mode: str
 
 
@@ -81,6 +84,10 @@ class Limits:
     oneflow_requests: int
     user_share: float
 
+    def of_one_user(self, count: int) -> int:
+        """Return how many of ``count`` one user may have: its share, and at least one."""
+        return max(1, int(count * self.user_share))
+
 
 @dataclass(frozen=True)
 class Cache:
@@ -113,7 +120,7 @@ class Standby:
 
     flavours: Mapping[str, int]
     seconds: int
-    max_runtimes: int
+    max_runtimes: int = field(metadata={"key": "max"})
 
 
 @dataclass(frozen=True)
@@ -140,7 +147,7 @@ class Configuration:
     oneflow_server: str
     host: str
     port: int
-    timeout_seconds: float
+    timeout_seconds: float = field(metadata={"key": "timeout"})
     mapping: Mapping[str, int]
     flavours: Flavours
     capacity: Capacity

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from provision_engine.config.messages import ConfigurationError, dotted, shown
+from provision_engine.config.messages import ConfigurationError, shown
 from provision_engine.config.model import Document
 from provision_engine.text import one_line
 
@@ -108,5 +108,5 @@ class _Reader:
 
     def _error(self, node: yaml.Node, path: tuple[str, ...], reason: str) -> ConfigurationError:
         line = f"{shown(self._source)}: line {node.start_mark.line + 1}"
-        key = f"{dotted(path)} " if path else ""
+        key = f"{'.'.join(path)} " if path else ""
         return ConfigurationError(f"{line}: {one_line(key)}{reason}")

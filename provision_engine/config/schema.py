@@ -9,14 +9,19 @@ from pathlib import Path
 
 from provision_engine.config.model import Document
 
-SCHEMA_PATH = Path(__file__).parent.parent / "schemas" / "config.json"
+SCHEMAS = Path(__file__).parent.parent / "schemas"
+
+
+def load_schema(name: str) -> Document:
+    """Return one of the schemas that the program ships."""
+    document: Document = json.loads((SCHEMAS / name).read_text(encoding="utf-8"))
+    return document
 
 
 @cache
 def schema() -> Document:
     """Return the JSON schema of the configuration (draft 4 to 6)."""
-    document: Document = json.loads(SCHEMA_PATH.read_text(encoding="utf-8"))
-    return document
+    return load_schema("config.json")
 
 
 def rules_at(path: tuple[str, ...]) -> Document:

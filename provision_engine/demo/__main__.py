@@ -1,7 +1,5 @@
 """``python -m provision_engine.demo`` is the demo."""
 
-import sys
-
 from provision_engine.demo.story import main
 
-sys.exit(main())
+main()

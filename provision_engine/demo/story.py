@@ -2,125 +2,165 @@
 
 from __future__ import annotations
 
-import argparse
+import contextlib
+import json
 import signal
+import sys
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
 
+import click
+
 from provision_engine import __version__
-from provision_engine.demo.device import Device, Json
-from provision_engine.demo.errors import DemoError
-from provision_engine.demo.programs import Programs
-from provision_engine.demo.screen import Screen
+from provision_engine.client import Client, ClientError, Function, NotFound, Runtime, specification
+from provision_engine.demo.programs import DemoError, Programs
 
 RELEASES = ("7.4.0", "6.8.0")
 INTERRUPTED = 130
+STATE_SECONDS, POLL_SECONDS = 30.0, 0.05
 
-WANTED: Json = {
-    "SERVERLESS_RUNTIME": {
-        "FAAS": {"FLAVOUR": "nature", "CPU": 1, "MEMORY": 512, "DISK_SIZE": 1024},
-        "DEVICE_INFO": {"LATENCY_TO_PE": 0.36, "GEOGRAPHIC_LOCATION": "Madrid"},
-    }
+WANTED = Function("nature", cpu=1, memory_mb=512, disk_size_mb=1024)
+RESIZED = Function(cpu=2, memory_mb=1024, disk_size_mb=2048)
+DEVICE_INFO: dict[str, str | int | float] = {
+    "LATENCY_TO_PE": 0.36,
+    "GEOGRAPHIC_LOCATION": "Madrid",
 }
-RESIZED: Json = {"SERVERLESS_RUNTIME": {"FAAS": {"CPU": 2, "MEMORY": 1024, "DISK_SIZE": 2048}}}
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the demo. Returns 0, 1 if something failed, 130 if interrupted."""
-    options = _parser().parse_args(argv)
+@click.command()
+@click.option(
+    "--release",
+    type=click.Choice(RELEASES),
+    default=RELEASES[0],
+    show_default=True,
+    help="Release of the simulated OpenNebula.",
+)
+@click.pass_context
+def main(context: click.Context, release: str) -> None:
+    """Show what a device does with a runtime, on a sandbox. Exit code 130 if interrupted."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
-    screen = Screen()
     with tempfile.TemporaryDirectory(prefix="provision-engine-demo-") as directory:
         programs = Programs(Path(directory))
         try:
-            show(programs, options.release, screen)
-        except (DemoError, OSError) as error:
-            screen.fail(str(error), programs.last_words())
-            return 1
+            show(programs, release)
+        except (DemoError, ClientError, OSError) as error:
+            print(f"FAILED: {error}", *programs.last_words(), sep="\n    ", file=sys.stderr)
+            context.exit(1)
         except KeyboardInterrupt:
-            screen.fail("interrupted", [])
-            return INTERRUPTED
+            print("FAILED: interrupted", file=sys.stderr)
+            context.exit(INTERRUPTED)
         finally:
             programs.stop()
-    screen.say("Done: the runtime is gone, and both programs have ended.")
-    return 0
+    say("Done: the runtime is gone, and both programs have ended.")
 
 
-def show(programs: Programs, release: str, screen: Screen) -> None:
-    """All steps. Raises DemoError if one fails."""
-    screen.title(f"Provisioning Engine {__version__} on an OpenNebula {release} (a sandbox)")
-    with screen.step("start OpenNebula") as step:
-        cloud = programs.start_cloud(release)
-        step.result = f"oned {cloud.oned_url}, oneflow {cloud.oneflow_url}"
-    with screen.step("start the engine") as step:
-        port = programs.start_engine(cloud)
-        step.result = f"http://127.0.0.1:{port}"
-    device = Device(port, screen)
-    path = _create(device, screen)
-    _resize(device, path, screen)
-    _delete(device, path, screen)
-    for name in ("engine", "OpenNebula"):
-        with screen.step(f"stop {'the ' if name == 'engine' else ''}{name}") as step:
-            step.result = f"exit code {programs.stop_program(name)}"
+class Step:
+    """A step in progress: its lines begin with the time since it began."""
+
+    def __init__(self) -> None:
+        self.result, self._began = "", time.monotonic()
+
+    def line(self, text: str) -> None:
+        spent_ms = (time.monotonic() - self._began) * 1000
+        say(f"{spent_ms:6.0f} ms   {text}".rstrip())
 
 
-def _create(device: Device, screen: Screen) -> str:
-    screen.request("POST /serverless-runtimes", WANTED)
-    with screen.step("create a runtime") as step:
-        runtime = device.call("POST", "/serverless-runtimes", WANTED, expected=201)
-        step.result = f"201: runtime {runtime['ID']}, VM {runtime['FAAS']['VM_ID']}"
-    path = f"/serverless-runtimes/{runtime['ID']}"
-    screen.request(f"GET {path}")
-    with screen.step("wait until it runs") as step:
-        runtime = device.watch(path, lambda state: state == "RUNNING")
-        step.result = f"endpoint {_endpoint(runtime)}"
-    return path
+@contextlib.contextmanager
+def step(name: str) -> Iterator[Step]:
+    """One step; its last line has its name and result."""
+    one = Step()
+    yield one
+    one.line(f"{name:<20} {one.result}")
 
 
-def _resize(device: Device, path: str, screen: Screen) -> None:
-    screen.request(f"PUT {path}", RESIZED)
-    with screen.step("resize it") as step:
-        with device.watched(path):
-            runtime = device.call("PUT", path, RESIZED, expected=200)
-        function = runtime["FAAS"]
-        for name, size in RESIZED["SERVERLESS_RUNTIME"]["FAAS"].items():
-            if function[name] != size:
-                raise DemoError(f"{name} is {function[name]} after the resize, not {size}")
-        cores, memory, disk = (function[name] for name in ("CPU", "MEMORY", "DISK_SIZE"))
-        step.result = f"200: {cores} cores, {memory} MB of memory, {disk} MB of disk"
+def say(text: str) -> None:
+    print(text, flush=True)
 
 
-def _delete(device: Device, path: str, screen: Screen) -> None:
-    screen.request(f"DELETE {path}")
-    with screen.step("delete it") as step:
-        device.call("DELETE", path, expected=204)
-        step.result = "204"
-    with screen.step("read it again") as step:
-        response = device.call("GET", path, expected=404)
-        step.result = f"404: {response['error']}"
+def show(programs: Programs, release: str) -> None:
+    """All steps. Raises DemoError or ClientError if one fails."""
+    say(f"Provisioning Engine {__version__} on an OpenNebula {release} (a sandbox)\n")
+    with step("start OpenNebula") as now:
+        oned_url, oneflow_url = programs.start_cloud(release)
+        now.result = f"oned {oned_url}, oneflow {oneflow_url}"
+    with step("start the engine") as now:
+        now.result = url = programs.start_engine(oned_url, oneflow_url)
+    # Known to the sandbox only.
+    with Client(url, "devuser", "devpass") as device:
+        number = _create(device)
+        _resize(device, number)
+        _delete(device, number)
+    for name, text in (("engine", "stop the engine"), ("OpenNebula", "stop OpenNebula")):
+        with step(text) as done:
+            done.result = f"exit code {programs.stop_program(name)}"
 
 
-def _endpoint(runtime: Json) -> str:
-    endpoint = runtime["FAAS"]["ENDPOINT"]
-    if not endpoint:
-        raise DemoError("the function is running, but has no ENDPOINT")
-    return str(endpoint)
+def _create(device: Client) -> int:
+    body = specification(faas=WANTED, device_info=DEVICE_INFO)
+    _request(f"POST /serverless-runtimes {json.dumps(body)}")
+    with step("create a runtime") as now:
+        runtime = device.create_runtime(WANTED, device_info=DEVICE_INFO)
+        now.result = f"201: runtime {runtime.id}, VM {runtime.faas.vm_id}"
+    _request(f"GET /serverless-runtimes/{runtime.id}")
+    with step("wait until it runs") as now:
+        runtime = _watch(device, runtime.id, now, lambda state: state == "RUNNING")
+        if not runtime.faas.endpoint:
+            raise DemoError("the function is running, but has no ENDPOINT")
+        now.result = f"endpoint {runtime.faas.endpoint}"
+    return runtime.id
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "demo", description="Shows what a device does with a runtime, on a sandbox."
-    )
-    parser.add_argument(
-        "--release",
-        choices=RELEASES,
-        default=RELEASES[0],
-        help="release of the simulated OpenNebula",
-    )
-    return parser
+def _resize(device: Client, number: int) -> None:
+    _request(f"PUT /serverless-runtimes/{number} {json.dumps(specification(faas=RESIZED))}")
+    with step("resize it") as now, ThreadPoolExecutor(1) as pool:
+        update = pool.submit(device.update_runtime, number, faas=RESIZED)
+        with Client(device.url, "devuser", "devpass") as watcher:
+            _watch(watcher, number, now, lambda state: update.done() and state != "UPDATING")
+        faas = update.result().faas
+        if (faas.cpu, faas.memory_mb, faas.disk_size_mb) != (2, 1024, 2048):
+            raise DemoError(f"the resize has led to {faas}")
+        now.result = (
+            f"200: {faas.cpu} cores, {faas.memory_mb} MB of memory, {faas.disk_size_mb} MB of disk"
+        )
+
+
+def _delete(device: Client, number: int) -> None:
+    _request(f"DELETE /serverless-runtimes/{number}")
+    with step("delete it") as now:
+        device.delete_runtime(number)
+        now.result = "204"
+    with step("read it again") as now:
+        try:
+            device.get_runtime(number)
+        except NotFound as error:
+            now.result = f"404: {error.error}"
+        else:
+            raise DemoError("the deleted runtime is still there")
+
+
+def _watch(device: Client, number: int, now: Step, is_enough: Callable[[str], bool]) -> Runtime:
+    """Poll the runtime, show each change, and return the last state."""
+    until, shown = time.monotonic() + STATE_SECONDS, ("", "")
+    while True:
+        runtime = device.get_runtime(number)
+        state, reason = runtime.faas.state, runtime.faas.reason
+        if (state, reason) != shown:
+            now.line(f"  {state:<8} {reason}")
+            shown = state, reason
+        if is_enough(state):
+            return runtime
+        if state == "ERROR" or time.monotonic() > until:
+            raise DemoError(f"the function is in {state}: {reason}")
+        time.sleep(POLL_SECONDS)
+
+
+def _request(text: str) -> None:
+    say(f"{'':12}{text}")
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

@@ -5,52 +5,17 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from provision_engine.cloud.client import CloudClient
+from provision_engine import log
+from provision_engine.cloud.client import Backends, CloudClient, Credentials
 from provision_engine.cloud.objects import User
 from provision_engine.config import Configuration
 from provision_engine.deadline import Deadline
-from provision_engine.engine.cache import Cache
 from provision_engine.engine.flavours import Flavours
-from provision_engine.engine.gaps import GapsOfUsers
-from provision_engine.engine.keys import KeyIndex
-from provision_engine.engine.ledger import Ledger
-from provision_engine.engine.lru import Lru
-from provision_engine.engine.model import Runtime
-from provision_engine.engine.ownership import Holdings
-from provision_engine.engine.publishers import KnownPublishers, Publishers
+from provision_engine.engine.memory import Memory, UserMemory
+from provision_engine.engine.publishers import Publishers
 from provision_engine.engine.repository import Repository
-from provision_engine.engine.shared_reads import SharedReads
-
-MAX_RUNTIMES = MAX_LOGINS = 10_000
-
-
-@dataclass(frozen=True)
-class Memory:
-    """What a process remembers between requests; any of it may be lost at any time."""
-
-    cache: Cache
-    keys: KeyIndex
-    standbys: Ledger
-    vms: Lru[tuple[bytes, int], tuple[int, ...]]
-    """The VMs that a login has seen a runtime have: a guess, since its document decides."""
-    gaps: GapsOfUsers
-    reads: SharedReads
-    publishers: KnownPublishers
-    users: Lru[bytes, User]
-    """Whom a login belongs to; only logins that OpenNebula has accepted."""
-
-    @classmethod
-    def empty(cls, cache: Cache) -> Memory:
-        return cls(
-            cache,
-            KeyIndex(),
-            Ledger(),
-            Lru(MAX_RUNTIMES),
-            GapsOfUsers(),
-            SharedReads(),
-            KnownPublishers(),
-            Lru(MAX_LOGINS),
-        )
+from provision_engine.engine.runtime.model import Runtime
+from provision_engine.engine.safety.ownership import Holdings
 
 
 @dataclass(frozen=True)
@@ -65,7 +30,7 @@ class Context:
 
     @property
     def runtimes(self) -> Repository:
-        return Repository(self.cloud)
+        return Repository(self.cloud, self.memory.vms, self.owner)
 
     @property
     def publishers(self) -> Publishers:
@@ -74,8 +39,8 @@ class Context:
 
     @property
     def flavours(self) -> Flavours:
-        cache, mapping = self.memory.cache, self.configuration.mapping
-        return Flavours(self.cloud, cache, mapping, self.publishers)
+        mapping = self.configuration.mapping
+        return Flavours(self.cloud, self.remembered, mapping, self.publishers)
 
     @property
     def stale_seconds(self) -> float:
@@ -89,18 +54,23 @@ class Context:
     @property
     def owner(self) -> bytes:
         """Tells callers apart in the memory, password included."""
-        return self.memory.cache.owner(self.cloud.credentials)
+        return self.memory.login(self.cloud.credentials)
+
+    @property
+    def remembered(self) -> UserMemory:
+        """What is remembered for this user and password."""
+        return self.memory.of_login(self.owner)
 
     def user(self) -> User:
         """Return the caller as OpenNebula knows it; asked once for each login in a process.
 
         Raises Unauthorized.
         """
-        user = self.memory.users.get(self.owner)
-        if user is None:
-            user = self.cloud.oned.user()
-            self.memory.users.put(self.owner, user)
-        return user
+        return self.remembered.user(lambda: self.cloud.oned.user())
+
+    def check_login(self) -> str:
+        """Return OpenNebula's version, which it tells only its users. Raises Unauthorized."""
+        return self.cloud.oned.version()
 
     def may_settle(self, runtime: Runtime) -> bool:
         """Whether this caller finishes or removes what an engine left of a runtime: its owner."""
@@ -121,3 +91,13 @@ class Context:
     def through(self, cloud: CloudClient) -> Context:
         """The same caller with another client."""
         return dataclasses.replace(self, cloud=cloud)
+
+
+def for_user(
+    user: str, password: str, backends: Backends, configuration: Configuration, memory: Memory
+) -> Context:
+    """Return the context of a request, which has `timeout` seconds. The log hides its password."""
+    credentials = Credentials(user, password)
+    log.secret(*credentials.secrets)
+    cloud = CloudClient(backends, credentials, Deadline(configuration.timeout_seconds))
+    return Context(cloud, configuration, memory)

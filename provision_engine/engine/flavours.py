@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from provision_engine import log
-from provision_engine.cloud import values
 from provision_engine.cloud.client import CloudClient
 from provision_engine.cloud.enums import DocumentType
 from provision_engine.cloud.objects import Document
 from provision_engine.cloud.oned import MINE
-from provision_engine.engine.assignment import assign_roles
-from provision_engine.engine.cache import Cache
-from provision_engine.engine.dialect import FlowRole
+from provision_engine.engine.memory import UserMemory
 from provision_engine.engine.publishers import Publishers
-from provision_engine.engine.specification import Specification
-from provision_engine.errors import BadGateway, DeployFailed, Forbidden, NoFlowTemplate, NotFound
-from provision_engine.text import one_line
-
-T = TypeVar("T")
+from provision_engine.engine.runtime.assignment import assign_roles
+from provision_engine.engine.runtime.dialect import FlowRole
+from provision_engine.engine.runtime.specification import Specification
+from provision_engine.errors import (
+    BadGateway,
+    DeployFailed,
+    Forbidden,
+    NoFlowTemplate,
+    NotFound,
+    UnknownFlavours,
+)
 
 PUBLISHED = "flow templates"
-MAX_NAME = 128
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,11 @@ class FlowTemplate:
         if not isinstance(roles, list):
             raise BadGateway(f"Flow template {document.id} has no list of roles")
         digest = hashlib.sha256(document.body_text.encode()).hexdigest()
-        return cls(document.id, tuple(map(_role, roles)), digest, document.user_name)
+        return cls(document.id, tuple(map(FlowRole.from_body, roles)), digest, document.user_name)
 
     def assign(self, specification: Specification) -> dict[str, FlowRole]:
         """Which role plays FAAS, and which DAAS. Raises NoFlowTemplate where one is missing."""
-        flavours = {role: function.flavour for role, function in specification.functions.items()}
+        flavours = specification.flavours
         names = [role.name for role in self.roles]
         indexes = assign_roles(flavours, names)
         for role in flavours:
@@ -61,23 +63,17 @@ class FlowTemplate:
         return {role: self.roles[indexes[role]] for role in flavours}
 
 
-def _role(body: object) -> FlowRole:
-    """A role in either dialect. Raises BadGateway where it names no VM template."""
-    members = values.mapping(body)
-    name = values.text(members.get("name"), MAX_NAME)
-    template_id = values.integer(members.get("template_id", members.get("vm_template")))
-    if template_id is None:
-        raise BadGateway(f"Role {one_line(name)} of a flow template names no VM template")
-    return FlowRole(name, template_id)
-
-
 class Flavours:
     """Finds flow templates on behalf of one caller."""
 
     def __init__(
-        self, cloud: CloudClient, cache: Cache, mapping: Mapping[str, int], publishers: Publishers
+        self,
+        cloud: CloudClient,
+        remembered: UserMemory,
+        mapping: Mapping[str, int],
+        publishers: Publishers,
     ) -> None:
-        self._cloud, self._cache, self._mapping = cloud, cache, mapping
+        self._cloud, self._remembered, self._mapping = cloud, remembered, mapping
         self._publishers = publishers
 
     def flow_template(self, specification: Specification) -> FlowTemplate:
@@ -85,15 +81,15 @@ class Flavours:
 
         Raises NoFlowTemplate; Forbidden where the caller may use the mapped one, or any, not.
         """
-        return self.of_tuple(specification.flavour_tuple, specification.sent)
+        return self.of_tuple(specification.flavour_tuple, specification.flavours)
 
-    def of_tuple(self, flavours: str, sent: Mapping[str, Any]) -> FlowTemplate:
-        """The same for a tuple; ``sent`` is what an error shows."""
+    def of_tuple(self, flavours: str, by_role: Mapping[str, str]) -> FlowTemplate:
+        """The same for a tuple; ``by_role`` is what an error shows."""
         if flavours in self._mapping:
-            return self._mapped(self._mapping[flavours], sent)
+            return self._mapped(self._mapping[flavours], by_role)
         named = self._named(flavours)
         if named is None:
-            raise NoFlowTemplate(dict(sent))
+            raise UnknownFlavours.from_roles(by_role)
         return FlowTemplate.from_document(named)
 
     def by_name(self) -> dict[str, Document]:
@@ -101,7 +97,7 @@ class Flavours:
 
         Of several with one name the oldest counts.
         """
-        self._publishers.survey()
+        self._publishers.usable()
         return _oldest(self._own()) | _oldest(self._publishers.templates())
 
     def vm_template(self, role: FlowRole) -> dict[str, Any]:
@@ -110,52 +106,51 @@ class Flavours:
         Raises Forbidden; DeployFailed where it does not exist, since some releases of oneflow
         would neither deploy such a service nor give up.
         """
-        template_id = role.vm_template_id
+        what = f"VM template {role.vm_template_id}"
         try:
-            return self._remember(
-                f"VM template {template_id}",
-                lambda: self._cloud.oned.vm_template(template_id).attributes,
+            return self._remembered.cached(
+                what, lambda: self._cloud.oned.vm_template(role.vm_template_id).attributes
             )
         except NotFound as error:
-            raise DeployFailed(
-                f"Role {role.name}: VM template {template_id} does not exist"
-            ) from error
+            raise DeployFailed(f"Role {role.name}: {what} does not exist") from error
 
     def forget(self) -> None:
-        self._cache.forget(self._cloud.credentials)
+        self._remembered.forget_cached()
 
-    def _mapped(self, template_id: int, sent: Mapping[str, Any]) -> FlowTemplate:
+    def _mapped(self, template_id: int, by_role: Mapping[str, str]) -> FlowTemplate:
         try:
-            return self._remember(
+            return self._remembered.cached(
                 f"flow template {template_id}",
                 lambda: FlowTemplate.from_document(self._cloud.oned.document(template_id)),
             )
         except NotFound as error:
-            raise NoFlowTemplate(dict(sent)) from error
+            raise UnknownFlavours.from_roles(by_role) from error
 
     def _named(self, name: str) -> Document | None:
         """The template of a name. One that the cache lacks may have been published since."""
-        was_cached = self._cache.peek(self._cloud.credentials, PUBLISHED) is not None
+        was_cached = self._remembered.has_cached(PUBLISHED)
         found = self._looked_up(name)
         if found is None and was_cached:
             self.forget()
             found = self._looked_up(name)
-        return found or self._surveyed(name)
+        return found or self._searched(name)
 
     def _looked_up(self, name: str) -> Document | None:
-        published = self._remember(PUBLISHED, lambda: _oldest(self._publishers.templates()))
+        published = self._remembered.cached(
+            PUBLISHED, lambda: _oldest(self._publishers.templates())
+        )
         if name in published:
             return published[name]
-        return self._remember("own flow templates", lambda: _oldest(self._own())).get(name)
+        return self._remembered.cached("own flow templates", lambda: _oldest(self._own())).get(name)
 
-    def _surveyed(self, name: str) -> Document | None:
+    def _searched(self, name: str) -> Document | None:
         """Raises Forbidden where the caller may use no template at all."""
-        survey = self._publishers.survey()
-        if not survey.counted and not survey.others:
+        published, others = self._publishers.usable()
+        if not published and not others:
             raise Forbidden("This user may use no flow template at all")
-        if found := _oldest(survey.counted).get(name):
+        if found := _oldest(published).get(name):
             return found
-        if other := _oldest(survey.others).get(name):
+        if other := _oldest(others).get(name):
             log.engine.warning(
                 "Flow template %s is named %s, but its owner %s is not one of flavours.publishers",
                 other.id,
@@ -166,9 +161,6 @@ class Flavours:
 
     def _own(self) -> list[Document]:
         return self._cloud.oned.documents(DocumentType.FLOW_TEMPLATE, MINE)
-
-    def _remember(self, key: str, load: Callable[[], T]) -> T:
-        return self._cache.get(self._cloud.credentials, key, load)
 
 
 def _oldest(documents: Iterable[Document]) -> dict[str, Document]:

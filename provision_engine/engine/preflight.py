@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
-from provision_engine.cloud import values
-from provision_engine.cloud.objects import Attributes, Document, VmTemplate
-from provision_engine.engine import quota, sizing
+from provision_engine.cloud.objects import Document, VmTemplate
+from provision_engine.engine import quota
 from provision_engine.engine.context import Context
-from provision_engine.engine.dialect import Dialect, FlowRole
 from provision_engine.engine.flavours import FlowTemplate
-from provision_engine.engine.model import ROLES, Function
-from provision_engine.engine.specification import RequestedFunction, Specification
+from provision_engine.engine.runtime import sizes
+from provision_engine.engine.runtime.dialect import Dialect, FlowRole
+from provision_engine.engine.runtime.model import ROLES, Function
+from provision_engine.engine.runtime.specification import RequestedFunction, Specification
 from provision_engine.errors import (
     BadGateway,
     CapacityRefused,
-    EngineError,
     Forbidden,
     NoFlowTemplate,
     NotFound,
@@ -39,6 +39,10 @@ class Finding:
     hint: str
     is_fatal: bool = True
     """Whether a create fails because of it."""
+
+    @classmethod
+    def note(cls, text: str, hint: str) -> Finding:
+        return cls(text, hint, is_fatal=False)
 
 
 @dataclass(frozen=True)
@@ -69,27 +73,23 @@ class Inspector:
         self.user = self._cloud.credentials.user
         self.version = self._cloud.oned.version()
         self.dialect = Dialect.from_version(self.version)
-        self._vm_templates: dict[int, VmTemplate | Finding] = {}
+        self._vm_template = cache(self._look_up)
 
     def of_oned(self) -> Iterator[Finding]:
         """What is odd about the configuration of oned."""
         if self._cloud.oned.lists_oldest_first():
-            yield Finding(
+            yield Finding.note(
                 "it lists the oldest objects first, so a page of runtimes takes the longer the "
                 "more there are",
                 'set API_LIST_ORDER="DESC" in oned.conf, which is the default',
-                is_fatal=False,
             )
         if self._configuration.context.sr_auth and (who := self._readers_of_sr_auth()):
-            yield Finding(
-                f"{who} can read the SR_AUTH of {self.user}",
-                "see SR_AUTH in docs/security.md",
-                is_fatal=False,
-            )
+            text = f"{who} can read the SR_AUTH of {self.user}"
+            yield Finding.note(text, "see SR_AUTH in docs/security.md")
 
     def _readers_of_sr_auth(self) -> str:
         """Who reads others' CONTEXT whatever the permissions are; empty if nobody is known to."""
-        if self.dialect is Dialect.SEVEN:  # document.clone needs no right to the document
+        if self.dialect.has_open_clone:
             return "every user of this OpenNebula"
         # Before 6.10.4 a pool with the filter -4 shows all VMs of the caller's group.
         if [*map(int, self.version.split(".")[:3])] >= [6, 10, 4]:
@@ -106,18 +106,17 @@ class Inspector:
 
     def of_strangers(self) -> Iterator[Finding]:
         """Which usable templates are no flavours, because of their owners; the first of them."""
-        others = self._context.publishers.survey().others
+        _, others = self._context.publishers.usable()
         strangers = [d for d in others if d.user_id != self._context.user().id]
         for template in strangers[:MAX_STRANGERS]:
-            yield Finding(
+            yield Finding.note(
                 f"flow template {template.id} ({template.name}) of {template.user_name} is not a "
                 "flavour: its owner is not a publisher",
                 f"if you trust {template.user_name}, add the name to flavours.publishers",
-                is_fatal=False,
             )
         if len(strangers) > MAX_STRANGERS:
             text = f"{len(strangers) - MAX_STRANGERS} more flow templates are not flavours"
-            yield Finding(text, "their owners are not publishers", is_fatal=False)
+            yield Finding.note(text, "their owners are not publishers")
 
     def of_template(self, flavours: str, document: Document, is_mapped: bool = False) -> Preflight:
         """A flavour tuple that this flow template is for."""
@@ -130,63 +129,66 @@ class Inspector:
             hint = "give the flow template a role FAAS, and DAAS for data, each with a VM template"
             finding = Finding(str(error.message), hint)
             return Preflight(flavours, document.id, owner, is_mapped, findings=(finding,))
-        findings = [*self._of_dialect(document)]
+        findings = [*self._of_dialect(template)]
         if document.others_may_change:
             findings.append(_writable(f"flow template {document.id}"))
         functions = {}
         for role, flow_role in assigned.items():
-            seen = self._vm_template(flow_role.vm_template_id)
-            if isinstance(seen, Finding):
-                findings.append(Finding(f"{role}: {seen.text}", seen.hint))
+            found = self._vm_template(flow_role.vm_template_id)
+            if isinstance(found, Finding):
+                findings.append(Finding(f"{role}: {found.text}", found.hint))
                 continue
-            function = specification.functions[role]
-            functions[role] = sizing.size(function, seen.attributes, self._configuration.capacity)
-            findings += _of_vm_template(role, seen)
+            requested, capacity = specification.functions[role], self._configuration.capacity
+            functions[role] = requested.sized(found.attributes, capacity)
+            findings += _of_vm_template(role, found)
         if len(functions) == len(assigned):
             findings += self._of_quota(list(functions.values()))
         return Preflight(flavours, document.id, owner, is_mapped, functions, tuple(findings))
 
     def _mapped(self, flavours: str, template_id: int) -> Preflight:
+        what = f"flow template {template_id}"
+        hint = f"correct mapping.{flavours} in engine.conf, or publish the template"
         try:
             document = self._cloud.oned.document(template_id)
-        except (NotFound, Forbidden) as error:
-            hint = f"correct mapping.{flavours} in engine.conf, or publish the template"
-            finding = Finding(_why("flow template", template_id, error), hint)
-            return Preflight(flavours, template_id, "", True, findings=(finding,))
-        return self.of_template(flavours, document, is_mapped=True)
+        except NotFound:
+            finding = Finding(f"there is no {what}", hint)
+        except Forbidden:
+            finding = _forbidden(what, hint)
+        else:
+            return self.of_template(flavours, document, is_mapped=True)
+        return Preflight(flavours, template_id, "", True, findings=(finding,))
 
-    def _of_dialect(self, document: Document) -> Iterator[Finding]:
+    def _of_dialect(self, template: FlowTemplate) -> Iterator[Finding]:
         """oneflow accepts a template made for the other dialect, and then cannot deploy it."""
-        known = self.dialect.template_member
-        for role in values.objects(document.body.get("roles")):
-            if known not in role:
-                name = values.text(role.get("name"), 128)
+        known = self.dialect.vm_template
+        for role in template.roles:
+            if self.dialect not in role.dialects:
                 yield Finding(
-                    f"role {name} has no {known}: it was made for another release",
+                    f"role {role.name} has no {known}: it was made for another release",
                     f"write the VM template's id as {known} into the flow template, "
                     f"as OpenNebula {self.version} wants it",
                 )
 
-    def _vm_template(self, template_id: int) -> VmTemplate | Finding:
-        if template_id not in self._vm_templates:
-            self._vm_templates[template_id] = self._look_up(template_id)
-        return self._vm_templates[template_id]
-
     def _look_up(self, template_id: int) -> VmTemplate | Finding:
+        what, hint = f"VM template {template_id}", "name another VM template in the flow template"
         try:
             return self._cloud.oned.vm_template(template_id)
-        except NotFound as error:
-            hint = "name another VM template in the flow template"
-            return Finding(_why("VM template", template_id, error), hint)
-        except Forbidden as error:
-            hint = f"allow its use: onetemplate chmod {template_id} 644"
-            return Finding(_why("VM template", template_id, error), hint)
+        except NotFound:
+            return Finding(f"there is no {what}", hint)
+        except Forbidden:
+            return _forbidden(what, f"allow its use: onetemplate chmod {template_id} 644")
 
     def _of_quota(self, functions: Sequence[Function]) -> Iterator[Finding]:
         try:
             quota.check_new(self._cloud, functions)
         except CapacityRefused as error:
             yield Finding(str(error.message), "delete a runtime, or have the quota raised")
+
+
+def list_flavours(context: Context) -> list[Preflight]:
+    """Return the flavours as the caller would get them, from the cache if it has them."""
+    context.check_login()
+    return context.remembered.cached("preflight", lambda: Inspector(context).inspect())
 
 
 def specified(flavours: str, flow_roles: Sequence[FlowRole]) -> Specification:
@@ -211,24 +213,17 @@ def split(flavours: str, role_names: Sequence[str]) -> list[str]:
 
 def _writable(what: str) -> Finding:
     text = f"{what} can be changed by users who do not own it, and so can what runs in its VMs"
-    return Finding(text, "remove their permission MANAGE: chmod 644", is_fatal=False)
+    return Finding.note(text, "remove their permission MANAGE: chmod 644")
 
 
 def _of_vm_template(role: str, template: VmTemplate) -> Iterator[Finding]:
     if template.others_may_change:
         yield _writable(f"{role}: VM template {template.id} ({template.name})")
     for part, meaning in PARTS.items():
-        if not _has(template.attributes, part):
+        if not sizes.vectors(template.attributes, part):
             text = f"{role}: VM template {template.id} ({template.name}) has no {part}"
-            yield Finding(text, meaning, is_fatal=False)
+            yield Finding.note(text, meaning)
 
 
-def _has(attributes: Attributes, part: str) -> bool:
-    values = attributes.get(part)
-    return any(isinstance(v, dict) for v in (values if isinstance(values, list) else [values]))
-
-
-def _why(what: str, number: int, error: EngineError) -> str:
-    if isinstance(error, NotFound):
-        return f"there is no {what} {number}"
-    return f"{what} {number} may not be used by this user"
+def _forbidden(what: str, hint: str) -> Finding:
+    return Finding(f"{what} may not be used by this user", hint)

@@ -3,70 +3,38 @@
 A flow template runs its script with the caller's SR_AUTH, so that a template of just any user must
 not count. Those of publishers are read with OpenNebula's filter for their owner: what other users
 publish costs nothing then. Neither a name nor group 0 is such a filter. So the templates that a
-caller may use are surveyed, the oldest first and as far as a moment allows, and it is remembered
+caller may use are read, the oldest first and as far as a moment allows, and it is remembered
 which users they belong to.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 
 from provision_engine.cloud.client import CloudClient
 from provision_engine.cloud.enums import DocumentType
 from provision_engine.cloud.objects import Document
 from provision_engine.deadline import Deadline
+from provision_engine.engine.time_limits import SURVEY_CALL_SECONDS, SURVEY_SECONDS
 from provision_engine.errors import BackendTimeout, BadGateway
 
 TEMPLATE = DocumentType.FLOW_TEMPLATE
 
 ADMINISTRATORS = 0
 """OpenNebula's first user, oneadmin, and its group."""
-SURVEY_SECONDS = 2.0
-CALL_SECONDS = 1.0
 FIRST_IDS, GROWTH = 256, 4
-"""The width of the first range of ids that is surveyed; each next one is wider."""
+"""The width of the first range of ids that is read; each next one is wider."""
 MAX_CHARACTERS = 2**20
 """A range whose documents are longer together is followed by a narrower one."""
-
-
-class KnownPublishers:
-    """The ids of publishers that one process has found. Safe for threads."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._ids: dict[int, str] = {}
-
-    def add(self, template: Document) -> None:
-        with self._lock:
-            self._ids[template.user_id] = template.user_name
-
-    def ids(self) -> list[int]:
-        with self._lock:
-            return sorted(self._ids)
-
-    def names(self) -> set[str]:
-        with self._lock:
-            return set(self._ids.values())
-
-
-@dataclass
-class Survey:
-    """What the templates that a caller may use tell of their owners."""
-
-    counted: list[Document] = field(default_factory=list)
-    """Those of publishers."""
-    others: list[Document] = field(default_factory=list)
-    """Those of all other users."""
 
 
 class Publishers:
     """The publishers that engine.conf allows, as one caller finds them."""
 
     def __init__(
-        self, cloud: CloudClient, allowed: Sequence[str | int], known: KnownPublishers
+        self, cloud: CloudClient, allowed: Sequence[str | int], known: dict[int, str]
     ) -> None:
+        """``known`` are the names by id of those whom this process has found; it grows."""
         self._cloud, self._known = cloud, known
         self._ids = {ADMINISTRATORS, *(who for who in allowed if isinstance(who, int))}
         self._names = {who for who in allowed if isinstance(who, str)}
@@ -81,46 +49,47 @@ class Publishers:
 
     def templates(self) -> list[Document]:
         """Return the templates of publishers that the caller may use."""
-        if self._names - self._known.names():
-            self.survey()
-        owners = sorted(self._ids.union(self._known.ids()))
+        if self._names - set(self._known.values()):
+            self.usable()
+        owners = sorted(self._ids.union(self._known))
         found = [d for owner in owners for d in self._cloud.oned.documents(TEMPLATE, owner)]
         return [template for template in found if self.own(template)]
 
-    def survey(self) -> Survey:
-        """Look at everything that the caller may use, and remember the publishers among it."""
-        survey = Survey()
-        for template in self._usable():
-            is_counted = self.own(template)
-            (survey.counted if is_counted else survey.others).append(template)
-            if is_counted:
-                self._known.add(template)
-        return survey
+    def usable(self) -> tuple[list[Document], list[Document]]:
+        """Return the templates that the caller may use: those of publishers, and all others.
 
-    def _usable(self) -> Iterator[Document]:
-        """The oldest first. What takes too long is left out."""
+        The publishers among their owners are remembered.
+        """
+        published: list[Document] = []
+        others: list[Document] = []
+        for template in self._from_the_oldest():
+            if self.own(template):
+                published.append(template)
+                self._known[template.user_id] = template.user_name
+            else:
+                others.append(template)
+        return published, others
+
+    def _from_the_oldest(self) -> Iterator[Document]:
+        """Read the templates that the caller may use. What takes too long is left out."""
         deadline = self._cloud.deadline.at_most(SURVEY_SECONDS)
-        first, ids, newest_id = 0, FIRST_IDS, self._newest_id(deadline)
-        while first <= newest_id and not deadline.is_over:
+        newest = self._read(deadline)
+        first, ids, end = 0, FIRST_IDS, newest[0].id if newest else -1
+        while first <= end and not deadline.is_over:
             last = first + ids - 1
-            found = self._limited(deadline, first_id=first, last_id=last)
+            found = self._read(deadline, (first, last))
             yield from found or ()
             is_large = found is None or sum(len(d.body_text) for d in found) > MAX_CHARACTERS
             first, ids = last + 1, max(1, ids // GROWTH) if is_large else ids * GROWTH
 
-    def _newest_id(self, deadline: Deadline) -> int:
-        """-1 where there is none, or where it cannot be read in a moment."""
-        limited = self._cloud.until(deadline.at_most(CALL_SECONDS))
+    def _read(
+        self, deadline: Deadline, ids: tuple[int, int] | None = None
+    ) -> list[Document] | None:
+        """Read those in a range of ids, or the newest one; None where it takes too long."""
+        oned = self._cloud.until(deadline.at_most(SURVEY_CALL_SECONDS)).oned
         try:
-            newest = limited.oned.newest_documents(TEMPLATE, 1)
-        except (BackendTimeout, BadGateway):
-            return -1
-        return newest[0].id if newest else -1
-
-    def _limited(self, deadline: Deadline, **range_: int) -> list[Document] | None:
-        """Read documents in a moment; None where it takes longer."""
-        limited = self._cloud.until(deadline.at_most(CALL_SECONDS))
-        try:
-            return limited.oned.documents(TEMPLATE, **range_)
+            if ids is None:
+                return oned.newest_documents(TEMPLATE, 1)
+            return oned.documents(TEMPLATE, first_id=ids[0], last_id=ids[1])
         except (BackendTimeout, BadGateway):
             return None

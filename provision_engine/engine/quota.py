@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from provision_engine.cloud.client import CloudClient
-from provision_engine.engine.model import Function
+from provision_engine.cloud.objects import Quota as Quota
+from provision_engine.engine.context import Context
+from provision_engine.engine.runtime import sizes
+from provision_engine.engine.runtime.model import Function
 from provision_engine.errors import CapacityRefused
+
+
+def get_quota(context: Context) -> Quota:
+    """Return the caller's own quota of VMs."""
+    return context.cloud.oned.quota()
 
 
 def check_new(
@@ -18,12 +27,10 @@ def check_new(
 
 
 def _total(functions: Sequence[Function]) -> dict[str, int]:
-    return {
-        "VMS": len(functions),
-        "CPU": sum(f.cpu for f in functions),
-        "MEMORY": sum(f.memory_mb for f in functions),
-        "SYSTEM_DISK_SIZE": sum(f.disk_size_mb for f in functions),
-    }
+    total = Counter({"VMS": len(functions)})
+    for function in functions:
+        total.update(sizes.quota_of(function.sizes))
+    return total
 
 
 def check(
@@ -34,17 +41,13 @@ def check(
     """
     if not any(growth > 0 for growth in more.values()):
         return
-    quota, less = cloud.oned.quota(), _with_running(freed)
-    for name, growth in _with_running(more).items():
-        limit, used = quota.limits[name], quota.used[name] - less.get(name, 0)
+    quota = cloud.oned.quota()
+    running = [name for metric in more if (name := f"RUNNING_{metric}") in quota.limits]
+    for name in (*more, *running):  # what runs is counted by quotas of its own, too
+        metric, limit = name.removeprefix("RUNNING_"), quota.limits[name]
+        growth, used = more[metric], quota.used[name] - freed.get(metric, 0)
         if growth > 0 and 0 <= limit < used + growth:
             raise CapacityRefused(
                 f"The user's quota of {name} is {limit:g}, of which {used:g} is used; "
                 f"this needs {growth} more"
             )
-
-
-def _with_running(more: Mapping[str, int]) -> dict[str, int]:
-    """What runs is counted by quotas of its own, too."""
-    running = {f"RUNNING_{n}": more[n] for n in ("VMS", "CPU", "MEMORY") if n in more}
-    return {**more, **running}

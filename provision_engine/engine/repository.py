@@ -3,35 +3,88 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from provision_engine import log
 from provision_engine.cloud import template
 from provision_engine.cloud.client import CloudClient
 from provision_engine.cloud.enums import DocumentType
-from provision_engine.cloud.objects import Document
-from provision_engine.cloud.oned import ALL, MINE
-from provision_engine.engine import document as stored
-from provision_engine.engine import process
-from provision_engine.engine.model import Phase, Runtime
+from provision_engine.cloud.objects import Document, Vm
+from provision_engine.cloud.oned import ALL, MINE, Call, Oned, Outcome
+from provision_engine.engine.memory import KnownVms
+from provision_engine.engine.runtime import document as stored
+from provision_engine.engine.runtime.model import Phase, Runtime, VmsToRead
+from provision_engine.engine.safety import process
+from provision_engine.engine.safety.ownership import owned_by
 from provision_engine.errors import EngineError, Forbidden, NotFound
+
+Owned = dict[int, Vm]
+"""VMs of a runtime's owner, by id."""
+
+
+def read_vms(to_read: VmsToRead) -> list[Call[dict[int, Vm]]]:
+    """Return the call that reads VMs, if there are any."""
+    return [Oned.vms_call(to_read.ids, with_actions=to_read.with_actions)] if to_read.ids else []
+
+
+class RuntimeRead:
+    """The calls that read a runtime together with the VMs that it is known to have."""
+
+    def __init__(self, repository: Repository, runtime_id: int, known: VmsToRead) -> None:
+        self._repository, self._id, self._known = repository, runtime_id, known
+        self.calls: list[Call[Any]] = [Oned.document.call(runtime_id), *read_vms(known)]
+
+    def result(self, outcomes: Sequence[Outcome[Any]]) -> tuple[Runtime, Owned]:
+        """Return the runtime and its VMs, which are read now if it has others.
+
+        Raises as Repository.get does.
+        """
+        runtime = self._repository.from_outcome(self._id, outcomes[0])
+        to_read = runtime.vms_to_read
+        if to_read == self._known:
+            vms = outcomes[1].get() if to_read.ids else {}
+        else:
+            vms = self._repository.vms(to_read)
+        return runtime, owned_by(runtime.owner_id, vms.values())
 
 
 class Repository:
-    """The runtimes that one caller may see. Keeps nothing itself."""
+    """The runtimes that one caller may see."""
 
-    def __init__(self, cloud: CloudClient) -> None:
+    def __init__(self, cloud: CloudClient, known_vms: KnownVms, login: bytes) -> None:
         self._cloud, self._oned = cloud, cloud.oned
+        self._known_vms, self._login = known_vms, login
 
     def get(self, runtime_id: int) -> Runtime:
-        """Raises NotFound, also where the document is of another type; Forbidden."""
+        """Return a runtime. Raises NotFound, also if the document is of another type; Forbidden."""
+        return self.from_outcome(runtime_id, self._oned.together(Oned.document.call(runtime_id))[0])
+
+    def read(self, runtime_id: int) -> tuple[Runtime, Owned]:
+        """Return a runtime and its VMs, in one request where its VMs are known. Raises as get."""
+        reading = self.reading(runtime_id)
+        return reading.result(self._cloud.read_together(*reading.calls))
+
+    def reading(self, runtime_id: int) -> RuntimeRead:
+        """Return the calls that read a runtime and its VMs."""
+        known = self._known_vms.get((self._login, runtime_id)) or VmsToRead()
+        return RuntimeRead(self, runtime_id, known)
+
+    def from_outcome(self, runtime_id: int, outcome: Outcome[Document]) -> Runtime:
+        """Return the runtime in a document that was read. Raises as get does."""
         try:
-            return stored.to_runtime(self._oned.document(runtime_id))
+            runtime = stored.to_runtime(outcome.get())
         except NotFound as error:
             raise NotFound(f"There is no serverless runtime {runtime_id}") from error
         except Forbidden as error:
             message = f"This user may not use serverless runtime {runtime_id}"
             raise Forbidden(message) from error
+        self._known_vms.put((self._login, runtime.id), runtime.vms_to_read)
+        return runtime
+
+    def vms(self, to_read: VmsToRead) -> dict[int, Vm]:
+        """Return VMs that are alive, whoever owns them."""
+        return self._oned.vms(to_read.ids, with_actions=to_read.with_actions)
 
     def range(self, first_id: int = ALL, last_id: int = ALL, whose: int = MINE) -> list[Runtime]:
         """The runtimes of a user, or those in a range of ids (both ends included), unsorted."""

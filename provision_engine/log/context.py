@@ -14,7 +14,7 @@ secrets: ContextVar[tuple[str, ...]] = ContextVar("secrets", default=())
 
 @contextmanager
 def request(identifier: str) -> Iterator[None]:
-    """Within it every line names this request; its secrets are forgotten afterwards."""
+    """Within it every line names this request; its secrets are forgotten at the end."""
     named, hidden = request_id.set(identifier), secrets.set(())
     try:
         yield

@@ -1,29 +1,37 @@
-"""Where a line goes: to a file that several processes append to, or to syslog."""
+"""Where a line goes, a file of several writers or syslog, and in which form."""
 
 from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import logging
 import logging.handlers
 import os
 import socket
 import time
-from contextlib import suppress
+import traceback
+from contextlib import ExitStack, suppress
+from datetime import UTC, datetime
+from io import TextIOWrapper
 from pathlib import Path
+from types import TracebackType
 
 from provision_engine import __version__
 from provision_engine.config import Log
 from provision_engine.errors import OperatorError
-from provision_engine.log.formatters import (
-    AccessFormatter,
-    JsonFormatter,
-    RubyFormatter,
-    SyslogFormatter,
-)
+from provision_engine.log.context import request_id
+from provision_engine.log.redaction import one_line, redact
 
 SYSLOG_SOCKET = "/dev/log"
 FILE_MODE = 0o640
+_NAMES = {
+    logging.DEBUG: "DEBUG",
+    logging.INFO: "INFO",
+    logging.WARNING: "WARN",
+    logging.ERROR: "ERROR",
+    logging.CRITICAL: "FATAL",
+}
 
 
 class LogError(OperatorError):
@@ -32,27 +40,14 @@ class LogError(OperatorError):
 
 def new_handler(component: str, configuration: Log) -> logging.Handler:
     """Return the handler of one component. Raises LogError."""
+    handler: logging.Handler
     if configuration.system == "syslog":
-        return _syslog_handler(component, configuration)
-    is_text = configuration.format != "json"
-    handler = AppendingHandler(configuration.directory / f"{component}.log", is_text)
-    handler.setFormatter(_formatter(component, configuration))
-    return handler
-
-
-def _formatter(component: str, configuration: Log) -> logging.Formatter:
-    if configuration.format == "json":
-        return JsonFormatter(component)
-    if component == "api":
-        return AccessFormatter(is_extended=configuration.format == "extended")
-    return RubyFormatter()
-
-
-def _syslog_handler(component: str, configuration: Log) -> logging.Handler:
-    _check_syslog()
-    handler = QuietSyslogHandler(SYSLOG_SOCKET, facility=logging.handlers.SysLogHandler.LOG_DAEMON)
-    handler.append_nul = False
-    handler.setFormatter(SyslogFormatter(component, _formatter(component, configuration)))
+        _check_syslog()
+        handler = QuietSyslogHandler(SYSLOG_SOCKET, facility=QuietSyslogHandler.LOG_DAEMON)
+    else:
+        path = configuration.directory / f"{component}.log"
+        handler = AppendingHandler(path, has_first_line=configuration.format != "json")
+    handler.setFormatter(LineFormatter(component, configuration))
     return handler
 
 
@@ -71,11 +66,13 @@ def _check_syslog() -> None:
 class QuietSyslogHandler(logging.handlers.SysLogHandler):
     """Drops a line that syslog does not accept: it must not fail a request."""
 
+    append_nul = False
+
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         del record
 
 
-class AppendingHandler(logging.Handler):
+class AppendingHandler(logging.handlers.WatchedFileHandler):
     """Appends whole lines to a file that other processes append to as well.
 
     Each line is one write to a file opened with O_APPEND, which Linux does not mix with
@@ -83,60 +80,30 @@ class AppendingHandler(logging.Handler):
     """
 
     def __init__(self, path: Path, has_first_line: bool = True) -> None:
-        super().__init__()
-        self._path, self._has_first_line = path, has_first_line
-        self._is_torn = False
-        self._identity = (0, 0)
-        self._descriptor = -1
+        self._has_first_line, self._is_torn = has_first_line, False
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._open()
+            super().__init__(path)
         except OSError as error:
             raise LogError(f"the log {path} cannot be written: {error.strerror}") from error
 
     def emit(self, record: logging.LogRecord) -> None:
+        line = f"{self.format(record)}\n".encode("utf-8", "backslashreplace")
         # A full disk or a missing directory must not fail the request.
         with suppress(OSError):
-            self._follow()
-            self._write(f"{self.format(record)}\n".encode("utf-8", "backslashreplace"))
+            self.reopenIfNeeded()
+            self.stream = self.stream or self._open()
+            if self._is_torn:
+                # The disk became full in the middle of a line: end that one first.
+                line = b"\n" + line
+            self._is_torn = os.write(self.stream.fileno(), line) < len(line)
 
-    def reopen(self) -> None:
-        """Close the file and open the one that has its name now."""
-        self.acquire()
-        try:
-            self._close()
-            with suppress(OSError):
-                self._open()
-        finally:
-            self.release()
-
-    def close(self) -> None:
-        self.acquire()
-        try:
-            self._close()
-        finally:
-            self.release()
-        super().close()
-
-    def _follow(self) -> None:
-        try:
-            now = os.stat(self._path)
-        except FileNotFoundError:
-            now = None
-        if self._descriptor < 0 or now is None or (now.st_dev, now.st_ino) != self._identity:
-            self._close()
-            self._open()
-
-    def _open(self) -> None:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        descriptor = os.open(self._path, flags, FILE_MODE)
-        try:
-            self._begin(descriptor)
-        except OSError:
-            os.close(descriptor)
-            raise
-        found = os.fstat(descriptor)
-        self._descriptor, self._identity = descriptor, (found.st_dev, found.st_ino)
+    def _open(self) -> TextIOWrapper:
+        with ExitStack() as closing:
+            file = closing.enter_context(open(self.baseFilename, "a", opener=_open_private))
+            self._begin(file.fileno())
+            closing.pop_all()
+            return file
 
     def _begin(self, descriptor: int) -> None:
         """Write the first line of an empty file; the lock lets one process do so."""
@@ -149,14 +116,96 @@ class AppendingHandler(logging.Handler):
         finally:
             fcntl.flock(descriptor, fcntl.LOCK_UN)
 
-    def _write(self, line: bytes) -> None:
-        if self._is_torn:
-            # The disk became full in the middle of a line: end that one first.
-            line = b"\n" + line
-        self._is_torn = os.write(self._descriptor, line) < len(line)
 
-    def _close(self) -> None:
-        if self._descriptor >= 0:
-            with suppress(OSError):
-                os.close(self._descriptor)
-        self._descriptor = -1
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags, FILE_MODE)
+
+
+# ---- forms ---------------------------------------------------------------------------
+
+
+class LineFormatter(logging.Formatter):
+    """One line for each event of a component, in the form that the configuration names."""
+
+    def __init__(self, component: str, configuration: Log) -> None:
+        super().__init__()
+        self._component, self._form = component, configuration.format
+        self._is_for_syslog = configuration.system == "syslog"
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = self._line(record)
+        return f"{self._component}[{os.getpid()}]: {line}" if self._is_for_syslog else line
+
+    def _line(self, record: logging.LogRecord) -> str:
+        if self._form == "json":
+            return json.dumps(_event(record, self._component), ensure_ascii=False)
+        if self._component == "api" and not self._is_for_syslog:
+            return _access_line(record, is_extended=self._form == "extended")
+        level, text = _level(record), f"{one_line(request_id.get())}: {_message(record)}"
+        if self._is_for_syslog:
+            return f"{level} -- {text}"
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
+        return f"{level[0]}, [{when} #{os.getpid()}] {level:>5} -- {text}"
+
+
+def _access_line(record: logging.LogRecord, *, is_extended: bool) -> str:
+    """`127.0.0.1 - - [28/Aug/2023:18:12:12 -0600] "POST /x HTTP/1.1" 201 821 2.3746`
+
+    In the extended form the request's id follows, behind what tools for the common form read.
+    """
+    when = time.strftime("%d/%b/%Y:%H:%M:%S %z", time.localtime(record.created))
+    address, _, rest = _message(record).partition(" ")
+    line = f"{address} - - [{when}] {rest}"
+    return f"{line} {_identifier(record)}".rstrip() if is_extended else line
+
+
+def _event(record: logging.LogRecord, component: str) -> dict[str, object]:
+    """`{"time": "2023-08-28T18:31:50.123456Z", "component": "engine", "level": "INFO", …}`"""
+    moment = datetime.fromtimestamp(record.created, UTC)
+    event: dict[str, object] = {
+        "time": moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "component": component,
+        "level": _level(record),
+        "pid": os.getpid(),
+    }
+    if component != "api" or not isinstance(record.args, tuple):
+        return event | {"request": one_line(request_id.get()), "message": _message(record)}
+    address, call, status, size_bytes, seconds = record.args
+    return event | {
+        "client": one_line(redact(str(address))),
+        "call": one_line(redact(str(call))),
+        "status": int(str(status)),
+        "bytes": size_bytes,
+        "seconds": seconds,
+        "request": _identifier(record),
+    }
+
+
+def _level(record: logging.LogRecord) -> str:
+    return _NAMES.get(record.levelno, record.levelname)
+
+
+def _identifier(record: logging.LogRecord) -> str:
+    return one_line(str(getattr(record, "identifier", "")))
+
+
+def _message(record: logging.LogRecord) -> str:
+    try:
+        text = record.getMessage()
+    except Exception as error:  # a mistake of the caller must not fail a request
+        text = f"{record.msg} (cannot be formatted: {error})"
+    if record.exc_info and record.exc_info[1] is not None:
+        text = f"{text}: {_cause(record.exc_info[1])}"
+    return one_line(redact(text))
+
+
+def _cause(error: BaseException) -> str:
+    frames = " < ".join(reversed(_frames(error.__traceback__)))
+    text = f"{type(error).__name__}: {error}"
+    behind = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return f"{text} [{frames}]" + (f", caused by {_cause(behind)}" if behind else "")
+
+
+def _frames(trace: TracebackType | None) -> list[str]:
+    frames = traceback.extract_tb(trace, limit=-12)
+    return [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]

@@ -24,7 +24,7 @@ render.py        VMs and users as XML; xml.py: XML elements; rpc.py: XML-RPC
 world.py         all of this together; sandbox.py: the same with servers in front of it
 server.py        sockets; faults.py: injected faults; latency.py: delays
 inspection.py    what tests inspect and set up (``Sandbox.store``)
-command.py       the command line; control.py: control over HTTP; state.py: the state file
+command.py       the command line
 ================ ===================================================================================
 
 What a test can change, for a sandbox called ``sandbox``:

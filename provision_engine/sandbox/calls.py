@@ -37,7 +37,7 @@ class Call(NamedTuple):
     def integer(self, position: int, default: int = 0) -> int:
         """The integer at that position after the session."""
         value = self.arguments[position] if position < len(self.arguments) else default
-        assert not isinstance(value, list)
+        assert not isinstance(value, list | dict)
         return int(value)
 
     def text(self, position: int, default: str = "") -> str:

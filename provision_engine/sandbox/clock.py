@@ -86,12 +86,3 @@ class Agenda:
     def finish(self) -> None:
         """Makes `now` the clock's time again, once all due entries are carried out."""
         self._moment = None
-
-    def entries(self) -> list[Entry]:
-        """The pending entries, soonest first."""
-        return sorted(self._entries)
-
-    def replace(self, entries: list[Entry]) -> None:
-        """Replaces all entries, when a state file is loaded."""
-        self._entries = sorted(entries)
-        self._order = itertools.count(max((e.order for e in entries), default=0) + 1)

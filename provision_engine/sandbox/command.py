@@ -9,10 +9,9 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NoReturn
 
-from provision_engine.sandbox import control, faults, latency, seeds, state
+from provision_engine.sandbox import faults, latency, seeds
 from provision_engine.sandbox.releases import release
 from provision_engine.sandbox.sandbox import Sandbox
 from provision_engine.sandbox.timings import Timings
@@ -41,7 +40,7 @@ def main(argv: list[str]) -> int:
         sys.stderr.write(f"sandbox: {error}\n")
         return 2
     try:
-        return _run(sandbox, options)
+        return _run(sandbox)
     except OSError as error:
         sys.stderr.write(f"sandbox: {error.strerror or error}\n")
         return 1
@@ -51,7 +50,7 @@ def _parser() -> _Parser:
     parser = _Parser(
         prog="provision-engine sandbox",
         description="Runs a simulated OpenNebula on 127.0.0.1 until it is interrupted.",
-        epilog=f"Faults. {faults.__doc__}\n\nControl. {control.__doc__}",
+        epilog=f"Faults. {faults.__doc__}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -65,7 +64,6 @@ def _parser() -> _Parser:
     parser.add_argument(
         "--oneflow-port", default=DEFAULT_ONEFLOW_PORT, type=_port, help=f"%(default)s; {any_port}"
     )
-    parser.add_argument("--control-port", type=_port, help=f"off by default; {any_port}")
     parser.add_argument("--latency", choices=latency.PROFILES, help="delays of a real OpenNebula")
     parser.add_argument(
         "--timings",
@@ -73,7 +71,6 @@ def _parser() -> _Parser:
         default="quick",
         help="durations of the steps of VMs and services (%(default)s)",
     )
-    parser.add_argument("--state", type=Path, metavar="FILE", help="load at start, save at exit")
     parser.add_argument("--fault", action="append", default=[], metavar="SPEC", help="see below")
     parser.add_argument("--hosts", type=_count, default=100, help="number of hosts")
     for name in _DURATIONS:
@@ -123,8 +120,6 @@ def _sandbox(options: argparse.Namespace) -> Sandbox:
         latency=options.latency,
         hosts=options.hosts,
     )
-    if options.state is not None and options.state.exists():
-        state.load(sandbox.world, options.state)
     for text in options.fault:
         try:
             sandbox.faults.set_text(text)
@@ -133,17 +128,10 @@ def _sandbox(options: argparse.Namespace) -> Sandbox:
     return sandbox
 
 
-def _run(sandbox: Sandbox, options: argparse.Namespace) -> int:
+def _run(sandbox: Sandbox) -> int:
     with _termination() as ended, sandbox:
-        controller = None
-        if options.control_port is not None:
-            controller = control.Control(sandbox, options.control_port)
-        _announce(sandbox, controller)
+        _announce(sandbox)
         ended.wait()
-        if controller:
-            controller.stop()
-    if options.state is not None:
-        state.save(sandbox.world, options.state)
     return 0
 
 
@@ -165,14 +153,12 @@ def _termination() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _announce(sandbox: Sandbox, controller: control.Control | None) -> None:
+def _announce(sandbox: Sandbox) -> None:
     lines = [
         f"OpenNebula {sandbox.world.store.release.version} (sandbox)",
         f"oned     {sandbox.oned_url}",
         f"oneflow  {sandbox.oneflow_url}",
     ]
-    if controller:
-        lines.append(f"control  {controller.url}")
     lines += [f"user     {name} {password}" for name, password, *_ in seeds.USERS if password]
     templates = sandbox.store.flow_templates().items()
     lines += [f"flow template {number} {name}" for name, number in templates]

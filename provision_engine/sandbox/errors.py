@@ -36,4 +36,5 @@ class RpcFault(Exception):
 
 def no_such(noun: str, object_id: int) -> OneError:
     """The error for an id that does not exist."""
-    return OneError(NO_EXISTS, f"Error getting {noun} [{object_id}].", object_id)
+    what = "Pool" if object_id == -1 else f"[{object_id}]"
+    return OneError(NO_EXISTS, f"Error getting {noun} {what}.", object_id)

@@ -11,6 +11,11 @@ error       HTTP 500 with a short text
 slow        the response is delayed by ``seconds``
 =========== =================================================================================
 
+A fault of a ``method`` also strikes a call of it within a ``system.multicall``. ``hang`` (before
+that call) and ``cut`` (after it) end the request there, and no later call is made. ``error`` and
+``garbage`` stand in the place of that call's result, an error 0x2000 and a string, and the others
+are made. ``oned:cut:method=system.multicall`` loses the response after all of them.
+
 Each may be limited to one ``method`` (``one.vm.info``; for oneflow ``POST`` or ``POST /service``,
 the beginning of ``METHOD PATH``), to every n-th call (``every``) and to the next ``times`` calls.
 Driver faults make ``prolog``, ``boot``, ``resize``, ``disk-resize``, ``save``, ``shutdown`` or
@@ -156,24 +161,21 @@ class Faults:
         self.changed.set()  # hanging calls check whether their fault is still active
         self.changed.clear()
 
-    def striking(self, backend: str, line: str) -> Fault | None:
+    def striking(self, backend: str, line: str, is_part: bool = False) -> Fault | None:
         """The fault that affects this call, or None."""
         if not self._faults:
             return None
         with self._guard:
             for fault in self._faults:
-                if fault.backend == backend and fault.kind != "refuse" and fault.strikes(line):
+                if fault.backend != backend or fault.kind == "refuse":
+                    continue
+                if (fault.method or not is_part) and fault.strikes(line):
                     return fault
         return None
 
     def is_on(self, fault: Fault) -> bool:
         """Is that fault still active?"""
         return any(fault is other for other in self._faults)
-
-    def listed(self) -> list[Fault]:
-        """The active faults."""
-        with self._guard:
-            return list(self._faults)
 
 
 def _among(what: str, value: str, choices: tuple[str, ...]) -> None:

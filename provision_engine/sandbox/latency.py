@@ -12,6 +12,7 @@ import threading
 import time
 
 MEASURED_MILLISECONDS: dict[str, float] = {
+    "system.multicall": 0.0,
     "one.system.version": 0.75,
     "one.user.info": 1.6,
     "one.user.update": 2.8,
@@ -48,6 +49,8 @@ MEASURED_MILLISECONDS: dict[str, float] = {
     "GET /service_template/N": 140.0,
     "POST /service_template/N/action": 179.0,
 }
+REQUEST_MILLISECONDS = 0.55
+"""What a call costs less if it is a later one of a multicall: the connection and the request."""
 OTHER_ONED_MILLISECONDS = 1.5
 OTHER_ONEFLOW_MILLISECONDS = 3.0
 PROFILES = ("measured",)
@@ -67,19 +70,25 @@ class Latency:
         self.factor = factor
         self._busy = {backend: threading.Lock() for backend in SATURATION}
 
-    def pass_time(self, backend: str, line: str) -> None:
-        """Sleeps as long as the call takes, and makes others wait as a busy backend would."""
-        seconds = self.seconds(backend, line)
+    def pass_time(self, backend: str, line: str, follows: bool = False) -> None:
+        """Sleeps as long as the call takes, and makes others wait as a busy backend would.
+
+        `follows` says that it is a later call of a multicall.
+        """
+        seconds = self.seconds(backend, line, follows)
         if seconds:
             alone_seconds = seconds * SATURATION[backend]
             with self._busy[backend]:
                 time.sleep(alone_seconds)
             time.sleep(seconds - alone_seconds)
 
-    def seconds(self, backend: str, line: str) -> float:
+    def seconds(self, backend: str, line: str, follows: bool = False) -> float:
         """The delay of a call; `line` is the XML-RPC method or ``METHOD PATH``."""
         if self.profile is None:
             return 0.0
         other = OTHER_ONED_MILLISECONDS if backend == "oned" else OTHER_ONEFLOW_MILLISECONDS
         key = line if backend == "oned" else _NUMBER.sub("/N", line.split("?")[0])
-        return MEASURED_MILLISECONDS.get(key, other) * self.factor / 1000
+        milliseconds = MEASURED_MILLISECONDS.get(key, other)
+        if follows:
+            milliseconds = max(0.0, milliseconds - REQUEST_MILLISECONDS)
+        return milliseconds * self.factor / 1000

@@ -8,21 +8,13 @@ from __future__ import annotations
 import secrets
 
 from provision_engine.sandbox import errors, names, render
-from provision_engine.sandbox.calls import Call, Value, parsed, pool_of, updated
+from provision_engine.sandbox.calls import Call, Value, authorized, parsed, pool_of, updated
 from provision_engine.sandbox.errors import OneError
 from provision_engine.sandbox.permissions import ADMIN, MANAGE, USE
 from provision_engine.sandbox.store import ADMINS_GROUP, USERS_GROUP, Group, LoginToken, User
 
 MAXIMUM_TOKEN_SECONDS = 2_592_000
 _USABLE = -2
-
-
-def _person(call: Call, operation: int, check_lock: bool = True) -> User:
-    """The user whose id is the first argument, or with -1 the caller."""
-    number = call.integer(0)
-    person = call.world.store.users.get(call.user.id if number == -1 else number)
-    call.authorization().needs(operation, person, check_lock).check()
-    return person
 
 
 def _group(call: Call, position: int) -> Group:
@@ -63,7 +55,7 @@ def _check_password(password: str, end: str, code: int) -> None:
 
 
 def user_delete(call: Call) -> Value:
-    person = _person(call, ADMIN)
+    person = authorized(call, User, ADMIN)
     if person.id == 0:
         raise OneError(errors.ACTION, "Cannot delete user. oneadmin cannot be deleted.")
     call.world.store.remove_user(person)
@@ -71,24 +63,26 @@ def user_delete(call: Call) -> Value:
 
 
 def user_info(call: Call) -> Value:
-    return render.user(call.world.store, _person(call, USE, check_lock=False))
+    if call.integer(0) == -1:
+        return render.user(call.world.store, call.world.store.users.get(call.user.id))
+    return render.user(call.world.store, authorized(call, User, USE, check_lock=False))
 
 
 def user_update(call: Call) -> Value:
-    person = _person(call, MANAGE)
+    person = authorized(call, User, MANAGE)
     person.template = updated(person.template, call)
     return person.id
 
 
 def user_passwd(call: Call) -> Value:
-    person = _person(call, MANAGE)
+    person = authorized(call, User, MANAGE)
     _check_password(call.text(1), "", errors.ACTION)
     person.password = call.text(1)
     return person.id
 
 
 def user_enable(call: Call) -> Value:
-    person = _person(call, ADMIN)
+    person = authorized(call, User, ADMIN)
     if person.id == 0:
         raise OneError(errors.ACTION, "Cannot enable/disable oneadmin user")
     person.is_enabled = call.flag(1)
@@ -98,7 +92,7 @@ def user_enable(call: Call) -> Value:
 
 
 def user_quota(call: Call) -> Value:
-    person = _person(call, ADMIN)
+    person = authorized(call, User, ADMIN)
     for limits in parsed(call, 1).vectors("VM"):
         try:
             person.quotas.set_limits(limits)

@@ -1,6 +1,6 @@
 """Who may do what with which object: permission bits, groups, locks, and rules of creation.
 
-Source: the scenarios of tests/sandbox/permissions.py.
+Source: the recordings of permissions.
 """
 
 from __future__ import annotations

@@ -65,6 +65,10 @@ class Release:
     """Does the filter of the primary group ignore permissions? (Up to 6.10.3 it does.)"""
     trims_values: bool
     """Is each value of a template stripped of leading and trailing blanks?"""
+    checks_info_flags: bool
+    """Does an info method check the type of the flag with which secrets are shown?"""
+    takes_any_session: bool
+    """Is a session of another type than string one that is wrong? (If not, a fault.)"""
 
 
 _SIX = Release(
@@ -103,6 +107,8 @@ _SIX = Release(
     clone_needs_use=True,
     shows_group_whole=True,
     trims_values=False,
+    checks_info_flags=False,
+    takes_any_session=False,
 )
 _SEVEN = Release(
     version="7.4.0",
@@ -140,6 +146,8 @@ _SEVEN = Release(
     clone_needs_use=False,
     shows_group_whole=False,
     trims_values=True,
+    checks_info_flags=True,
+    takes_any_session=True,
 )
 
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 import xmlrpc.client
-from collections.abc import Sequence
+from collections.abc import Iterable
+from typing import Any
 from xml.parsers.expat import ExpatError
 from xml.sax.saxutils import unescape
 
@@ -28,7 +29,11 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 _BEYOND_BMP = re.compile("[\U00010000-\U0010ffff]")
 _ENTITIES = {"&quot;": '"', "&apos;": "'"}
 
-Parameter = int | str | bool | float | list[int]
+Parameter = int | str | bool | float | list[Any] | dict[str, Any]
+
+
+class Long(int):
+    """A number that the response names an i8."""
 
 
 def read(body: bytes) -> tuple[str, list[Parameter]]:
@@ -116,44 +121,61 @@ def _read_any(text: str) -> tuple[str, list[Parameter]]:
         raise _not_a_call("Call is not valid XML.  Invalid XML") from None
     if not method:
         raise _not_a_call("XML element should be of type 'methodCall'")
-    for value in parameters:
+    _check_values(parameters)
+    return method, list(parameters)  # type: ignore[arg-type]
+
+
+def _check_values(values: Iterable[Any]) -> None:
+    for value in values:
         if isinstance(value, str):
             _check_plane(value)
         elif isinstance(value, int):
             _integer(str(int(value)))
-    return method, list(parameters)  # type: ignore[arg-type]
+        elif isinstance(value, list | dict):
+            _check_values(value.values() if isinstance(value, dict) else value)
 
 
-def result(values: Sequence[int | str | bool]) -> bytes:
-    """The response with the result array."""
-    inner = "".join([f"<value>{_written(value)}</value>\r\n" for value in values])
+def result(value: object) -> bytes:
+    """The response with a result."""
+    inner = written(value)
+    return _response(f"<params>\r\n<param>{inner}</param>\r\n</params>\r\n".encode())
+
+
+def results(elements: list[bytes]) -> bytes:
+    """The response with an array, whose elements are `written` already."""
     return _response(
-        f"<params>\r\n<param><value><array><data>\r\n{inner}</data></array></value></param>\r\n"
-        "</params>\r\n"
+        b"<params>\r\n<param><value><array><data>\r\n%b</data></array></value></param>\r\n"
+        b"</params>\r\n" % b"".join(element + b"\r\n" for element in elements)
     )
 
 
 def fault(error: RpcFault) -> bytes:
     """The response with a fault."""
-    return _response(
-        "<fault>\r\n<value><struct>\r\n<member><name>faultCode</name>\r\n"
-        f"<value><i4>{error.code}</i4></value></member>\r\n"
-        "<member><name>faultString</name>\r\n"
-        f"<value><string>{escape(error.text)}</string></value></member>\r\n"
-        "</struct></value>\r\n</fault>\r\n"
-    )
+    return _response(f"<fault>\r\n{written(error)}\r\n</fault>\r\n".encode())
 
 
-def _written(value: int | str | bool) -> str:
+def written(value: object) -> str:
+    """A value: a number, a string, a boolean, an array of them, or the struct of a fault."""
+    if isinstance(value, RpcFault):
+        return (
+            "<value><struct>\r\n"
+            f"<member><name>faultCode</name>\r\n{written(value.code)}</member>\r\n"
+            f"<member><name>faultString</name>\r\n{written(value.text)}</member>\r\n"
+            "</struct></value>"
+        )
+    if isinstance(value, list):
+        elements = "".join([f"{written(element)}\r\n" for element in value])
+        return f"<value><array><data>\r\n{elements}</data></array></value>"
     if isinstance(value, bool):
-        return f"<boolean>{int(value)}</boolean>"
+        return f"<value><boolean>{int(value)}</boolean></value>"
     if isinstance(value, int):
-        return f"<i4>{value}</i4>"
-    return f"<string>{escape(value)}</string>"
+        kind = "i8" if isinstance(value, Long) else "i4"
+        return f"<value><{kind}>{value}</{kind}></value>"
+    return f"<value><string>{escape(str(value))}</string></value>"
 
 
-def _response(inner: str) -> bytes:
+def _response(inner: bytes) -> bytes:
     return (
-        '<?xml version="1.0" encoding="UTF-8"?>\r\n'
-        f"<methodResponse>\r\n{inner}</methodResponse>\r\n"
-    ).encode()
+        b'<?xml version="1.0" encoding="UTF-8"?>\r\n'
+        b"<methodResponse>\r\n%b</methodResponse>\r\n" % inner
+    )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 
-from provision_engine.sandbox import oned, oneflow, rpc
+from provision_engine.sandbox import errors, oned, oneflow, rpc
 from provision_engine.sandbox.clock import Clock
 from provision_engine.sandbox.errors import RpcFault
 from provision_engine.sandbox.faults import Fault, Faults
@@ -42,6 +43,8 @@ class CallRecord:
     """The length of the request's body."""
     response_bytes: int = 0
     """The length of the response's body; 0 until there is a response."""
+    is_part: bool = False
+    """Is it one of the calls of a ``system.multicall``, which has a record of its own before it?"""
 
 
 OnCall = Callable[[CallRecord, str], None]
@@ -68,7 +71,6 @@ class Sandbox:
         self.faults.on_refuse = self._refuse
         self.latency = Latency(latency)
         self.on_call: OnCall | None = None
-        self._release, self._hosts = release, hosts
         self._clock = clock or Clock()
         self.world = World(release, self._clock, timings, self.faults.drivers, hosts)
         self.faults.drivers.before_change = self._catch_up
@@ -118,17 +120,10 @@ class Sandbox:
     ) -> None:
         self.stop()
 
-    def restart(self, keep_state: bool = True, down_seconds: float = 0.0) -> None:
-        """Stops and starts again on the same ports, with the same or with a new state."""
+    def restart(self) -> None:
+        """Closes all connections, and starts again on the same ports with the same state."""
         for server in self._servers.values():
             server.close()
-        if down_seconds:
-            time.sleep(down_seconds)
-        if not keep_state:
-            timings = self.world.store.timings
-            self.world = World(
-                self._release, self._clock, timings, self.faults.drivers, self._hosts
-            )
         for server in self._servers.values():
             server.listen()
 
@@ -194,18 +189,44 @@ class Sandbox:
         except RpcFault as error:
             fault = rpc.fault(error)
             return self._handle("oned", "-", request, "", lambda: fault)
-        session = str(parameters[0]) if parameters else ""
-        user = session.partition(":")[0]
-        return self._handle(
-            "oned", method, request, user, lambda: self._call_oned(method, parameters)
-        )
+        if method == oned.MULTICALL:
+            together = partial(self._multicall, request, parameters)
+            return self._handle("oned", method, request, "", together)
+        effect = partial(self._call_oned, method, parameters)
+        return self._handle("oned", method, request, _user_of(parameters), effect)
 
     def _call_oned(self, method: str, parameters: list[Parameter]) -> bytes:
-        with self.world.moment():
-            try:
+        try:
+            with self.world.moment():
                 return rpc.result(oned.call(self.world, method, parameters))
-            except RpcFault as error:
-                return rpc.fault(error)
+        except RpcFault as error:
+            return rpc.fault(error)
+
+    def _multicall(
+        self, request: HttpRequest, parameters: list[Parameter]
+    ) -> bytes | HttpResponse | None:
+        """Makes one call after the other; a fault injected into one ends it there."""
+        elements: list[bytes] = []
+        try:
+            for method, arguments in oned.parts(parameters):
+                effect = partial(self._call_part, method, arguments)
+                user, is_next = _user_of(arguments), len(elements) > 0
+                part = self._handle("oned", method, request, user, effect, _IN_PLACE, is_next)
+                if part is None:
+                    return None
+                elements.append(part.body)
+                if part.cut:
+                    return HttpResponse(200, rpc.results(elements), _XML, cut=True)
+        except RpcFault as error:
+            return rpc.fault(error)
+        return rpc.results(elements)
+
+    def _call_part(self, method: str, parameters: list[Parameter]) -> bytes:
+        try:
+            with self.world.moment():
+                return rpc.written([oned.call(self.world, method, parameters)]).encode()
+        except RpcFault as error:
+            return rpc.written(error).encode()
 
     def _handle_oneflow(self, request: HttpRequest) -> HttpResponse | None:
         authorization = request.headers.get("authorization")
@@ -233,20 +254,28 @@ class Sandbox:
         request: HttpRequest,
         user: str,
         effect: Callable[[], bytes | HttpResponse | None],
+        instead: Mapping[str, Instead] | None = None,
+        follows: bool = False,
     ) -> HttpResponse | None:
-        """Records a call, applies faults and latency, and returns its response."""
+        """Records a call, applies faults and latency, and returns its response.
+
+        For a part of a multicall, `instead` says what faults do in its place, and `follows` that
+        it is not the first one.
+        """
+        is_part = instead is not None
+        instead = instead or _INSTEAD
         line = method if backend == "oned" else f"{method} {request.path}"
         key = backend, method
         self._counts[key] += 1
-        number, size = self._counts[key], len(request.body)
-        record = CallRecord(backend, method, request.path, user, number, size)
+        number, size = self._counts[key], 0 if is_part else len(request.body)
+        record = CallRecord(backend, method, request.path, user, number, size, is_part=is_part)
         self._calls.append(record)
         if self.on_call is not None:
             self.on_call(record, "before")
-        fault = self.faults.striking(backend, line)
-        if fault is not None and fault.kind in _INSTEAD:
-            return _INSTEAD[fault.kind](self, fault)
-        self.latency.pass_time(backend, line)
+        fault = self.faults.striking(backend, line, is_part)
+        if fault is not None and fault.kind in instead:
+            return instead[fault.kind](self, fault)
+        self.latency.pass_time(backend, line, follows)
         if fault is not None and fault.kind == "slow":
             time.sleep(fault.seconds)
         made = effect()
@@ -269,8 +298,20 @@ class Sandbox:
         return HttpResponse(500, b"Internal Server Error", "text/plain")
 
 
-_INSTEAD: dict[str, Callable[[Sandbox, Fault], HttpResponse | None]] = {
+def _user_of(parameters: list[Parameter]) -> str:
+    return str(parameters[0]).partition(":")[0] if parameters else ""
+
+
+Instead = Callable[[Sandbox, Fault], HttpResponse | None]
+_INSTEAD: dict[str, Instead] = {
     "hang": Sandbox._hang,
     "garbage": Sandbox._garbage,
     "error": Sandbox._error,
 }
+_FAILED = [False, "Internal Server Error", errors.INTERNAL, -1, rpc.Long(-1)]
+_IN_PLACE: dict[str, Instead] = {
+    "hang": Sandbox._hang,
+    "garbage": lambda *_: HttpResponse(200, rpc.written("neither result nor fault").encode(), _XML),
+    "error": lambda *_: HttpResponse(200, rpc.written([_FAILED]).encode(), _XML),
+}
+"""The same for a part of a multicall."""

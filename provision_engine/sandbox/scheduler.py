@@ -67,14 +67,6 @@ class Scheduler:
         else:
             self._waiting.discard(vm.id)
 
-    def waiting(self) -> list[int]:
-        """The VMs that wait for a host."""
-        return sorted(self._waiting)
-
-    def wait_again(self, vm_ids: list[int]) -> None:
-        """Sets which VMs wait for a host, when a state file is loaded."""
-        self._waiting = set(vm_ids)
-
     def run(self) -> None:
         """One cycle: each pending VM, in the order of ids, gets its best host or a message."""
         if self._store.agenda.now() < self._retry_at:

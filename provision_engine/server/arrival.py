@@ -29,7 +29,7 @@ Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
 class Connection(Protocol):
-    """What is needed of gunicorn's connection; with TLS its socket is replaced on the way."""
+    """The part of gunicorn's connection that is used; TLS replaces its socket on the way."""
 
     sock: socket.socket
 
@@ -65,18 +65,10 @@ class Arrivals:
         if arrival := self._by_thread.get(threading.get_ident()):
             arrival.has_head, arrival.until = True, math.inf
 
-    @contextmanager
-    def reading_body(self, until: float) -> Iterator[None]:
-        """Within it the calling thread waits for a part of the body."""
-        arrival = self._by_thread.get(threading.get_ident())
-        if arrival is None:  # a WSGI server of a test, or a thread of the application
-            yield
-            return
-        arrival.until = until
-        try:
-            yield
-        finally:
-            arrival.until = math.inf
+    def wait_for_client(self, until: float) -> None:
+        """Note until when the calling thread waits for its client: math.inf if it does not."""
+        if arrival := self._by_thread.get(threading.get_ident()):
+            arrival.until = until
 
     def end_late_ones(self) -> None:
         """End the input of each client whose time is over."""
@@ -90,7 +82,7 @@ class Arrivals:
 
 
 class _Body(io.RawIOBase):
-    """The body of a request, all of which has to arrive within BODY_SECONDS.
+    """The body of a request, which has to arrive completely within BODY_SECONDS.
 
     Reading it raises BadRequest if its chunks are malformed or it breaks off between them.
     """
@@ -105,8 +97,11 @@ class _Body(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         if self._until == math.inf:
             self._until = time.monotonic() + BODY_SECONDS
-        with self._arrivals.reading_body(self._until):
+        self._arrivals.wait_for_client(self._until)
+        try:
             data = self._read(len(buffer))
+        finally:
+            self._arrivals.wait_for_client(math.inf)
         buffer[: len(data)] = data
         return len(data)
 

@@ -47,7 +47,7 @@ class EngineLogger(Logger):  # type: ignore[misc]
         )
 
     def reopen_files(self) -> None:
-        log.reopen()
+        """Do nothing: the handlers notice a rotation by themselves."""
 
     def close_on_exec(self) -> None:
-        """The log files are opened with O_CLOEXEC."""
+        """Do nothing: the log files are opened with O_CLOEXEC."""

@@ -15,36 +15,30 @@ HEADER_FIELDS = 100
 
 Reason = tuple[HTTPStatus, str]
 
-# The messages never repeat what the client sent: a broken header may hold a password.
-REFUSALS: dict[type[BaseException], Reason] = {
-    errors.LimitRequestLine: (HTTPStatus.REQUEST_URI_TOO_LONG, "the request line is too long"),
+_STATUS_AND_TEXT = {
+    errors.LimitRequestLine: (414, "the request line is too long"),
     errors.LimitRequestHeaders: (
-        HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+        431,
         f"at most {HEADER_FIELDS} header fields of at most {HEADER_BYTES} bytes are accepted",
     ),
     errors.UnsupportedTransferCoding: (
-        HTTPStatus.NOT_IMPLEMENTED,
+        501,
         "chunked is the only transfer coding that is supported",
     ),
-    errors.ExpectationFailed: (
-        HTTPStatus.EXPECTATION_FAILED,
-        "100-continue is the only expectation that is supported",
-    ),
-    errors.InvalidRequestLine: (HTTPStatus.BAD_REQUEST, "the request line is malformed"),
-    errors.InvalidRequestMethod: (HTTPStatus.BAD_REQUEST, "the method is malformed"),
-    errors.InvalidHTTPVersion: (
-        HTTPStatus.HTTP_VERSION_NOT_SUPPORTED,
-        "the version of HTTP must be 1.0 or 1.1",
-    ),
-    errors.InvalidHeader: (HTTPStatus.BAD_REQUEST, "a header field is malformed"),
-    errors.InvalidHeaderName: (HTTPStatus.BAD_REQUEST, "the name of a header field is malformed"),
-    errors.ObsoleteFolding: (HTTPStatus.BAD_REQUEST, "a header field spans several lines"),
-    errors.InvalidChunkSize: (HTTPStatus.BAD_REQUEST, "the size of a chunk is malformed"),
-    errors.ChunkMissingTerminator: (
-        HTTPStatus.BAD_REQUEST,
-        "a chunk is longer or shorter than its size",
-    ),
-    errors.InvalidChunkExtension: (HTTPStatus.BAD_REQUEST, "a chunk extension is malformed"),
+    errors.ExpectationFailed: (417, "100-continue is the only expectation that is supported"),
+    errors.InvalidRequestLine: (400, "the request line is malformed"),
+    errors.InvalidRequestMethod: (400, "the method is malformed"),
+    errors.InvalidHTTPVersion: (505, "the version of HTTP must be 1.0 or 1.1"),
+    errors.InvalidHeader: (400, "a header field is malformed"),
+    errors.InvalidHeaderName: (400, "the name of a header field is malformed"),
+    errors.ObsoleteFolding: (400, "a header field spans several lines"),
+    errors.InvalidChunkSize: (400, "the size of a chunk is malformed"),
+    errors.ChunkMissingTerminator: (400, "a chunk is longer or shorter than its size"),
+    errors.InvalidChunkExtension: (400, "a chunk extension is malformed"),
+}
+# The texts never repeat what the client sent: a broken header may hold a password.
+REFUSALS: dict[type[BaseException], Reason] = {
+    kind: (HTTPStatus(status), text) for kind, (status, text) in _STATUS_AND_TEXT.items()
 }
 MALFORMED = (HTTPStatus.BAD_REQUEST, "the request is malformed")
 NO_TLS = (HTTPStatus.BAD_REQUEST, "the TLS handshake failed")

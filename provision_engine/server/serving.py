@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import gc
-import importlib
+import math
+import os
+import pkgutil
+import resource
 import signal
 import ssl
 from collections.abc import Callable
-from typing import Any
+from contextlib import suppress
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
@@ -19,27 +22,33 @@ from provision_engine.errors import OperatorError
 from provision_engine.pidfile import PidFile
 from provision_engine.server.arrival import Application, with_timed_body
 from provision_engine.server.listener import ServerError, is_loopback, listen, tls_context
-from provision_engine.server.settings import allow_many_files, settings
-from provision_engine.server.worker import arrivals
+from provision_engine.server.logger import EngineLogger
+from provision_engine.server.refusals import HEADER_BYTES, HEADER_FIELDS
+from provision_engine.server.worker import Worker, arrivals
 
 APPLICATION = "provision_engine.app:create_app"
 PORT_PATIENCE_SECONDS = 5.0
 """How long the workers of an engine that was killed may need to leave the port."""
 
-Loader = Callable[[Configuration], Application]
+KEEP_ALIVE_SECONDS = 30
+"""A connection without a request occupies no thread, so it may stay open for a while."""
+CONNECTIONS_PER_WORKER = 4096
+REQUEST_LINE_BYTES = 8190
+OPEN_FILES = 65_536
+RESERVED_FILES = 256
+"""Descriptors of a worker that are not connections of clients: logs, backends, libraries."""
 
 
 def serve(
     configuration: Configuration,
     *,
-    load: Loader | None = None,
     on_ready: Callable[[], None] = lambda: None,
     on_fork: Callable[[], None] = lambda: None,
 ) -> None:
     """Answer requests in this process and its workers until SIGTERM ends it.
 
-    `load` makes the WSGI application, `on_ready` is called when the port is open, `on_fork`
-    in each worker. Raises OperatorError when it cannot start; ends with SystemExit.
+    `on_ready` is called when the port is open, `on_fork` in each worker. Raises OperatorError when
+    it cannot start; ends with SystemExit.
     """
     pid_file = PidFile(configuration.server.pid_file)
     pid_file.acquire()
@@ -49,21 +58,16 @@ def serve(
         patience_seconds = PORT_PATIENCE_SECONDS if pid_file.was_stale else 0.0
         listener = listen(configuration.host, configuration.port, patience_seconds)
         _warn(configuration, pid_file)
-        allow_many_files()
+        _allow_many_files()
         metrics_directory.prepare(pid_file.path.with_suffix(".metrics"))
-        server = Server(configuration, load or load_application, listener.detach(), tls)
-        server.on_ready = on_ready
-        server.on_fork = (pid_file.forget, on_fork)
-        server.run()
+
+        def forget_master() -> None:
+            pid_file.forget()
+            on_fork()
+
+        Server(configuration, listener.detach(), tls, on_ready, forget_master).run()
     finally:
         pid_file.release()
-
-
-def load_application(configuration: Configuration) -> Application:
-    """Make the engine's own WSGI application."""
-    module, _, name = APPLICATION.partition(":")
-    create: Loader = getattr(importlib.import_module(module), name)
-    return create(configuration)
 
 
 def _warn(configuration: Configuration, pid_file: PidFile) -> None:
@@ -77,43 +81,66 @@ def _warn(configuration: Configuration, pid_file: PidFile) -> None:
 
 
 class Server(BaseApplication):  # type: ignore[misc]
-    """gunicorn's application: its settings, and how ours is loaded and reloaded."""
+    """gunicorn's application: its settings, and how the engine is loaded and reloaded."""
 
     def __init__(
         self,
         configuration: Configuration,
-        load: Loader,
         descriptor: int,
         tls: ssl.SSLContext | None,
+        on_ready: Callable[[], None] = lambda: None,
+        on_fork: Callable[[], None] = lambda: None,
     ) -> None:
-        self.on_ready: Callable[[], None] = lambda: None
-        self.on_fork: tuple[Callable[[], None], ...] = ()
-        self._configuration = configuration
-        self._load = load
-        self._descriptor = descriptor
-        self._tls = tls
+        self._configuration, self._descriptor, self._tls = configuration, descriptor, tls
+        self._on_ready, self._on_fork = on_ready, on_fork
         super().__init__()
-        self.callable = self._loaded(configuration)
 
     def load_config(self) -> None:
-        hooks = {
+        """Set what follows from the configuration, and all that the environment could change."""
+        configuration, server = self._configuration, self._configuration.server
+        # Requests that only wait (?wait=) have threads of their own, so that they delay no others.
+        threads = server.threads + configuration.wait.max_requests
+        settings = {
             "bind": f"fd://{self._descriptor}",
+            "worker_class": Worker,
+            "workers": server.workers,
+            "threads": threads,
+            "worker_connections": _connections(threads),
+            "keepalive": KEEP_ALIVE_SECONDS,
+            "graceful_timeout": server.grace_seconds,
+            "timeout": _longest_request_seconds(configuration),
+            "limit_request_line": REQUEST_LINE_BYTES,
+            "limit_request_field_size": HEADER_BYTES,
+            "limit_request_fields": HEADER_FIELDS,
+            "preload_app": True,
+            "logger_class": EngineLogger,
+            "proc_name": "provision-engine",
+            "forwarded_allow_ips": "127.0.0.1,::1",
+            # No header may change the path: every client of a local proxy could send it.
+            "forwarder_headers": "",
+            "control_socket_disable": True,
+            "worker_tmp_dir": "/dev/shm" if os.access("/dev/shm", os.W_OK) else None,
             "when_ready": self._when_ready,
-            "post_fork": self._post_fork,
-            "pre_request": _head_arrived,
-            "child_exit": _child_exit,
+            "post_fork": lambda _master, _worker: self._on_fork(),
+            "pre_request": lambda _worker, _request: arrivals.head_arrived(),
+            "child_exit": lambda _master, worker: metrics_directory.forget_process(worker.pid),
         }
-        for name, value in (settings(self._configuration) | hooks | self._tls_settings()).items():
+        if self._tls is not None:
+            settings["certfile"] = str(configuration.tls.certificate)
+            settings["keyfile"] = str(configuration.tls.key)
+            # gunicorn would read both files again for each connection.
+            settings["ssl_context"] = lambda _settings, _default: self._tls
+        for name, value in settings.items():
             self.cfg.set(name, value)
 
     def load(self) -> Application:
-        return self._loaded(self._configuration)
+        return _loaded(self._configuration)
 
     def reload(self) -> None:
         """Read engine.conf again; one that cannot be used changes nothing."""
         try:
             configuration = config.load(self._configuration.path)
-            application = self._loaded(configuration)
+            application = _loaded(configuration)
             tls = tls_context(configuration.tls)
             log.start(configuration.log)
         except OperatorError as error:
@@ -129,53 +156,56 @@ class Server(BaseApplication):  # type: ignore[misc]
         except (RuntimeError, HaltServer) as error:
             raise ServerError(f"the server cannot start: {error}") from error
 
-    def _loaded(self, configuration: Configuration) -> Application:
-        try:
-            return with_timed_body(self._load(configuration), arrivals)
-        except OperatorError:
-            raise
-        except Exception as error:
-            log.engine.exception("The application cannot be loaded")
-            text = log.one_line(f"{type(error).__name__}: {error}")
-            raise ServerError(f"the application cannot be loaded: {text}") from error
-
     def _warn_of_restart(self, new: Configuration) -> None:
         old = self._configuration
         if (old.host, old.port, old.server.pid_file) != (new.host, new.port, new.server.pid_file):
             log.engine.warning("A new host, port or server.pid_file takes a restart")
 
-    def _tls_settings(self) -> dict[str, Any]:
-        tls = self._configuration.tls
-        if self._tls is None:
-            return {}
-        return {
-            "certfile": str(tls.certificate),
-            "keyfile": str(tls.key),
-            # gunicorn would read both files again for each connection.
-            "ssl_context": lambda _settings, _default: self._tls,
-        }
-
     def _when_ready(self, _master: Arbiter) -> None:
         # gunicorn would replace the program without the pid file noticing.
-        signal.signal(signal.SIGUSR2, _ignore)
+        signal.signal(signal.SIGUSR2, _refuse_restart)
         signal.signal(signal.SIGWINCH, signal.SIG_IGN)
-        # What exists by now lives as long as the workers, which share its memory untouched.
+        # All objects so far live as long as the workers, which share their memory untouched.
         gc.collect()
         gc.freeze()
-        self.on_ready()
-
-    def _post_fork(self, _master: Arbiter, _worker: object) -> None:
-        for call in self.on_fork:
-            call()
+        self._on_ready()
 
 
-def _ignore(_signal: int, _frame: object) -> None:
+def _loaded(configuration: Configuration) -> Application:
+    """Make the engine's application. prometheus_client must not be imported earlier."""
+    try:
+        application: Application = pkgutil.resolve_name(APPLICATION)(configuration)
+    except OperatorError:
+        raise
+    except Exception as error:
+        log.engine.exception("The application cannot be loaded")
+        text = log.one_line(f"{type(error).__name__}: {error}")
+        raise ServerError(f"the application cannot be loaded: {text}") from error
+    return with_timed_body(application, arrivals)
+
+
+def _allow_many_files() -> None:
+    """Let each process have as many connections as the system permits."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    aim = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < aim:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (aim, hard))
+
+
+def _connections(threads: int) -> int:
+    """Return how many a worker accepts: gunicorn ends when it runs out of descriptors."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files == resource.RLIM_INFINITY:
+        return CONNECTIONS_PER_WORKER
+    return max(threads + 1, min(CONNECTIONS_PER_WORKER, files - RESERVED_FILES))
+
+
+def _longest_request_seconds(configuration: Configuration) -> int:
+    """Return how long a worker may be silent before it is replaced."""
+    longest = configuration.timeout_seconds + configuration.wait.max_seconds
+    return math.ceil(longest) + configuration.server.grace_seconds + 30
+
+
+def _refuse_restart(_signal: int, _frame: object) -> None:
     log.engine.warning("USR2 is not supported: use restart")
-
-
-def _head_arrived(_worker: object, _request: object) -> None:
-    arrivals.head_arrived()
-
-
-def _child_exit(_master: Arbiter, worker: Any) -> None:
-    metrics_directory.forget_process(worker.pid)

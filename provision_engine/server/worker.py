@@ -1,4 +1,4 @@
-"""What the engine adds to gunicorn's threaded worker, and all that it knows of its inside.
+"""The engine's additions to gunicorn's threaded worker: only this module knows its inside.
 
 Each override stands for something that gunicorn has no setting or hook for;
 tests/unit/server/test_gunicorn.py fails when an upgrade changes what they rely on.
@@ -85,7 +85,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         """Accept what the kernel has established already, then close the port.
 
         gunicorn would keep it open until its last request is answered: new clients would wait
-        at a port where nobody answers, and no other engine could have it.
+        at a port without a server, and no other engine could have it.
         """
         for listener in self.sockets:
             accepted = -1

@@ -9,18 +9,38 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
+from click.testing import CliRunner
 
+from provision_engine import cli
 from provision_engine.errors import OperatorError
 from provision_engine.pidfile import PidFile
 from tests.support.ports import free_port
 from tests.support.waiting import WAIT_SECONDS, wait_until
 
 STUB = Path(__file__).with_name("engine_with_stub.py")
+
+
+class Ran(NamedTuple):
+    """How a command ended, and what it wrote."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def call(*arguments: str, typed: str = "", **environment: str | None) -> Ran:
+    """Calls the command line in this process, which is faster than starting another."""
+    with CliRunner().isolation(input=typed, env=environment) as (stdout, stderr, _):
+        code = cli.main(arguments)
+        sys.stderr.flush()
+        return Ran(code, stdout.getvalue().decode(), stderr.getvalue().decode())
 
 
 @dataclass
@@ -32,6 +52,7 @@ class Engine:
     environment: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.pid = 0
         self.configuration: dict[str, Any] = {
             "port": self.port,
             "timeout": 7,
@@ -68,8 +89,11 @@ class Engine:
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, str(STUB), "--config", str(self.file), *arguments]
 
-    def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
+    def call(self, *arguments: str) -> Ran:
+        """Calls a command; only one that starts the engine needs a process of its own."""
+        if arguments[0] in ("stop", "status"):
+            return call("--config", str(self.file), *arguments)
+        ran = subprocess.run(
             self.command(*arguments),
             capture_output=True,
             text=True,
@@ -77,6 +101,7 @@ class Engine:
             check=False,
             env={**os.environ, "STUB_IN_FLIGHT": str(self.in_flight), **self.environment},
         )
+        return Ran(ran.returncode, ran.stdout, ran.stderr)
 
     def start(self) -> int:
         """Starts it and returns the process id of its master."""
@@ -84,7 +109,8 @@ class Engine:
         assert (done.returncode, done.stderr) == (0, "")
         match = re.fullmatch(r"started \(pid (\d+)\) on .*\n", done.stdout)
         assert match
-        return int(match[1])
+        self.pid = int(match[1])
+        return self.pid
 
     def log(self, component: str = "engine") -> str:
         return (self.logs / f"{component}.log").read_text()
@@ -103,6 +129,19 @@ class Engine:
         with socket.create_connection(("127.0.0.1", self.port), WAIT_SECONDS) as connection:
             connection.sendall(data)
             return b"".join(iter(lambda: connection.recv(65_536), b""))
+
+    @contextmanager
+    def connections(self, count: int, data: bytes = b"") -> Iterator[list[socket.socket]]:
+        """So many connections, on which this was sent."""
+        with ExitStack() as stack:
+            address = ("127.0.0.1", self.port)
+            opened = [
+                stack.enter_context(socket.create_connection(address, WAIT_SECONDS))
+                for _ in range(count)
+            ]
+            for connection in opened:
+                connection.sendall(data)
+            yield opened
 
     def workers(self, master: int) -> list[int]:
         children = Path(f"/proc/{master}/task/{master}/children").read_text()

@@ -22,6 +22,15 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """One running engine for the tests of a module that leave it as it is."""
+    engine = Engine(tmp_path_factory.mktemp("engine"))
+    engine.start()
+    yield engine
+    engine.end()
+
+
+@pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Sandbox, RealEngine]]:
     with Sandbox("7.4.0", timings=Timings()) as sandbox:
         engine = RealEngine(tmp_path_factory.mktemp("engine"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import pty
@@ -11,17 +10,14 @@ import select
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
-from unittest import mock
+from typing import Any
 
-from provision_engine import cli
 from provision_engine.sandbox import Sandbox
 from tests.support.waiting import WAIT_SECONDS
 
-from .cli_engine import Engine
+from .cli_engine import Engine, Ran, call
 
 NO_HOST = "FREE_CPU > 1000000"
 USER, PASSWORD = "devuser", "devpass"
@@ -41,14 +37,6 @@ class RealEngine(Engine):
         ]
 
 
-class Ran(NamedTuple):
-    """How a command ended, and what it wrote."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
 @dataclass
 class Desk:
     """A user at a command line, with an engine and access to its sandbox."""
@@ -62,19 +50,7 @@ class Desk:
         return {**kept, "HOME": str(self.home), "PROVISION_ENGINE_URL": self.url, **further}
 
     def run(self, *arguments: str, **environment: str) -> Ran:
-        """Runs the command in this process, which is faster than starting another."""
-        stdout, stderr = io.StringIO(), io.StringIO()
-        with (
-            mock.patch.dict(os.environ, self.environment(**environment), clear=True),
-            mock.patch("sys.stdin", io.StringIO()),
-            redirect_stdout(stdout),
-            redirect_stderr(stderr),
-        ):
-            try:
-                code = cli.main(["runtime", *arguments])
-            except SystemExit as end:
-                code = int(end.code or 0)
-        return Ran(code, stdout.getvalue(), stderr.getvalue())
+        return call("runtime", *arguments, **{"ONE_AUTH": None, **self.environment(**environment)})
 
     def line(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "provision_engine.cli", "runtime", *arguments]

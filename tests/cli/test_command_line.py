@@ -10,53 +10,55 @@ from pathlib import Path
 
 import pytest
 
-from provision_engine import __version__, cli
+from provision_engine import __version__
+from provision_engine.cli.program import COMMANDS
+
+from .cli_engine import call
 
 
-def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        cli.main(["--version"])
-    assert ended.value.code == 0
-    assert capsys.readouterr().out == f"provision-engine {__version__}\n"
+def test_the_version_is_printed() -> None:
+    assert call("--version") == (0, f"provision-engine {__version__}\n", "")
 
 
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["begin"], "unknown command 'begin'; choose from start, stop, "),
+        (["begin"], "provision-engine: unknown command 'begin'; choose from check, completion, "),
         (["strat"], "unknown command 'strat'; did you mean 'start'?"),
-        (["start", "--nowhere"], "unknown option '--nowhere'"),
+        (["start", "--nowhere"], "provision-engine start: unknown option '--nowhere' (see "),
         (["start", "--forground"], "unknown option '--forground'; did you mean '--foreground'?"),
         (["status", "now"], "unknown argument 'now'"),
-        (["--config"], "expected one argument"),
+        (["--config"], "Option '--config' requires an argument"),
+        (["--config", "x"], "Missing command"),
+        (["completion", "cmd.exe"], "'fish'"),
         (["runtime", "creat"], "unknown action 'creat'; did you mean 'create'?"),
+        (["runtime", "show"], "Missing argument 'ID'"),
         (["reconcile", "--older-than", "soon"], "is not a duration such as"),
     ],
 )
-def test_a_wrong_command_line_is_explained(
-    arguments: list[str], reason: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as ended:
-        cli.main(arguments)
-    assert ended.value.code == 2
-    shown = capsys.readouterr().err
-    assert reason in shown
-    assert shown.count("\n") == 1
+def test_a_wrong_command_line_is_explained_in_one_line(arguments: list[str], reason: str) -> None:
+    ran = call(*arguments)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert reason in ran.stderr
+    assert re.search(r" \(see 'provision-engine[ a-z]* --help'\)\n$", ran.stderr)
+    assert ran.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("arguments", [[], ["runtime"]])
-def test_without_a_command_there_is_help(
-    arguments: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert cli.main(arguments) == 0
-    assert "exit codes" in capsys.readouterr().out
+@pytest.mark.parametrize(
+    "arguments", [[], ["runtime"], ["--help"], ["-h"], ["runtime", "ls", "-h"]]
+)
+def test_help_has_the_exit_codes(arguments: list[str]) -> None:
+    ran = call(*arguments)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "\n  exit codes" in ran.stdout
 
 
-def test_every_command_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        cli.main(["--help"])
-    listed = capsys.readouterr().out
-    assert all(re.search(rf"^  {name} ", listed, re.MULTILINE) for name in cli.COMMANDS)
+def test_every_command_is_listed_and_has_help() -> None:
+    listed = call("--help").stdout
+    for name in COMMANDS:
+        assert re.search(rf"^  {name} ", listed, re.MULTILINE)
+        ran = call(name, "--help")
+        assert (ran.returncode, f"provision-engine {name} " in ran.stdout) == (0, True)
 
 
 def test_the_launcher_runs_the_command_line_from_anywhere(tmp_path: Path) -> None:

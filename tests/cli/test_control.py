@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import signal
 import socket
 import subprocess
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,7 +16,10 @@ import pytest
 
 from tests.support.waiting import WAIT_SECONDS, wait_until
 
-from .cli_engine import Engine
+from .cli_engine import Engine, call
+
+taken: list[socket.socket] = []
+"""Keeps ports in use."""
 
 
 def is_alive(pid: int) -> bool:
@@ -32,83 +37,80 @@ def described(engine: Engine, pid: int) -> str:
 # ---- start -----------------------------------------------------------------------------
 
 
-def test_start_returns_when_the_engine_responds(engine: Engine) -> None:
-    pid = engine.start()
-    assert engine.get()[0] == 200
-    assert engine.pid_file.read_text() == f"{pid}\n"
-    done = engine.call("status")
+def test_start_returns_when_the_engine_responds(shared: Engine) -> None:
+    pid = shared.pid
+    assert shared.get()[0] == 200
+    assert shared.pid_file.read_text() == f"{pid}\n"
+    done = shared.call("status")
     assert done.returncode == 0
-    assert done.stdout == f"running {described(engine, pid)}\n"
+    assert done.stdout == f"running {described(shared, pid)}\n"
 
 
-def test_the_engine_detaches_from_the_terminal(engine: Engine) -> None:
-    pid = engine.start()
+def test_the_engine_detaches_from_the_terminal(shared: Engine) -> None:
+    pid = shared.pid
     assert os.getsid(pid) == pid
     assert {os.readlink(f"/proc/{pid}/fd/{number}") for number in range(3)} == {os.devnull}
     assert os.readlink(f"/proc/{pid}/cwd") == "/"
 
 
-def test_a_second_start_is_refused(engine: Engine) -> None:
-    pid = engine.start()
-    done = engine.call("start")
+def test_a_second_start_is_refused(shared: Engine) -> None:
+    pid = shared.pid
+    done = shared.call("start")
     assert done.returncode == 1
     assert done.stderr == f"provision-engine: the engine is already running (pid {pid})\n"
-    done = engine.call("start", "--foreground")
+    done = shared.call("start", "--foreground")
     assert done.returncode == 1
     assert f"already running (pid {pid})" in done.stderr
-    assert engine.get()[0] == 200
+    assert shared.get()[0] == 200
 
 
-def test_a_port_in_use_is_reported(engine: Engine, tmp_path: Path) -> None:
-    engine.start()
-    (tmp_path / "other").mkdir()
-    other = Engine(tmp_path / "other", port=engine.port)
-    done = other.call("start")
-    assert done.returncode == 1
-    assert done.stderr == (
-        f"provision-engine: cannot listen on 127.0.0.1 port {engine.port}: Address already in use\n"
-    )
-    assert not other.pid_file.exists()
+def take_port(engine: Engine) -> None:
+    taken.append(socket.create_server(("127.0.0.1", engine.port)))
+
+
+def link_pid_file(engine: Engine) -> None:
+    engine.pid_file.parent.mkdir()
+    engine.pid_file.symlink_to(engine.directory / "elsewhere")
+
+
+def change(**settings: object) -> Callable[[Engine], None]:
+    return lambda engine: engine.configuration.update(settings)
 
 
 @pytest.mark.parametrize("foreground", [[], ["--foreground"]])
-def test_logs_that_cannot_be_written_stop_the_start(engine: Engine, foreground: list[str]) -> None:
-    engine.logs.write_text("a file")
+@pytest.mark.parametrize(
+    ("prepare", "reason"),
+    [
+        (take_port, "cannot listen on 127.0.0.1 port {port}: Address already in use\n"),
+        (lambda e: e.logs.write_text("a file"), "the log {logs}/engine.log cannot be written: "),
+        (lambda e: e.pid_file.parent.write_text("a file"), "the pid file {pid_file} cannot be "),
+        (
+            link_pid_file,
+            "the pid file {pid_file} cannot be written: Too many levels of symbolic links "
+            "(see server.pid_file)\n",
+        ),
+        (change(host="203.0.113.1"), "cannot listen on 203.0.113.1 port {port}: "),
+        (change(host="no.such.host.invalid"), "host no.such.host.invalid is unknown: "),
+        (
+            lambda e: e.environment.update(STUB_FAILS="no such\nthing"),
+            "the application cannot be loaded: RuntimeError: no such\\nthing\n",
+        ),
+    ],
+)
+def test_what_prevents_a_start_is_reported_in_one_line(
+    engine: Engine, prepare: Callable[[Engine], object], reason: str, foreground: list[str]
+) -> None:
+    prepare(engine)
+    engine.write()
     done = engine.call("start", *foreground)
-    assert done.returncode == 1
-    assert "engine.log cannot be written: " in done.stderr
+    assert (done.returncode, done.stdout) == (1, "")
+    known = {"port": engine.port, "logs": engine.logs, "pid_file": engine.pid_file}
+    assert done.stderr.startswith(f"provision-engine: {reason.format(**known)}")
     assert done.stderr.count("\n") == 1
     assert not engine.pid_file.exists()
-
-
-def test_a_pid_file_that_cannot_be_written_stops_the_start(engine: Engine) -> None:
-    engine.pid_file.parent.write_text("a file")
-    done = engine.call("start")
-    assert done.returncode == 1
-    assert "the pid file" in done.stderr
-    assert "see server.pid_file" in done.stderr
-
-
-def test_a_failing_application_is_reported(engine: Engine) -> None:
-    engine.environment["STUB_FAILS"] = "no such\nthing"
-    done = engine.call("start")
-    assert done.returncode == 1
-    assert done.stderr == (
-        "provision-engine: the application cannot be loaded: RuntimeError: no such\\nthing\n"
-    )
-    assert "The application cannot be loaded" in engine.log()
-
-
-@pytest.mark.parametrize(
-    ("host", "reason"),
-    [("203.0.113.1", "cannot listen on 203.0.113.1"), ("no.such.host.invalid", "is unknown")],
-)
-def test_a_foreign_address_is_reported(engine: Engine, host: str, reason: str) -> None:
-    engine.configuration["host"] = host
-    engine.write()
-    done = engine.call("start")
-    assert done.returncode == 1
-    assert reason in done.stderr
+    assert not (engine.directory / "elsewhere").exists()
+    if "STUB_FAILS" in engine.environment:
+        assert "The application cannot be loaded" in engine.log()
 
 
 def test_a_killed_engine_is_detected_and_replaced(engine: Engine) -> None:
@@ -128,15 +130,6 @@ def test_a_foreign_process_is_left_alone(engine: Engine) -> None:
     assert engine.call("status").returncode == 1
     assert engine.call("stop").stderr == "provision-engine: not running\n"
     assert engine.start() != os.getpid()
-
-
-def test_a_pid_file_is_not_written_through_a_link(engine: Engine, tmp_path: Path) -> None:
-    engine.pid_file.parent.mkdir()
-    engine.pid_file.symlink_to(tmp_path / "elsewhere")
-    done = engine.call("start")
-    assert done.returncode == 1
-    assert "the pid file" in done.stderr
-    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_in_the_foreground_it_serves_until_it_is_terminated(engine: Engine) -> None:
@@ -164,9 +157,8 @@ def test_listening_on_every_interface_is_warned_about(engine: Engine) -> None:
     assert "Listening on 0.0.0.0 without TLS" in engine.log()
 
 
-def test_a_loopback_address_is_not_warned_about(engine: Engine) -> None:
-    engine.start()
-    assert "without TLS" not in engine.log()
+def test_a_loopback_address_is_not_warned_about(shared: Engine) -> None:
+    assert "without TLS" not in shared.log()
 
 
 @pytest.mark.parametrize("command", ["start", "stop", "restart", "status"])
@@ -228,14 +220,11 @@ def test_idle_connections_do_not_delay_a_stop(engine: Engine) -> None:
     engine.configuration["server"]["grace_seconds"] = 3600
     engine.write()
     engine.start()
-    silent = [socket.create_connection(("127.0.0.1", engine.port)) for _ in range(20)]
     persistent = http.client.HTTPConnection("127.0.0.1", engine.port)
-    persistent.request("GET", "/")
-    persistent.getresponse().read()
-    assert engine.call("stop").returncode == 0
-    persistent.close()
-    for connection in silent:
-        connection.close()
+    with engine.connections(20), contextlib.closing(persistent):
+        persistent.request("GET", "/")
+        persistent.getresponse().read()
+        assert engine.call("stop").returncode == 0
 
 
 def has_ipv6() -> bool:
@@ -282,41 +271,39 @@ def test_restart_works_whether_or_not_it_is_running(engine: Engine) -> None:
     assert engine.get()[1].endswith(" 9")
 
 
-def test_a_restart_with_a_wrong_configuration_leaves_the_engine_alone(engine: Engine) -> None:
-    engine.start()
-    before = engine.file.read_text()
-    engine.file.write_text("port: x\n")
-    assert engine.call("restart").returncode == 1
-    assert engine.get()[0] == 200
-    engine.file.write_text(before)
+def test_a_restart_with_a_wrong_configuration_leaves_the_engine_alone(shared: Engine) -> None:
+    before = shared.file.read_text()
+    shared.file.write_text("port: x\n")
+    assert shared.call("restart").returncode == 1
+    assert shared.get()[0] == 200
+    shared.file.write_text(before)
 
 
 @pytest.mark.parametrize("command", ["stop", "restart"])
 def test_an_engine_with_another_configuration_is_left_alone(
-    engine: Engine, tmp_path: Path, command: str
+    shared: Engine, tmp_path: Path, command: str
 ) -> None:
     """As with an empty engine.conf, which means the pid file of someone else's engine."""
-    pid = engine.start()
+    pid = shared.pid
     (tmp_path / "other").mkdir()
     other = Engine(tmp_path / "other")
-    other.configuration["server"]["pid_file"] = str(engine.pid_file)
+    other.configuration["server"]["pid_file"] = str(shared.pid_file)
     other.write()
     done = other.call(command)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        f"provision-engine: the running engine (pid {pid}, http://127.0.0.1:{engine.port}) was "
-        f"started from {engine.file}, not from {other.file}: repeat with --config {engine.file}\n"
+        f"provision-engine: the running engine (pid {pid}, http://127.0.0.1:{shared.port}) was "
+        f"started from {shared.file}, not from {other.file}: repeat with --config {shared.file}\n"
     )
-    assert engine.get()[0] == 200
-    assert other.call("status").stdout == f"running {described(engine, pid)}\n"
+    assert shared.get()[0] == 200
+    assert other.call("status").stdout == f"running {described(shared, pid)}\n"
 
 
 def test_another_path_to_the_same_configuration_is_the_same(engine: Engine, tmp_path: Path) -> None:
     engine.start()
     link = tmp_path / "link.conf"
     link.symlink_to(engine.file)
-    command = [*engine.command()[:-1], str(link), "stop"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = call("--config", str(link), "stop")
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -8,7 +8,6 @@ import os
 import re
 import select
 import signal
-import socket
 import ssl
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +26,7 @@ from tests.support.waiting import WAIT_SECONDS, wait_until
 
 from .cli_engine import Engine
 
-ERROR_SCHEMA = json.loads((config.SCHEMA_PATH.parent / "error.json").read_text(encoding="utf-8"))
+ERROR_SCHEMA = config.load_schema("error.json")
 
 
 def error_of(response: bytes) -> tuple[int, str]:
@@ -62,20 +61,19 @@ def error_of(response: bytes) -> tuple[int, str]:
     ],
 )
 def test_every_failure_has_the_error_form(
-    engine: Engine, request_bytes: bytes, status: int, message: str
+    shared: Engine, request_bytes: bytes, status: int, message: str
 ) -> None:
-    engine.start()
-    answer = engine.send(request_bytes)
+    answer = shared.send(request_bytes)
     found, text = error_of(answer)
     assert found == status
     assert message in text
     assert "pass9" not in text
-    assert "pass9" not in engine.log()
-    assert f'"-" {status} ' in engine.log("api")
+    assert "pass9" not in shared.log()
+    assert f'"-" {status} ' in shared.log("api")
     request_id = re.search(rb"X-Request-ID: (\w+)", answer)
     assert request_id
-    assert f" -- {request_id[1].decode()}: " in engine.log()
-    assert engine.get()[0] == 200
+    assert f" -- {request_id[1].decode()}: " in shared.log()
+    assert shared.get()[0] == 200
 
 
 def test_every_parse_error_of_gunicorn_has_a_status() -> None:
@@ -91,19 +89,17 @@ def test_every_parse_error_of_gunicorn_has_a_status() -> None:
     )
 
 
-def test_each_request_has_one_line_in_the_access_log(engine: Engine) -> None:
-    engine.start()
-    engine.get("/x?y=1", headers={"Authorization": "Basic cGFzczk="})
-    line = wait_until(lambda: re.search(r".*/x.*", engine.log("api")))[0]
+def test_each_request_has_one_line_in_the_access_log(shared: Engine) -> None:
+    shared.get("/x?y=1", headers={"Authorization": "Basic cGFzczk="})
+    line = wait_until(lambda: re.search(r".*/x.*", shared.log("api")))[0]
     assert re.fullmatch(
         r'127\.0\.0\.1 - - \[[^]]+\] "GET /x\?y=1 HTTP/1\.1" 200 \d+ 0\.\d{4}', line
     )
-    assert "cGFzczk" not in engine.log() + engine.log("api")
+    assert "cGFzczk" not in shared.log() + shared.log("api")
 
 
-def test_a_connection_is_kept_for_the_next_request(engine: Engine) -> None:
-    engine.start()
-    connection = http.client.HTTPConnection("127.0.0.1", engine.port, timeout=WAIT_SECONDS)
+def test_a_connection_is_kept_for_the_next_request(shared: Engine) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", shared.port, timeout=WAIT_SECONDS)
     connection.connect()
     first = connection.sock
     for _ in range(3):
@@ -121,49 +117,35 @@ def test_a_connection_is_kept_for_the_next_request(engine: Engine) -> None:
         b"2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n",
     ],
 )
-def test_a_body_arrives_complete(engine: Engine, request_bytes: bytes) -> None:
-    engine.start()
-    assert engine.send(request_bytes).endswith(b"\r\n\r\n5")
+def test_a_body_arrives_complete(shared: Engine, request_bytes: bytes) -> None:
+    assert shared.send(request_bytes).endswith(b"\r\n\r\n5")
 
 
-def test_idle_connections_occupy_no_thread(engine: Engine) -> None:
+def test_idle_connections_occupy_no_thread(shared: Engine) -> None:
     """There are many more than threads, and they stay open while other requests are served."""
-    engine.start()
-    idle = [socket.create_connection(("127.0.0.1", engine.port)) for _ in range(300)]
-    try:
-        assert [engine.get()[0] for _ in range(20)] == [200] * 20
+    with shared.connections(300) as idle:
+        assert [shared.get()[0] for _ in range(20)] == [200] * 20
         for connection in (idle[0], idle[-1]):
-            connection.settimeout(WAIT_SECONDS)
             connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
             assert connection.recv(100).startswith(b"HTTP/1.0 200")
-    finally:
-        for connection in idle:
-            connection.close()
 
 
 def test_incomplete_requests_are_dropped_and_others_are_served(engine: Engine) -> None:
     """There are many more than threads, and no proxy."""
     engine.environment |= {"STUB_HEAD_SECONDS": "0.5", "STUB_BODY_SECONDS": "0.5"}
     engine.start()
-    begun = (b"GET / HTTP/1.1\r\nX: ", b"POST /body HTTP/1.1\r\nContent-Length: 99\r\n\r\nabc")
-    slow = [socket.create_connection(("127.0.0.1", engine.port), WAIT_SECONDS) for _ in range(40)]
-    try:
-        for number, connection in enumerate(slow):
-            connection.sendall(begun[number % 2])
+    head, body = b"GET / HTTP/1.1\r\nX: ", b"POST /body HTTP/1.1\r\nContent-Length: 99\r\n\r\n"
+    with engine.connections(20, head) as slow, engine.connections(20, body) as slower:
         assert [engine.get()[0] for _ in range(20)] == [200] * 20
-        for connection in slow:
+        for connection in (*slow, *slower):
             while connection.recv(65_536):
                 pass
-    finally:
-        for connection in slow:
-            connection.close()
 
 
 def test_a_client_that_sends_byte_by_byte_gets_no_extra_time(engine: Engine) -> None:
     engine.environment["STUB_HEAD_SECONDS"] = "1"
     engine.start()
-    with socket.create_connection(("127.0.0.1", engine.port), WAIT_SECONDS) as connection:
-        connection.sendall(b"GET / HTTP/1.1\r\nX: ")
+    with engine.connections(1, b"GET / HTTP/1.1\r\nX: ") as (connection,):
         answer = b""
         while not answer:
             connection.sendall(b"y")
@@ -172,47 +154,42 @@ def test_a_client_that_sends_byte_by_byte_gets_no_extra_time(engine: Engine) -> 
     assert answer.startswith(b"HTTP/1.1 408 ")
 
 
+def start_with_one_thread(engine: Engine, **settings: object) -> None:
+    engine.configuration["server"].update(workers=1, threads=1)
+    engine.configuration |= {"wait": {"max_requests": 1}, **settings}
+    engine.write()
+    assert engine.call("start").returncode == 0
+
+
 def test_a_client_that_does_not_read_occupies_no_thread_for_ever(engine: Engine) -> None:
     engine.environment["STUB_SEND_SECONDS"] = "1"
-    engine.configuration["server"].update(workers=1, threads=1)
-    engine.configuration["wait"] = {"max_requests": 1}
-    engine.write()
-    engine.start()
-    lazy = [socket.create_connection(("127.0.0.1", engine.port), WAIT_SECONDS) for _ in range(2)]
-    try:
+    start_with_one_thread(engine)
+    with engine.connections(2, b"GET /large HTTP/1.1\r\n\r\n") as lazy:
         for connection in lazy:
-            connection.sendall(b"GET /large HTTP/1.1\r\n\r\n")
             assert connection.recv(10) == b"HTTP/1.1 2"
         assert engine.get()[0] == 200
-    finally:
-        for connection in lazy:
-            connection.close()
 
 
-def test_a_request_in_pieces_is_served(engine: Engine) -> None:
-    engine.start()
+def test_a_request_in_pieces_is_served(shared: Engine) -> None:
     whole = b"POST /body HTTP/1.1\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello"
-    with socket.create_connection(("127.0.0.1", engine.port), WAIT_SECONDS) as connection:
+    with shared.connections(1) as (connection,):
         for number in range(len(whole)):
             connection.sendall(whole[number : number + 1])
         answer = b"".join(iter(lambda: connection.recv(65_536), b""))
     assert answer.endswith(b"\r\n\r\n5")
 
 
-def test_a_client_that_expects_100_continue_gets_it(engine: Engine) -> None:
-    engine.start()
+def test_a_client_that_expects_100_continue_gets_it(shared: Engine) -> None:
     head = b"POST /body HTTP/1.1\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", engine.port), WAIT_SECONDS) as connection:
-        connection.sendall(head)
+    with shared.connections(1, head) as (connection,):
         assert connection.recv(100).startswith(b"HTTP/1.1 100 Continue")
         connection.sendall(b"hello")
         assert connection.recv(9).startswith(b"HTTP/1.1 ")
 
 
-def test_many_concurrent_requests_are_all_served(engine: Engine) -> None:
-    engine.start()
+def test_many_concurrent_requests_are_all_served(shared: Engine) -> None:
     with ThreadPoolExecutor(32) as pool:
-        found = list(pool.map(lambda _: engine.get("/slow/0.02")[0], range(200)))
+        found = list(pool.map(lambda _: shared.get("/slow/0.02")[0], range(200)))
     assert found == [200] * 200
 
 
@@ -226,12 +203,8 @@ def test_a_slow_header_section_times_out(engine: Engine) -> None:
 @pytest.mark.parametrize("body", [b"Content-Length: 9", b"Transfer-Encoding: chunked"])
 def test_a_slow_body_times_out_and_frees_the_thread(engine: Engine, body: bytes) -> None:
     engine.environment["STUB_BODY_SECONDS"] = "1"
-    engine.configuration["server"].update(workers=1, threads=1)
-    engine.write()
-    engine.start()
-    slow = socket.create_connection(("127.0.0.1", engine.port), WAIT_SECONDS)
-    with slow:
-        slow.sendall(b"POST /body HTTP/1.1\r\n" + body + b"\r\n\r\n3")
+    start_with_one_thread(engine)
+    with engine.connections(1, b"POST /body HTTP/1.1\r\n" + body + b"\r\n\r\n3"):
         # At worst, the only thread reads from the slow client until that times out.
         assert engine.get()[0] == 200
 
@@ -239,8 +212,8 @@ def test_a_slow_body_times_out_and_frees_the_thread(engine: Engine, body: bytes)
 def test_a_client_that_disconnects_breaks_nothing(engine: Engine) -> None:
     engine.start()
     for data in (b"", b"GET", b"POST /body HTTP/1.1\r\nContent-Length: 9\r\n\r\nabc"):
-        with socket.create_connection(("127.0.0.1", engine.port)) as connection:
-            connection.sendall(data)
+        with engine.connections(1, data):
+            pass
     assert engine.get()[0] == 200
     assert "ERROR" not in engine.log()
 
@@ -249,24 +222,28 @@ def test_a_client_that_disconnects_breaks_nothing(engine: Engine) -> None:
 
 
 @pytest.fixture
-def certificate(tmp_path: Path) -> tuple[Path, Path]:
-    return make_certificate(tmp_path)
+def tls(tmp_path: Path) -> dict[str, str]:
+    certificate, key = make_certificate(tmp_path)
+    return {"certificate": str(certificate), "key": str(key)}
 
 
-def test_the_engine_speaks_tls(engine: Engine, certificate: tuple[Path, Path]) -> None:
-    engine.configuration["tls"] = {"certificate": str(certificate[0]), "key": str(certificate[1])}
-    engine.configuration["host"] = "0.0.0.0"
-    engine.write()
-    done = engine.call("start")
-    assert done.stdout.endswith(f" on https://0.0.0.0:{engine.port}\n")
-    trust = ssl.create_default_context(cafile=str(certificate[0]))
+def answered_over_tls(engine: Engine, certificate: str) -> bool:
+    trust = ssl.create_default_context(cafile=certificate)
     with (
-        socket.create_connection(("127.0.0.1", engine.port), WAIT_SECONDS) as plain,
+        engine.connections(1) as (plain,),
         trust.wrap_socket(plain, server_hostname="127.0.0.1") as connection,
     ):
         assert connection.version() in ("TLSv1.2", "TLSv1.3")
         connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
-        assert connection.recv(65_536).startswith(b"HTTP/1.0 200")
+        return connection.recv(65_536).startswith(b"HTTP/1.0 200")
+
+
+def test_the_engine_speaks_tls(engine: Engine, tls: dict[str, str]) -> None:
+    engine.configuration |= {"tls": tls, "host": "0.0.0.0"}
+    engine.write()
+    done = engine.call("start")
+    assert done.stdout.endswith(f" on https://0.0.0.0:{engine.port}\n")
+    assert answered_over_tls(engine, tls["certificate"])
     assert "without TLS" not in engine.log()
     # A client without TLS is rejected and blocks nothing.
     engine.send(b"GET / HTTP/1.0\r\n\r\n")
@@ -274,45 +251,32 @@ def test_the_engine_speaks_tls(engine: Engine, certificate: tuple[Path, Path]) -
 
 
 def test_an_incomplete_handshake_times_out_and_others_are_served(
-    engine: Engine, certificate: tuple[Path, Path]
+    engine: Engine, tls: dict[str, str]
 ) -> None:
     engine.environment["STUB_HEAD_SECONDS"] = "1"
-    engine.configuration["server"].update(workers=1, threads=1)
-    engine.configuration["wait"] = {"max_requests": 1}
-    engine.configuration["tls"] = {"certificate": str(certificate[0]), "key": str(certificate[1])}
-    engine.write()
-    assert engine.call("start").returncode == 0
-    slow = [socket.create_connection(("127.0.0.1", engine.port), WAIT_SECONDS) for _ in range(4)]
-    try:
-        for connection in slow:
-            connection.sendall(b"\x16\x03\x01\x02\x00\x01")
-        trust = ssl.create_default_context(cafile=str(certificate[0]))
-        plain = socket.create_connection(("127.0.0.1", engine.port), WAIT_SECONDS)
-        with trust.wrap_socket(plain, server_hostname="127.0.0.1") as answered:
-            answered.sendall(b"GET / HTTP/1.0\r\n\r\n")
-            assert answered.recv(65_536).startswith(b"HTTP/1.0 200")
+    start_with_one_thread(engine, tls=tls)
+    with engine.connections(4, b"\x16\x03\x01\x02\x00\x01") as slow:
+        assert answered_over_tls(engine, tls["certificate"])
         for connection in slow:
             while connection.recv(65_536):
                 pass
-    finally:
-        for connection in slow:
-            connection.close()
 
 
+@pytest.mark.parametrize(
+    ("key", "reason"),
+    [
+        ("none.pem", "tls.key {key} cannot be read: No such file"),
+        ("", "are not a certificate and its key"),
+    ],
+)
 def test_invalid_certificate_files_stop_the_start(
-    engine: Engine, certificate: tuple[Path, Path], tmp_path: Path
+    engine: Engine, tls: dict[str, str], key: str, reason: str
 ) -> None:
-    tls = {"certificate": str(certificate[0]), "key": str(tmp_path / "none.pem")}
+    tls["key"] = str(engine.directory / key) if key else tls["certificate"]
     engine.configuration["tls"] = tls
     engine.write()
     done = engine.call("start")
-    assert done.returncode == 1
-    assert f"tls.key {tmp_path}/none.pem cannot be read: No such file" in done.stderr
-    tls["key"] = str(certificate[0])
-    engine.write()
-    done = engine.call("start")
-    assert done.returncode == 1
-    assert "are not a certificate and its key" in done.stderr
+    assert (done.returncode, reason.format(**tls) in done.stderr) == (1, True)
 
 
 # ---- signals ---------------------------------------------------------------------------
@@ -336,7 +300,7 @@ def test_a_signal_that_would_replace_the_program_is_ignored(engine: Engine) -> N
 
 def test_the_timeout_of_a_worker_exceeds_every_request() -> None:
     found = config.parse("timeout: 100\nserver: {grace_seconds: 40}", Path("/x"))
-    settings = serving.Server(found, lambda _: object(), 3, None).cfg
+    settings = serving.Server(found, 3, None).cfg
     assert settings.timeout >= 100 + found.wait.max_seconds + 40
     assert settings.graceful_timeout == 40
     assert settings.worker_class is Worker

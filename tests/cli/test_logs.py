@@ -17,8 +17,9 @@ import pytest
 from provision_engine import log
 from provision_engine.cli import logs
 from provision_engine.config import Log
-from provision_engine.errors import OperatorError
 from tests.support.waiting import wait_until
+
+from .cli_engine import call
 
 
 @pytest.fixture
@@ -46,34 +47,30 @@ def written(request: pytest.FixtureRequest, configuration: Path) -> Iterator[Pat
         log.stop()
 
 
-def shown(capsys: pytest.CaptureFixture[str]) -> list[tuple[str, str]]:
-    lines = capsys.readouterr().out.splitlines()
-    return [(line[:11].rstrip(), line[12:]) for line in lines]
+def run(configuration: Path, *arguments: str) -> tuple[int, list[tuple[str, str]]]:
+    """The exit code, and the component and text of each line."""
+    ran = call("logs", "--config", str(configuration), *arguments)
+    lines = ran.stdout.splitlines()
+    return ran.returncode, [(line[:11].rstrip(), line[12:]) for line in lines]
 
 
-def test_the_lines_of_one_request_come_from_all_files(
-    written: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert logs.main(["--config", str(written), "--request", "bbbb2222"]) == 0
-    found = shown(capsys)
+def test_the_lines_of_one_request_come_from_all_files(written: Path) -> None:
+    code, found = run(written, "--request", "bbbb2222")
+    assert code == 0
     assert [component for component, _ in found] == ["engine", "CloudClient", "api"]
     assert all("bbbb2222" in text and "aaaa1111" not in text for _, text in found)
 
 
-def test_without_a_request_all_lines_are_shown(
-    written: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert logs.main(["--config", str(written)]) == 0
-    assert len(shown(capsys)) == 6
+def test_without_a_request_all_lines_are_shown(written: Path) -> None:
+    code, found = run(written)
+    assert (code, len(found)) == (0, 6)
 
 
 def test_an_unknown_request_gives_exit_code_1(written: Path) -> None:
-    assert logs.main(["--config", str(written), "--request", "cccc3333"]) == 1
+    assert run(written, "--request", "cccc3333") == (1, [])
 
 
-def test_lines_are_in_time_order_and_belong_together(
-    configuration: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_lines_are_in_time_order_and_belong_together(configuration: Path) -> None:
     directory = configuration.parent / "logs"
     event = "I, [2026-11-24 10:00:0{} #7]  INFO -- r{}: {}\n"
     (directory / "engine.log").write_text(
@@ -85,26 +82,26 @@ def test_lines_are_in_time_order_and_belong_together(
     (directory / "CloudClient.log").write_text(event.format(2, 1, "second"))
     stamp = time.strftime("%d/%b/%Y:%H:%M:%S %z", time.strptime("2026-11-24", "%Y-%m-%d"))
     (directory / "api.log").write_text(f'::1 - - [{stamp}] "GET / HTTP/1.1" 200 1 0.1\n')
-    assert logs.main(["--config", str(configuration)]) == 0
-    texts = [text.rpartition(": ")[2] for _, text in shown(capsys)]
+    code, found = run(configuration)
+    assert code == 0
+    texts = [text.rpartition(": ")[2] for _, text in found]
     assert texts[1:] == ["first", "torn", "second", "third"]
     assert "GET /" in texts[0]
-    assert logs.main(["--config", str(configuration), "--request", "r1"]) == 0
-    assert [text[-6:] for _, text in shown(capsys)] == [": first"[-6:], "torn", "second"]
+    code, found = run(configuration, "--request", "r1")
+    assert code == 0
+    assert [text[-6:] for _, text in found] == [": first"[-6:], "torn", "second"]
 
 
-def test_rotated_files_come_first_on_request(
-    written: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_rotated_files_are_shown_on_request(written: Path) -> None:
     directory = written.parent / "logs"
     for component in logs.COMPONENTS:
         current = directory / f"{component}.log"
         packed = directory / f"{component}.log.2.gz"
         packed.write_bytes(gzip.compress(current.read_bytes().replace(b"aaaa1111", b"dddd4444")))
         os.utime(packed, (1, 1))
-    assert logs.main(["--config", str(written), "--request", "dddd4444"]) == 1
-    assert logs.main(["--config", str(written), "--request", "dddd4444", "--rotated"]) == 0
-    assert len(shown(capsys)) == 3
+    assert run(written, "--request", "dddd4444") == (1, [])
+    code, found = run(written, "--request", "dddd4444", "--rotated")
+    assert (code, len(found)) == (0, 3)
 
 
 def test_a_json_line_is_complete_and_holds_no_secret(tmp_path: Path) -> None:
@@ -133,14 +130,15 @@ def test_a_json_line_is_complete_and_holds_no_secret(tmp_path: Path) -> None:
     assert not (tmp_path / "CloudClient.log").read_text()
 
 
-def test_syslog_and_a_missing_directory_are_reported(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [("directory: {}/none", "was the engine ever started"), ("system: syslog", "journalctl")],
+)
+def test_logs_that_are_elsewhere_are_reported(tmp_path: Path, settings: str, reason: str) -> None:
     file = tmp_path / "engine.conf"
-    file.write_text(f"log: {{directory: {tmp_path}/none}}\n")
-    with pytest.raises(OperatorError, match="was the engine ever started"):
-        logs.main(["--config", str(file)])
-    file.write_text("log: {system: syslog}\n")
-    with pytest.raises(OperatorError, match="journalctl"):
-        logs.main(["--config", str(file)])
+    file.write_text(f"log: {{{settings.format(tmp_path)}}}\n")
+    ran = call("logs", "--config", str(file))
+    assert (ran.returncode, reason in ran.stderr) == (1, True)
 
 
 def test_following_continues_across_a_rotation(written: Path) -> None:

@@ -12,8 +12,9 @@ import requests
 import responses
 from responses import matchers
 
-from provision_engine import cli
 from provision_engine.cli.runtime import exit_codes as codes
+
+from .cli_engine import call
 
 URL = "http://engine.test"
 RUNTIMES = f"{URL}/serverless-runtimes"
@@ -27,9 +28,7 @@ def api() -> Iterator[responses.RequestsMock]:
 
 
 @pytest.fixture
-def run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[int, str, str]]:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str, str]]:
     """Calls the command; its exit code, what it prints, and its errors."""
     auth = tmp_path / "one_auth"
     auth.write_text("devuser:devpass")
@@ -37,11 +36,7 @@ def run(
     monkeypatch.setenv("PROVISION_ENGINE_URL", URL)
     monkeypatch.setattr("time.sleep", lambda _seconds: None)
 
-    def run(*arguments: str) -> tuple[int, str, str]:
-        code = cli.main(["runtime", *arguments])
-        return code, *capsys.readouterr()
-
-    return run
+    return lambda *arguments: call("runtime", *arguments)
 
 
 Run = Callable[..., tuple[int, str, str]]

@@ -6,7 +6,6 @@ import base64
 import json
 import socket
 import ssl
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,25 +16,11 @@ from provision_engine.sandbox import Sandbox
 from tests.support.programs import make_certificate
 from tests.support.waiting import WAIT_SECONDS, wait_until
 
-from .cli_engine import Engine
+from .desk import RealEngine
 
 AUTH = ("devuser", "devpass")
 NO_HOST = "FREE_CPU > 1000000"
 THREADS = 2
-
-
-class RealEngine(Engine):
-    """A real engine in one process with few threads, in which two requests may wait."""
-
-    def command(self, *arguments: str) -> list[str]:
-        return [
-            sys.executable,
-            "-m",
-            "provision_engine.cli",
-            "--config",
-            str(self.file),
-            *arguments,
-        ]
 
 
 @pytest.fixture(params=["http", "https"])

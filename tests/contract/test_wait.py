@@ -149,7 +149,7 @@ def test_a_waiting_request_leaves_slots_for_others(device: Device, narrow: Devic
         assert int(refused.headers["Retry-After"]) > 0
         # Requests that do not wait are served as usual.
         assert narrow.read(runtime["ID"])["FAAS"]["STATE"] == "PENDING"
-        assert ids(narrow.list()) == ids([running, runtime])
+        assert ids(narrow.list()) == ids([runtime, running])
         # A request that has nothing to wait for needs no slot.
         assert narrow.get(running["ID"], "?wait=9").status == 200
         # A create that gets no slot creates nothing.

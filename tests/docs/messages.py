@@ -16,7 +16,7 @@ BASES = {
     "OperatorError",
     "ClientError",
     "UsageError",
-    "ArgumentTypeError",
+    "BadParameter",
     "InvalidExpression",
 }
 LEAST_LETTERS = 8
@@ -40,7 +40,7 @@ def messages() -> dict[str, str]:
 def conditions() -> set[str]:
     """The engine's own texts of REASON, with … for placeholders."""
     found = set()
-    for path in sorted((PACKAGE / "engine").glob("*.py")):
+    for path in sorted((PACKAGE / "engine").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and _name(node.func) in ("Condition", "replace"):
                 texts = [k.value for k in node.keywords if k.arg == "text"]

@@ -14,8 +14,8 @@ from provision_engine import errors
 from provision_engine.cloud.enums import ServiceState, VmState
 from provision_engine.cloud.errors import MESSAGES
 from provision_engine.cloud.objects import Service
-from provision_engine.engine import scheduling, states
-from provision_engine.engine.states import Condition, Reason
+from provision_engine.engine.runtime import scheduling, states
+from provision_engine.engine.runtime.states import Condition, Reason
 from provision_engine.server.refusals import REFUSALS
 
 from . import messages

@@ -19,7 +19,7 @@ ETC = Path(__file__).parents[2] / "etc"
 def test_the_schemas_are_a_link_to_those_of_the_program() -> None:
     link = ETC / "schemas"
     assert not os.path.isabs(os.readlink(link))
-    assert link.resolve() == config.SCHEMA_PATH.parent
+    assert link.resolve() == config.SCHEMAS
 
 
 def test_what_is_commented_out_in_the_configuration_is_the_default(

@@ -18,7 +18,7 @@ from tests.support.ports import free_port
 SCRIPT = Path(__file__).parents[2] / "install.sh"
 PARTS = ("install.sh", "provision_engine", "etc", "setup.cfg", "pyproject.toml")
 PARTS += ("README.md", "LICENSE")
-LIBRARIES = ("flask", "gunicorn", "jsonschema", "lxml", "pip", "pyone", "requests", "yaml")
+LIBRARIES = ("click", "flask", "gunicorn", "jsonschema", "lxml", "pip", "pyone", "requests", "yaml")
 LIBRARIES += ("prometheus_client", "provision_engine", "setuptools")
 IS_ROOT = os.geteuid() == 0
 as_root = pytest.mark.skipif(not IS_ROOT, reason="only root refuses what others can write to")

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from provision_engine.engine import handover
+from provision_engine.engine.standby import handover
 from provision_engine.sandbox import Timings
 from tests.support.calls import Call
 from tests.support.client import RUNTIMES, Response

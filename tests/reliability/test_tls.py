@@ -8,12 +8,18 @@ import ssl
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
+from provision_engine.cloud.oned import Oned
+from provision_engine.cloud.oneflow import Oneflow
+from provision_engine.cloud.transport import Backend
+from provision_engine.deadline import Deadline
+from provision_engine.errors import BackendTimeout
 from provision_engine.sandbox import Sandbox
 from tests.support.client import FAAS, Device, Response
 from tests.support.engine import engine_in_process
@@ -161,20 +167,36 @@ class Dripping:
                 time.sleep(0.02)
 
 
+def call_oned(backend: Backend) -> None:
+    Oned(backend, "u:p", Deadline(1)).version()
+
+
+def call_oneflow(backend: Backend) -> None:
+    Oneflow(backend, "u:p", Deadline(1)).delete_service(9)
+
+
+each_client = pytest.mark.parametrize("call", [call_oned, call_oneflow])
+
+
+@each_client
 @pytest.mark.parametrize("end", [b"A: ", b"\r\n"], ids=["headers", "body"])
 def test_a_response_that_comes_byte_by_byte_over_tls_ends_at_the_deadline(
-    authority: Authority, end: bytes
+    authority: Authority, end: bytes, call: Callable[[Backend], None]
 ) -> None:
     dripping = Dripping(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n" + end)
     front = TlsFront(f"http://127.0.0.1:{dripping.port}", authority.certify(HOST))
-    tls = {"ca_file": str(authority.certificate)}
-    with contextlib.closing(front):
-        assert ask("GET", front.url, front.url, timeout=1, tls=tls).status == 504
+    backend = Backend("oned", front.url, 1, verify=str(authority.certificate))
+    with contextlib.closing(front), pytest.raises(BackendTimeout):
+        call(backend)
     assert 0 < dripping.drips < ENOUGH_DRIPS / 3
 
 
-def test_a_handshake_that_comes_byte_by_byte_ends_at_the_deadline() -> None:
+@each_client
+def test_a_handshake_that_comes_byte_by_byte_ends_at_the_deadline(
+    call: Callable[[Backend], None],
+) -> None:
     dripping = Dripping(b"\x16\x03\x03\x3f\xff")
-    url = f"https://127.0.0.1:{dripping.port}"
-    assert ask("GET", url, url, timeout=1, tls={"verify": False}).status == 504
+    backend = Backend("oned", f"https://127.0.0.1:{dripping.port}", 1, verify=False)
+    with pytest.raises(BackendTimeout):
+        call(backend)
     assert 0 < dripping.drips < ENOUGH_DRIPS / 3

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import time
 import xmlrpc.client
 from base64 import b64encode
-from collections.abc import Callable
 from http.client import HTTPConnection
 from typing import Any
 from urllib.parse import urlsplit
@@ -39,6 +37,17 @@ class Caller:
         """The whole result array of an XML-RPC method."""
         with xmlrpc.client.ServerProxy(self.sandbox.oned_url) as proxy:
             answer = getattr(proxy, f"one.{method}")(self.session, *arguments)
+        assert isinstance(answer, list)
+        return answer
+
+    def multicall(self, *calls: tuple[Any, ...]) -> list[Any]:
+        """The results of several methods, each with its arguments, in one request."""
+        parts = [
+            {"methodName": f"one.{method}", "params": [self.session, *arguments]}
+            for method, *arguments in calls
+        ]
+        with xmlrpc.client.ServerProxy(self.sandbox.oned_url) as proxy:
+            answer = proxy.system.multicall(parts)
         assert isinstance(answer, list)
         return answer
 
@@ -118,14 +127,3 @@ def vm_of(sandbox: Sandbox, service_id: int, role: int = 0) -> int:
     number = body["roles"][role]["nodes"][0]["deploy_id"]
     assert isinstance(number, int)
     return number
-
-
-def until(condition: Callable[[], Any], what: str) -> Any:
-    """Polls until a condition is true. AssertionError if it is not in time."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while time.monotonic() < deadline:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.01)
-    raise AssertionError(f"never happened: {what}")

@@ -1,10 +1,22 @@
-"""Prints the results of the replay at the end of a run."""
+"""Sandboxes of both releases; the results of the replay, printed at the end of a run."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
+from provision_engine.sandbox import ManualClock, Sandbox
+
 from . import test_replay
+from .client import SLOW_STEPS
+
+
+@pytest.fixture(params=["6.8.0", "7.4.0"])
+def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
+    """A sandbox of each release, in which every step takes a second of a manual clock."""
+    with Sandbox(request.param, clock=ManualClock(), timings=SLOW_STEPS) as running:
+        yield running
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -58,6 +58,15 @@ def allocations(calls: list[dict[str, Any]]) -> dict[str, int]:
     return first
 
 
+def ids(calls: list[dict[str, Any]]) -> dict[str, Any]:
+    """Those that the first recordings need: their other objects are a new sandbox's own."""
+    found = counters(calls) | allocations(calls)
+    return {
+        name: found.get(name)
+        for name in ("next_document", "next_vm", "taken_addresses", "last_address")
+    }
+
+
 def _role_order(calls: list[dict[str, Any]]) -> tuple[str, ...]:
     seed = re.search(r'"name": "Function", .*?"roles": \[({.*?})\]', json.dumps(calls))
     if seed:

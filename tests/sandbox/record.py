@@ -1,267 +1,282 @@
-"""Records calls to a real OpenNebula as JSON lines, for `replay.py`.
+"""Plays a recording on a real OpenNebula, and records what that one answers.
 
 Run it against an installation that is for tests only, with OpenNebula's dummy drivers::
 
     python -m tests.sandbox.record --oned http://127.0.0.1:2633/RPC2 \
         --oneflow http://127.0.0.1:2474 --drivers /tmp/opennebula_dummy_actions \
-        --user devuser:devpass --user oneadmin:PASSWORD --part endings \
-        --out opennebula-6.8.0-endings.jsonl [SCENARIO ...]
+        --user devuser:devpass --user oneadmin:PASSWORD --out opennebula-6.8.0-endings.jsonl \
+        opennebula-6.8.0-endings.jsonl.gz [SCENARIO ...]
 
-Each line is one call with its answer, in the form that ``recordings/README.md`` describes. A line
-with `backend` "driver" tells that a driver was made slow or failing from then on: `driver` is the
-name of a file of the drivers' directory and `setting` its content, empty for a driver that behaves.
-A scenario ends only what it has made itself, and puts the drivers back. Passwords are left out, but
-for those that a scenario has invented. The first user is the one of most calls.
+Where a call names an object that the recording has made before, the id that it has here is sent;
+others are given by ``--id template:0=7``. Calls keep their distance in time, and one that reads a
+VM or a document is made until it shows the recorded state, for a minute. Calls that end otherwise
+are printed. A new scenario is a file of calls, written by hand or by a program, with no more of
+their answers than the ids of new objects: ``"result": [true, 1, 0]``, with any number.
 """
 
 from __future__ import annotations
 
 import argparse
-import base64
-import contextlib
-import copy
-import http.client
+import itertools
 import json
 import re
+import signal
+import sys
 import time
-import xmlrpc.client
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-from . import endings, hostile, permissions
+from .replay import DRIVER, MULTICALL, Backends, Call, lines
 
-PARTS = {
-    "endings": endings.SCENARIOS,
-    "permissions": permissions.SCENARIOS | hostile.SCENARIOS,
-}
-Json = dict[str, Any]
-DRIVER_FILES = (
-    "prolog", "deploy", "resize", "resize_disk", "save", "restore", "shutdown", "cancel", "epilog",
-)  # fmt: skip
-CUT_MARK = "…(cut)"
-"""Ends what is left of a page."""
 PATIENCE_SECONDS = 60.0
 _POLL_SECONDS = 0.1
+_READS = ("one.vm.info", "one.document.info")
+_STATE = re.compile(r'<(?:LCM_)?STATE>\d+<|"state":\d+,"start_time"')
+_MAKES = {
+    "one.document.allocate": "document", "one.document.clone": "document",
+    "one.template.allocate": "template", "one.template.clone": "template",
+    "one.vm.allocate": "vm", "one.template.instantiate": "vm",
+    "one.user.allocate": "user", "one.group.allocate": "group",
+    "one.acl.addrule": "rule", "one.vm.schedadd": "action",
+}  # fmt: skip
+"""What the ids are that these methods return."""
+_NAMES: dict[str, tuple[str | None, ...]] = {
+    "one.vm.action": (None, "vm"),
+    "one.vm.schedupdate": ("vm", "action"), "one.vm.scheddelete": ("vm", "action"),
+    "one.user.addgroup": ("user", "group"), "one.user.delgroup": ("user", "group"),
+    "one.user.chgrp": ("user", "group"),
+    "one.user.allocate": (None, None, None, "group"), "one.user.login": (None, None, None, "group"),
+    "one.acl.addrule": ("group bits",), "one.acl.delrule": ("rule",),
+    "one.documentpool.info": ("user", "document", "document"),
+    "one.templatepool.info": ("user", "template", "template"),
+    "one.vmpool.info": ("user", "vm", "vm"), "one.vmpool.infoextended": ("user", "vm", "vm"),
+    "one.vmpool.infoset": ("vm",),
+}  # fmt: skip
+"""What the parameters of these methods name, by position; of others only the first is an id."""
+_GROUP_BITS = 0x200000000
+_IN_BODIES = re.compile(r'(deploy_id\\*": ?)(\d+)')
+_TIME = re.compile(r'(TIME=\\*")(1[7-9]\d{8})')
+
+
+class Ids:
+    """The ids of an installation in the place of recorded ones."""
+
+    def __init__(self, known: dict[tuple[str, int], int], later_seconds: float) -> None:
+        """`later_seconds` is what to add to a time of the recording."""
+        self._known, self._later_seconds = known, later_seconds
+
+    def learn(self, kind: str, recorded: int, made: int) -> None:
+        """Takes note of a new object."""
+        self._known[kind, recorded] = made
+
+    def unknown_vm(self, call: Call) -> int | None:
+        """The VM that a recorded call names, if it is not known here."""
+        if not call.get("method", "").startswith("one.vm.") or call["method"] in _MAKES:
+            return None
+        number = call["params"][1 if call["method"] == "one.vm.action" else 0]
+        return None if number < 0 or ("vm", number) in self._known else int(number)
+
+    def new_vm(self, shown: object) -> int | None:
+        """The first VM that a service's document shows and that is not known yet."""
+        known = {here for (kind, _), here in self._known.items() if kind == "vm"}
+        numbers = [int(number) for _, number in _IN_BODIES.findall(str(shown))]
+        return next((number for number in numbers if number not in known), None)
+
+    def call(self, call: Call) -> Call:
+        """A recorded call as it is to be made here."""
+        if call["backend"] == "oned" and "params" in call:
+            return call | {"params": self._parameters(call["method"], call["params"])}
+        if "path" not in call:
+            return call
+        path = re.sub(
+            r"(?<=/service/)\d+|(?<=/service_template/)\d+",
+            lambda found: str(self._one("document", int(found[0]))),
+            call["path"],
+        )
+        request = self._request(call["request"])
+        return call | {"path": path, "request": request}
+
+    def _parameters(self, method: str, values: list[Any]) -> list[Any]:
+        if method == MULTICALL:
+            return [self._parts(value) for value in values]
+        kind, _, action = method.removeprefix("one.").partition(".")
+        is_new = action == "allocate" or kind.endswith("pool") or kind == "system"
+        first = (None,) if is_new else (kind,)
+        kinds = _NAMES.get(method, (*first, "user", "group") if action == "chown" else first)
+        return [self._value(k, v) for k, v in itertools.zip_longest(kinds[: len(values)], values)]
+
+    def _parts(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return [self._parts(element) for element in value]
+        if not isinstance(value, dict) or "user" not in value:
+            return value
+        return value | {"params": self._parameters(value["methodName"], value["params"])}
+
+    def _value(self, kind: str | None, value: Any) -> Any:
+        if isinstance(value, list):
+            return [self._value(kind, element) for element in value]
+        if kind == "group bits":
+            return f"{_GROUP_BITS + self._one('group', int(value, 16) - _GROUP_BITS):x}"
+        if isinstance(value, str):
+            return self._text(kind, value)
+        return value if kind is None or isinstance(value, bool | dict) else self._one(kind, value)
+
+    def _text(self, kind: str | None, text: str) -> str:
+        if kind == "vm":
+            return re.sub(r"\d+", lambda found: str(self._one("vm", int(found[0]))), text)
+        text = _IN_BODIES.sub(lambda f: f"{f[1]}{self._one('vm', int(f[2]))}", text)
+        return _TIME.sub(lambda f: f"{f[1]}{int(int(f[2]) + self._later_seconds)}", text)
+
+    def _request(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return [self._request(element) for element in value]
+        if not isinstance(value, dict):
+            return value
+        kinds = {"owner_id": "user", "group_id": "group"}
+        return {
+            name: self._one(kinds[name], member) if name in kinds else self._request(member)
+            for name, member in value.items()
+        }
+
+    def _one(self, kind: str, number: int) -> int:
+        return self._known.get((kind, number), number)
+
+
+def made_ids(call: Call, answer: Call) -> Iterator[tuple[str, int, int]]:
+    """Kind, recorded id and id here of the objects that a call has made or shown."""
+    if call.get("status") == 201 == answer.get("status"):
+        ids = [int(c["response"]["DOCUMENT"]["ID"]) for c in (call, answer)]
+        yield "document", ids[0], ids[1]
+    if call.get("method") == MULTICALL and "result" in call and "result" in answer:
+        for part, *results in zip(*call["params"], call["result"], answer["result"], strict=True):
+            if all(isinstance(result, list) for result in results):
+                before, now = ({"result": result[0]} for result in results)
+                yield from made_ids({"method": part["methodName"]} | before, now)
+    elif call.get("result", [False])[:1] == [True] == answer.get("result", [False])[:1]:
+        recorded, here = call["result"][1], answer["result"][1]
+        if call["method"] in _MAKES:
+            yield _MAKES[call["method"]], recorded, here
+        numbers = [[int(n) for _, n in _IN_BODIES.findall(str(text))] for text in (recorded, here)]
+        yield from (("vm", *pair) for pair in zip(*numbers, strict=False))
+
+
+def outcome(call: Call) -> object:
+    """What a call has to have in common with the recorded one: success, and the state shown."""
+    if "result" in call and call["method"] != MULTICALL:
+        result = call["result"]
+        return [result[0], result[0] or result[2], *_STATE.findall(str(result[1]))]
+    if "result" in call:
+        return [r if isinstance(r, dict) else r[0][0] for r in call["result"]]
+    return call.get("fault", call.get("status"))
 
 
 class Recorder:
-    """Makes calls as one user, and records them; `by` makes them as another one."""
+    """Makes recorded calls again, and keeps them with their new answers."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
-        self._given = dict(user.split(":", 1) for user in options.user)
-        self._password: str | None = None
-        self.user = next(iter(self._given))
-        self.ids: dict[str, int] = {}
-        self._oned, self._oneflow = options.oned, options.oneflow
-        self._drivers = Path(options.drivers)
-        self.start = time.time()
-        self._lines: list[Json] = []
-        self.scenario = ""
-        self.release = self.quiet("system.version")[1]
+    def __init__(self, backends: Backends, drivers: Path, ids: Ids) -> None:
+        self.recorded: list[Call] = []
+        self._backends, self._drivers, self._ids = backends, drivers, ids
+        self._start = time.time()
+        self._service: int | None = None
 
-    @property
-    def is_seven(self) -> bool:
-        """Is it a 7.x?"""
-        return str(self.release).startswith("7")
+    def play(self, call: Call) -> None:
+        """Makes a call, or sets a driver."""
+        if call["backend"] == DRIVER:
+            self._set_driver(call["driver"], call["setting"])
+            self._keep(call, time.time())
+            return
+        self._find_vm(call)
+        made = self._ids.call(call)
+        deadline, wanted = time.time() + PATIENCE_SECONDS, outcome(call)
+        while True:
+            began = time.time()
+            made |= self._answer(made)
+            is_same = not wanted or outcome(made) == wanted
+            if is_same or call.get("method") not in _READS or time.time() > deadline:
+                break
+            time.sleep(_POLL_SECONDS)
+        if not is_same:
+            print(f"{call['scenario']} at {call['at']}: {wanted} became {outcome(made)}")
+        for kind, before, here in made_ids(call, made):
+            self._ids.learn(kind, before, here)
+            self._service = here if "status" in made else self._service
+        self._keep(made, began)
 
-    def by(self, user: str, password: str | None = None) -> Recorder:
-        """Records calls of another user, whose password is invented unless it was given."""
-        other = copy.copy(self)
-        other.user, other._password = user, password
-        return other
+    def _answer(self, call: Call) -> Call:
+        self._backends.close()  # a connection that was idle may be closed by the other side
+        return self._backends.answer(call)
 
-    @property
-    def _session(self) -> str:
-        password = self._given[self.user] if self._password is None else self._password
-        return f"{self.user}:{password}"
+    def _find_vm(self, call: Call) -> None:
+        """Waits for the VM of the last service if the call names one that is not known yet."""
+        number, deadline = self._ids.unknown_vm(call), time.time() + PATIENCE_SECONDS
+        look = {"backend": "oned", "method": "one.document.info", "user": call["user"]}
+        while number is not None and self._service is not None and time.time() < deadline:
+            here = self._ids.new_vm(self._answer(look | {"params": [self._service, False]}))
+            if here is not None:
+                self._ids.learn("vm", number, here)
+                return
+            time.sleep(_POLL_SECONDS)
 
-    # ---- calls -------------------------------------------------------------------------------
+    def reset_drivers(self) -> None:
+        """Puts back the drivers that calls have set and not put back."""
+        for name in {call["driver"] for call in self.recorded if call["backend"] == DRIVER}:
+            self._set_driver(name, "")
 
-    def quiet(self, method: str, *parameters: Any) -> list[Any]:
-        """An XML-RPC call that is not recorded."""
-        with xmlrpc.client.ServerProxy(self._oned) as proxy:
-            answer = getattr(proxy, f"one.{method}")(self._session, *parameters)
-        assert isinstance(answer, list)
-        return answer
-
-    def one(self, method: str, *parameters: Any) -> list[Any]:
-        """An XML-RPC call."""
-        began = time.time()
-        call: Json = {"backend": "oned", "method": f"one.{method}", "params": list(parameters)}
-        try:
-            answer = call["result"] = self.quiet(method, *parameters)
-        except xmlrpc.client.Fault as fault:
-            call["fault"] = [fault.faultCode, fault.faultString]
-            answer = [False, fault.faultString, fault.faultCode]
-        self._note(began, call)
-        return answer
-
-    def flow(self, method: str, path: str, request: Json | None = None) -> tuple[int, Any]:
-        """A call of oneflow: its status and response."""
-        began = time.time()
-        parts = urlsplit(self._oneflow)
-        assert parts.hostname
-        connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=30)
-        secret = base64.b64encode(self._session.encode()).decode()
-        body = None if request is None else json.dumps(request)
-        connection.request(method, path, body, {"Authorization": f"Basic {secret}"})
-        status, kind, text = _response(connection)
-        call: Json = {"backend": "oneflow", "method": method, "path": path}
-        call |= {"status": status, "content_type": kind, "request": request}
-        answer: Any = None
-        try:
-            answer = call["response"] = json.loads(text) if text else None
-        except ValueError:
-            answer = call["response_text"] = _without_page(text)
-        self._note(began, call)
-        return status, answer
-
-    def _note(self, began: float, call: Json) -> None:
-        at, ms = round(began - self.start, 3), round((time.time() - began) * 1000, 1)
-        head: Json = {"scenario": self.scenario, "at": at, "ms": ms, "user": self.user}
-        if self._password is not None:
-            head["password"] = self._password
-        self._lines.append(head | call)
-
-    # ---- drivers -----------------------------------------------------------------------------
-
-    @contextlib.contextmanager
-    def driver(self, setting: str, *names: str) -> Iterator[None]:
-        """Makes drivers slow or failing within the block, and restores them afterwards."""
-        before = {name: self._setting(name) for name in names}
-        for name in names:
-            self._set(name, setting)
-        try:
-            yield
-        finally:
-            for name, old in before.items():
-                self._set(name, old)
-
-    def _setting(self, name: str) -> str:
-        file = self._drivers / name
-        return file.read_text().strip() if file.exists() else ""
-
-    def _set(self, name: str, setting: str) -> None:
+    def _set_driver(self, name: str, setting: str) -> None:
         file = self._drivers / name
         if setting:
             file.write_text(setting + "\n")
         else:
             file.unlink(missing_ok=True)
-        self._note_driver(name, setting)
 
-    def _note_driver(self, name: str, setting: str) -> None:
-        self._note(time.time(), {"backend": "driver", "driver": name, "setting": setting})
-
-    # ---- what scenarios are made of ------------------------------------------------------------
-
-    def begin(self, scenario: str) -> None:
-        """Starts a scenario, and records the settings of the drivers."""
-        self.scenario = scenario
-        for name in DRIVER_FILES:
-            setting = self._setting(name)
-            if setting:
-                self._note_driver(name, setting)
-
-    def instantiate(self, name: str, /, template: int = 0, **role: Any) -> int:
-        """Creates a service and returns its id."""
-        merge: Json = {"name": name}
-        if role:
-            merge["roles"] = [role]
-        action = {"perform": "instantiate", "params": {"merge_template": merge}}
-        path = f"/service_template/{template}/action"
-        _, answer = self.flow("POST", path, {"action": action})
-        return int(answer["DOCUMENT"]["ID"])
-
-    def recover(self, service: int, **params: Any) -> tuple[int, Any]:
-        """A recover of a service."""
-        action: Json = {"perform": "recover"} | ({"params": params} if params else {})
-        return self.flow("POST", f"/service/{service}/action", {"action": action})
-
-    def vms(self, service: int, count: int = 1) -> list[int]:
-        """The VMs of a service, as soon as they exist."""
-
-        def found() -> list[int]:
-            text = str(self.quiet("document.info", service, False)[1])
-            numbers = [int(n) for n in re.findall(r'"deploy_id":(\d+)', text)]
-            return numbers if len(numbers) >= count else []
-
-        return self._until(found)
-
-    def wait(self, vm: int, state: int, lcm_state: int = 0) -> None:
-        """Waits without recording until a VM exists; then records it."""
-        wanted = f"<STATE>{state}</STATE><LCM_STATE>{lcm_state}</LCM_STATE>"
-        self._until(lambda: wanted in str(self.quiet("vm.info", vm, False)[1]))
-        self.one("vm.info", vm, False)
-
-    def wait_gone(self, service: int) -> None:
-        """Waits without recording until a service is gone; then records that."""
-        self._until(lambda: not self.quiet("document.info", service, False)[0])
-        self.one("document.info", service, False)
-
-    def wait_service(self, service: int, state: int) -> None:
-        """Waits without recording until a service has a state; then records it."""
-        wanted = f'"state":{state},"start_time"'
-        self._until(lambda: wanted in str(self.quiet("document.info", service, False)[1]))
-        self.one("document.info", service, False)
-
-    def pause(self, seconds: float) -> None:
-        """Waits, to let the installation continue."""
-        time.sleep(seconds)
-
-    @staticmethod
-    def _until(condition: Callable[[], Any]) -> Any:
-        deadline = time.time() + PATIENCE_SECONDS
-        while time.time() < deadline:
-            found = condition()
-            if found:
-                return found
-            time.sleep(_POLL_SECONDS)
-        raise TimeoutError("the installation did not get there")
-
-    def save(self, path: Path) -> None:
-        """Writes the recorded calls."""
-        path.write_text(
-            "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in self._lines)
-        )
+    def _keep(self, call: Call, began: float) -> None:
+        at, ms = round(began - self._start, 3), round((time.time() - began) * 1000, 1)
+        self.recorded.append(call | {"at": at, "ms": ms})
 
 
-def _response(connection: http.client.HTTPConnection) -> tuple[int, str | None, str]:
-    """Status, content type and text of a response; 0 if the connection ends without one."""
-    with contextlib.closing(connection):
-        try:
-            response = connection.getresponse()
-        except http.client.RemoteDisconnected:
-            return 0, None, ""
-        return response.status, response.getheader("Content-Type"), response.read().decode()
+def play_all(calls: list[Call], play: Callable[[Call], None]) -> None:
+    """Makes calls at the distance in time that they had."""
+    ends = 0.0
+    for call in calls:
+        time.sleep(max(0.0, min(call.get("at", 0.0) - ends, PATIENCE_SECONDS)) if ends else 0.0)
+        play(call)
+        ends = call.get("at", 0.0) + call.get("ms", 0.0) / 1000
 
 
-def _without_page(text: str) -> str:
-    """Of a page of the web framework only the title, which names the error and the path."""
-    title = re.search("<title>.*?</title>", text)
-    return title[0] + CUT_MARK if title else text
+def _known(text: str) -> tuple[tuple[str, int], int]:
+    kind, recorded, here = re.split("[:=]", text)
+    return (kind, int(recorded)), int(here)
 
 
 def main() -> None:
-    """Records the named scenarios, or all of them."""
+    """Plays the named scenarios of a recording, or all of them."""
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("oned", "oneflow", "drivers", "out"):
         parser.add_argument(f"--{name}", required=True)
-    parser.add_argument("--user", required=True, action="append")
-    parser.add_argument("--part", required=True, choices=PARTS)
+    parser.add_argument("--user", required=True, action="append", metavar="NAME:PASSWORD")
+    parser.add_argument("--id", action="append", default=[], type=_known, metavar="KIND:ID=ID")
+    parser.add_argument("--epoch", type=float, default=0.0, help="when the recording began")
+    parser.add_argument("recording", type=Path)
     parser.add_argument("scenarios", nargs="*", metavar="SCENARIO")
     options = parser.parse_args()
-    recorder, scenarios = Recorder(options), PARTS[options.part]
-    print(f"began at {recorder.start:.2f}")
-    for name in options.scenarios or scenarios:
-        recorder.begin(name)
-        try:
-            scenarios[name](recorder)
-        except (TimeoutError, OSError, LookupError, AssertionError) as error:
-            print(f"{name}: {type(error).__name__}: {error}")
-        recorder.save(Path(options.out))
-        print(f"{name}: done", flush=True)
+    calls = [
+        c
+        for c in lines(options.recording)
+        if c["scenario"] in options.scenarios or not options.scenarios
+    ]
+    users = dict(user.split(":", 1) for user in options.user)
+    backends = Backends(options.oned, options.oneflow, users)
+    later_seconds = time.time() - options.epoch - calls[0].get("at", 0.0)
+    recorder = Recorder(backends, Path(options.drivers), Ids(dict(options.id), later_seconds))
+    print(f"began at {time.time():.2f}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    try:
+        play_all(calls, recorder.play)
+    finally:
+        recorder.reset_drivers()
+        texts = [json.dumps(call, ensure_ascii=False) + "\n" for call in recorder.recorded]
+        Path(options.out).write_text("".join(texts))
 
 
 if __name__ == "__main__":

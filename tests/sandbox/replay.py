@@ -12,7 +12,6 @@ import gzip
 import http.client
 import json
 import re
-import socket
 import xmlrpc.client
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -24,17 +23,17 @@ from provision_engine.sandbox import ManualClock, Sandbox
 
 from .environments import Environment
 from .recorded_environments import environment_of
-from .stories import STORIES
+from .stories import JOINED
 
+Call = dict[str, Any]
+"""A recorded call, in the form that recordings/README.md describes."""
 RECORDINGS = Path(__file__).parent / "recordings"
-FILES = (
-    "opennebula-{}.jsonl.gz",
-    "opennebula-{}-states.jsonl.gz",
-    "opennebula-{}-endings.jsonl.gz",
-    "opennebula-{}-permissions.jsonl.gz",
-)
+PARTS = ("", "-states", "-endings", "-permissions", "-multicall")
 RELEASES = ("6.8.0", "7.4.0")
 PASSWORDS = {"devuser": "devpass", "other": "otherpass", "oneadmin": "opennebula"}
+MULTICALL = "system.multicall"
+AUTHENTICATION = 0x100
+"""oned's error code for a wrong user or password."""
 DRIVER = "driver"
 """The backend of lines that record a driver's setting."""
 _DRIVERS = {
@@ -144,9 +143,15 @@ class Result:
         return self.compared - len(self.differences) - self.expected_differences
 
 
-def recorded(release: str) -> list[dict[str, Any]]:
-    """The calls of a release's recordings, in order, each with its part: `at` grows within one."""
-    calls = [call for name in FILES for call in _lines(RECORDINGS / name.format(release))]
+def recorded(release: str) -> list[Call]:
+    """The calls of a release's recordings, in order.
+
+    Each has the name of its recording and its part: `at` grows within one.
+    """
+    calls = []
+    for name in PARTS:
+        file = RECORDINGS / f"opennebula-{release}{name}.jsonl.gz"
+        calls += [call | {"recording": name} for call in lines(file)]
     part, last = 0, 0.0
     for call in calls:
         part += call["at"] < last
@@ -155,19 +160,25 @@ def recorded(release: str) -> list[dict[str, Any]]:
     return calls
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
-    with gzip.open(path, "rt", encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
+def lines(path: Path) -> list[Call]:
+    """The calls of one recording, compressed or not."""
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rt", encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
 
 
-def stories(release: str) -> Iterator[tuple[tuple[str, ...], list[dict[str, Any]]]]:
-    """The stories: the scenarios of each, with their calls."""
+def stories(release: str) -> Iterator[tuple[tuple[str, ...], list[Call]]]:
+    """The stories: the scenarios of each, with their calls.
+
+    Of the first recordings, some form one story, because later ones use what earlier ones created.
+    """
     calls = recorded(release)
-    for names in STORIES[release]:
+    joined = {name: names for names in JOINED[release] for name in names}
+    for names in dict.fromkeys(joined.get(c["scenario"], (c["scenario"],)) for c in calls):
         yield names, [call for call in calls if call["scenario"] in names]
 
 
-def replay(release: str, names: tuple[str, ...], calls: list[dict[str, Any]]) -> list[Result]:
+def replay(release: str, names: tuple[str, ...], calls: list[Call]) -> list[Result]:
     """Replays one story on a new sandbox; returns a result for each of its scenarios."""
     environment = environment_of(release, names, calls)
     results = {name: Result(release, name) for name in names}
@@ -188,27 +199,20 @@ class _Player:
         self._sandbox = Sandbox(release=release, clock=self._clock, hosts=3)
         self._births = 0
         self._moments = list(environment.moments)
-        self._connections: dict[str, http.client.HTTPConnection] = {}
 
     def __enter__(self) -> _Player:
         self._sandbox.start()
-        for backend, url in (
-            ("oned", self._sandbox.oned_url),
-            ("oneflow", self._sandbox.oneflow_url),
-        ):
-            parts = urlsplit(url)
-            assert parts.hostname
-            self._connections[backend] = http.client.HTTPConnection(parts.hostname, parts.port)
+        urls = self._sandbox.oned_url, self._sandbox.oneflow_url
+        self._backends = Backends(*urls, PASSWORDS)
         self._environment.prepare(self._sandbox)
         self._sandbox.timings = self._environment.timings
         return self
 
     def __exit__(self, *_: object) -> None:
-        for connection in self._connections.values():
-            connection.close()
+        self._backends.close()
         self._sandbox.stop()
 
-    def play(self, call: dict[str, Any], following: float | None, result: Result) -> None:
+    def play(self, call: Call, following: float | None, result: Result) -> None:
         """Makes a recorded call as often as it was made, and compares each response."""
         times = call.get("repeated", 1)
         end = call["at"] + call["ms"] / 1000
@@ -231,7 +235,7 @@ class _Player:
         if difference:
             result.differences.append(f"at {call['at']}: {_title(call)}\n{difference}")
 
-    def set_driver(self, call: dict[str, Any]) -> None:
+    def set_driver(self, call: Call) -> None:
         """Makes a driver slow, failing or normal, as in the recording."""
         drivers, name = self._sandbox.faults.drivers, _DRIVERS[call["driver"]]
         self._set_clock(call["part"], call["at"])
@@ -247,7 +251,7 @@ class _Player:
         now = self._environment.epoch(part) + at
         self._clock.advance(max(0.0, now - self._clock.now()))
 
-    def _move_to(self, call: dict[str, Any], at: float) -> None:
+    def _move_to(self, call: Call, at: float) -> None:
         while self._moments and self._moments[0].at <= call["at"]:
             self._moments.pop(0).apply(self._sandbox)
         self._set_clock(call["part"], at)
@@ -256,58 +260,104 @@ class _Player:
             self._sandbox.timings = self._environment.timings_of(self._births)
             self._births += 1
 
-    def _once(self, call: dict[str, Any]) -> str | None:
+    def _once(self, call: Call) -> str | None:
+        answer = self._backends.answer(call)
+        if call["backend"] == "oneflow":
+            return self._compare_http(call, answer)
+        for kind in ("result", "fault", "raw_response"):
+            if kind in call and kind in answer:
+                return self._compare(call[kind], answer[kind])
+        return f"    recorded {str(call)[:300]}\n    sandbox  {str(answer)[:300]}"
+
+    def _compare_http(self, call: Call, answer: Call) -> str | None:
+        wanted, found = (f"{c['status']} {c.get('content_type')}" for c in (call, answer))
+        if wanted != found:
+            return _differ(wanted, found)
+        title, is_cut, _ = call.get("response_text", "").partition(CUT_MARK)
+        if is_cut and title.startswith("<title>"):
+            text = answer["response_text"]
+            return None if title in text else _differ(title, text)
+        if is_cut:
+            return LEFT_OUT["page"]
+        kind = "response_text" if "response_text" in call else "response"
+        return self._compare(call[kind], answer.get(kind, answer.get("response_text")))
+
+    def _compare(self, wanted: Any, found: Any) -> str | None:
+        before, now = (
+            v if isinstance(v, str) else json.dumps(v, indent=0) for v in (wanted, found)
+        )
+        return _differ(before, now, self._environment.tolerance_seconds)
+
+
+class Backends:
+    """Makes recorded calls on an OpenNebula, real or not."""
+
+    def __init__(self, oned_url: str, oneflow_url: str, passwords: dict[str, str]) -> None:
+        self._passwords = passwords
+        self._connections = {
+            name: http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
+            for name, url in (("oned", oned_url), ("oneflow", oneflow_url))
+        }
+
+    def close(self) -> None:
+        """Closes the connections."""
+        for connection in self._connections.values():
+            connection.close()
+
+    def answer(self, call: Call) -> Call:
+        """The members of a recorded call that hold its answer."""
         if "raw_request" in call:
-            return _differ(call["raw_response"], self._raw(call["raw_request"]))
+            body = call["raw_request"].encode()
+            return {"raw_response": self._post("oned", "POST", "/RPC2", body, {})[2]}
         return self._oned(call) if call["backend"] == "oned" else self._oneflow(call)
 
-    def _raw(self, body: str) -> str:
-        parts = urlsplit(self._sandbox.oned_url)
-        data = body.encode()
-        head = f"POST /RPC2 HTTP/1.1\r\nContent-Length: {len(data)}\r\nConnection: close\r\n\r\n"
-        with socket.create_connection((parts.hostname, parts.port)) as connection:
-            connection.sendall(head.encode() + data)
-            answer = b"".join(iter(lambda: connection.recv(65_536), b""))
-        return answer.partition(b"\r\n\r\n")[2].decode()
-
-    def _oned(self, call: dict[str, Any]) -> str | None:
-        fails = call.get("result", [True, "", 0])[2] == 256
-        session = _session(call, fails)
-        body = xmlrpc.client.dumps((session, *call["params"]), call["method"]).encode()
+    def _oned(self, call: Call) -> Call:
+        parameters = call["params"]
+        if call["method"] == MULTICALL:
+            parameters = self._with_sessions(parameters)
+        else:
+            fails = call.get("result", [True, "", 0])[2] == AUTHENTICATION
+            parameters = [self._session(call, fails), *parameters]
+        body = xmlrpc.client.dumps(tuple(parameters), call["method"]).encode()
         _, _, text = self._post("oned", "POST", "/RPC2", body, {"Content-Type": "text/xml"})
         try:
-            answer = xmlrpc.client.loads(text)[0][0]
+            return {"result": xmlrpc.client.loads(text)[0][0]}
         except xmlrpc.client.Fault as fault:
-            answer = {"fault": [fault.faultCode, fault.faultString]}
-        wanted = call["result"] if "result" in call else {"fault": call["fault"]}
-        return self._compare(json.dumps(wanted, indent=0), json.dumps(answer, indent=0))
+            return {"fault": [fault.faultCode, fault.faultString]}
 
-    def _oneflow(self, call: dict[str, Any]) -> str | None:
+    def _with_sessions(self, value: Any) -> Any:
+        """The parameters of a multicall, with a session in the place of each call's user."""
+        if isinstance(value, list):
+            return [self._with_sessions(element) for element in value]
+        if not isinstance(value, dict) or "user" not in value:
+            return value
+        sent = {k: v for k, v in value.items() if k not in ("user", "password")}
+        return sent | {"params": [self._session(value, False), *value["params"]]}
+
+    def _oneflow(self, call: Call) -> Call:
         headers = {}
         if call.get("user") is not None:
             fails = call.get("response_text") == "Invalid credentials"
-            secret = base64.b64encode(_session(call, fails).encode()).decode()
+            secret = base64.b64encode(self._session(call, fails).encode()).decode()
             headers["Authorization"] = f"Basic {secret}"
         request = call.get("request_text")
         if request is None and call["request"] is not None:
             request = json.dumps(call["request"])
         body = (request or "").encode()
         status, kind, text = self._post("oneflow", call["method"], call["path"], body, headers)
-        head = _differ(f"{call['status']} {call.get('content_type')}", f"{status} {kind}")
-        if head:
-            return head
-        title, is_cut, _ = call.get("response_text", "").partition(CUT_MARK)
-        if is_cut and title.startswith("<title>"):
-            return None if title in text else _differ(title, text)
-        if is_cut:
-            return LEFT_OUT["page"]
-        if "response_text" in call:
-            return self._compare(call["response_text"], text)
-        answer = json.loads(text) if text else None
-        return self._compare(json.dumps(call["response"], indent=0), json.dumps(answer, indent=0))
+        answer: Call = {"status": status, "content_type": kind}
+        try:
+            return answer | {"response": json.loads(text) if text else None}
+        except ValueError:
+            return answer | {"response_text": text}
 
-    def _compare(self, wanted: str, found: str) -> str | None:
-        return _differ(wanted, found, self._environment.tolerance_seconds)
+    def _session(self, call: Call, fails: bool) -> str:
+        user = call["user"]
+        if "password" in call:
+            return f"{user}:{call['password']}"
+        if user in self._passwords:
+            return f"{user}:{'wrong' if fails else self._passwords[user]}"
+        return f"{user}:x" if user == "nobody" else str(user)
 
     def _post(
         self, backend: str, method: str, path: str, body: bytes, headers: dict[str, str]
@@ -320,15 +370,6 @@ class _Player:
             connection.close()
             return 0, None, ""
         return response.status, response.getheader("Content-Type"), response.read().decode()
-
-
-def _session(call: dict[str, Any], fails: bool) -> str:
-    user = call["user"]
-    if "password" in call:
-        return f"{user}:{call['password']}"
-    if user in PASSWORDS:
-        return f"{user}:{'wrong' if fails else PASSWORDS[user]}"
-    return f"{user}:x" if user == "nobody" else user
 
 
 def _differ(wanted: str, found: str, tolerance: int = TIME_TOLERANCE_SECONDS) -> str | None:
@@ -349,7 +390,7 @@ def _differ(wanted: str, found: str, tolerance: int = TIME_TOLERANCE_SECONDS) ->
     return f"    recorded …{wanted[window]!r}\n    sandbox  …{found[window]!r}"
 
 
-def _title(call: dict[str, Any]) -> str:
+def _title(call: Call) -> str:
     if call["backend"] == "oned":
         return f"{call.get('method')} {str(call.get('params'))[:80]}"
     return f"{call['method']} {call['path']} {str(call.get('request'))[:60]}"

@@ -15,12 +15,14 @@ import pytest
 
 from provision_engine.sandbox import CallRecord, Sandbox, Timings
 from provision_engine.sandbox.faults import Fault, Faults
+from tests.support.waiting import wait_until
 
-from .client import DEADLINE_SECONDS, Caller, until
+from .client import DEADLINE_SECONDS, Caller
 
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
+    """Without a manual clock."""
     with Sandbox() as running:
         yield running
 
@@ -66,7 +68,7 @@ def test_hang_until_cleared(sandbox: Sandbox) -> None:
 
     thread = threading.Thread(target=ask)
     thread.start()
-    until(lambda: fault.hits == 1, "the call that hangs")
+    wait_until(lambda: fault.hits == 1)
     assert Caller(sandbox).good("system.version") == "7.4.0"
     assert answers == []
     sandbox.faults.clear()
@@ -88,6 +90,95 @@ def test_garbage_has_no_effect(sandbox: Sandbox) -> None:
         Caller(sandbox).one("document.allocate", "A=1", 1337)
     assert sandbox.store.documents() == []
     assert Caller(sandbox).good("system.version") == "7.4.0"
+
+
+_BATCH = [
+    ("document.update", 30, 'A="1"', 1),
+    ("document.rename", 30, "renamed"),
+    ("document.unlock", 30),
+]
+
+
+@pytest.fixture
+def locked(sandbox: Sandbox) -> Caller:
+    """A caller with a document that a multicall changes, renames and unlocks."""
+    caller = Caller(sandbox)
+    sandbox.world.store.documents.next_id = 30
+    caller.good("document.allocate", 'NAME="old"', 1337)
+    caller.good("document.lock", 30, 3, True)
+    sandbox.clear_calls()
+    return caller
+
+
+def _done(sandbox: Sandbox) -> list[bool]:
+    """Which calls of the multicall had their effect?"""
+    (document,) = sandbox.store.documents()
+    return [document.template.text("A") == "1", document.name == "renamed", not document.lock]
+
+
+@pytest.mark.parametrize(
+    ("fault", "done"),
+    [
+        ("cut:method=one.document.update", [True, False, False]),
+        ("cut:method=one.document.unlock", [True, True, True]),
+        ("cut:method=system.multicall", [True, True, True]),
+        ("cut", [True, True, True]),
+        ("garbage:method=system.multicall", [False, False, False]),
+    ],
+)
+def test_a_multicall_whose_response_is_lost(
+    sandbox: Sandbox, locked: Caller, fault: str, done: list[bool]
+) -> None:
+    sandbox.faults.set_text(f"oned:{fault}")
+    with pytest.raises((HTTPException, ExpatError)):
+        locked.multicall(*_BATCH)
+    assert _done(sandbox) == done
+
+
+def test_a_multicall_that_hangs_in_the_middle(sandbox: Sandbox, locked: Caller) -> None:
+    fault = sandbox.faults.set("oned", "hang", method="one.document.rename")
+    thread = threading.Thread(target=locked.multicall, args=_BATCH)
+    thread.start()
+    wait_until(lambda: fault.hits == 1)
+    assert _done(sandbox) == [True, False, False]
+    sandbox.faults.clear()
+    thread.join(DEADLINE_SECONDS)
+
+
+@pytest.mark.parametrize(
+    ("kind", "result"),
+    [
+        ("error", [[False, "Internal Server Error", 0x2000, -1, -1]]),
+        ("garbage", "neither result nor fault"),
+    ],
+)
+def test_one_call_of_a_multicall_fails(
+    sandbox: Sandbox, locked: Caller, kind: str, result: object
+) -> None:
+    sandbox.faults.set("oned", kind, method="one.document.rename")
+    assert locked.multicall(*_BATCH) == [[[True, 30, 0]], result, [[True, 30, 0]]]
+    assert _done(sandbox) == [True, False, True]
+
+
+def test_records_of_a_multicall(sandbox: Sandbox, locked: Caller) -> None:
+    """One of the request, then one of each call, around each of which `on_call` is called."""
+    seen = []
+    sandbox.on_call = lambda record, moment: seen.append((record.method, moment, _done(sandbox)))
+    locked.multicall(*_BATCH)
+    assert [(c.method, c.user, c.is_part) for c in sandbox.calls] == [
+        ("system.multicall", "", False),
+        *[(f"one.{method}", "devuser", True) for method, *_ in _BATCH],
+    ]
+    assert seen == [
+        ("system.multicall", "before", [False, False, False]),
+        ("one.document.update", "before", [False, False, False]),
+        ("one.document.update", "after", [True, False, False]),
+        ("one.document.rename", "before", [True, False, False]),
+        ("one.document.rename", "after", [True, True, False]),
+        ("one.document.unlock", "before", [True, True, False]),
+        ("one.document.unlock", "after", [True, True, True]),
+        ("system.multicall", "after", [True, True, True]),
+    ]
 
 
 def test_every_third_call_fails(sandbox: Sandbox) -> None:
@@ -135,19 +226,18 @@ def test_a_driver_that_fails_to_boot() -> None:
     with Sandbox(timings=quick) as sandbox:
         sandbox.faults.set_text("driver:boot:fails")
         service = Caller(sandbox).instantiate()
-        until(lambda: (sandbox.store.service(service) or {})["state"] == 7, "FAILED_DEPLOYING")
+        wait_until(lambda: (sandbox.store.service(service) or {})["state"] == 7)
         (vm,) = sandbox.store.live_vms()
         assert sandbox.store.vm_state(vm.id) == "BOOT_FAILURE"
 
 
-@pytest.mark.parametrize(("keeps", "left"), [(True, 1), (False, 0)])
-def test_restarts(sandbox: Sandbox, keeps: bool, left: int) -> None:
+def test_restarts(sandbox: Sandbox) -> None:
     urls = sandbox.oned_url, sandbox.oneflow_url
     caller = Caller(sandbox)
     caller.good("document.allocate", "A=1", 1337)
-    sandbox.restart(keep_state=keeps)
+    sandbox.restart()
     assert (sandbox.oned_url, sandbox.oneflow_url) == urls
-    assert len(sandbox.store.documents()) == left
+    assert len(sandbox.store.documents()) == 1
     assert caller.good("system.version") == "7.4.0"
 
 
@@ -214,7 +304,7 @@ def test_stop_ends_threads_and_frees_the_ports() -> None:
     sandbox = Sandbox().start()
     port = int(sandbox.oned_url.rsplit(":", 1)[1].split("/")[0])
     waiting = socket.create_connection(("127.0.0.1", port))
-    until(lambda: sandbox.connections["oned"] == 1, "the connection")
+    wait_until(lambda: sandbox.connections["oned"] == 1)
     sandbox.stop()
     assert waiting.recv(1) == b""
     waiting.close()

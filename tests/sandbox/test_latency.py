@@ -8,7 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from provision_engine.sandbox import Sandbox
-from provision_engine.sandbox.latency import MEASURED_MILLISECONDS, SATURATION, Latency
+from provision_engine.sandbox.latency import (
+    MEASURED_MILLISECONDS,
+    REQUEST_MILLISECONDS,
+    SATURATION,
+    Latency,
+)
 from provision_engine.sandbox.oned import METHODS
 
 from .client import DEADLINE_SECONDS, Caller
@@ -62,6 +67,15 @@ def test_a_sandbox_delays_each_call(
     with Sandbox(latency=profile) as sandbox:
         assert Caller(sandbox).flow("GET", "/service_template")[0] == 200
     assert sum(slept) == pytest.approx(delay_seconds)
+
+
+def test_a_multicall_pays_for_its_request_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(SLEEP, slept.append)
+    with Sandbox(latency="measured") as sandbox:
+        Caller(sandbox).multicall(("document.info", 6, False), ("vmpool.infoset", "1", True))
+    both = [MEASURED_MILLISECONDS[f"one.{name}"] for name in ("document.info", "vmpool.infoset")]
+    assert sum(slept) == pytest.approx((sum(both) - REQUEST_MILLISECONDS) / 1000)
 
 
 def test_an_unknown_profile_is_rejected() -> None:

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pyone
 import pytest
 
-from provision_engine.sandbox import ManualClock, Sandbox
+from provision_engine.sandbox import Sandbox
 
-from .client import SLOW_STEPS, Caller, contents, pass_time, vm_of
-
-
-@pytest.fixture(params=["6.8.0", "7.4.0"])
-def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
-    with Sandbox(request.param, clock=ManualClock(), timings=SLOW_STEPS) as running:
-        yield running
+from .client import Caller, contents, pass_time, vm_of
 
 
 def _server(sandbox: Sandbox, session: str = "devuser:devpass") -> Any:

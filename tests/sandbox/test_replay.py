@@ -42,12 +42,6 @@ def test_share(release: str) -> None:
     assert sum(r.equal for r in results) / total >= LEAST_EQUAL_SHARE
 
 
-def test_every_scenario_has_a_story_and_an_environment() -> None:
-    for release in replay.RELEASES:
-        scenarios = {call["scenario"] for call in replay.recorded(release)}
-        assert scenarios == {name for names in replay.STORIES[release] for name in names}
-
-
 def test_a_wrong_response_is_detected() -> None:
     """The comparison detects another value, another time, and another order of members."""
     assert replay._differ("<CPU>1</CPU>", "<CPU>2</CPU>")

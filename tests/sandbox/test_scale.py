@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from provision_engine.sandbox import Sandbox, oned
-from provision_engine.sandbox.calls import Parameter
+from provision_engine.sandbox.rpc import Parameter
 from provision_engine.sandbox.world import World
 
 from .client import Caller

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from provision_engine.sandbox import ManualClock, Sandbox
+from provision_engine.sandbox import Sandbox
 from provision_engine.sandbox.service_body import ServiceState
 from provision_engine.sandbox.services import CAN_UNDEPLOY
 
-from .client import SLOW_STEPS, Caller, contents, pass_time, state, vm_of
+from .client import Caller, contents, pass_time, state, vm_of
 
 S = ServiceState
-
-
-@pytest.fixture(params=["6.8.0", "7.4.0"])
-def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
-    with Sandbox(request.param, clock=ManualClock(), timings=SLOW_STEPS) as running:
-        yield running
 
 
 def _running(sandbox: Sandbox, **merge: Any) -> int:

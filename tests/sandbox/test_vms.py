@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator
 
 import pytest
 
-from provision_engine.sandbox import ManualClock, Sandbox
+from provision_engine.sandbox import Sandbox
 from provision_engine.sandbox.expressions import ExpressionError, compile_requirements
 from provision_engine.sandbox.states import ACTIONS, STEPS, Position, VmState
 
 from .client import SLOW_STEPS, Caller, contents, pass_time, state, vm_of
 
 AUTHORIZATION, NO_EXISTS, ACTION, INTERNAL = 0x200, 0x400, 0x800, 0x2000
-
-
-@pytest.fixture(params=["6.8.0", "7.4.0"])
-def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
-    with Sandbox(request.param, clock=ManualClock(), timings=SLOW_STEPS) as running:
-        yield running
 
 
 def _vm(sandbox: Sandbox, extra: str = "", user: str = "devuser") -> int:

@@ -75,6 +75,22 @@ def test_writes_as_oned_does() -> None:
     )
 
 
+def test_writes_the_results_of_a_multicall_as_oned_does() -> None:
+    fault = rpc.written(RpcFault(-506, "Method 'x' not defined"))
+    refused = rpc.written([[False, "no", 512, -1, rpc.Long(-1)]])
+    assert rpc.results([refused.encode(), fault.encode()]) == (
+        b'<?xml version="1.0" encoding="UTF-8"?>\r\n<methodResponse>\r\n<params>\r\n<param><value>'
+        b"<array><data>\r\n<value><array><data>\r\n<value><array><data>\r\n"
+        b"<value><boolean>0</boolean></value>\r\n<value><string>no</string></value>\r\n"
+        b"<value><i4>512</i4></value>\r\n<value><i4>-1</i4></value>\r\n"
+        b"<value><i8>-1</i8></value>\r\n</data></array></value>\r\n</data></array></value>\r\n"
+        b"<value><struct>\r\n<member><name>faultCode</name>\r\n<value><i4>-506</i4></value>"
+        b"</member>\r\n<member><name>faultString</name>\r\n"
+        b"<value><string>Method 'x' not defined</string></value></member>\r\n</struct></value>\r\n"
+        b"</data></array></value></param>\r\n</params>\r\n</methodResponse>\r\n"
+    )
+
+
 def test_clone_and_update_of_a_service_template(sandbox: Sandbox) -> None:
     caller = Caller(sandbox)
     path = f"/service_template/{sandbox.store.flow_templates()['nature']}/action"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from provision_engine.engine import process
+from provision_engine.engine.safety import process
 from tests.support.opennebula import FLOW_TEMPLATE, RUNTIME, SERVICE
 
 Json = dict[str, Any]

@@ -26,7 +26,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from provision_engine.engine.reconcile import Result
+from provision_engine.engine.safety.reconcile import Result
 from tests.reliability.lanes import command_as, matrix_parser, run_all, silence_logs
 from tests.security import forgeries
 from tests.security.forgeries import Forgery

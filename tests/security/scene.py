@@ -17,9 +17,9 @@ from provision_engine.cloud import template
 from provision_engine.cloud.client import Backends, CloudClient, Credentials
 from provision_engine.config import Configuration
 from provision_engine.deadline import Deadline
-from provision_engine.engine.cache import Cache
-from provision_engine.engine.context import Context, Memory
-from provision_engine.engine.reconcile import Reconciler
+from provision_engine.engine.context import Context
+from provision_engine.engine.memory import Memory
+from provision_engine.engine.safety.reconcile import Reconciler
 from tests.security.forgeries import Facts, Forgery
 from tests.support.client import RUNTIMES, Response, request
 from tests.support.engine import configuration, engine_in_process, settings_for
@@ -63,7 +63,7 @@ class Scene:
     def reconciler(self, user: OpenNebula) -> Reconciler:
         deadline = Deadline(self.configuration.timeout_seconds)
         cloud = CloudClient(self._backends, Credentials(*user.user), deadline)
-        return Reconciler(Context(cloud, self.configuration, Memory.empty(Cache(0))), 0)
+        return Reconciler(Context(cloud, self.configuration, Memory()), 0)
 
     @cached_property
     def _backends(self) -> Backends:

@@ -24,7 +24,7 @@ from hypothesis import HealthCheck, assume, example, given, reject, settings
 from hypothesis import strategies as st
 
 from provision_engine import cli
-from provision_engine.engine.model import Phase
+from provision_engine.engine.runtime.model import Phase
 from provision_engine.sandbox import Sandbox
 from tests.support.client import DEVICE_BYTES, RUNTIMES, Response, request
 from tests.support.engine import engine_in_process, settings_for

@@ -9,7 +9,7 @@ import itertools
 
 import pytest
 
-from provision_engine.engine.ownership import Holdings
+from provision_engine.engine.safety.ownership import Holdings
 from tests.security.hostile_matrix import KINDS, Case, matrix, table
 from tests.security.scene import MODES
 from tests.support.installation import Target

@@ -9,6 +9,8 @@ from xml.sax.saxutils import escape
 
 from provision_engine import config
 from provision_engine.cloud.objects import Document, Service, Vm, parse
+from provision_engine.engine.runtime.model import Function
+from provision_engine.engine.runtime.sizes import SIZES
 
 OWNER = 2
 """The user who owns the documents and VMs of the tests."""
@@ -21,6 +23,12 @@ def recorded(name: str) -> Any:
 
 def configuration(text: str = "") -> config.Configuration:
     return config.parse(text, Path("engine.conf"))
+
+
+def function(
+    flavour: str, cpu: int, memory_mb: int, disk_size_mb: int, vm_id: int | None = None
+) -> Function:
+    return Function(flavour, dict(zip(SIZES, (cpu, memory_mb, disk_size_mb), strict=True)), vm_id)
 
 
 def vm_xml(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,8 @@ def test_everything_has_a_default() -> None:
     assert found.server.pid_file == Path("/run/provision-engine/engine.pid")
     assert found.limits.body_bytes == 1_048_576
     assert found.cache.seconds == 10
+    standby = found.standby
+    assert (standby.flavours, standby.seconds, standby.max_runtimes) == ({}, 3600, 20)
     assert found.lock.stale_seconds > 2 * found.timeout_seconds
     assert (found.tls.certificate, found.tls.key, found.tls.ca_file) == (None, None, None)
     assert found.tls.verify is True
@@ -68,20 +71,33 @@ def test_an_empty_file_and_empty_sections_are_all_defaults(text: str) -> None:
     assert dataclasses.asdict(parsed(text).capacity) == dataclasses.asdict(parsed("").capacity)
 
 
-def test_nested_defaults_survive_a_partial_file() -> None:
-    found = parsed(":capacity:\n  :cpu:\n    :mult: 5\n")
-    assert (found.capacity.cpu.multiplier, found.capacity.cpu.default_cores) == (5, 2)
-    assert found.capacity.memory.default_mb == 1024
-
-
-def test_symbols_are_read_as_keys_and_as_values() -> None:
-    found = parsed(":log:\n  :system: :syslog\nmapping:\n  :nature: 5\n  s3: 6\n")
-    assert found.log.system == "syslog"
-    assert found.mapping == {"nature": 5, "s3": 6}
-
-
-def test_an_ipv6_address_is_not_a_symbol() -> None:
-    assert parsed("host: ::1").host == "::1"
+@pytest.mark.parametrize(
+    ("text", "name", "value"),
+    [
+        (":capacity:\n  :cpu:\n    :mult: 5\n", "capacity.cpu.multiplier", 5),
+        (":capacity:\n  :cpu:\n    :mult: 5\n", "capacity.cpu.default_cores", 2),
+        (":log:\n  :system: :syslog\n", "log.system", "syslog"),
+        ("mapping:\n  :nature: 5\n  s3: 6\n", "mapping", {"nature": 5, "s3": 6}),
+        ("host: ::1", "host", "::1"),  # no symbol
+        ("server: {threads: 8}", "limits.oneflow_requests", 6),
+        ("server: {threads: 1}", "limits.oned_requests", 1),
+        # oned accepts 15 connections, and oneflow needs some for the engine's own requests.
+        ("server: {workers: 1}", "limits.oned_requests", 10),
+        ("server: {workers: 5}", "limits.oned_requests", 2),
+        ("server: {workers: 8}", "limits.oned_requests", 2),
+        # A lock is stale only when no update can still hold it.
+        ("timeout: 100", "lock.stale_seconds", 260),
+        ("lease: {default_seconds: 60, max_seconds: 60}", "lease.max_seconds", 60),
+        ("standby: {flavours: }", "standby.flavours", {}),
+        (":standby:\n  :flavours:\n    :nature: 2\n", "standby.flavours", {"nature": 2}),
+        ("standby: {flavours: {nature: 3}, max: 3}", "standby.max_runtimes", 3),
+        ("flavours: {publishers: [alice, 7]}", "flavours.publishers", ("alice", 7)),
+        ("flavours: {publishers: }", "flavours.publishers", ()),
+        ("oneflow_server: http://h:2474/", "oneflow_server", "http://h:2474"),
+    ],
+)
+def test_a_value_is_read_or_follows_from_others(text: str, name: str, value: Any) -> None:
+    assert attrgetter(name)(parsed(text)) == value
 
 
 def test_a_byte_order_mark_is_not_part_of_the_first_key(tmp_path: Path) -> None:
@@ -90,63 +106,15 @@ def test_a_byte_order_mark_is_not_part_of_the_first_key(tmp_path: Path) -> None:
     assert config.load(file).port == 4000
 
 
-def test_bounds_in_flight_leave_threads_to_the_others() -> None:
-    found = parsed("server: {threads: 8}")
-    assert found.limits.oneflow_requests == 6
-    assert parsed("server: {threads: 1}").limits.oned_requests == 1
-
-
-def test_the_workers_leave_connections_of_oned_to_its_other_clients() -> None:
-    """It accepts 15 in total, and oneflow needs some for the engine's own requests."""
-    for workers in (1, 2, 5):
-        found = parsed(f"server: {{workers: {workers}}}")
-        assert found.limits.oned_requests == 10 // workers
-    assert parsed("server: {workers: 8}").limits.oned_requests == 2
-
-
-def test_a_lock_is_stale_only_when_no_update_can_still_hold_it() -> None:
-    assert parsed("timeout: 100").lock.stale_seconds == 260
-    assert "must be more than twice the timeout" in refused(
-        "timeout: 100\nlock: {stale_seconds: 200}"
-    )
-
-
-def test_the_default_lease_is_no_longer_than_the_maximum() -> None:
-    assert parsed("lease: {default_seconds: 60, max_seconds: 60}").lease.max_seconds == 60
-    assert "lease.default_seconds is 61: must be at most lease.max_seconds, which is 60" in refused(
-        "lease: {default_seconds: 61, max_seconds: 60}"
-    )
-
-
-def test_no_runtime_is_on_standby_unless_the_file_says_so() -> None:
-    found = parsed("").standby
-    assert (found.flavours, found.seconds, found.max_runtimes) == ({}, 3600, 20)
-    assert parsed("standby: {flavours: }").standby.flavours == {}
-    assert "standby" not in parsed("").as_document()
-
-
-def test_standby_runtimes_are_counted_by_flavour_tuple() -> None:
-    found = parsed(":standby:\n  :flavours:\n    :nature: 2\n    nature-s3: 1\n  :max: 5\n")
-    assert found.standby.flavours == {"nature": 2, "nature-s3": 1}
-    assert (found.standby.seconds, found.standby.max_runtimes) == (3600, 5)
-    assert found.as_document()["standby"] == {"flavours": {"nature": 2, "nature-s3": 1}, "max": 5}
-    with pytest.raises(TypeError):
-        found.standby.flavours["nature"] = 3  # type: ignore[index]
-
-
-def test_no_flavour_has_more_standby_runtimes_than_all_together() -> None:
-    assert parsed("standby: {flavours: {nature: 3}, max: 3}").standby.max_runtimes == 3
-    assert refused("standby: {flavours: {nature: 3}, max: 2}") == (
-        "standby.flavours.nature is 3: must be at most standby.max, which is 2"
-    )
-
-
 def test_the_configuration_cannot_be_changed() -> None:
-    found = parsed("mapping: {nature: 5}")
+    found = parsed("mapping: {nature: 5}\nstandby: {flavours: {nature: 1}}")
     with pytest.raises(dataclasses.FrozenInstanceError):
         found.port = 1  # type: ignore[misc]
-    with pytest.raises(TypeError):
-        found.mapping["nature"] = 6  # type: ignore[index]
+    for mapping in (found.mapping, found.standby.flavours):
+        with pytest.raises(TypeError):
+            mapping["nature"] = 6  # type: ignore[index]
+    found.as_document()["mapping"]["nature"] = 6
+    assert found.as_document()["mapping"] == found.mapping == {"nature": 5}
 
 
 # ---- the document of /server/config ----------------------------------------------------
@@ -158,19 +126,15 @@ def test_the_document_equals_the_shipped_file() -> None:
 
 
 def test_the_document_has_the_contract_keys_and_what_the_file_adds() -> None:
-    document = parsed("cache: {seconds: 3}\nmapping:\n").as_document()
+    text = "cache: {seconds: 3}\nmapping:\nstandby: {flavours: {nature-s3: 1}, max: 5}"
+    document = parsed(text).as_document()
     assert document["cache"] == {"seconds": 3}
+    assert document["standby"] == {"flavours": {"nature-s3": 1}, "max": 5}
     assert document["mapping"] is None
     assert document["capacity"]["memory"]["resize_mode"] == "BALLOONING"
     assert "server" not in document
+    assert "standby" not in parsed("").as_document()
     assert "directory" not in document["log"]
-
-
-def test_the_document_is_a_copy() -> None:
-    found = parsed("mapping: {nature: 5}")
-    found.as_document()["mapping"]["nature"] = 6
-    assert found.mapping["nature"] == 5
-    assert found.as_document()["mapping"] == {"nature": 5}
 
 
 @pytest.mark.parametrize(
@@ -272,10 +236,27 @@ def test_a_wrong_value_is_named_with_its_key_and_what_is_allowed(
         ("port: 2023-13-45", "month must be in 1..12"),
         ('host: "a\\nb"', "line 1: host contains a control character or a line break"),
         ("tls: {key: /a}", "tls: certificate and key must be given together"),
+        (
+            "timeout: 100\nlock: {stale_seconds: 200}",
+            "lock.stale_seconds is 200: must be more than twice the timeout, that is more than 200",
+        ),
+        (
+            "lease: {default_seconds: 61, max_seconds: 60}",
+            "lease.default_seconds is 61: must be at most lease.max_seconds, which is 60",
+        ),
+        (
+            "standby: {flavours: {nature: 3}, max: 2}",
+            "standby.flavours.nature is 3: must be at most standby.max, which is 2",
+        ),
     ],
 )
 def test_an_invalid_file_is_rejected(text: str, reason: str) -> None:
     assert reason in refused(text)
+
+
+def test_an_error_is_short_whatever_the_value() -> None:
+    assert len(refused("port: " + "x" * 5000)) < 300
+    assert "\u2028" not in refused('port: "a\u2028b"')
 
 
 @pytest.mark.parametrize(
@@ -285,11 +266,6 @@ def test_urls_carry_no_secrets_and_none_is_shown(url: str) -> None:
     reason = refused(f"one_xmlrpc: {url}")
     assert "without user, password" in reason
     assert "user:pass9" not in reason
-
-
-def test_an_error_is_short_and_one_line_whatever_the_value() -> None:
-    assert len(refused("port: " + "x" * 5000)) < 300
-    assert "\u2028" not in refused('port: "a\u2028b"')
 
 
 # ---- which file ------------------------------------------------------------------------
@@ -314,19 +290,16 @@ def test_only_the_default_file_may_be_missing(
     monkeypatch.delenv(config.ENVIRONMENT_VARIABLE, raising=False)
     monkeypatch.setattr(loading, "DEFAULT_PATH", missing)
     assert config.load().path is None
+    missing.write_text("port: 4003\n")
+    assert config.load().port == 4003
+    missing.unlink()
     with pytest.raises(ConfigurationError, match=r"missing\.conf: cannot be read: No such file"):
         config.load(missing)
     monkeypatch.setenv(config.ENVIRONMENT_VARIABLE, str(missing))
     with pytest.raises(ConfigurationError, match="No such file"):
         config.load()
-
-
-def test_the_default_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    usual = tmp_path / "engine.conf"
-    usual.write_text("port: 4003\n")
-    monkeypatch.delenv(config.ENVIRONMENT_VARIABLE, raising=False)
-    monkeypatch.setattr(loading, "DEFAULT_PATH", usual)
-    assert config.load().port == 4003
+    with pytest.raises(ConfigurationError, match="cannot be read: Is a directory"):
+        config.load(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -343,8 +316,3 @@ def test_a_file_that_cannot_be_parsed_is_rejected(
     file.write_bytes(content)
     with pytest.raises(ConfigurationError, match=reason):
         config.load(file)
-
-
-def test_a_directory_is_not_a_file(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="cannot be read: Is a directory"):
-        config.load(tmp_path)

@@ -34,48 +34,33 @@ def test_the_first_line_is_user_and_password(
     assert one_auth.read({"ONE_AUTH": str(file)}) == login
 
 
-def test_the_default_file_is_below_the_home_directory(tmp_path: Path) -> None:
-    written(tmp_path / ".one/one_auth", b"user:password\n")
-    assert one_auth.read({"HOME": str(tmp_path)}) == ("user", "password")
-
-
-def test_an_empty_variable_means_the_default_file(tmp_path: Path) -> None:
-    written(tmp_path / ".one/one_auth", b"user:password\n")
-    assert one_auth.read({"HOME": str(tmp_path), "ONE_AUTH": ""}) == ("user", "password")
-
-
-def test_a_tilde_is_expanded(tmp_path: Path) -> None:
-    written(tmp_path / "auth", b"user:password\n")
-    environment = {"HOME": str(tmp_path), "ONE_AUTH": "~/auth"}
-    assert one_auth.read(environment) == ("user", "password")
-
-
-def test_a_tilde_without_home_is_the_home_of_the_account(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Path, "expanduser", lambda path: Path("/nowhere") / path.name)
-    with pytest.raises(OperatorError, match=r"^/nowhere/auth: does not exist"):
-        one_auth.read({"ONE_AUTH": "~/auth"})
-
-
-def test_an_unknown_account_is_named() -> None:
-    with pytest.raises(OperatorError, match=r"^~nobody-has-this-name/x: the home directory"):
-        one_auth.read({"ONE_AUTH": "~nobody-has-this-name/x"})
-
-
-def test_without_a_file_there_are_no_credentials(tmp_path: Path) -> None:
-    assert one_auth.read({"HOME": str(tmp_path)}) is None
-
-
-def test_a_named_file_must_exist(tmp_path: Path) -> None:
-    with pytest.raises(OperatorError, match=r"auth: does not exist \(ONE_AUTH names it\)$"):
-        one_auth.read({"HOME": str(tmp_path), "ONE_AUTH": str(tmp_path / "auth")})
-
-
-def test_a_user_and_a_password_are_not_a_path(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("named", [{}, {"ONE_AUTH": ""}, {"ONE_AUTH": "~/.one/one_auth"}])
+def test_the_default_file_and_a_tilde_are_below_the_home_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: dict[str, str]
 ) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert one_auth.read({}) is None
+    written(tmp_path / ".one/one_auth", b"user:password\n")
+    assert one_auth.read(named) == ("user", "password")
+
+
+@pytest.mark.parametrize(
+    ("named", "reason"),
+    [
+        ("~/auth", "^/nowhere/auth: does not exist"),  # the home directory of the account
+        ("~nobody-has-this-name/x", "^~nobody-has-this-name/x: the home directory"),
+        ("auth", r"auth: does not exist \(ONE_AUTH names it\)$"),
+        ("user:password", "does not exist"),
+        ("/", "cannot be read: Is a directory"),
+    ],
+)
+def test_a_named_file_must_exist(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str, reason: str
+) -> None:
+    monkeypatch.setenv("HOME", "/nowhere")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(OperatorError, match="does not exist"):
-        one_auth.read({"ONE_AUTH": "user:password"})
+    with pytest.raises(OperatorError, match=reason):
+        one_auth.read({"ONE_AUTH": named})
 
 
 @pytest.mark.parametrize(
@@ -94,11 +79,6 @@ def test_an_error_is_one_line(tmp_path: Path, content: bytes, reason: str) -> No
     with pytest.raises(OperatorError) as caught:
         one_auth.read({"ONE_AUTH": str(file)})
     assert str(caught.value) == f"{file}: {reason}"
-
-
-def test_a_directory_is_not_read(tmp_path: Path) -> None:
-    with pytest.raises(OperatorError, match="cannot be read: Is a directory"):
-        one_auth.read({"ONE_AUTH": str(tmp_path)})
 
 
 def test_the_password_is_not_shown(tmp_path: Path) -> None:

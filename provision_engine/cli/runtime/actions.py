@@ -2,45 +2,63 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
+import functools
 import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
-from provision_engine.cli.options import Parser
-from provision_engine.cli.runtime import arguments, exit_codes, show
-from provision_engine.cli.runtime.progress import Progress
-from provision_engine.client import (
-    Busy,
-    Client,
-    ClientError,
-    Function,
-    NotFound,
-    Runtime,
-    RuntimeFailed,
-    StillWaiting,
-    Unreachable,
-)
+import click
+
+from provision_engine import client
+from provision_engine.cli import credentials
+from provision_engine.cli.options import Command, Decorator, all_of, common, duration_seconds
+from provision_engine.cli.runtime import arguments, connection, exit_codes, show
+from provision_engine.cli.runtime.arguments import ID, IF_MATCH, SPECIFICATION, WAIT
+from provision_engine.client import Client, ClientError, Function, Runtime, Unreachable
 from provision_engine.errors import OperatorError
 
 PROGRAM = "provision-engine runtime"
-_CLEAR = "\x1b[H\x1b[2J"
+Wait = float | None
+"""The longest time in seconds to wait for the outcome; None is not to wait."""
+SIZES = ("cpu", "memory", "disk")
+ALIASES = {"list": "ls", "delete": "rm"}
 
 
-class UsageError(Exception):
-    """The options do not fit together; the text says why."""
+@click.group(subcommand_metavar="ACTION [ARGS]...", epilog=arguments.EPILOG)
+@arguments.CONNECTION
+def runtime() -> None:
+    """Serverless runtimes of an OpenNebula user."""
 
 
-class Action(NamedTuple):
-    """What an action does, and which arguments it takes."""
+def _action(*options: Decorator) -> Callable[[Callable[..., int | None]], None]:
+    """Make an action of a function that takes a client and the values of these options."""
 
-    do: Callable[[Client, argparse.Namespace], int]
-    help: str
-    add_arguments: Callable[[Parser], None]
+    def add(do: Callable[..., int | None]) -> None:
+        @functools.wraps(do)
+        def run(**values: Any) -> int | None:
+            try:
+                with connection.connect(credentials.stored_or_typed()) as api:
+                    if "id" in values:
+                        values["number"] = runtime_id(api, values.pop("id"))
+                    return do(api, **values)
+            except ClientError as error:
+                if isinstance(error, Unreachable | client.Unusable):
+                    error.error = f"{error.error} (address from {connection.address().source})"
+                show.error(error)
+                return exit_codes.of(error)
+
+        name = do.__name__.strip("_")
+        command = click.command(name, cls=Command, epilog=arguments.EPILOG)(
+            all_of(*options, arguments.CONNECTION)(run)
+        )
+        for known_as in (name, ALIASES.get(name, name)):
+            runtime.add_command(command, known_as)
+
+    return add
 
 
 def runtime_id(api: Client, text: str) -> int:
@@ -49,7 +67,7 @@ def runtime_id(api: Client, text: str) -> int:
         return int(text)
     found = [runtime.id for runtime in api.list_runtimes(name=text)] if text else []
     if not found:
-        raise NotFound(f"There is no serverless runtime named '{text}'", status=404)
+        raise client.NotFound(f"There is no serverless runtime named '{text}'", status=404)
     if len(found) > 1:
         listed = ", ".join(map(str, sorted(found)))
         raise OperatorError(f"several runtimes are named '{text}': use one of the ids {listed}")
@@ -59,220 +77,226 @@ def runtime_id(api: Client, text: str) -> int:
 # ---- create ----------------------------------------------------------------------------
 
 
-def _create(api: Client, options: argparse.Namespace) -> int:
-    members = _members(options)
-    members["faas"] = Function(options.flavour, options.cpu, options.memory, options.disk)
-    sizes = options.data_cpu, options.data_memory, options.data_disk
-    if options.data:
-        members["daas"] = Function(options.data, *sizes)
-    elif any(sizes):
-        raise UsageError("--data-cpu, --data-memory and --data-disk need --data FLAVOUR")
-    if options.dry_run:
-        return _dry_run(api, members, options)
-    created = _created(api, members, options)
-    _warn(created.warnings, options)
-    with _goes_on(created.id, options):
-        if options.quiet:
+@_action(arguments.CREATE)
+def create(
+    api: Client,
+    flavour: str,
+    data: str,
+    dry_run: bool,
+    key: str,
+    wait_seconds: Wait,
+    **members: Any,
+) -> None:
+    """Create a runtime."""
+    members["faas"] = _function(members, flavour)
+    members["daas"] = _function(members, data, "data_") if data else None
+    if any(members.pop(f"data_{size}", None) for size in SIZES):
+        raise click.UsageError("--data-cpu, --data-memory and --data-disk need --data FLAVOUR")
+    if dry_run:
+        plan = api.dry_run(**members)
+        _warn(tuple(str(warning["TEXT"]) for warning in plan.get("WARNINGS", ())))
+        show.as_json(plan)
+        return
+    created = _created(api, key or str(uuid.uuid4()), members)
+    _warn(created.warnings)
+    with _goes_on(created.id):
+        if common().quiet:
             print(created.id, flush=True)
-        elif options.wait is not None:
-            show.note(options, f"created runtime {created.id} ({created.name})", created=created.id)
-        return _show_when(api, created, "RUNNING", options)
+        elif wait_seconds is not None:
+            show.note(f"created runtime {created.id} ({created.name})", created=created.id)
+        _show_when(api, created, "RUNNING", wait_seconds)
 
 
-def _dry_run(api: Client, members: dict[str, Any], options: argparse.Namespace) -> int:
-    plan = api.dry_run(**members)
-    _warn(tuple(str(warning["TEXT"]) for warning in plan.get("WARNINGS", ())), options)
-    show.as_json(plan)
-    return exit_codes.DONE
+def _function(members: dict[str, Any], flavour: str, prefix: str = "") -> Function:
+    """The function that has these sizes, which are taken out of the members."""
+    return Function(flavour, *(members.pop(f"{prefix}{size}") for size in SIZES))
 
 
-def _created(api: Client, members: dict[str, Any], options: argparse.Namespace) -> Runtime:
+def _created(api: Client, key: str, members: dict[str, Any]) -> Runtime:
     """The new runtime. If its response never arrives, says how to find it."""
-    key = options.key or str(uuid.uuid4())
     hint = (
         f"a runtime may have been created: the same command with --key {key} returns it, "
         f"and {PROGRAM} list shows it"
     )
     try:
-        with Progress(f"creating a runtime of flavour {options.flavour}"):
+        with show.Progress(f"creating a runtime of flavour {members['faas'].flavour}"):
             return api.create_runtime(key=key, **members)
     except KeyboardInterrupt:
-        show.note(options, f"interrupted; {hint}", interrupted=True, key=key)
+        show.note(f"interrupted; {hint}", interrupted=True, key=key)
         raise
     except Unreachable:
-        show.note(options, f"no response; {hint}", key=key)
+        show.note(f"no response; {hint}", key=key)
         raise
-
-
-def _warn(warnings: tuple[str, ...], options: argparse.Namespace) -> None:
-    for warning in warnings:
-        show.note(options, f"warning: {warning}", warning=warning)
 
 
 # ---- list, show, flavours, timeline ----------------------------------------------------
 
 
-def _list(api: Client, options: argparse.Namespace) -> int:
-    if options.watch is not None:
-        _watch(api, options)
-    if text := _listed(api, options):
+@_action(arguments.LIST)
+def _list(api: Client, newest: int | None, watch_seconds: float | None, **filters: Any) -> None:
+    """List the user's runtimes (also: ls)."""
+
+    def listed() -> str:
+        if newest is None:
+            return show.runtimes(api.list_runtimes(**filters))
+        found = api.list_runtimes(**filters, page_size=min(newest, 100), newest_first=True)
+        return show.runtimes(islice(found, newest))
+
+    if watch_seconds is not None:
+        _watch(listed, watch_seconds)
+    if text := listed():
         print(text)
-    return exit_codes.DONE
 
 
-def _listed(api: Client, options: argparse.Namespace) -> str:
-    filters = {"name": options.name, "flavour": options.flavour, "state": options.state}
-    if options.newest is None:
-        return show.runtimes(api.list_runtimes(**filters), options)
-    page_size = min(options.newest, 100)
-    found = api.list_runtimes(**filters, page_size=page_size, newest_first=True)
-    return show.runtimes(islice(found, options.newest), options)
-
-
-def _watch(api: Client, options: argparse.Namespace) -> None:
+def _watch(listed: Callable[[], str], seconds: float) -> None:
     """Show the list whenever it has changed, until Ctrl-C; an engine that is away may return."""
-    is_terminal, last = sys.stdout.isatty(), ""
+    last = ""
     while True:
         try:
-            text = _listed(api, options)
-        except (Busy, Unreachable) as error:
+            text = listed()
+        except (client.Busy, Unreachable) as error:
             text = f"{error}\n{last}"
-        if is_terminal or text != last:
-            print(f"{_CLEAR}{text}" if is_terminal else f"{text}\n", flush=True)
+        if sys.stdout.isatty() or text != last:
+            click.clear()  # on a terminal only
+            print(f"{text}\n", flush=True)
         last = text
-        time.sleep(options.watch)
+        time.sleep(seconds)
 
 
-def _show(api: Client, options: argparse.Namespace) -> int:
-    show.runtime(api.get_runtime(runtime_id(api, options.id)), options)
-    return exit_codes.DONE
+@_action(ID)
+def _show(api: Client, number: int) -> None:
+    """Show one runtime."""
+    show.runtime(api.get_runtime(number))
 
 
-def _flavours(api: Client, options: argparse.Namespace) -> int:
+@_action(arguments.quiet("Print the names of those that can be deployed."))
+def flavours(api: Client) -> None:
+    """List what can be deployed."""
     found = api.flavours()
-    if options.json:
+    if common().json:
         show.as_json([flavour.body for flavour in found])
-    elif options.quiet:
+    elif common().quiet:
         print("\n".join(flavour.name for flavour in found if flavour.is_deployable))
     else:
         show.flavours(found)
-    return exit_codes.DONE
 
 
-def _timeline(api: Client, options: argparse.Namespace) -> int:
-    steps = api.timeline(runtime_id(api, options.id))
-    if options.json:
+@_action(ID)
+def timeline(api: Client, number: int) -> None:
+    """Show the steps of a runtime's creation."""
+    steps = api.timeline(number)
+    if common().json:
         show.as_json({"STEPS": [step.body for step in steps]})
     else:
         show.timeline(steps)
-    return exit_codes.DONE
 
 
 # ---- update, delete, wait, recover, suspend, resume ------------------------------------
 
 
-def _update(api: Client, options: argparse.Namespace) -> int:
-    members = _members(options) | {"lift_lease": options.no_lease}
-    sizes = options.cpu, options.memory, options.disk
-    data_sizes = options.data_cpu, options.data_memory, options.data_disk
-    if any(sizes):
-        members["faas"] = Function("", *sizes)
-    if any(data_sizes):
-        members["daas"] = Function("", *data_sizes)
+@_action(
+    ID,
+    SPECIFICATION,
+    click.option("--no-lease", "lift_lease", is_flag=True, help="Remove its lease."),
+    IF_MATCH,
+    WAIT,
+)
+def update(api: Client, number: int, if_match: str, wait_seconds: Wait, **members: Any) -> None:
+    """Change a runtime."""
+    functions = {"faas": _function(members, ""), "daas": _function(members, "", "data_")}
+    members |= {role: one for role, one in functions.items() if one != Function()}
     if not any(members.values()):
-        raise UsageError("nothing to update: give what is to change")
-    if options.lease and options.no_lease:
-        raise UsageError("--lease and --no-lease exclude each other")
-    number = runtime_id(api, options.id)
-    updated = api.update_runtime(number, if_match=_quoted(options.if_match), **members)
-    _warn(updated.warnings, options)
-    with _goes_on(number, options):
-        return _show_when(api, updated, "RUNNING", options)
+        raise click.UsageError("nothing to update: give what is to change")
+    if members["lease_seconds"] and members["lift_lease"]:
+        raise click.UsageError("--lease and --no-lease exclude each other")
+    with _goes_on(number):
+        updated = api.update_runtime(number, if_match=_quoted(if_match), **members)
+        _warn(updated.warnings)
+        _show_when(api, updated, "RUNNING", wait_seconds)
 
 
-def _delete(api: Client, options: argparse.Namespace) -> int:
-    """Delete each; one that fails does not keep the others."""
-    if options.if_match and len(options.ids) > 1:
-        raise UsageError("--if-match is for one runtime")
-    codes = [_delete_one(api, text, options) for text in options.ids]
+@_action(arguments.IDS, IF_MATCH)
+def delete(api: Client, ids: tuple[str, ...], if_match: str) -> int:
+    """Delete runtimes (also: rm); one that fails does not keep the others."""
+    if if_match and len(ids) > 1:
+        raise click.UsageError("--if-match is for one runtime")
+    codes = [_delete_one(api, text, if_match) for text in ids]
     failed = [code for code in codes if code]
     if failed and len(codes) > 1:
         done = len(codes) - len(failed)
-        show.note(
-            options, f"{done} deleted, {len(failed)} failed", deleted=done, failed=len(failed)
-        )
+        show.note(f"{done} deleted, {len(failed)} failed", deleted=done, failed=len(failed))
     return failed[0] if failed else exit_codes.DONE
 
 
-def _delete_one(api: Client, text: str, options: argparse.Namespace) -> int:
+def _delete_one(api: Client, text: str, if_match: str) -> int:
     try:
         number = runtime_id(api, text)
-        api.delete_runtime(number, if_match=_quoted(options.if_match))
+        api.delete_runtime(number, if_match=_quoted(if_match))
     except ClientError as error:
         error.error = f"{text}: {error.error}"
-        show.error(error, options)
+        show.error(error)
         return exit_codes.of(error)
     except OperatorError as error:
-        show.note(options, f"provision-engine: {error}", error=str(error))
+        show.note(f"provision-engine: {error}", error=str(error))
         return exit_codes.FAILED
-    if not options.json:
+    if not common().json:
         print(f"deleted {number}", flush=True)
     return exit_codes.DONE
 
 
-def _wait(api: Client, options: argparse.Namespace) -> int:
-    number = runtime_id(api, options.id)
-    with _goes_on(number, options):
-        show.runtime(_awaited(api, number, options.state, options.timeout, options), options)
-    return exit_codes.DONE
+@_action(
+    ID,
+    click.option(
+        "--for",
+        "state",
+        default="RUNNING",
+        type=click.Choice(("RUNNING", "SUSPENDED"), case_sensitive=False),
+        help="The state to wait for.",
+    ),
+    click.option(
+        "--timeout",
+        "timeout_seconds",
+        default=str(arguments.WAIT_SECONDS),
+        type=duration_seconds,
+        metavar="TIME",
+        help="The maximum time, in seconds if it has no unit.",
+        show_default=True,
+    ),
+)
+def wait(api: Client, number: int, state: str, timeout_seconds: float) -> None:
+    """Wait until a runtime is running."""
+    with _goes_on(number):
+        show.runtime(_awaited(api, number, state, timeout_seconds))
 
 
-def _recover(api: Client, options: argparse.Namespace) -> int:
-    number = runtime_id(api, options.id)
-    with _goes_on(number, options):
-        recovered = api.recover_runtime(number, replace=options.replace)
-        return _show_when(api, recovered, "RUNNING", options)
+@_action(ID, WAIT, arguments.REPLACE)
+def recover(api: Client, number: int, wait_seconds: Wait, replace: bool) -> None:
+    """Recover a failed runtime."""
+    with _goes_on(number):
+        recovered = api.recover_runtime(number, replace=replace)
+        _show_when(api, recovered, "RUNNING", wait_seconds)
 
 
-def _suspend(api: Client, options: argparse.Namespace) -> int:
-    number = runtime_id(api, options.id)
-    with _goes_on(number, options):
-        return _show_when(api, api.suspend_runtime(number), "SUSPENDED", options)
+@_action(ID, WAIT)
+def suspend(api: Client, number: int, wait_seconds: Wait) -> None:
+    """Suspend a runtime: no CPU, no memory."""
+    with _goes_on(number):
+        _show_when(api, api.suspend_runtime(number), "SUSPENDED", wait_seconds)
 
 
-def _resume(api: Client, options: argparse.Namespace) -> int:
-    number = runtime_id(api, options.id)
-    with _goes_on(number, options):
-        return _show_when(api, api.resume_runtime(number), "RUNNING", options)
-
-
-ACTIONS = {
-    "create": Action(_create, "create a runtime", arguments.add_create),
-    "list": Action(_list, "list the user's runtimes (also: ls)", arguments.add_list),
-    "show": Action(_show, "show one runtime", arguments.add_one),
-    "update": Action(_update, "change a runtime", arguments.add_update),
-    "delete": Action(_delete, "delete runtimes (also: rm)", arguments.add_delete),
-    "wait": Action(_wait, "wait until a runtime is running", arguments.add_wait),
-    "recover": Action(_recover, "recover a failed runtime", arguments.add_recover),
-    "suspend": Action(_suspend, "suspend a runtime: no CPU, no memory", arguments.add_action),
-    "resume": Action(_resume, "resume a suspended runtime", arguments.add_action),
-    "flavours": Action(_flavours, "list what can be deployed", arguments.add_flavours),
-    "timeline": Action(_timeline, "show the steps of a runtime's creation", arguments.add_one),
-}
-ALIASES = {"ls": "list", "rm": "delete"}
+@_action(ID, WAIT)
+def resume(api: Client, number: int, wait_seconds: Wait) -> None:
+    """Resume a suspended runtime."""
+    with _goes_on(number):
+        _show_when(api, api.resume_runtime(number), "RUNNING", wait_seconds)
 
 
 # ---- shared ----------------------------------------------------------------------------
 
 
-def _members(options: argparse.Namespace) -> dict[str, Any]:
-    return {
-        "name": options.name,
-        "policy": options.policy,
-        "requirements": options.requirements,
-        "device_info": dict(options.device_info),
-        "lease_seconds": options.lease,
-    }
+def _warn(warnings: tuple[str, ...]) -> None:
+    for warning in warnings:
+        show.note(f"warning: {warning}", warning=warning)
 
 
 def _quoted(etag: str) -> str:
@@ -280,31 +304,28 @@ def _quoted(etag: str) -> str:
     return etag if etag in ("", "*") or etag.startswith('"') else f'"{etag}"'
 
 
-def _show_when(api: Client, runtime: Runtime, state: str, options: argparse.Namespace) -> int:
+def _show_when(api: Client, runtime: Runtime, state: str, seconds: float | None) -> None:
     """Show a runtime, with --wait once it has reached the state."""
-    if options.wait is not None:
-        runtime = _awaited(api, runtime.id, state, options.wait, options)
-    show.runtime(runtime, options)
-    return exit_codes.DONE
+    if seconds is not None:
+        runtime = _awaited(api, runtime.id, state, seconds)
+    show.runtime(runtime)
 
 
-def _awaited(
-    api: Client, number: int, state: str, seconds: float, options: argparse.Namespace
-) -> Runtime:
+def _awaited(api: Client, number: int, state: str, seconds: float) -> Runtime:
     try:
-        with Progress(f"runtime {number}") as progress:
+        with show.Progress(f"runtime {number}") as progress:
             return api.wait_for_state(number, state, seconds, progress.show, progress.hold_seconds)
-    except (RuntimeFailed, StillWaiting) as error:
-        show.runtime(error.runtime, options)
+    except (client.RuntimeFailed, client.StillWaiting) as error:
+        show.runtime(error.runtime)
         raise
 
 
 @contextlib.contextmanager
-def _goes_on(number: int, options: argparse.Namespace) -> Iterator[None]:
+def _goes_on(number: int) -> Iterator[None]:
     """Ctrl-C ends the program, but not the runtime, and says so."""
     try:
         yield
     except KeyboardInterrupt:
         text = f"interrupted; runtime {number} goes on: delete it with {PROGRAM} delete {number}"
-        show.note(options, text, interrupted=True, id=number)
+        show.note(text, interrupted=True, id=number)
         raise

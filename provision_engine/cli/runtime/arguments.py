@@ -1,35 +1,29 @@
-"""The command line of each action of `provision-engine runtime`."""
+"""The options of the actions of `provision-engine runtime`."""
 
 from __future__ import annotations
 
-import argparse
 import re
 
+import click
+
 from provision_engine import one_auth
-from provision_engine.cli.options import (
-    Parser,
-    add_config,
-    count,
-    duration_seconds,
-    size_mb,
-    whole_seconds,
-)
-from provision_engine.cli.runtime import exit_codes
-from provision_engine.cli.runtime.connection import URL_VARIABLE
+from provision_engine.cli import options
+from provision_engine.cli.options import Decorator, all_of, common_option, count, size_mb
+from provision_engine.cli.runtime import connection, exit_codes
+from provision_engine.cli.runtime.connection import complete_flavours, complete_ids
 from provision_engine.client.models import STATES
 
 WAIT_SECONDS = 300
-WATCH_SECONDS = 2.0
-EPILOG = f"""\
+EPILOG = f"""\b
 address of the engine:
-  The first of: --url, the file in --config, the variable {URL_VARIABLE},
+  The first of: --url, the file in --config, the variable {connection.URL_VARIABLE},
   the installed engine.conf.
-
+\b
 credentials:
   USER:PASSWORD of OpenNebula, in the file that {one_auth.VARIABLE} names or in
   {one_auth.DEFAULT_FILE}; without either, a prompt on a terminal. Never from the
   command line.
-
+\b
 {exit_codes.explained()}
 
 CPU counts cores; memory and disk are MB, or written as 512M or 1G; times are seconds, or written
@@ -37,171 +31,103 @@ as 90s, 15m, 12h or 7d. Where an ID is expected, the name of a runtime will do.
 """
 
 
-def add_common(one: Parser) -> None:
-    add_config(one)
-    one.add_argument("--url", default="", help="the address of the engine")
-    one.add_argument("--json", action="store_true", help="print JSON, for programs")
-    one.add_argument(
-        "--ca-file", metavar="FILE", help="the authorities that signed the engine's certificate"
+def text(name: str, help: str, **settings: object) -> Decorator:
+    return click.option(name, default="", help=help, **settings)  # type: ignore[arg-type]
+
+
+def seconds(name: str, help: str, bare: int) -> Decorator:
+    """An option with a duration, or without one for so many seconds."""
+    return click.option(
+        name,
+        f"{name[2:]}_seconds",
+        type=options.duration_seconds,
+        is_flag=False,
+        flag_value=str(bare),
+        metavar="[TIME]",
+        help=f"{help}, {bare} seconds if no time is given.",
     )
 
 
-def add_create(one: Parser) -> None:
-    one.add_argument("flavour", metavar="FLAVOUR", help="flavour of the function")
-    one.add_argument(
-        "--data", default="", metavar="FLAVOUR", help="flavour of a data VM to create beside it"
-    )
-    _add_specification(one)
-    _add_waiting(one)
-    one.add_argument("--dry-run", action="store_true", help="show what would be created")
-    one.add_argument(
-        "--key", default="", help="idempotency key: the same key returns the same runtime"
-    )
-    _add_quiet(one, "print the id only")
+def quiet(help: str) -> Decorator:
+    return common_option("-q", "--quiet", is_flag=True, help=help)
 
 
-def add_list(one: Parser) -> None:
-    one.add_argument("--name", default="", help="only runtimes with this name")
-    one.add_argument(
-        "--flavour",
-        default="",
-        metavar="FLAVOUR",
-        help="only runtimes with this flavour, or flavour tuple such as nature-s3",
-    )
-    one.add_argument(
-        "--state",
-        default="",
-        choices=STATES,
-        type=str.upper,
-        help="only runtimes with a function in this state",
-    )
-    one.add_argument(
-        "--newest", type=count, metavar="COUNT", help="only this many, the newest first"
-    )
-    one.add_argument(
-        "--watch",
-        type=duration_seconds,
-        nargs="?",
-        const=WATCH_SECONDS,
-        metavar="TIME",
-        help=f"refresh the list, every {WATCH_SECONDS:g} seconds if no time is given",
-    )
-    _add_quiet(one, "print ids only")
+def _device_info(
+    _context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]
+) -> dict[str, str | int | float]:
+    """Members of DEVICE_INFO; a value that looks like a number is one."""
+    members: dict[str, str | int | float] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not re.fullmatch(r"[A-Z][A-Z0-9_]*", name):
+            raise click.BadParameter(f"{text!r} is not of the form NAME=VALUE, in upper case")
+        is_number = re.fullmatch(r"-?\d{1,15}(\.\d{1,15})?", value)
+        members[name] = (float if "." in value else int)(value) if is_number else value
+    return members
 
 
-def add_update(one: Parser) -> None:
-    add_one(one)
-    _add_specification(one)
-    one.add_argument("--no-lease", action="store_true", help="remove its lease")
-    _add_match(one)
-    _add_waiting(one)
-
-
-def add_delete(one: Parser) -> None:
-    one.add_argument("ids", nargs="+", metavar="ID")
-    _add_match(one)
-
-
-def add_one(one: Parser) -> None:
-    one.add_argument("id", metavar="ID")
-
-
-def add_wait(one: Parser) -> None:
-    add_one(one)
-    one.add_argument(
-        "--for",
-        dest="state",
-        default="RUNNING",
-        choices=("RUNNING", "SUSPENDED"),
-        type=str.upper,
-        help="the state to wait for",
-    )
-    one.add_argument(
-        "--timeout",
-        type=duration_seconds,
-        default=WAIT_SECONDS,
-        metavar="TIME",
-        help=f"the maximum time ({WAIT_SECONDS} seconds by default)",
+def _sizes(prefix: str, vm: str) -> Decorator:
+    return all_of(
+        click.option(f"--{prefix}cpu", type=count, metavar="CORES", help=f"Cores of {vm}."),
+        click.option(f"--{prefix}memory", type=size_mb, metavar="SIZE", help=f"Memory of {vm}."),
+        click.option(f"--{prefix}disk", type=size_mb, metavar="SIZE", help=f"Disk of {vm}."),
     )
 
 
-def add_action(one: Parser) -> None:
-    """Suspend and resume."""
-    add_one(one)
-    _add_waiting(one)
+def _flavour(name: str, help: str) -> Decorator:
+    return text(name, help, metavar="FLAVOUR", shell_complete=complete_flavours)
 
 
-def add_recover(one: Parser) -> None:
-    add_action(one)
-    one.add_argument(
-        "--replace",
-        action="store_true",
-        help="allow a new VM in place of a failed one, even if a data VM loses its disk",
-    )
-
-
-def add_flavours(one: Parser) -> None:
-    _add_quiet(one, "print the names of those that can be deployed")
-
-
-# ---- parts ------------------------------------------------------------------------------
-
-
-def _add_specification(one: Parser) -> None:
-    one.add_argument("--name", default="", help="name of the runtime")
-    for role, vm in (("", "the function"), ("data-", "the data VM")):
-        one.add_argument(f"--{role}cpu", type=count, metavar="CORES", help=f"cores of {vm}")
-        one.add_argument(f"--{role}memory", type=size_mb, metavar="SIZE", help=f"memory of {vm}")
-        one.add_argument(f"--{role}disk", type=size_mb, metavar="SIZE", help=f"disk of {vm}")
-    one.add_argument("--policy", default="", help="rank of hosts, such as FREE_CPU")
-    one.add_argument(
-        "--requirements", default="", help="condition for hosts, such as 'FREE_CPU > 10'"
-    )
-    one.add_argument(
+CONNECTION = all_of(
+    options.config_option,
+    common_option("--url", help="The address of the engine."),
+    options.json_option,
+    common_option("--ca-file", type=click.Path(), help="Who signs the engine's certificate."),
+)
+ID = click.argument("id", metavar="ID", shell_complete=complete_ids)
+IDS = click.argument("ids", metavar="ID...", nargs=-1, required=True, shell_complete=complete_ids)
+SPECIFICATION = all_of(
+    text("--name", "Name of the runtime."),
+    _sizes("", "the function"),
+    _sizes("data-", "the data VM"),
+    text("--policy", "Rank of hosts, such as FREE_CPU."),
+    text("--requirements", "Condition for hosts, such as 'FREE_CPU > 10'."),
+    click.option(
         "--device-info",
-        type=_device_info,
-        action="append",
-        default=[],
+        multiple=True,
+        callback=_device_info,
         metavar="NAME=VALUE",
-        help="information about the device; may be given several times",
-    )
-    one.add_argument(
+        help="Information about the device; may be given several times.",
+    ),
+    click.option(
         "--lease",
-        type=whole_seconds,
+        "lease_seconds",
+        type=options.whole_seconds,
         metavar="TIME",
-        help="OpenNebula ends the runtime after this time",
-    )
-
-
-def _add_waiting(one: Parser) -> None:
-    one.add_argument(
-        "--wait",
-        type=duration_seconds,
-        nargs="?",
-        const=WAIT_SECONDS,
-        metavar="TIME",
-        help=f"wait until it is done, {WAIT_SECONDS} seconds at most if no time is given",
-    )
-
-
-def _add_match(one: Parser) -> None:
-    one.add_argument(
-        "--if-match",
-        default="",
-        metavar="ETAG",
-        help="only if the runtime still has this entity tag (see show)",
-    )
-
-
-def _add_quiet(one: Parser, help: str) -> None:
-    one.add_argument("-q", "--quiet", action="store_true", help=help)
-
-
-def _device_info(text: str) -> tuple[str, str | int | float]:
-    """A member of DEVICE_INFO; a value that looks like a number is one."""
-    name, equals, value = text.partition("=")
-    if not equals or not re.fullmatch(r"[A-Z][A-Z0-9_]*", name):
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=VALUE, in upper case")
-    if re.fullmatch(r"-?\d{1,15}", value):
-        return name, int(value)
-    return name, float(value) if re.fullmatch(r"-?\d{1,15}\.\d{1,15}", value) else value
+        help="OpenNebula ends the runtime after this time.",
+    ),
+)
+WAIT = seconds("--wait", "Wait until it is done, but not longer than this", WAIT_SECONDS)
+IF_MATCH = text("--if-match", "Only if the runtime still has this entity tag.", metavar="ETAG")
+CREATE = all_of(
+    click.argument("flavour", shell_complete=complete_flavours),
+    _flavour("--data", "Flavour of a data VM to create beside it."),
+    SPECIFICATION,
+    WAIT,
+    click.option("--dry-run", is_flag=True, help="Show what would be created."),
+    text("--key", "Idempotency key: the same key returns the same runtime."),
+    quiet("Print the id only."),
+)
+LIST = all_of(
+    text("--name", "Only runtimes with this name."),
+    _flavour("--flavour", "Only runtimes with this flavour, or tuple such as nature-s3."),
+    click.option(
+        "--state",
+        type=click.Choice(STATES, case_sensitive=False),
+        help="Only runtimes with a function in this state.",
+    ),
+    click.option("--newest", type=count, metavar="COUNT", help="Only so many, the newest first."),
+    seconds("--watch", "Refresh the list after each of these times", 2),
+    quiet("Print ids only."),
+)
+REPLACE = click.option("--replace", is_flag=True, help="Also if a data VM loses its disk.")

@@ -1,18 +1,26 @@
-"""The URL of the engine, and the user's credentials."""
+"""The URL of the engine, a client for it, and what it offers to complete a command line."""
 
 from __future__ import annotations
 
-import argparse
+import contextlib
 import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import click
 
 from provision_engine import config
 from provision_engine.cli import credentials, record
 from provision_engine.cli.launch import REACHED_AT
-from provision_engine.client import DEFAULT_URL, Client
+from provision_engine.cli.options import common
+from provision_engine.client import DEFAULT_URL, Client, ClientError
+from provision_engine.errors import OperatorError
 
 URL_VARIABLE = "PROVISION_ENGINE_URL"
+COMPLETION_SECONDS = 3.0
+
+Completion = Callable[[click.Context, click.Parameter, str], list[str]]
 
 
 class Address(NamedTuple):
@@ -21,18 +29,18 @@ class Address(NamedTuple):
     """Where the URL was given, to show to the user."""
 
 
-def connect(options: argparse.Namespace) -> Client:
-    """A client for the engine and the user that the command line and the environment name."""
-    user, password = credentials.stored_or_typed()
-    return Client(address(options).url, user, password, verify=options.ca_file or True)
+def connect(login: tuple[str, str], **settings: Any) -> Client:
+    """A client for the engine that the command line or the environment names."""
+    return Client(address().url, *login, verify=common().ca_file or True, **settings)
 
 
-def address(options: argparse.Namespace) -> Address:
+def address() -> Address:
     """From --url, --config, the environment or the installed engine.conf, in this order."""
-    if options.url:
-        return Address(options.url, "--url")
-    if options.config:
-        return _configured(options.config.absolute())
+    given = common()
+    if given.url:
+        return Address(given.url, "--url")
+    if given.config:
+        return _configured(given.config.absolute())
     if named := os.environ.get(URL_VARIABLE):
         return Address(named, URL_VARIABLE)
     path = Path(os.environ.get(config.ENVIRONMENT_VARIABLE) or config.DEFAULT_PATH)
@@ -46,3 +54,21 @@ def _configured(path: Path) -> Address:
     settings = config.load(path)
     host = REACHED_AT.get(settings.host, settings.host)
     return Address(record.url(settings, host), str(path))
+
+
+def _completion(find: Callable[[Client], Iterable[str]]) -> Completion:
+    """A completion that asks the engine; nothing is offered if that or the login fails."""
+
+    def complete(context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
+        with contextlib.suppress(ClientError, OperatorError), context:
+            api = connect(credentials.stored(), tries=1, timeout_seconds=COMPLETION_SECONDS)
+            return [text for text in find(api) if text.startswith(begun)]
+        return []
+
+    return complete
+
+
+complete_ids = _completion(lambda api: (str(runtime.id) for runtime in api.list_runtimes()))
+complete_flavours = _completion(
+    lambda api: (flavour.name for flavour in api.flavours() if flavour.is_deployable)
+)

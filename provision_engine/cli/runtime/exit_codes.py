@@ -23,23 +23,18 @@ MEANINGS = {
     141: "the reader of the output closed it, as head does",
 }
 
-_BY_ERROR: tuple[tuple[type[ClientError], int], ...] = (
-    (client.NotFound, NOT_FOUND),
-    (client.RuntimeFailed, RUNTIME_FAILED),
-    (client.StillWaiting, STILL_WAITING),
-    (client.Unauthorized, REFUSED),
-    (client.Forbidden, REFUSED),
-    (client.Conflict, UNFULFILLABLE),
-    (client.Changed, UNFULFILLABLE),
-    (client.Unprocessable, UNFULFILLABLE),
-    (client.Locked, LATER),
-    (client.Busy, LATER),
-    (client.Unreachable, LATER),
-)
+_ERRORS: dict[int, tuple[type[ClientError], ...]] = {
+    NOT_FOUND: (client.NotFound,),
+    RUNTIME_FAILED: (client.RuntimeFailed,),
+    STILL_WAITING: (client.StillWaiting,),
+    REFUSED: (client.Unauthorized, client.Forbidden),
+    UNFULFILLABLE: (client.Conflict, client.Changed, client.Unprocessable),
+    LATER: (client.Locked, client.Busy, client.Unreachable),
+}
 
 
 def of(error: ClientError) -> int:
-    return next((code for kind, code in _BY_ERROR if isinstance(error, kind)), FAILED)
+    return next((code for code, kinds in _ERRORS.items() if isinstance(error, kinds)), FAILED)
 
 
 def explained() -> str:

@@ -1,37 +1,44 @@
-"""Runtimes, flavours, timelines and errors on standard output and standard error."""
+"""Runtimes, flavours, timelines, errors and progress on standard output and standard error."""
 
 from __future__ import annotations
 
-import argparse
 import json
+import os
 import sys
+import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
 from provision_engine import durations
-from provision_engine.cli.output import details, facts, table
+from provision_engine.cli.options import common
+from provision_engine.cli.output import details, flat, table
 from provision_engine.client import ClientError, Flavour, Function, Runtime, Step
 from provision_engine.text import one_line
 
 COLUMNS = ("ID", "NAME", "FLAVOUR", "STATE", "ENDPOINT", "EXPIRES", "REASON")
+LOOK_SECONDS = 0.5
+"""How old a shown state is at most."""
+LONG_HOLD_SECONDS = 60.0
+"""How long a request may wait if no progress is shown."""
+_UNITS = {"MEMORY": " MB", "DISK_SIZE": " MB", "TTL": " s"}
 
 
-def runtime(shown: Runtime, options: argparse.Namespace) -> None:
+def runtime(shown: Runtime) -> None:
     """One runtime: nothing with -q, its JSON with --json, else a line for each fact."""
-    if options.json:
+    if common().json:
         as_json({"SERVERLESS_RUNTIME": shown.body})
-    elif not getattr(options, "quiet", False):
-        print(facts(_facts(shown)))
+    elif not common().quiet:
+        print(table(*_facts(shown)))
 
 
-def runtimes(shown: Iterable[Runtime], options: argparse.Namespace) -> str:
+def runtimes(shown: Iterable[Runtime]) -> str:
     """Several runtimes: ids with -q, JSON with --json, else a table."""
-    if options.quiet:
+    if common().quiet:
         return "\n".join(str(entry.id) for entry in shown)
-    if options.json:
+    if common().json:
         return _json([{"SERVERLESS_RUNTIME": entry.body} for entry in shown])
-    return table(COLUMNS, [_row(entry) for entry in shown])
+    return table(COLUMNS, *map(_row, shown))
 
 
 def flavours(shown: Iterable[Flavour]) -> None:
@@ -45,7 +52,7 @@ def flavours(shown: Iterable[Flavour]) -> None:
         )
         for flavour in shown
     ]
-    print(table(("FLAVOUR", "DEPLOYABLE", "OWNER", "FAAS", "DAAS", "FINDINGS"), rows))
+    print(table(("FLAVOUR", "DEPLOYABLE", "OWNER", "FAAS", "DAAS", "FINDINGS"), *rows))
 
 
 def timeline(steps: list[Step]) -> None:
@@ -58,24 +65,24 @@ def timeline(steps: list[Step]) -> None:
         )
         for step in steps
     ]
-    print(table(("AT", "AFTER", "STEP", "FUNCTION"), rows))
+    print(table(("AT", "AFTER", "STEP", "FUNCTION"), *rows))
 
 
 def as_json(body: Any) -> None:
     print(_json(body))
 
 
-def note(options: argparse.Namespace, text: str, **members: Any) -> None:
+def note(text: str, **members: Any) -> None:
     """A remark beside the result, on standard error: a line, or an object with --json."""
-    line = json.dumps(members, ensure_ascii=False) if options.json else one_line(text)
+    line = json.dumps(members, ensure_ascii=False) if common().json else one_line(text)
     print(line, file=sys.stderr, flush=True)
 
 
-def error(raised: ClientError, options: argparse.Namespace) -> None:
+def error(raised: ClientError) -> None:
     """One line, or several where the details are a log or an object."""
-    if options.json:
+    if common().json:
         members = ("error", "message", "status", "request_id")
-        note(options, "", **{name: getattr(raised, name) for name in members})
+        note("", **{name: getattr(raised, name) for name in members})
         return
     lines = details(raised.message)
     where = f" (request {raised.request_id})" if raised.request_id else ""
@@ -84,6 +91,34 @@ def error(raised: ClientError, options: argparse.Namespace) -> None:
         print("\n  ".join([f"{title}{where}", *lines]), file=sys.stderr)
     else:
         print(": ".join([title, *lines]) + where, file=sys.stderr)
+
+
+class Progress:
+    """The line: the seconds, and a text. Only a terminal gets it."""
+
+    def __init__(self, text: str) -> None:
+        self._is_on = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self._start = time.monotonic()
+        self._show(text)
+        self.hold_seconds = LOOK_SECONDS if self._is_on else LONG_HOLD_SECONDS
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._write("")
+
+    def show(self, runtime: Runtime) -> None:
+        """Show the runtime's state and reason."""
+        self._show(f"runtime {runtime.id}  {runtime.state}  {runtime.reason}")
+
+    def _show(self, text: str) -> None:
+        self._write(one_line(f"{time.monotonic() - self._start:4.0f} s  {text}"))
+
+    def _write(self, line: str) -> None:
+        if self._is_on:
+            columns = os.get_terminal_size(sys.stderr.fileno()).columns or 80
+            print(f"\r\x1b[K{line[: columns - 1]}", end="", file=sys.stderr, flush=True)
 
 
 def _json(body: Any) -> str:
@@ -103,37 +138,16 @@ def _row(shown: Runtime) -> tuple[str, ...]:
 
 
 def _facts(shown: Runtime) -> Iterable[tuple[str, str]]:
-    yield "ID", str(shown.id)
-    yield "NAME", shown.name
-    yield "STATE", shown.state
-    if shown.created:
-        yield "CREATED", shown.created.isoformat()
-    yield "SERVICE_ID", _number(shown.service_id)
-    for role, function in shown.functions.items():
-        yield from ((f"{role}.{name}", text) for name, text in _function_facts(function))
-    yield from ((f"SCHEDULING.{name}", text) for name, text in shown.scheduling.items())
-    yield from ((f"DEVICE_INFO.{name}", str(value)) for name, value in shown.device_info.items())
-    if shown.lease_seconds is not None:
-        yield "LEASE.TTL", f"{shown.lease_seconds} s"
+    """The members of the API, in its own order, behind what matters most."""
+    yield from (("ID", str(shown.id)), ("NAME", shown.name), ("STATE", shown.state))
+    for path, text in flat(shown.body):
+        if path not in ("ID", "NAME"):
+            unit = _UNITS.get(path.rpartition(".")[2], "")
+            yield path, f"{text or '-'}{unit}"
+    if shown.expires:
         yield "EXPIRES", _left(shown.expires)
     if shown.etag:
         yield "ETAG", shown.etag
-
-
-def _function_facts(function: Function) -> Iterable[tuple[str, str]]:
-    shown = [
-        ("FLAVOUR", function.flavour),
-        ("STATE", function.state),
-        ("REASON", function.reason),
-        ("REASON_CODE", function.reason_code),
-        ("SINCE", function.since.isoformat() if function.since else ""),
-        ("ENDPOINT", function.endpoint or "-"),
-        ("VM_ID", _number(function.vm_id)),
-        ("CPU", _number(function.cpu)),
-        ("MEMORY", f"{_number(function.memory_mb)} MB"),
-        ("DISK_SIZE", f"{_number(function.disk_size_mb)} MB"),
-    ]
-    return [(name, text) for name, text in shown if text]
 
 
 def _sizes(function: Function | None) -> str:
@@ -141,10 +155,6 @@ def _sizes(function: Function | None) -> str:
         return "-"
     sizes = [(function.cpu, "CPU"), (function.memory_mb, "MB"), (function.disk_size_mb, "MB disk")]
     return ", ".join(f"{size} {unit}" for size, unit in sizes if size is not None) or "-"
-
-
-def _number(value: int | None) -> str:
-    return "-" if value is None else str(value)
 
 
 def _left(expires: datetime | None) -> str:

@@ -7,8 +7,8 @@ from typing import Any
 
 from provision_engine import config
 from provision_engine.api.representation import RUNTIME
-from provision_engine.api.validation import RUNTIME_SCHEMA, UPDATE_SCHEMA, load_schema
-from provision_engine.engine.states import Reason, State
+from provision_engine.api.validation import RUNTIME_SCHEMA, UPDATE_SCHEMA
+from provision_engine.engine.runtime.states import Reason, State
 
 Json = dict[str, Any]
 
@@ -38,7 +38,7 @@ def schemas() -> Json:
         **as_components("RuntimeUpdate", request_schema(UPDATE_SCHEMA)),
         **as_components("Runtime", response_schema(RUNTIME_SCHEMA)),
         **as_components("Configuration", config.schema()),
-        **as_components("Error", load_schema("error.json")),
+        **as_components("Error", config.load_schema("error.json")),
     }
 
 

@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from provision_engine.api import auth
+from provision_engine.api import context
 from provision_engine.cloud.client import Credentials
 from provision_engine.errors import Unauthorized
 
@@ -30,39 +30,22 @@ def basic(text: str | bytes) -> str:
     ],
 )
 def test_user_and_password_are_read(header: str, user: str, password: str) -> None:
-    assert auth.credentials(header) == Credentials(user, password)
+    assert context.credentials(header) == (user, password)
 
 
 @pytest.mark.parametrize(
     "header",
     [
-        None,
-        "",
-        " ",
-        "Basic",
-        "Basic ",
-        "Bearer " + base64.b64encode(b"u:p").decode(),
-        base64.b64encode(b"u:p").decode(),
-        "Basic !!!",
-        "Basic dTp",
-        "Basic dTp w",
-        "Basic é",
-        basic("nocolon"),
-        basic(":p"),
-        basic("u:"),
-        basic(":"),
-        basic(""),
-        basic("u\n:p"),
-        basic("u:p\x00"),
-        basic("u:p\x7f"),
+        *(None, "", " ", "Basic", "Basic ", "Basic !!!", "Basic dTp", "Basic dTp w", "Basic é"),
+        *("Bearer dTpw", "dTpw"),
+        *map(basic, ("nocolon", ":p", "u:", ":", "", "u\n:p", "u:p\x00", "u:p\x7f", "u:🙂")),
         basic("u:p\r\nX: y"),
-        basic("u:🙂"),
         basic(b"u:\x80\x81"),
     ],
 )
 def test_other_headers_are_unauthorized_and_not_repeated(header: str | None) -> None:
     with pytest.raises(Unauthorized) as caught:
-        auth.credentials(header)
+        context.credentials(header)
     assert caught.value.status == 401
     token = (header or "").partition(" ")[2].strip()
     assert not token or token not in str(caught.value)

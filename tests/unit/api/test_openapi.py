@@ -19,19 +19,19 @@ from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 
 from provision_engine import __version__, errors
-from provision_engine.api import openapi, ui, validation
-from provision_engine.api.quota import METRICS
+from provision_engine.api import service, ui
+from provision_engine.api.representation import QUOTA_METRICS
 from provision_engine.app import create_app
 from provision_engine.cloud.client import Credentials
 from provision_engine.cloud.oned import Oned
 from provision_engine.cloud.oneflow import Oneflow
-from provision_engine.engine import recover, suspend
-from provision_engine.engine.states import State
+from provision_engine.engine.actions import recover, suspend
+from provision_engine.engine.runtime.states import State
 from provision_engine.sandbox import Sandbox
 from tests.unit.api import derived_schemas
 from tests.unit.support import configuration
 
-DOCUMENT = json.loads(json.dumps(openapi.document()))
+DOCUMENT = json.loads(json.dumps(service.openapi_document()))
 BASE = "urn:api"
 REGISTRY: Registry[Any] = Registry().with_resource(
     BASE, Resource.from_contents(DOCUMENT, default_specification=DRAFT202012)
@@ -157,7 +157,7 @@ def test_the_documented_schemas_are_those_that_the_engine_validates_with(name: s
 def test_the_document_names_the_states_and_the_metrics_of_a_quota() -> None:
     components = DOCUMENT["components"]
     assert components["parameters"]["state"]["schema"]["enum"] == list(State)
-    assert list(components["schemas"]["Quota"]["properties"]) == list(METRICS)
+    assert list(components["schemas"]["Quota"]["properties"]) == list(QUOTA_METRICS)
     assert DOCUMENT["info"]["version"] == __version__
 
 
@@ -287,14 +287,15 @@ def _fail_behind(call: Watched, one: str, monkeypatch: pytest.MonkeyPatch) -> No
     )
     calls = [*_operations(one), *_on_all()]
     for failure, (method, path) in itertools.product(failures, calls):
-        call.app.extensions["memory"].cache.forget(Credentials("devuser", "devpass"))
+        memory = call.app.extensions["memory"]
+        memory.of_login(memory.login(Credentials("devuser", "devpass"))).forget_cached()
         with monkeypatch.context() as patch:
-            patch.setattr(Oned, "_call", _raising(failure))
+            patch.setattr(Oned, "together", _raising(failure))
             status, _ = call(method, path, NATURE)
         assert status == getattr(failure, "status", 500)
     for method, path in [*_operations(one), ("post", RUNTIMES)]:
         with monkeypatch.context() as patch:
-            patch.setattr(Oned, "_call", _raising(errors.Locked("no")))
+            patch.setattr(Oned, "together", _raising(errors.Locked("no")))
             assert call(method, path, NATURE)[0] == 423
     refused = _raising(errors.ActionRefused("no"))
     with monkeypatch.context() as patch:
@@ -324,29 +325,6 @@ def test_the_check_notices_what_is_not_documented(call: Watched) -> None:
     refused = call.client.post(RUNTIMES, headers=login(), data=b"[]")
     with pytest.raises(AssertionError, match="answered 400"):
         check("get", "/healthz", refused)
-
-
-@pytest.mark.parametrize("name", ["RuntimeRequest", "RuntimeUpdate"])
-def test_a_request_matches_the_document_if_the_engine_accepts_it(name: str) -> None:
-    sent = {
-        "SERVERLESS_RUNTIME": {
-            "NAME": "",
-            "ID": "851",
-            "FAAS": {"FLAVOUR": "nature", "CPU": 2, "VM_ID": "x", "STATE": 7, "ENDPOINT": ""},
-            "SCHEDULING": {"POLICY": "", "REQUIREMENTS": ""},
-            "DEVICE_INFO": {"LATENCY_TO_PE": 0.36, "GEOGRAPHIC_LOCATION": ""},
-            "LEASE": {"TTL": 60},
-        }
-    }
-    schema = absolute({"$ref": f"#/components/schemas/{name}"})
-    validator = Draft202012Validator(schema, registry=REGISTRY)
-    validator.validate(sent)
-    take = validation.to_create if name == "RuntimeRequest" else validation.to_update
-    take(json.dumps(sent).encode())
-    sent["SERVERLESS_RUNTIME"]["FAAS"]["CPU"] = "two"  # type: ignore[index]
-    assert not validator.is_valid(sent)
-    with pytest.raises(errors.BadRequest):
-        take(json.dumps(sent).encode())
 
 
 def test_the_pages_load_nothing_from_elsewhere(call: Watched) -> None:

@@ -10,14 +10,13 @@ import jsonschema
 import pytest
 
 from provision_engine.api import representation, validation
-from provision_engine.cloud.objects import Vm, parse
-from provision_engine.engine import update
-from provision_engine.engine.model import Function, Runtime
-from provision_engine.engine.snapshot import Snapshot
-from tests.unit.support import recorded, vm
+from provision_engine.cloud.objects import Quota, Vm, parse
+from provision_engine.engine.actions import update
+from provision_engine.engine.runtime.model import Runtime
+from provision_engine.engine.runtime.snapshot import Snapshot
+from tests.unit.support import function, recorded, vm
 
-FAAS = Function("nature", 1, 100, 1000, 7)
-DAAS = Function("s3", 1, 100, 1000, 8)
+FAAS = function("nature", 1, 100, 1000, 7)
 RUNTIME = Runtime(
     id=851,
     name="lamp",
@@ -26,7 +25,6 @@ RUNTIME = Runtime(
     scheduling={"POLICY": "energy"},
     device_info={"LATENCY_TO_PE": 0.36},
 )
-BOTH = dataclasses.replace(RUNTIME, functions={"FAAS": FAAS, "DAAS": DAAS})
 
 
 def shown(runtime: Runtime, vms: dict[int, Vm], service: Any = None) -> dict[str, Any]:
@@ -36,17 +34,6 @@ def shown(runtime: Runtime, vms: dict[int, Vm], service: Any = None) -> dict[str
 def nic(**addresses: str) -> str:
     inner = "".join(f"<{name}>{text}</{name}>" for name, text in addresses.items())
     return f"<NIC>{inner}</NIC>"
-
-
-def test_a_new_runtime_is_pending_without_an_endpoint() -> None:
-    ordered = representation.members(Snapshot.unseen(BOTH))
-    for role, vm_id in (("FAAS", 7), ("DAAS", 8)):
-        assert ordered[role]["STATE"] == "PENDING"
-        assert ordered[role]["REASON_CODE"] == "ORDERED"
-        assert ordered[role]["ENDPOINT"] == ""
-        assert ordered[role]["VM_ID"] == vm_id
-        assert "ERROR" not in ordered[role]
-    assert (ordered["ID"], ordered["SERVICE_ID"], ordered["NAME"]) == (851, 850, "lamp")
 
 
 @pytest.mark.parametrize(
@@ -69,36 +56,55 @@ def test_the_endpoint_is_of_the_first_nic_the_first_address_that_exists(
 
 
 def test_sizes_are_those_of_the_vm_as_integers() -> None:
-    template = "<CPU>2</CPU><MEMORY>512</MEMORY><DISK><DISK_ID>0</DISK_ID><SIZE>2048</SIZE></DISK>"
-    seen = shown(RUNTIME, {7: vm(template=template)})["FAAS"]
-    assert (seen["CPU"], seen["MEMORY"], seen["DISK_SIZE"]) == (2, 512, 2048)
-    assert all(type(seen[name]) is int for name in ("CPU", "MEMORY", "DISK_SIZE", "VM_ID"))
+    disk = "<DISK><DISK_ID>0</DISK_ID><SIZE>2048</SIZE></DISK>"
+    for cpu, cores in (("2", 2), ("0.5", 1)):
+        template = f"<CPU>{cpu}</CPU><MEMORY>512</MEMORY>{disk}"
+        function = shown(RUNTIME, {7: vm(template=template)})["FAAS"]
+        sizes = [function[name] for name in ("CPU", "MEMORY", "DISK_SIZE", "VM_ID")]
+        assert sizes == [cores, 512, 2048, 7]
+        assert all(type(size) is int for size in sizes)
 
 
-def test_a_fraction_of_a_core_counts_as_one() -> None:
-    assert shown(RUNTIME, {7: vm(template="<CPU>0.5</CPU>")})["FAAS"]["CPU"] == 1
+@pytest.mark.parametrize(
+    ("states", "code", "members"),
+    [
+        ((3, 36), "BOOT_FAILED", {"ERROR", "REASON", "REASON_CODE"}),
+        ((1, 0), "WAITING", {"REASON", "REASON_CODE"}),
+        ((3, 3), None, set()),
+    ],
+)
+def test_the_error_is_there_only_in_state_error(
+    states: tuple[int, int], code: str | None, members: set[str]
+) -> None:
+    function = shown(RUNTIME, {7: vm(*states)})["FAAS"]
+    assert {"ERROR", "REASON", "REASON_CODE"} & function.keys() == members
+    assert function.get("REASON_CODE") == code
+    assert function.get("ERROR", function.get("REASON")) == function.get("REASON")
 
 
-def test_the_error_is_there_only_in_state_error() -> None:
-    failed = shown(BOTH, {7: vm(3, 36), 8: vm(3, 3, vm_id=8)})
-    assert failed["FAAS"]["STATE"] == "ERROR"
-    assert failed["FAAS"]["ERROR"] == failed["FAAS"]["REASON"] != ""
-    assert failed["FAAS"]["REASON_CODE"] == "BOOT_FAILED"
-    assert failed["DAAS"]["STATE"] == "RUNNING"
-    assert not {"ERROR", "REASON", "REASON_CODE"} & failed["DAAS"].keys()
-
-
-def test_a_function_that_waits_has_a_reason_and_no_error() -> None:
-    waiting = shown(RUNTIME, {7: vm(1, 0)})["FAAS"]
-    assert (waiting["STATE"], waiting["REASON_CODE"]) == ("PENDING", "WAITING")
-    assert waiting["REASON"]
-    assert "ERROR" not in waiting
-
-
-def test_empty_objects_are_left_out() -> None:
-    bare = dataclasses.replace(RUNTIME, scheduling={}, device_info={}, service_id=None)
-    seen = representation.members(Snapshot.unseen(bare))
-    assert not {"SCHEDULING", "DEVICE_INFO", "DAAS", "LEASE", "CREATED", "SERVICE_ID"} & seen.keys()
+@pytest.mark.parametrize(
+    ("limits", "defaults", "vms", "cpu"),
+    [
+        (
+            "<VMS>4</VMS><VMS_USED>1</VMS_USED><CPU>2.5</CPU><CPU_USED>0.5</CPU_USED>",
+            "",
+            {"LIMIT": 4, "USED": 1},
+            {"LIMIT": 2.5, "USED": 0.5},
+        ),
+        ("<VMS>-1</VMS><CPU>0</CPU>", "", {"LIMIT": None, "USED": 0}, {"LIMIT": 0, "USED": 0}),
+        ("<VMS>-2</VMS>", "<VMS>7</VMS>", {"LIMIT": 7, "USED": 0}, {"LIMIT": None, "USED": 0}),
+    ],
+)
+def test_a_quota_has_usage_and_limits_those_of_the_cloud_included(
+    limits: str, defaults: str, vms: dict[str, Any], cpu: dict[str, Any]
+) -> None:
+    xml = (
+        f"<USER><VM_QUOTA><VM>{limits}</VM></VM_QUOTA><DEFAULT_USER_QUOTAS>"
+        f"<VM_QUOTA><VM>{defaults}</VM></VM_QUOTA></DEFAULT_USER_QUOTAS></USER>"
+    )
+    rendered = representation.quota(Quota.from_xml(parse(xml)))
+    assert json.dumps([rendered["VMS"], rendered["CPU"]]) == json.dumps([vms, cpu])
+    assert list(rendered) == list(representation.QUOTA_METRICS)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +123,8 @@ def test_times_are_rfc_3339(ends_at: int | None, lease: dict[str, Any]) -> None:
 
 def test_the_etag_changes_with_anything_that_is_shown_and_with_nothing_else() -> None:
     def etag(runtime: Runtime, *state: int) -> str:
-        return representation.etag(Snapshot.taken(runtime, {7: vm(*state)}, None))
+        snapshot = Snapshot.taken(runtime, {7: vm(*state)}, None)
+        return representation.etag(representation.runtime(snapshot))
 
     renamed = dataclasses.replace(RUNTIME, name="lamp 2")
     claimed = dataclasses.replace(RUNTIME, worker="a process", claimed_at=5, key="k")
@@ -174,7 +181,7 @@ def test_no_runtime_that_a_create_accepts_is_longer_than_a_small_device_can_read
         id=2**31 - 1,
         name=made.name,
         functions={
-            role: Function(f.flavour, 10**6, 10**9, 10**9, 2**31 - 1 - index)
+            role: function(f.flavour, 10**6, 10**9, 10**9, 2**31 - 1 - index)
             for index, (role, f) in enumerate(made.functions.items())
         },
         service_id=2**31 - 1,

@@ -13,6 +13,7 @@ BODY = {
     "NAME": "lamp",
     "ID": 851,
     "SERVICE_ID": 850,
+    "CREATED": "2026-11-23T00:00:00Z",
     "FAAS": {**FAAS, "STATE": "RUNNING", "ENDPOINT": "10.0.0.7", "SINCE": "2026-11-24T03:00:00Z"},
     "SCHEDULING": {"POLICY": "energy"},
     "DEVICE_INFO": {"LATENCY_TO_PE": 0.36},

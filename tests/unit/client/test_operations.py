@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -15,7 +16,7 @@ from provision_engine import client as module
 from provision_engine.client import Client, Function, Runtime, specification
 from provision_engine.client import client as operations
 
-from .samples import BODY, FAAS, RUNTIMES, URL, response
+from .samples import BODY, RUNTIMES, URL, response
 
 
 def test_all_members_of_a_runtime_are_read() -> None:
@@ -25,6 +26,7 @@ def test_all_members_of_a_runtime_are_read() -> None:
         "nature", 2, 512, 1025, 7, "RUNNING", "10.0.0.7", "", datetime(2026, 11, 24, 3, tzinfo=UTC)
     )
     assert (runtime.daas, runtime.state, runtime.reason) == (None, "RUNNING", "")
+    assert (runtime.faas.reason_code, runtime.created) == ("", datetime(2026, 11, 23, tzinfo=UTC))
     assert (runtime.lease_seconds, runtime.expires) == (60, datetime(2026, 11, 24, 4, tzinfo=UTC))
     assert (runtime.etag, runtime.body) == ('"tag"', BODY)
 
@@ -41,8 +43,9 @@ def test_all_members_of_a_runtime_are_read() -> None:
 def test_the_state_of_a_runtime_is_the_worst_of_its_functions(
     faas: str, daas: str, whole: str
 ) -> None:
-    body = {"ID": 1, "FAAS": {**FAAS, "STATE": faas}, "DAAS": {**FAAS, "STATE": daas}}
-    assert Runtime.from_json(body).state == whole
+    functions = {"FAAS": {"STATE": faas, "REASON_CODE": "WAITING"}, "DAAS": {"STATE": daas}}
+    runtime = Runtime.from_json({"ID": 1, **functions})
+    assert (runtime.state, runtime.faas.reason_code) == (whole, "WAITING")
 
 
 def test_only_given_members_are_sent() -> None:
@@ -68,53 +71,53 @@ def test_only_given_members_are_sent() -> None:
     }
 
 
-def test_user_and_password_are_sent_as_utf_8(client: Client, api: responses.RequestsMock) -> None:
-    api.get(f"{RUNTIMES}/851", json=response(), headers={"ETag": '"tag"'})
-    assert client.get_runtime(851).etag == '"tag"'
-    expected = requests.auth._basic_auth_str(b"devuser", "pass:wörd".encode())
-    assert api.calls[0].request.headers["Authorization"] == expected
-
-
-def test_a_wait_extends_the_timeout(client: Client, api: responses.RequestsMock) -> None:
+def test_a_read_sends_user_password_and_how_long_it_waits(
+    client: Client, api: responses.RequestsMock
+) -> None:
     waits = matchers.query_param_matcher({"wait": "30"})
-    api.get(f"{RUNTIMES}/851", json=response(), match=[waits])
-    assert client.get_runtime(851, wait_seconds=30).id == 851
-    connect_seconds, read_seconds = api.calls[0].request.req_kwargs["timeout"]
-    assert (connect_seconds, read_seconds) == (5.0, 120.0)
+    api.get(f"{RUNTIMES}/851", json=response(), headers={"ETag": '"tag"'}, match=[waits])
+    assert client.get_runtime(851, wait_seconds=30).etag == '"tag"'
+    sent = api.calls[0].request
+    encoded = requests.auth._basic_auth_str(b"devuser", "pass:wörd".encode())
+    assert sent.headers["Authorization"] == encoded
+    assert sent.req_kwargs["timeout"] == (5.0, 120.0)
 
 
 # ---- pages, and waiting ----------------------------------------------------------------------
 
 
 def test_a_list_follows_its_pages(client: Client, api: responses.RequestsMock) -> None:
-    first = matchers.query_param_matcher({"name": "lamp", "limit": "2"})
-    second = matchers.query_param_matcher({"name": "lamp", "limit": "2", "after": "2"})
-    link = '</serverless-runtimes?name=lamp&limit=2&after=2>; rel="next"'
+    query = {"name": "lamp", "limit": "2", "order": "desc"}
+    first = matchers.query_param_matcher(query)
+    second = matchers.query_param_matcher(query | {"before": "2", "offset": "0"})
+    link = '</serverless-runtimes?name=lamp&limit=2&order=desc&before=2&offset=0>; rel="next"'
     pages = [[response({**BODY, "ID": n}) for n in ids] for ids in ((1, 2), (3,))]
     api.get(RUNTIMES, json=pages[0], match=[first], headers={"Link": link})
     api.get(RUNTIMES, json=pages[1], match=[second])
-    found = client.list_runtimes(name="lamp", page_size=2)
+    found = client.list_runtimes(name="lamp", page_size=2, newest_first=True)
     assert [runtime.id for runtime in found] == [1, 2, 3]
 
 
 def test_a_page_elsewhere_is_not_followed_with_the_password(
     client: Client, api: responses.RequestsMock
 ) -> None:
-    api.get(RUNTIMES, json=[], headers={"Link": '<http://elsewhere.test/x>; rel="next"'})
+    plain = matchers.query_param_matcher({"order": "asc", "limit": "100"})
+    link = '<http://elsewhere.test/x>; rel="next"'
+    api.get(RUNTIMES, json=[], match=[plain], headers={"Link": link})
     api.get(f"{URL}/x", json=[])
     assert list(client.list_runtimes()) == []
     assert all(str(call.request.url).startswith(URL) for call in api.calls)
 
 
-def test_it_waits_until_all_functions_are_running(
-    client: Client, api: responses.RequestsMock
+@pytest.mark.parametrize("states", [("PENDING", "RUNNING"), ("RUNNING", "UPDATING", "SUSPENDED")])
+def test_it_waits_until_all_functions_are_in_a_state(
+    client: Client, api: responses.RequestsMock, states: tuple[str, ...]
 ) -> None:
-    for state in ("PENDING", "UPDATING", "RUNNING"):
+    for state in states:
         api.get(f"{RUNTIMES}/851", json=response(STATE=state))
-    seen: list[str] = []
-    runtime = client.wait_until_running(851, 100, lambda r: seen.append(r.state))
-    assert runtime.state == "RUNNING"
-    assert seen == ["PENDING", "UPDATING", "RUNNING"]
+    found: list[str] = []
+    client.wait_for_state(851, states[-1], 100, lambda runtime: found.append(runtime.state))
+    assert found == list(states)
     waits = [call.request.params["wait"] for call in api.calls]
     assert all(0 < float(wait) <= operations.LONGEST_WAIT_SECONDS for wait in waits)
 
@@ -160,30 +163,27 @@ def test_it_imports_nothing_of_the_engine_but_the_version() -> None:
 # ---- suspend, resume, recover; flavours, timelines, warnings ---------------------------------
 
 
-@pytest.mark.parametrize("action", ["suspend", "resume", "recover"])
-def test_an_action_is_a_post_that_can_wait(
-    client: Client, api: responses.RequestsMock, action: str
-) -> None:
-    waits = matchers.query_param_matcher({"wait": "9"})
-    api.post(f"{RUNTIMES}/851/{action}", json=response(STATE="SUSPENDED"), match=[waits])
-    runtime = getattr(client, f"{action}_runtime")(851, wait_seconds=9)
-    assert (runtime.id, runtime.state) == (851, "SUSPENDED")
-
-
-@pytest.mark.parametrize(("replace", "query"), [(False, {}), (True, {"replace": "true"})])
-def test_a_replacement_is_requested_only_when_it_is_allowed(
-    client: Client, api: responses.RequestsMock, replace: bool, query: dict[str, str]
+@pytest.mark.parametrize(
+    ("action", "options", "query"),
+    [
+        ("suspend", {"wait_seconds": 9}, {"wait": "9"}),
+        ("resume", {"wait_seconds": 9}, {"wait": "9"}),
+        ("recover", {"wait_seconds": 9}, {"wait": "9"}),
+        ("recover", {"replace": False}, {}),
+        ("recover", {"replace": True}, {"replace": "true"}),
+    ],
+)
+def test_an_action_is_a_post_with_its_options(
+    client: Client,
+    api: responses.RequestsMock,
+    action: str,
+    options: dict[str, Any],
+    query: dict[str, str],
 ) -> None:
     matching = [matchers.query_param_matcher(query)]
-    api.post(f"{RUNTIMES}/851/recover", json=response(), match=matching)
-    assert client.recover_runtime(851, replace=replace).id == 851
-
-
-def test_it_waits_for_a_suspension(client: Client, api: responses.RequestsMock) -> None:
-    for state in ("RUNNING", "UPDATING", "SUSPENDED"):
-        api.get(f"{RUNTIMES}/851", json=response(STATE=state))
-    assert client.wait_for_state(851, "SUSPENDED").state == "SUSPENDED"
-    assert len(api.calls) == 3
+    api.post(f"{RUNTIMES}/851/{action}", json=response(STATE="SUSPENDED"), match=matching)
+    runtime = getattr(client, f"{action}_runtime")(851, **options)
+    assert (runtime.id, runtime.state) == (851, "SUSPENDED")
 
 
 def test_flavours_are_read_with_their_findings(client: Client, api: responses.RequestsMock) -> None:
@@ -218,35 +218,3 @@ def test_warnings_of_a_create_are_read(
     headers = {} if header is None else {"Warning": header}
     api.post(RUNTIMES, status=201, json=response(), headers=headers)
     assert client.create_runtime(Function("nature")).warnings == texts
-
-
-def test_newest_first_is_sent_only_on_request(client: Client, api: responses.RequestsMock) -> None:
-    for query in ({"limit": "100"}, {"limit": "100", "order": "desc"}):
-        api.get(RUNTIMES, json=[], match=[matchers.query_param_matcher(query)])
-    assert list(client.list_runtimes()) == []
-    assert list(client.list_runtimes(newest_first=True)) == []
-
-
-def test_newer_members_are_read_if_present() -> None:
-    function = {**FAAS, "STATE": "PENDING", "REASON": "waits", "REASON_CODE": "WAITING"}
-    runtime = Runtime.from_json({"ID": 1, "FAAS": function, "CREATED": "2026-11-24T03:00:00Z"})
-    assert runtime.faas.reason_code == "WAITING"
-    assert runtime.created == datetime(2026, 11, 24, 3, tzinfo=UTC)
-
-
-def test_a_certificate_that_is_not_trusted_is_not_tried_again(
-    client: Client, api: responses.RequestsMock
-) -> None:
-    untrusted = requests.exceptions.SSLError("certificate verify failed")
-    api.get(f"{RUNTIMES}/851", body=untrusted)
-    with pytest.raises(module.Unusable, match="certificate verify failed"):
-        client.get_runtime(851)
-    assert len(api.calls) == 1
-
-
-def test_a_404_of_another_server_is_not_a_missing_runtime(
-    client: Client, api: responses.RequestsMock
-) -> None:
-    api.get(f"{RUNTIMES}/851", status=404, body="<html>nothing here</html>")
-    with pytest.raises(module.NotAnEngine):
-        client.get_runtime(851)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import xmlrpc.client
 from collections.abc import Callable
 from typing import Any
@@ -9,16 +10,13 @@ from typing import Any
 import pytest
 
 from provision_engine import errors
-from provision_engine.cloud.http import HttpBackend
 from provision_engine.cloud.objects import Document
-from provision_engine.cloud.oned import Oned, document_call, vms_call
+from provision_engine.cloud.oned import Oned
+from provision_engine.cloud.transport import Backend
 from provision_engine.deadline import Deadline
 from tests.unit.support import document_xml, recorded, vm_xml, xmlrpc_answer, xmlrpc_fault
 
 from .conftest import CLOSE, CUT, HANG, Wire
-
-READ = [document_call(9), vms_call([7])]
-"""The calls of a read."""
 
 
 @pytest.fixture
@@ -27,7 +25,7 @@ def oned(wire: Wire) -> Oned:
 
 
 def new_oned(wire: Wire, session: str = "devuser:pass:word", seconds: float = 10) -> Oned:
-    return Oned(HttpBackend("oned", f"{wire.url}/RPC2", 4), session, Deadline(seconds))
+    return Oned(Backend("oned", f"{wire.url}/RPC2", 4), session, Deadline(seconds))
 
 
 def answer(wire: Wire, text: str | bytes, status: int = 200) -> None:
@@ -233,9 +231,7 @@ def test_a_failure_on_the_way_has_its_error(
         new_oned(wire, seconds=1).document(1)
 
 
-def test_a_read_is_asked_again_when_a_kept_connection_turns_out_to_be_closed(
-    wire: Wire, oned: Oned
-) -> None:
+def test_a_read_is_sent_again_when_its_connection_breaks(wire: Wire, oned: Oned) -> None:
     wire.fail(CLOSE)
     answer(wire, xmlrpc_answer(True, "7.4.0"))
     assert oned.version() == "7.4.0"
@@ -300,40 +296,97 @@ def test_no_time_left_is_told_without_a_call(wire: Wire) -> None:
     assert len(wire.calls) == 0
 
 
-def test_a_read_ahead_sends_both_requests_once(wire: Wire, oned: Oned) -> None:
-    pool = f"<VM_POOL>{vm_xml(vm_id=7)}</VM_POOL>"
-    wire.answer(xmlrpc_answer(True, document_xml({})), to=b"document.info")
-    wire.answer(xmlrpc_answer(True, pool), to=b"vmpool.infoset")
-    with oned.sending_ahead(READ):
-        assert isinstance(oned.document(9), Document)
-        assert set(oned.vms([7], with_actions=False)) == {7}
-    sent = {called(wire, n) for n in range(len(wire.calls))}
+# ---- several calls in one request ---------------------------------------------------------------
+
+POOL = f"<VM_POOL>{vm_xml(vm_id=7)}</VM_POOL>"
+READ = (Oned.document.call(9), Oned.vms_call([7], with_actions=False))
+
+
+def together(*results: str) -> str:
+    """The response to a multicall."""
+    values = "".join(f"<value>{result}</value>" for result in results)
+    return (
+        "<methodResponse><params><param><value><array><data>"
+        f"{values}</data></array></value></param></params></methodResponse>"
+    )
+
+
+def part(ok: bool, value: str | int, code: int = 0) -> str:
+    """The result of one call of a multicall: an array of an array of three."""
+    (inner,) = re.findall(r"<array>.*</array>", xmlrpc_answer(ok, value, code), re.S)
+    return f"<array><data><value>{inner}</value></data></array>"
+
+
+FAULT = (
+    "<struct><member><name>faultCode</name><value><i4>-506</i4></value></member><member><name>"
+    "faultString</name><value><string>not defined</string></value></member></struct>"
+)
+
+
+def test_calls_together_are_one_request_in_their_order(wire: Wire, oned: Oned) -> None:
+    answer(wire, together(part(True, document_xml({})), part(True, POOL)))
+    document, vms = oned.together(*READ)
+    assert isinstance(document.get(), Document)
+    assert set(vms.get()) == {7}
+    method, ((first, second),) = called(wire)
+    assert method == "system.multicall"
     session = "devuser:pass:word"
-    assert sent == {
-        ("one.document.info", (session, 9, False)),
-        ("one.vmpool.infoset", (session, "7", True)),
-    }
-    assert len(wire.calls) == 2
+    assert first == {"methodName": "one.document.info", "params": [session, 9, False]}
+    assert second == {"methodName": "one.vmpool.infoset", "params": [session, "7", True]}
 
 
-def test_a_read_ahead_that_breaks_is_repeated(wire: Wire, oned: Oned) -> None:
+def test_an_error_stays_with_its_call(wire: Wire, oned: Oned) -> None:
+    gone = part(False, "[one.document.info] Error getting document [9].", 0x0400)
+    answer(wire, together(gone, FAULT, part(True, POOL)))
+    outcomes = oned.together(READ[0], *READ)
+    assert [type(outcome.error) for outcome in outcomes[:2]] == [errors.NotFound, errors.BadGateway]
+    assert set(outcomes[2].get()) == {7}
+
+
+def test_a_lock_that_another_request_holds_tells_since_when(wire: Wire, oned: Oned) -> None:
+    held = part(False, "[one.document.lock] 1795486136", 0x0800)
+    answer(wire, together(held, part(True, document_xml({}))))
+    lock, document = oned.together(Oned.lock_document.call(9), READ[0])
+    assert lock.get() == 1795486136
+    assert document.error is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        together(part(True, document_xml({}))),
+        together(*[part(True, POOL)] * 3),
+        together("<i4>1</i4>", "<string>x</string>"),
+        together("<array><data></data></array>", "<array><data></data></array>"),
+        together(*["<array><data><value><array><data/></array></value></data></array>"] * 2),
+        together("<struct></struct>", "<struct><member><name>a</name></member></struct>"),
+        together("<array>" * 2000 + "</array>" * 2000, FAULT),
+        together(part(True, 5), part(True, "text")),
+        xmlrpc_fault(-503, "malformed"),
+        xmlrpc_answer(False, "refused", 0x0100),
+        *GARBAGE.values(),
+    ],
+)
+def test_a_response_that_does_not_fit_is_invalid_for_each_call(
+    wire: Wire, oned: Oned, text: str | bytes
+) -> None:
+    answer(wire, text)
+    assert [type(o.error) for o in oned.together(*READ)] == [errors.BadGateway] * 2
+
+
+@pytest.mark.parametrize(
+    ("several", "requests"),
+    [
+        (READ, 2),
+        ((Oned.lock_document.call(9), *READ), 1),
+        ((Oned.delete_document.call(9), READ[0]), 1),
+    ],
+    ids=["reads", "with a lock", "with a delete"],
+)
+def test_only_what_is_repeatable_as_a_whole_is_sent_again(
+    wire: Wire, oned: Oned, several: tuple[Any, ...], requests: int
+) -> None:
     wire.fail(CLOSE)
-    wire.fail(CLOSE)
-    answer(wire, xmlrpc_answer(True, document_xml({})))
-    with oned.sending_ahead(READ):
-        assert isinstance(oned.document(9), Document)
-    assert called(wire)[0] == "one.document.info"
-    assert len(wire.calls) == 3
-
-
-@pytest.mark.parametrize("count", [1, 2])
-def test_no_connection_stays_occupied_by_a_read_ahead(wire: Wire, count: int) -> None:
-    """Neither by what another call makes superfluous, nor where nothing is called at all."""
-    oned = Oned(HttpBackend("oned", f"{wire.url}/RPC2", count), "u:p", Deadline(10))
-    answer(wire, xmlrpc_answer(True, "7.4.0"))
-    for _ in range(3):
-        with oned.sending_ahead(READ):
-            pass
-        with oned.sending_ahead(READ):
-            assert oned.version() == "7.4.0"
-    assert oned.version() == "7.4.0"
+    outcomes = oned.together(*several)
+    assert {type(outcome.error) for outcome in outcomes} == {errors.BackendUnreachable}
+    assert len(wire.calls) == requests

@@ -10,8 +10,8 @@ from collections.abc import Callable
 import pytest
 
 from provision_engine import errors
-from provision_engine.cloud.http import HttpBackend
 from provision_engine.cloud.oneflow import Oneflow
+from provision_engine.cloud.transport import Backend
 from provision_engine.deadline import Deadline
 from tests.unit.support import recorded
 
@@ -20,7 +20,7 @@ from .conftest import CLOSE, CUT, HANG, Wire
 
 @pytest.fixture
 def oneflow(wire: Wire) -> Oneflow:
-    return Oneflow(HttpBackend("oneflow", wire.url, 4), "jürgen:pass:word", Deadline(10))
+    return Oneflow(Backend("oneflow", wire.url, 4), "jürgen:pass:word", Deadline(10))
 
 
 def test_a_service_is_started_with_the_callers_own_credentials(
@@ -168,7 +168,7 @@ def test_another_status_is_an_invalid_response(wire: Wire, oneflow: Oneflow, sta
 def test_each_transport_failure_has_its_error_and_nothing_is_started_twice(
     wire: Wire, failure: str, wanted: type[errors.EngineError]
 ) -> None:
-    oneflow = Oneflow(HttpBackend("oneflow", wire.url, 4), "user:password", Deadline(1))
+    oneflow = Oneflow(Backend("oneflow", wire.url, 4), "user:password", Deadline(1))
     wire.fail(failure)
     with pytest.raises(wanted):
         oneflow.instantiate_service(0, {})

@@ -7,15 +7,17 @@ from typing import Any
 
 from provision_engine.cloud.client import Credentials
 from provision_engine.cloud.objects import User
+from provision_engine.cloud.oned import Call, Outcome
 from provision_engine.deadline import Deadline
-from provision_engine.engine import attributes as attributes_of
-from provision_engine.engine.cache import Cache
-from provision_engine.engine.context import Context, Memory
-from provision_engine.engine.model import Function
-from provision_engine.engine.specification import RequestedFunction, Specification
-from tests.unit.support import OWNER, configuration
+from provision_engine.engine.context import Context
+from provision_engine.engine.memory import Memory
+from provision_engine.engine.runtime import attributes as attributes_of
+from provision_engine.engine.runtime.specification import RequestedFunction, Specification
+from provision_engine.errors import EngineError
+from tests.unit.support import OWNER, configuration, function
 
 ME = Credentials("devuser", "devpass")
+USER = User(OWNER, is_administrator=False)
 FUNCTION_TEMPLATE = {  # VM template 0 of the recordings
     "CONTEXT": {"NETWORK": "YES", "TOKEN": "YES"},
     "CPU": "1",
@@ -26,12 +28,39 @@ FUNCTION_TEMPLATE = {  # VM template 0 of the recordings
 }
 
 
+class Together:
+    """A stub of oned whose methods also answer several calls in one request."""
+
+    def __init__(self, oned: Any) -> None:
+        self._oned = oned
+
+    def __getattr__(self, method: str) -> Any:
+        return getattr(self._oned, method)
+
+    def together(self, *several: Call[Any]) -> list[Outcome[Any]]:
+        return [self._outcome(call) for call in several]
+
+    def _outcome(self, call: Call[Any]) -> Outcome[Any]:
+        named = {
+            "_only_vm": lambda: self._oned.vms([*call.arguments], with_actions=True),
+            "_several_vms": lambda: self._oned.vms(list(call.arguments[0]), with_actions=False),
+        }
+        method = call.method.name
+        make = named.get(method) or (lambda: getattr(self._oned, method)(*call.arguments))
+        try:
+            return Outcome(make())
+        except EngineError as error:
+            return Outcome(error=error)
+
+
 class Cloud:
     """The caller's client, with the test's replacement of OpenNebula."""
 
     def __init__(self, oned: Any = None, oneflow: Any = None) -> None:
-        self.oned, self.oneflow = oned, oneflow
+        self.oned: Any = Together(oned)
+        self.oneflow = oneflow
         self.credentials, self.deadline = ME, Deadline(20)
+        self.read_together = self.oned.together
 
     def until(self, deadline: Deadline) -> Cloud:
         return self
@@ -40,10 +69,10 @@ class Cloud:
         return time.time()
 
 
-def context(cloud: Any, text: str = "") -> Context:
-    """A request of ``ME``, who is user ``OWNER``; ``text`` is the configuration."""
-    made = Context(cloud, configuration(text), Memory.empty(Cache(10)))
-    made.memory.users.put(made.owner, User(OWNER, is_administrator=False))
+def context(cloud: Any, text: str = "", caller: User = USER) -> Context:
+    """A request of ``ME``, who is ``caller``; ``text`` is the configuration."""
+    made = Context(cloud, configuration(text), Memory(10))
+    made.remembered.user(lambda: caller)
     return made
 
 
@@ -56,7 +85,7 @@ def attributes(
         "device_info": {"LATENCY_TO_PE": 0.36, "GEOGRAPHIC_LOCATION": "Madrid"},
     }
     return attributes_of.role_attributes(
-        Function("Function", cpu=2, memory_mb=256, disk_size_mb=1025),
+        function("Function", 2, 256, 1025),
         FUNCTION_TEMPLATE if template is None else template,
         Specification(functions={"FAAS": RequestedFunction("Function")}, **(device | sent)),
         flow_template_id,

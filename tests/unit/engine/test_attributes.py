@@ -8,11 +8,10 @@ import pytest
 
 from provision_engine.cloud.client import Credentials
 from provision_engine.cloud.template import render
-from provision_engine.engine.attributes import role_attributes, texts_of_several_lines
-from provision_engine.engine.model import Function
-from provision_engine.engine.specification import Specification
+from provision_engine.engine.runtime.attributes import role_attributes, texts_of_several_lines
+from provision_engine.engine.runtime.specification import Specification
 from tests.unit.engine.samples import FUNCTION_TEMPLATE, ME, attributes
-from tests.unit.support import configuration
+from tests.unit.support import configuration, function
 
 CAPACITY = configuration().capacity
 
@@ -35,7 +34,7 @@ def test_capacity_comes_with_its_maxima_and_the_flags_for_hot_resize() -> None:
 def test_the_multipliers_and_the_resize_mode_are_those_of_the_configuration() -> None:
     text = "capacity:\n  cpu: {mult: 3}\n  memory: {mult: 5, resize_mode: HOTPLUG}\n"
     made = role_attributes(
-        Function("f", 2, 100, 10), {}, Specification(), 1, configuration(text).capacity, None
+        function("f", 2, 100, 10), {}, Specification(), 1, configuration(text).capacity, None
     )
     assert (made["VCPU_MAX"], made["MEMORY_MAX"]) == ("6", "500")
     assert made["MEMORY_RESIZE_MODE"] == "HOTPLUG"
@@ -99,7 +98,7 @@ def test_sr_auth_is_the_base64_of_user_and_password() -> None:
 
 def test_sr_auth_can_be_turned_off() -> None:
     made = role_attributes(
-        Function("f", 1, 1, 1), FUNCTION_TEMPLATE, Specification(), 1, CAPACITY, None
+        function("f", 1, 1, 1), FUNCTION_TEMPLATE, Specification(), 1, CAPACITY, None
     )
     assert made["CONTEXT"] == FUNCTION_TEMPLATE["CONTEXT"]
 

@@ -6,8 +6,7 @@ import re
 
 import pytest
 
-from provision_engine.engine import dialect
-from provision_engine.engine.dialect import Dialect, FlowRole
+from provision_engine.engine.runtime.dialect import DIALECTS, SEVEN, SIX, Dialect, FlowRole
 from tests.unit.engine.samples import attributes
 from tests.unit.support import recorded
 
@@ -25,7 +24,7 @@ def parsed(text: str) -> dict:
 def merge(name: str, role_names: list[str], spoken: Dialect, flow_template_id: int) -> dict:
     flow = [FlowRole(role, 0) for role in role_names]
     by_role = {role: attributes(flow_template_id) for role in role_names}
-    return dialect.merge_template(name, flow, by_role, spoken)
+    return spoken.merge_template(name, flow, by_role)
 
 
 CASES = [
@@ -40,7 +39,7 @@ def test_the_text_for_release_6_says_what_a_recorded_create_said(
 ) -> None:
     sent = recorded("instantiate")["6.8.0"][scenario]["action"]["params"]["merge_template"]
     flow_id = int(parsed(sent["roles"][0]["vm_template_contents"])["FLAVOURS"])
-    ours = merge(name, role_names, Dialect.SIX, flow_id)
+    ours = merge(name, role_names, SIX, flow_id)
     assert ours["name"] == sent["name"]
     for mine, theirs in zip(ours["roles"], sent["roles"], strict=True):
         assert mine.keys() == theirs.keys()
@@ -54,19 +53,19 @@ def test_the_object_for_release_7_says_what_a_recorded_create_said(
 ) -> None:
     sent = recorded("instantiate")["7.4.0"][scenario]["action"]["params"]["merge_template"]
     flow_id = int(sent["roles"][0]["template_contents"]["FLAVOURS"])
-    ours = merge(name, role_names, Dialect.SEVEN, flow_id)
+    ours = merge(name, role_names, SEVEN, flow_id)
     assert ours == sent | {"automatic_deletion": True}
 
 
 @pytest.mark.parametrize(
     ("version", "spoken"),
     [
-        ("5.12.0", Dialect.SIX),
-        ("6.8.0", Dialect.SIX),
-        ("6.10.4", Dialect.SIX),
-        ("7.0.0", Dialect.SEVEN),
-        ("7.4.0", Dialect.SEVEN),
-        ("10.0.0", Dialect.SEVEN),
+        ("5.12.0", SIX),
+        ("6.8.0", SIX),
+        ("6.10.4", SIX),
+        ("7.0.0", SEVEN),
+        ("7.4.0", SEVEN),
+        ("10.0.0", SEVEN),
     ],
 )
 def test_the_version_determines_the_dialect(version: str, spoken: Dialect) -> None:
@@ -74,15 +73,22 @@ def test_the_version_determines_the_dialect(version: str, spoken: Dialect) -> No
 
 
 @pytest.mark.parametrize(
-    ("spoken", "member"), [(Dialect.SIX, "vm_template"), (Dialect.SEVEN, "template_id")]
+    ("body", "dialects"),
+    [
+        ({"vm_template": 5}, (SIX,)),
+        ({"template_id": 5}, (SEVEN,)),
+        ({"vm_template": 5, "template_id": 5}, (SEVEN, SIX)),
+    ],
 )
-def test_each_dialect_has_its_own_member_for_the_vm_template(spoken: Dialect, member: str) -> None:
-    assert spoken.template_member == member
+def test_a_role_tells_in_which_dialects_it_names_its_vm_template(
+    body: dict[str, int], dialects: tuple[Dialect, ...]
+) -> None:
+    assert FlowRole.from_body({"name": "A"} | body) == FlowRole("A", 5, dialects)
 
 
 def test_roles_have_the_order_of_the_flow_template_since_release_6_merges_by_position() -> None:
     flow = [FlowRole("Other", 1), FlowRole("DAAS", 1), FlowRole("FAAS", 0)]
-    made = dialect.merge_template("n", flow, {"FAAS": {"CPU": "1"}}, Dialect.SIX)
+    made = SIX.merge_template("n", flow, {"FAAS": {"CPU": "1"}})
     assert made["roles"] == [
         {"name": "Other"},
         {"name": "DAAS"},
@@ -90,6 +96,6 @@ def test_roles_have_the_order_of_the_flow_template_since_release_6_merges_by_pos
     ]
 
 
-@pytest.mark.parametrize("spoken", Dialect)
+@pytest.mark.parametrize("spoken", DIALECTS)
 def test_the_service_goes_with_the_last_of_its_vms(spoken: Dialect) -> None:
-    assert dialect.merge_template("n", [], {}, spoken)["automatic_deletion"] is True
+    assert spoken.merge_template("n", [], {})["automatic_deletion"] is True

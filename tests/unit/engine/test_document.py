@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from provision_engine.cloud.objects import Document, parse
 from provision_engine.cloud.template import document_body
-from provision_engine.engine.document import NAME_BYTES, body_of, name_of, to_runtime
-from provision_engine.engine.model import Function, Phase, Runtime
+from provision_engine.engine.runtime.document import NAME_BYTES, body_of, name_of, to_runtime
+from provision_engine.engine.runtime.model import Phase, Runtime
 from provision_engine.errors import BadGateway, EngineError, NotFound
-from tests.unit.support import OWNER, document
+from tests.unit.support import OWNER, document, function
 
-FAAS = Function("nature", 2, 512, 1025, 592)
+FAAS = function("nature", 2, 512, 1025, 592)
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=40)
 
 RUBY = {  # no ENGINE, and numbers as text

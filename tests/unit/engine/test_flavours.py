@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,21 +9,20 @@ from typing import Any
 import pytest
 
 from provision_engine.cloud.client import Credentials
-from provision_engine.cloud.objects import Document, VmTemplate
-from provision_engine.cloud.oned import MINE
-from provision_engine.engine.cache import Cache
-from provision_engine.engine.dialect import FlowRole
+from provision_engine.cloud.objects import Document
 from provision_engine.engine.flavours import Flavours, FlowTemplate
-from provision_engine.engine.publishers import KnownPublishers, Publishers
-from provision_engine.engine.specification import RequestedFunction, Specification
+from provision_engine.engine.memory import Memory
+from provision_engine.engine.publishers import Publishers
+from provision_engine.engine.runtime.dialect import FlowRole
+from provision_engine.engine.runtime.specification import RequestedFunction, Specification
 from provision_engine.errors import (
     BadGateway,
     DeployFailed,
     Forbidden,
     NoFlowTemplate,
-    NotFound,
+    UnknownFlavours,
 )
-from tests.unit.engine.samples import Cloud
+from tests.unit.engine.opennebula import OpenNebula
 from tests.unit.support import OWNER, document
 
 ME = Credentials("devuser", "devpass")
@@ -39,111 +37,67 @@ def flow(
     return replace(made, user_id=owner, group_id=group, user_name=f"user{owner}")
 
 
-class Oned:
-    """The part of oned that the tests need; it counts its calls, and filters as oned does."""
-
-    def __init__(self, *documents: Document) -> None:
-        self.held = {d.id: d for d in documents}
-        self.asked: list[str] = []
-        self.read = 0
-        """How many documents all calls have returned."""
-
-    def documents(
-        self, document_type: int, whose: int = -2, *, first_id: int = 0, last_id: int = 10**9
-    ) -> list[Document]:
-        self.asked.append(f"documents of {whose}")
-        owner = OWNER if whose == MINE else whose
-        found = [
-            d
-            for d in self.held.values()
-            if d.type == document_type
-            and first_id <= d.id <= last_id
-            and (whose == -2 or d.user_id == owner)
-        ]
-        self.read += len(found)
-        return found
-
-    def newest_documents(self, document_type: int, count: int) -> list[Document]:
-        self.asked.append("newest")
-        return sorted(self.held.values(), key=lambda d: d.id, reverse=True)[:count]
-
-    def document(self, document_id: int) -> Document:
-        self.asked.append(f"document {document_id}")
-        if document_id == 403:
-            raise Forbidden("no")
-        if document_id not in self.held:
-            raise NotFound("no such document")
-        return self.held[document_id]
-
-    def vm_template(self, template_id: int) -> VmTemplate:
-        self.asked.append(f"VM template {template_id}")
-        if template_id == 999:
-            raise NotFound("no such template")
-        return VmTemplate(template_id, "t", {"CPU": str(template_id)})
-
-
 def of(
-    oned: Oned,
+    oned: OpenNebula,
     mapping: dict[str, int] | None = None,
-    cache: Cache | None = None,
+    memory: Memory | None = None,
     allowed: Sequence[str | int] = (),
-    known: KnownPublishers | None = None,
 ) -> Flavours:
-    cloud: Any = Cloud(oned)
-    publishers = Publishers(cloud, allowed, known or KnownPublishers())
-    return Flavours(cloud, cache or Cache(10), mapping or {}, publishers)
+    cloud: Any = oned
+    memory = memory or Memory(10)
+    publishers = Publishers(cloud, allowed, memory.publishers)
+    return Flavours(cloud, memory.of_login(memory.login(ME)), mapping or {}, publishers)
 
 
 def wanted(faas: str = "nature", daas: str = "") -> Specification:
     flavours = {"FAAS": faas} | ({"DAAS": daas} if daas else {})
     return Specification(
         functions={role: RequestedFunction(flavour) for role, flavour in flavours.items()},
-        sent={role: {"FLAVOUR": flavour} for role, flavour in flavours.items()},
     )
 
 
 def test_a_flow_template_is_found_by_the_name_of_the_tuple() -> None:
-    oned = Oned(flow(3, "nature", "FAAS"), flow(4, "nature-s3", "FAAS", "DAAS"))
+    oned = OpenNebula(flow(3, "nature", "FAAS"), flow(4, "nature-s3", "FAAS", "DAAS"))
     assert of(oned).flow_template(wanted()).id == 3
     assert of(oned).flow_template(wanted("nature", "s3")).id == 4
 
 
 def test_the_mapping_takes_precedence_over_the_name() -> None:
-    oned = Oned(flow(3, "nature", "FAAS"), flow(8, "another", "FAAS"))
+    oned = OpenNebula(flow(3, "nature", "FAAS"), flow(8, "another", "FAAS"))
     assert of(oned, {"nature": 8}).flow_template(wanted()).id == 8
     assert of(oned, {"other": 8}).flow_template(wanted()).id == 3
 
 
 def test_the_oldest_of_several_templates_with_one_name_is_used() -> None:
-    oned = Oned(flow(9, "nature", "new"), flow(3, "nature", "old"))
+    oned = OpenNebula(flow(9, "nature", "new"), flow(3, "nature", "old"))
     assert of(oned).flow_template(wanted()).id == 3
 
 
-def test_a_missing_template_is_reported_with_faas_and_daas_as_sent() -> None:
-    sent = {"FAAS": {"FLAVOUR": "x", "MORE": 1}, "DAAS": {"FLAVOUR": "y"}}
-    specification = dataclasses.replace(wanted("x", "y"), sent=sent)
-    with pytest.raises(NoFlowTemplate) as caught:
-        of(Oned(flow(3, "nature", "FAAS"))).flow_template(specification)
+def test_a_missing_template_is_reported_with_the_flavours_of_faas_and_daas() -> None:
+    with pytest.raises(UnknownFlavours) as caught:
+        of(OpenNebula(flow(3, "nature", "FAAS"))).flow_template(wanted("x", "y"))
     assert caught.value.status == 422
-    assert caught.value.message == sent
+    assert caught.value.message == {"FAAS": {"FLAVOUR": "x"}, "DAAS": {"FLAVOUR": "y"}}
 
 
 @pytest.mark.parametrize("mapped", [77, 50])
 def test_a_wrong_mapping_is_reported_in_the_same_way(mapped: int) -> None:
-    oned = Oned(flow(3, "nature", "FAAS"), document({}, id_=50, type_=100))
+    oned = OpenNebula(flow(3, "nature", "FAAS"), document({}, id_=50, type_=100))
     with pytest.raises(NoFlowTemplate) as caught:
         of(oned, {"nature": mapped}).flow_template(wanted())
     assert caught.value.message == {"FAAS": {"FLAVOUR": "nature"}}
 
 
 def test_a_mapped_template_that_the_user_may_not_use_is_forbidden() -> None:
+    oned = OpenNebula(flow(3, "nature", "FAAS"))
+    oned.hidden = {3}
     with pytest.raises(Forbidden):
-        of(Oned(flow(3, "nature", "FAAS")), {"nature": 403}).flow_template(wanted())
+        of(oned, {"nature": 3}).flow_template(wanted())
 
 
 def test_a_user_who_may_use_no_template_at_all_is_forbidden() -> None:
     with pytest.raises(Forbidden):
-        of(Oned()).flow_template(wanted())
+        of(OpenNebula()).flow_template(wanted())
 
 
 @pytest.mark.parametrize(
@@ -198,7 +152,7 @@ def test_a_role_without_a_vm_template_is_an_invalid_response(role: dict) -> None
 
 def test_a_missing_vm_template_is_reported_before_anything_is_started() -> None:
     """Some releases of oneflow would neither deploy such a service nor report an error."""
-    found = of(Oned())
+    found = of(OpenNebula())
     assert found.vm_template(FlowRole("A", 5)) == {"CPU": "5"}
     with pytest.raises(DeployFailed, match="Role A: VM template 999 does not exist"):
         found.vm_template(FlowRole("A", 999))
@@ -212,32 +166,32 @@ STRANGER, ALICE = 7, 8
 def test_the_template_of_a_stranger_never_counts_however_old_it_is() -> None:
     """Row 1: its script would run with the caller's password."""
     stranger = flow(1, "nature", "evil", owner=STRANGER, group=1)
-    assert of(Oned(stranger, flow(3, "nature", "FAAS"))).flow_template(wanted()).id == 3
+    assert of(OpenNebula(stranger, flow(3, "nature", "FAAS"))).flow_template(wanted()).id == 3
     with pytest.raises(NoFlowTemplate):
-        of(Oned(stranger)).flow_template(wanted())
+        of(OpenNebula(stranger)).flow_template(wanted())
 
 
 @pytest.mark.parametrize("allowed", [ALICE, f"user{ALICE}"])
 def test_the_template_of_a_publisher_counts_by_id_or_name(allowed: int | str) -> None:
-    oned = Oned(flow(5, "nature", "FAAS", owner=ALICE, group=1))
+    oned = OpenNebula(flow(5, "nature", "FAAS", owner=ALICE, group=1))
     assert of(oned, allowed=[allowed]).flow_template(wanted()).id == 5
 
 
 def test_the_template_of_another_administrator_counts() -> None:
-    oned = Oned(flow(5, "nature", "FAAS", owner=ALICE, group=0), flow(6, "x", "FAAS"))
+    oned = OpenNebula(flow(5, "nature", "FAAS", owner=ALICE, group=0), flow(6, "x", "FAAS"))
     assert of(oned).flow_template(wanted()).id == 5
 
 
 def test_the_callers_own_template_counts_after_those_of_publishers() -> None:
     own = flow(2, "nature", "FAAS", owner=OWNER, group=1)
-    assert of(Oned(own)).flow_template(wanted()).id == 2
-    assert of(Oned(own, flow(9, "nature", "FAAS"))).flow_template(wanted()).id == 9
+    assert of(OpenNebula(own)).flow_template(wanted()).id == 2
+    assert of(OpenNebula(own, flow(9, "nature", "FAAS"))).flow_template(wanted()).id == 9
 
 
 def test_a_user_who_has_the_name_of_an_id_is_not_taken_for_that_user() -> None:
     impostor = replace(flow(5, "nature", "FAAS", owner=STRANGER, group=1), user_name="8")
     with pytest.raises(NoFlowTemplate):
-        of(Oned(impostor), allowed=[8]).flow_template(wanted())
+        of(OpenNebula(impostor), allowed=[8]).flow_template(wanted())
 
 
 @pytest.mark.parametrize("allowed", [[], [ALICE], [f"user{ALICE}"]])
@@ -247,18 +201,18 @@ def test_what_strangers_publish_costs_nothing_once_the_publishers_are_known(
     """Row 7: also those of strangers who published first."""
     strangers = [flow(n, f"x{n}", "FAAS", owner=STRANGER, group=1) for n in range(2000)]
     alice = flow(2001, "s3", "FAAS", owner=ALICE, group=1)
-    oned, known = Oned(*strangers, flow(2002, "nature", "FAAS"), alice), KnownPublishers()
-    of(oned, allowed=allowed, known=known).flow_template(wanted())
-    oned.read = 0
-    of(oned, allowed=allowed, known=known).flow_template(wanted())
-    assert oned.read <= 2
+    oned, memory = OpenNebula(*strangers, flow(2002, "nature", "FAAS"), alice), Memory()
+    of(oned, allowed=allowed, memory=memory).flow_template(wanted())
+    oned.read_documents = 0
+    of(oned, allowed=allowed, memory=memory).flow_template(wanted())
+    assert oned.read_documents <= 2
 
 
 def test_the_operator_is_told_of_a_template_whose_owner_is_no_publisher(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with pytest.raises(NoFlowTemplate) as caught:
-        of(Oned(flow(5, "nature", "FAAS", owner=ALICE, group=1))).flow_template(wanted())
+        of(OpenNebula(flow(5, "nature", "FAAS", owner=ALICE, group=1))).flow_template(wanted())
     assert caught.value.message == {"FAAS": {"FLAVOUR": "nature"}}
     assert "Flow template 5" in caplog.text
     assert "user8" in caplog.text
@@ -267,7 +221,7 @@ def test_the_operator_is_told_of_a_template_whose_owner_is_no_publisher(
 
 def test_one_broken_template_hides_no_other() -> None:
     broken = replace(flow(1, "broken"), body_text="[" * 100_000)
-    oned = Oned(broken, flow(3, "nature", "FAAS"))
+    oned = OpenNebula(broken, flow(3, "nature", "FAAS"))
     assert of(oned).flow_template(wanted()).id == 3
     with pytest.raises(BadGateway):
         of(oned).flow_template(wanted("broken"))
@@ -283,15 +237,15 @@ def test_roles_that_are_none_are_an_invalid_response(roles: object) -> None:
 
 
 def test_opennebula_is_called_once_within_the_cache_time() -> None:
-    oned, cache = Oned(flow(3, "nature", "FAAS")), Cache(10)
+    oned, memory = OpenNebula(flow(3, "nature", "FAAS")), Memory(10)
     for _ in range(3):
-        of(oned, cache=cache).flow_template(wanted())
-        of(oned, cache=cache).vm_template(FlowRole("A", 0))
-    assert oned.asked == ["documents of 0", "VM template 0"]
+        of(oned, memory=memory).flow_template(wanted())
+        of(oned, memory=memory).vm_template(FlowRole("A", 0))
+    assert oned.reads == ["documents of 0", "VM template 0"]
 
 
 def test_a_template_that_was_published_since_is_found() -> None:
-    oned, cache = Oned(flow(3, "nature", "FAAS")), Cache(10)
-    of(oned, cache=cache).flow_template(wanted())
-    oned.held[4] = flow(4, "new", "FAAS")
-    assert of(oned, cache=cache).flow_template(wanted("new")).id == 4
+    oned, memory = OpenNebula(flow(3, "nature", "FAAS")), Memory(10)
+    of(oned, memory=memory).flow_template(wanted())
+    oned.pool[4] = flow(4, "new", "FAAS")
+    assert of(oned, memory=memory).flow_template(wanted("new")).id == 4

@@ -1,127 +1,136 @@
-"""The index of idempotency keys: what it reads, what it finds, and its limits."""
+"""One runtime for one idempotency key: which one, and who waits for it."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
-from provision_engine.engine.keys import SLACK, KeyIndex
-from provision_engine.engine.model import Runtime
-from provision_engine.errors import BackendTimeout
+from provision_engine.cloud.enums import ServiceState
+from provision_engine.deadline import Deadline
+from provision_engine.engine.runtime.model import Phase
+from provision_engine.engine.safety import keys
+from provision_engine.engine.safety.keys import OtherCreateIsFirst
+from provision_engine.errors import Conflict, Locked
+from tests.unit.engine.opennebula import NOW, OpenNebula
+from tests.unit.engine.test_unfinished import NAME, RUNNING, SERVICE, VM, request, runtime
 
-ME, OTHER = b"me", b"other"
-
-
-class Pool:
-    """A user's runtimes by id; it records from which id on they were read."""
-
-    def __init__(self, **ids_by_key: list[int]) -> None:
-        self.runtimes = {i: Runtime(i, "", {}, key=k) for k, ids in ids_by_key.items() for i in ids}
-        self.read_from: list[int] = []
-        self.returned = 0
-
-    def add(self, runtime_id: int, key: str = "") -> None:
-        self.runtimes[runtime_id] = Runtime(runtime_id, "", {}, key=key)
-
-    def read(self, first_id: int) -> Iterable[Runtime]:
-        self.read_from.append(first_id)
-        found = [r for i, r in sorted(self.runtimes.items(), reverse=True) if i >= first_id]
-        self.returned += len(found)
-        return found
+KEY = {"key": "k", "digest": "d"}
 
 
-@pytest.fixture
-def index() -> KeyIndex:
-    return KeyIndex()
+class Slot:
+    """Counts how often it was taken."""
+
+    taken = 0
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        self.taken += 1
+        yield
 
 
-def test_the_documents_of_a_key_come_in_the_order_of_their_ids(index: KeyIndex) -> None:
-    pool = Pool(a=[9, 3, 27], b=[4])
-    assert index.candidates(ME, "a", pool.read) == [3, 9, 27]
-    assert index.candidates(ME, "b", pool.read) == [4]
-    assert index.candidates(ME, "c", pool.read) == []
+def pool(*phases: Phase, key: str = "k") -> OpenNebula:
+    """A user's runtimes, from id 1 on, each as it is written by an engine at work."""
+    opennebula = OpenNebula(vms={VM: RUNNING})
+    for number, phase in enumerate(phases, 1):
+        made = runtime(phase, intended_at=NOW, created_at=NOW, key=key, digest="d")
+        opennebula.add_runtime(replace(made, id=number))
+    return opennebula
 
 
-def test_only_ids_above_the_highest_are_read_again(index: KeyIndex) -> None:
-    pool = Pool(a=[3, 900])
-    pool.add(950)
-    index.candidates(ME, "a", pool.read)
-    pool.add(2000, "a")
-    assert index.candidates(ME, "a", pool.read) == [3, 900, 2000]
-    index.candidates(ME, "a", pool.read)
-    assert pool.read_from == [0, 951, 2001]
-    assert pool.returned == 4, "each document is read once"
+@pytest.mark.parametrize(
+    ("phases", "found"),
+    [
+        ([], None),
+        ([Phase.READY], 1),
+        ([Phase.READY, Phase.READY], 1),
+        ([Phase.REPLACING, Phase.READY], 1),
+        ([Phase.DELETING, Phase.READY], 2),
+        ([Phase.TAKEN, Phase.READY], 2),
+        ([Phase.DELETING], None),
+    ],
+)
+def test_the_oldest_runtime_of_a_key_that_its_user_can_see_is_found(
+    phases: list[Phase], found: int | None
+) -> None:
+    opennebula, slot = pool(*phases), Slot()
+    caller = request(opennebula)
+    for _ in range(2):
+        existing = keys.find(caller, "k", "d", slot)
+        assert (existing.id if existing else None) == found
+    assert keys.find(caller, "another", "d", slot) is None
+    assert slot.taken == 0
+    gone = [n for n, phase in enumerate(phases, 1) if phase in (Phase.DELETING, Phase.TAKEN)]
+    assert [opennebula.reads.count(f"document {n}") for n in gone] == [1] * len(gone)
 
 
-def test_a_document_that_has_gone_is_forgotten_and_no_other(index: KeyIndex) -> None:
-    pool = Pool(a=[3, 5], b=[4])
-    index.candidates(ME, "a", pool.read)
-    for key, runtime_id in (("a", 3), ("a", 99), ("unknown", 5)):
-        index.forget(ME, key, runtime_id)
-    index.forget(OTHER, "a", 5)
-    assert index.candidates(ME, "a", pool.read) == [5]
-    assert index.candidates(ME, "b", pool.read) == [4]
+@pytest.mark.parametrize("phase", [Phase.READY, Phase.CREATING])
+def test_another_body_is_a_conflict(phase: Phase) -> None:
+    with pytest.raises(Conflict, match="Serverless runtime 1 was created with this key"):
+        keys.find(request(pool(phase)), "k", "another", Slot())
 
 
-def test_users_are_separate(index: KeyIndex) -> None:
-    mine, theirs = Pool(a=[3]), Pool(a=[4])
-    assert index.candidates(ME, "a", mine.read) == [3]
-    assert index.candidates(OTHER, "a", theirs.read) == [4]
-    assert (mine.read_from, theirs.read_from) == ([0], [0])
+def test_a_repetition_waits_for_the_create_and_holds_a_slot_meanwhile() -> None:
+    opennebula, slot = pool(Phase.CREATING), Slot()
+    opennebula.deadline = Deadline(0.5)
+    with pytest.raises(Locked):
+        keys.find(request(opennebula), "k", "d", slot)
+    assert slot.taken == 1
+    assert not opennebula.deadline.is_over, "some time is left for the response"
+    opennebula.deadline = Deadline(20)
+    reads: list[int] = []
+    read = opennebula.document
+
+    def finished_by_another(document_id: int) -> object:
+        reads.append(document_id)
+        if len(reads) == 3:
+            done = runtime(Phase.READY, service_id=SERVICE, **KEY)
+            opennebula.add_runtime(replace(done, id=1))
+        return read(document_id)
+
+    opennebula.document = finished_by_another  # type: ignore[method-assign,assignment]
+    existing = keys.find(request(opennebula), "k", "d", slot)
+    assert existing is not None
+    assert (existing.phase, slot.taken) == (Phase.READY, 2)
 
 
-def test_the_number_of_users_is_limited() -> None:
-    index, pools = KeyIndex(max_users=2), {owner: Pool(a=[1]) for owner in (b"1", b"2", b"3")}
-    for owner in (b"1", b"2", b"1", b"3", b"1", b"2"):
-        assert index.candidates(owner, "a", pools[owner].read) == [1]
-    assert pools[b"1"].read_from == [0, 2, 2]
-    assert pools[b"2"].read_from == [0, 0], "it was the least recently used of three"
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_a_repetition_finishes_what_a_dead_engine_began_or_creates_anew(is_whole: bool) -> None:
+    opennebula = pool()
+    opennebula.add_runtime(runtime(**KEY))
+    if is_whole:
+        opennebula.add_service(ServiceState.RUNNING, [VM], SERVICE, NAME)
+    existing = keys.find(request(opennebula), "k", "d", Slot())
+    assert (existing is not None) is is_whole
+    assert bool(opennebula.pool) is is_whole
 
 
-@pytest.mark.parametrize("first", [0, 500])
-def test_it_is_rebuilt_when_it_has_grown_much(index: KeyIndex, first: int) -> None:
-    pool = Pool()
-    for number in range(first):
-        pool.add(number, f"first {number}")
-    index.candidates(ME, "x", pool.read)
-    highest = 2 * first + SLACK
-    for number in range(first, highest):
-        pool.add(number, f"key {number}")
-    index.candidates(ME, "x", pool.read)
-    pool.runtimes = {}
-    pool.add(highest, "x")
-    index.candidates(ME, "x", pool.read)
-    assert pool.read_from == [0, first, highest], "not rebuilt yet: it may contain that many"
-    assert index.candidates(ME, "x", pool.read) == [highest]
-    assert pool.read_from[-1] == 0
-    assert index.candidates(ME, "x", pool.read) == [highest]
-    assert pool.read_from[-1] == highest + 1, "and then goes on from there"
+def test_a_locked_one_is_waited_for() -> None:
+    opennebula = pool()
+    opennebula.add_runtime(runtime(locked_at=NOW, **KEY))
+    opennebula.deadline = Deadline(0.1)
+    with pytest.raises(Locked, match="still creating"):
+        keys.find(request(opennebula), "k", "d", Slot())
 
 
-def test_a_failed_read_leaves_it_unchanged(index: KeyIndex) -> None:
-    pool = Pool(a=[3])
-    index.candidates(ME, "a", pool.read)
-
-    def fail(first_id: int) -> Iterable[Runtime]:
-        raise BackendTimeout("slow")
-
-    with pytest.raises(BackendTimeout):
-        index.candidates(ME, "a", fail)
-    assert index.candidates(ME, "a", pool.read) == [3]
-    assert pool.read_from == [0, 4]
-
-
-def test_requests_at_the_same_time_find_each_document_once(index: KeyIndex) -> None:
-    pool, barrier = Pool(a=list(range(50))), threading.Barrier(8)
-
-    def look(_: int) -> list[int]:
-        barrier.wait()
-        return index.candidates(ME, "a", pool.read)
-
-    with ThreadPoolExecutor(8) as threads:
-        found = list(threads.map(look, range(8)))
-    assert found == [list(range(50))] * 8
-    assert pool.returned == 50
+@pytest.mark.parametrize(
+    ("phases", "is_first"),
+    [
+        ([Phase.CREATING], True),
+        ([Phase.CREATING, Phase.CREATING], False),
+        ([Phase.READY, Phase.CREATING], False),
+        ([Phase.DELETING, Phase.CREATING], True),
+    ],
+)
+def test_of_several_creates_the_lowest_id_wins(phases: list[Phase], is_first: bool) -> None:
+    opennebula = pool(*phases)
+    caller, mine = request(opennebula), replace(runtime(**KEY), id=len(phases))
+    keys.check_first(caller, replace(mine, key=""))
+    assert opennebula.reads == []
+    if is_first:
+        keys.check_first(caller, mine)
+    else:
+        with pytest.raises(OtherCreateIsFirst):
+            keys.check_first(caller, mine)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 import time
 from typing import Any
 
@@ -11,10 +10,11 @@ import pytest
 
 from provision_engine.cloud.objects import ScheduledAction, Vm
 from provision_engine.config import Lease
-from provision_engine.engine import leases
-from provision_engine.engine.model import Function, Phase, Runtime
+from provision_engine.engine.runtime.model import Phase, Runtime
+from provision_engine.engine.safety import leases
 from provision_engine.errors import CapacityRefused, NotFound
-from tests.unit.engine.samples import Cloud
+from tests.unit.engine.opennebula import OpenNebula
+from tests.unit.support import function
 from tests.unit.support import vm as made_vm
 
 LONG = leases.OVERDUE_SECONDS + 10
@@ -35,7 +35,7 @@ def vm(
 
 
 def runtime(**parts: Any) -> Runtime:
-    return Runtime(1, "x", {"FAAS": Function("nature", 1, 1, 1, vm_id=7)}, **parts)
+    return Runtime(1, "x", {"FAAS": function("nature", 1, 1, 1, vm_id=7)}, **parts)
 
 
 # ---- when a lease ends --------------------------------------------------------------------------
@@ -168,39 +168,19 @@ def test_no_lease_is_longer_than_allowed() -> None:
 # ---- renewing and lifting -----------------------------------------------------------------------
 
 
-class Oned:
-    """One VM with its scheduled actions."""
-
-    def __init__(self, *actions: ScheduledAction) -> None:
-        self.actions = {known.id: known for known in actions}
-        self.withdrawn_by_others: set[int] = set()
-
-    def vm(self, vm_id: int) -> Vm:
-        return vm(actions=tuple(self.actions.values()), vm_id=vm_id)
-
-    def add_scheduled_action(self, vm_id: int, order: str) -> int:
-        new_id = max(self.actions, default=-1) + 1
-        self.actions[new_id] = _read(new_id, order)
-        return new_id
-
-    def update_scheduled_action(self, vm_id: int, action_id: int, order: str) -> None:
-        assert action_id in self.actions
-        self.actions[action_id] = _read(action_id, order)
-
-    def delete_scheduled_action(self, vm_id: int, action_id: int) -> None:
-        del self.actions[action_id]
-        if action_id in self.withdrawn_by_others:
-            raise NotFound("no such action")
-
-
-def _read(action_id: int, order: str) -> ScheduledAction:
-    found = re.fullmatch(r'SCHED_ACTION=\[ACTION="([\w-]+)",TIME="(\d+)"\]', order)
-    assert found, order
-    return ScheduledAction(action_id, found[1], int(found[2]))
-
-
 THREE = (action(900, action_id=4), action(700, action_id=5), action(800, action_id=6))
 STOP = action(500, "poweroff", action_id=9)
+
+
+def ordered(*actions: ScheduledAction) -> OpenNebula:
+    """One VM that carries these orders."""
+    opennebula = OpenNebula()
+    opennebula.vms_by_id[7] = vm(actions=actions)
+    return opennebula
+
+
+def of(opennebula: OpenNebula, what: str) -> list[ScheduledAction]:
+    return [a for a in opennebula.vm(7).scheduled_actions or () if a.action.startswith(what)]
 
 
 @pytest.mark.parametrize(
@@ -209,21 +189,27 @@ STOP = action(500, "poweroff", action_id=9)
     ids=["none", "one", "three", "a softer one"],
 )
 def test_a_renewal_leaves_exactly_one_order_to_end_and_all_others(known: Actions) -> None:
-    oned = Oned(*known, STOP)
-    leases.renew(Cloud(oned), 7, 5000)  # type: ignore[arg-type]
-    assert oned.actions.pop(STOP.id) == STOP
-    assert [(a.action, a.at) for a in oned.actions.values()] == [(leases.END, 5000)]
+    opennebula = ordered(*known, STOP)
+    leases.renew(opennebula, 7, 5000)  # type: ignore[arg-type]
+    assert of(opennebula, "poweroff") == [STOP]
+    assert [(a.action, a.at) for a in of(opennebula, "terminate")] == [(leases.END, 5000)]
 
 
 @pytest.mark.parametrize("known", [(), THREE], ids=["none", "three"])
 def test_lifting_a_lease_leaves_no_order_to_end(known: Actions) -> None:
-    oned = Oned(*known, STOP)
-    leases.lift(Cloud(oned), 7)  # type: ignore[arg-type]
-    assert oned.actions == {STOP.id: STOP}
+    opennebula = ordered(*known, STOP)
+    leases.lift(opennebula, 7)  # type: ignore[arg-type]
+    assert opennebula.vm(7).scheduled_actions == (STOP,)
 
 
 def test_a_scheduled_termination_removed_by_another_process_is_not_an_error() -> None:
-    oned = Oned(*THREE)
-    oned.withdrawn_by_others = {4, 6}
-    leases.renew(Cloud(oned), 7, 5000)  # type: ignore[arg-type]
-    assert [a.at for a in oned.actions.values()] == [5000]
+    opennebula = ordered(*THREE)
+    delete = opennebula.delete_scheduled_action
+
+    def deleted_by_another_process(vm_id: int, action_id: int) -> None:
+        delete(vm_id, action_id)
+        raise NotFound("no such action")
+
+    opennebula.delete_scheduled_action = deleted_by_another_process  # type: ignore[method-assign]
+    leases.renew(opennebula, 7, 5000)  # type: ignore[arg-type]
+    assert [a.at for a in of(opennebula, "terminate")] == [5000]

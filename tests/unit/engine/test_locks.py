@@ -3,76 +3,50 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from provision_engine.cloud.objects import Document, User
-from provision_engine.engine import locks, process
+from provision_engine.cloud.objects import User
 from provision_engine.engine.context import Context
-from provision_engine.engine.locks import locked
-from provision_engine.errors import Forbidden, Locked
-from tests.unit.engine.samples import Cloud, context
+from provision_engine.engine.safety import locks, process
+from provision_engine.engine.safety.locks import locked
+from provision_engine.errors import Locked
+from tests.unit.engine.opennebula import NOW, OpenNebula
 from tests.unit.support import OWNER, document
 
 STRANGER = 99
-RUNTIME, NOW = 9, 1_795_484_885
+RUNTIME = 9
+GONE = f"{process.identity().split()[0]} 4194304 1"
 STALE_SECONDS = 120.0
 
 
-class Oned:
-    """The documents of one pool, and who holds the runtime's lock."""
+class Oned(OpenNebula):
+    """One runtime, its lock, and the tickets for it."""
 
-    def __init__(self, locked_at: int | None = None, worker: str = "") -> None:
-        self.locked_at = locked_at
-        engine = {"WORKER": worker, "CLAIMED_AT": locked_at}
-        self.pool = {RUNTIME: document({"FAAS": {"FLAVOUR": "f"}, "ENGINE": engine}, id_=RUNTIME)}
-        self.calls: list[str] = []
+    def __init__(
+        self, locked_at: int | None = None, worker: str = "", claimed_at: int | None = None
+    ) -> None:
+        engine = {"WORKER": worker, "CLAIMED_AT": claimed_at or locked_at}
+        body = {"FAAS": {"FLAVOUR": "f"}, "ENGINE": engine}
+        super().__init__(replace(document(body, id_=RUNTIME), locked_at=locked_at))
 
-    def lock_document(self, document_id: int) -> int | None:
-        assert document_id == RUNTIME
-        held, self.locked_at = self.locked_at, self.locked_at or NOW
-        return held
-
-    def unlock_document(self, document_id: int) -> None:
-        self.calls.append("unlock")
-        self.locked_at = None
-
-    def document(self, document_id: int) -> Document:
-        return self.pool[document_id]
-
-    def documents(self, _type: int, whose: int, *, first_id: int, last_id: int) -> list[Document]:
-        return [d for i, d in self.pool.items() if first_id <= i <= last_id and d.user_id == whose]
-
-    def allocate_document(self, template: str, document_type: int) -> int:
-        number = max(self.pool) + 1
-        name, body = (template.split(tag)[1].split("<")[0] for tag in ("<NAME>", "[CDATA["))
-        self.add_ticket(name, json.loads(body.split("]]")[0]), number)
-        return number
+    @property
+    def locked_at(self) -> int | None:
+        return self.pool[RUNTIME].locked_at
 
     def add_ticket(self, name: str, body: Any, number: int, owner: int = OWNER) -> None:
         self.pool[number] = replace(document(body, id_=number, name=name), user_id=owner)
 
-    def delete_document(self, document_id: int) -> None:
-        del self.pool[document_id]
 
-    def chown_document(self, document_id: int, user_id: int) -> None:
-        raise Forbidden("only an administrator may")
+def request(oned: Oned) -> Context:
+    return oned.request(f"timeout: 30\nlock: {{stale_seconds: {STALE_SECONDS:.0f}.5}}")
 
 
-def request(oned: Oned, user_id: int = OWNER) -> Context:
-    cloud: Any = Cloud(oned)
-    cloud.now = lambda: float(NOW)
-    made = context(cloud, f"timeout: 30\nlock: {{stale_seconds: {STALE_SECONDS:.0f}.5}}")
-    made.memory.users.put(made.owner, User(user_id, is_administrator=False))
-    return made
-
-
-def ticket(created_at: int) -> dict[str, Any]:
-    return {"ENGINE": {"PHASE": "DELETING", "CREATED_AT": created_at, "WORKER": "elsewhere 1 1"}}
+def ticket(created_at: int, worker: str = "elsewhere 1 1") -> dict[str, Any]:
+    return {"ENGINE": {"PHASE": "DELETING", "CREATED_AT": created_at, "WORKER": worker}}
 
 
 def test_a_lock_is_given_back() -> None:
@@ -87,9 +61,9 @@ def test_a_holder_that_slept_for_too_long_leaves_the_lock(monkeypatch: pytest.Mo
     oned, uptimes = Oned(), iter([1000.0, 1000.0 + STALE_SECONDS])
     monkeypatch.setattr(locks, "_uptime", lambda: next(uptimes))
     with locked(request(oned), RUNTIME):
-        oned.locked_at = NOW + 1  # taken over by another engine, which works now
+        # Taken over by another engine, which works now.
+        oned.pool[RUNTIME] = replace(oned.pool[RUNTIME], locked_at=NOW + 1)
     assert oned.locked_at == NOW + 1
-    assert oned.calls == []
 
 
 @pytest.mark.parametrize("age_seconds", [0, 60, 119])
@@ -98,12 +72,55 @@ def test_the_lock_of_a_living_engine_is_respected(age_seconds: int) -> None:
         pass
 
 
-def test_the_lock_of_a_process_that_died_on_this_host_is_taken_over_at_once() -> None:
-    host = process.identity().split()[0]
-    oned = Oned(NOW - 10, f"{host} 4194304 1")
+@pytest.mark.parametrize("age_seconds", [3, 10, 119])
+def test_the_lock_of_a_process_that_died_on_this_host_is_taken_over_at_once(
+    age_seconds: int,
+) -> None:
+    oned = Oned(NOW - age_seconds, GONE)
     with _held(oned):
         assert oned.locked_at == NOW
+    assert oned.locked_at is None
     assert list(oned.pool) == [RUNTIME]
+
+
+@pytest.mark.parametrize(
+    "oned",
+    [
+        Oned(NOW - 10, GONE, claimed_at=NOW - 20),  # the lock is another process's
+        Oned(NOW - 1, GONE),  # two locks within a second have the same time
+    ],
+    ids=["another lock", "too young"],
+)
+def test_a_lock_that_may_be_of_another_process_is_respected(oned: Oned) -> None:
+    with pytest.raises(Locked), _held(oned):
+        pass
+
+
+def test_a_lock_that_is_given_back_meanwhile_is_taken() -> None:
+    oned = Oned(NOW - 130)
+    allocate = oned.allocate_document
+
+    def given_back(template: str, document_type: int) -> int:
+        oned.unlock_document(RUNTIME)
+        return allocate(template, document_type)
+
+    oned.allocate_document = given_back  # type: ignore[method-assign]
+    with _held(oned):
+        assert oned.locked_at == NOW
+
+
+def test_a_lock_that_another_engine_took_over_meanwhile_is_respected() -> None:
+    oned = Oned(NOW - 130)
+    allocate = oned.allocate_document
+
+    def taken_over(template: str, document_type: int) -> int:
+        oned.pool[RUNTIME] = replace(oned.pool[RUNTIME], locked_at=NOW - 1)
+        return allocate(template, document_type)
+
+    oned.allocate_document = taken_over  # type: ignore[method-assign]
+    with pytest.raises(Locked), _held(oned):
+        pass
+    assert oned.locked_at == NOW - 1
 
 
 def test_a_stale_lock_is_taken_over() -> None:
@@ -130,19 +147,38 @@ def test_a_ticket_of_a_stranger_counts_for_nothing(created_at: int) -> None:
         assert oned.locked_at == NOW
 
 
-def test_a_ticket_from_the_future_counts_for_nothing() -> None:
+@pytest.mark.parametrize(
+    ("created_at", "worker"), [(NOW + 10**6, "elsewhere 1 1"), (NOW - 130, ""), (NOW, GONE)]
+)
+def test_a_ticket_that_no_living_engine_drew_counts_for_nothing(
+    created_at: int, worker: str
+) -> None:
     oned = Oned(NOW - 130)
-    oned.add_ticket(f"takeover-{RUNTIME}-{NOW - 130}", ticket(NOW + 10**6), 20)
+    oned.add_ticket(f"takeover-{RUNTIME}-{NOW - 130}", ticket(created_at, worker), 20)
     with _held(oned):
         assert oned.locked_at == NOW
 
 
 def test_a_stranger_does_not_break_the_lock_of_a_runtime_that_it_may_change() -> None:
     oned = Oned(NOW - 130)
-    with pytest.raises(Locked), locked(request(oned, STRANGER), RUNTIME):
+    oned.caller = User(STRANGER, is_administrator=False)
+    with pytest.raises(Locked), locked(request(oned), RUNTIME):
         pass
     assert oned.locked_at == NOW - 130
     assert list(oned.pool) == [RUNTIME]
+
+
+def test_an_administrator_breaks_it_with_a_ticket_of_the_owner() -> None:
+    """So that engines of the owner and of an administrator see the tickets of each other."""
+    oned = Oned(NOW - 130)
+    oned.caller = User(0, is_administrator=True)
+    with _held(oned):
+        assert oned.locked_at == NOW
+    oned = Oned(NOW - 130)
+    oned.caller = User(0, is_administrator=True)
+    oned.add_ticket(f"takeover-{RUNTIME}-{NOW - 130}", ticket(NOW - 1), 20)
+    with pytest.raises(Locked), _held(oned):
+        pass
 
 
 @contextlib.contextmanager

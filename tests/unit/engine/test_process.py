@@ -8,11 +8,11 @@ import sys
 
 import pytest
 
-from provision_engine.engine import process
+from provision_engine.engine.safety import process
 
 WAITS = (
     "import sys\n"
-    "from provision_engine.engine import process\n"
+    "from provision_engine.engine.safety import process\n"
     "print(process.identity(), flush=True)\n"
     "sys.stdin.read()\n"
 )

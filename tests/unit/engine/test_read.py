@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from provision_engine.cloud.objects import Document, User, Vm
-from provision_engine.engine import read
-from provision_engine.engine.snapshot import Snapshot
-from provision_engine.engine.states import Reason, State
+from provision_engine.engine.actions import read
+from provision_engine.engine.runtime.snapshot import Snapshot
+from provision_engine.engine.runtime.states import Reason, State
 from provision_engine.errors import Forbidden, NotFound
 from tests.unit.engine.samples import Cloud, context
 from tests.unit.support import OWNER, document, vm

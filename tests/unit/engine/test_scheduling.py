@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provision_engine.engine.scheduling import (
+from provision_engine.engine.runtime.scheduling import (
     MAX_DEPTH,
     InvalidExpression,
     check_rank,

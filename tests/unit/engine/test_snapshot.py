@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from provision_engine.engine.model import Function, Phase, Runtime
-from provision_engine.engine.snapshot import Snapshot
-from provision_engine.engine.states import Condition, Reason, State
-from tests.unit.support import service, vm
+from provision_engine.engine.runtime.model import Phase, Runtime
+from provision_engine.engine.runtime.snapshot import Snapshot
+from provision_engine.engine.runtime.states import Condition, Reason, State
+from tests.unit.support import function, service, vm
 
-FAAS = Function("nature", 1, 100, 1000, 7)
-DAAS = Function("s3", 1, 100, 1000, 8)
+FAAS = function("nature", 1, 100, 1000, 7)
+DAAS = function("s3", 1, 100, 1000, 8)
 RUNTIME = Runtime(id=851, name="lamp", functions={"FAAS": FAAS}, service_id=850, created_at=5)
 BOTH = dataclasses.replace(RUNTIME, functions={"FAAS": FAAS, "DAAS": DAAS})
 NEVER_HAD_A_VM = RUNTIME.with_vms({"FAAS": None})
@@ -151,4 +151,4 @@ def test_the_lease_counts_from_the_start_of_the_first_vm() -> None:
 
 def test_the_vm_of_a_standby_that_is_handed_over_may_have_the_id_0() -> None:
     first = RUNTIME.with_vms({"FAAS": 0})
-    assert Snapshot.handed_over(first, {0: vm(vm_id=0)}).vms["FAAS"].id == 0
+    assert Snapshot.unseen(first, {0: vm(vm_id=0)}).vms["FAAS"].id == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from provision_engine.engine.specification import RequestedFunction, Specification
+from provision_engine.engine.runtime.specification import RequestedFunction, Specification
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,12 @@ WHERE = {"REQUIREMENTS": "A > 1"}
         (Specification(scheduling=WHERE, name="n", device_info={"A": 1}), True),
         (Specification(), False),
         (Specification(name="n"), False),
-        (Specification(scheduling=WHERE, functions={"FAAS": RequestedFunction(cpu=1)}), False),
+        (
+            Specification(
+                scheduling=WHERE, functions={"FAAS": RequestedFunction(sizes={"CPU": 1})}
+            ),
+            False,
+        ),
         (Specification(scheduling=WHERE, lease_seconds=60), False),
         (Specification(scheduling=WHERE, lifts_lease=True), False),
     ],

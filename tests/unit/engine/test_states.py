@@ -6,8 +6,8 @@ import pyone
 import pytest
 
 from provision_engine.cloud.objects import Service, Vm, parse
-from provision_engine.engine import states
-from provision_engine.engine.states import Condition, Reason, State
+from provision_engine.engine.runtime import states
+from provision_engine.engine.runtime.states import Condition, Reason, State
 from tests.unit.support import recorded, vm
 from tests.unit.support import service as service_of
 

@@ -6,26 +6,29 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
 from provision_engine.cloud.client import Credentials
-from provision_engine.engine import read
-from provision_engine.engine.model import Function, Runtime
-from provision_engine.engine.snapshot import Observation, Snapshot
-from provision_engine.engine.states import Condition, State
-from provision_engine.engine.wait import IsDone, IsRecovered, Waiting, is_settled
+from provision_engine.engine.actions import read
+from provision_engine.engine.actions.wait import IsDone, IsRecovered, Waiting, is_settled
+from provision_engine.engine.runtime.model import Runtime
+from provision_engine.engine.runtime.snapshot import Observation, Snapshot
+from provision_engine.engine.runtime.states import Condition, State
 from provision_engine.errors import BackendUnreachable
 from tests.unit.engine.samples import ME, Cloud, context
+from tests.unit.support import function
 
 SECONDS = 20.0
-RUNTIME = Runtime(851, "lamp", {"FAAS": Function("nature", 1, 1, 1, 7)})
+RUNTIME = Runtime(851, "lamp", {"FAAS": function("nature", 1, 1, 1, 7)})
 
 
 def snapshot(*states: State, number: int = 0) -> Snapshot:
     """``number`` distinguishes two snapshots."""
     roles = zip(("FAAS", "DAAS"), states, strict=False)
-    return Snapshot(RUNTIME, {r: Observation(Condition(s)) for r, s in roles}, ends_at=number)
+    runtime = replace(RUNTIME, lease_seconds=1, lease_ends_at=number)
+    return Snapshot(runtime, {role: Observation(Condition(state)) for role, state in roles})
 
 
 class Looks:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import socket
 from collections.abc import Callable, Iterable, Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,83 +13,64 @@ from provision_engine.server import arrival
 from provision_engine.server.arrival import Arrivals, with_timed_body
 
 
-class Clock:
-    now = 1000.0
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
+    ours, theirs = socket.socketpair()
+    ours.settimeout(10)
+    client = Client(ours)
+    monkeypatch.setattr(arrival, "time", client)
+    with ours, theirs:
+        yield client
+
+
+class Client:
+    """A connection that sends nothing, and a clock."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock, self.now = sock, 1000.0
 
     def monotonic(self) -> float:
         return self.now
 
 
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(arrival, "time", clock)
-    return clock
-
-
-@pytest.fixture
-def pair() -> Iterator[tuple[Any, socket.socket]]:
-    ours, theirs = socket.socketpair()
-    ours.settimeout(10)
-    with ours, theirs:
-        yield SimpleNamespace(sock=ours), theirs
-
-
-def test_a_late_header_section_is_ended(clock: Clock, pair: tuple[Any, socket.socket]) -> None:
-    connection, _ = pair
+def test_only_a_client_that_is_waited_for_for_too_long_is_late(client: Client) -> None:
     arrivals = Arrivals()
-    with arrivals.receive(connection) as received:
-        clock.now += arrival.HEAD_SECONDS - 0.1
+    with arrivals.receive(client) as received:
+        client.now += arrival.HEAD_SECONDS - 0.1
         arrivals.end_late_ones()
         assert not received.is_late
-        clock.now += 0.2
-        arrivals.end_late_ones()
-        assert (received.is_late, received.has_head) == (True, False)
-        assert connection.sock.recv(1) == b""
-
-
-def test_the_application_may_take_as_long_as_it_likes(
-    clock: Clock, pair: tuple[Any, socket.socket]
-) -> None:
-    arrivals = Arrivals()
-    with arrivals.receive(pair[0]) as received:
         arrivals.head_arrived()
-        clock.now += 10_000
+        client.now += 10_000  # the application may take as long as it likes
         arrivals.end_late_ones()
         assert (received.is_late, received.has_head) == (False, True)
+        arrivals.wait_for_client(client.now)
+        client.now += 1
+        arrivals.end_late_ones()
+        assert received.is_late
+        assert client.sock.recv(1) == b""
+    arrivals.head_arrived()  # nothing is being read any more
 
 
-def test_a_request_that_is_over_is_not_late(clock: Clock, pair: tuple[Any, socket.socket]) -> None:
-    arrivals = Arrivals()
-    with arrivals.receive(pair[0]) as received:
-        pass
-    clock.now += 10_000
-    arrivals.end_late_ones()
-    arrivals.head_arrived()
-    assert not received.is_late
+def test_all_of_a_body_has_one_time_limit(client: Client) -> None:
+    arrivals, late = Arrivals(), []
+
+    class Source:
+        def read(self, _size: int) -> bytes:
+            client.now += arrival.BODY_SECONDS * 0.4
+            arrivals.end_late_ones()
+            late.append(received.is_late)
+            return b"" if received.is_late else b"x"
+
+    application = with_timed_body(wsgi(lambda body: body.read()), arrivals)
+    with arrivals.receive(client) as received:
+        arrivals.head_arrived()
+        environ = {"wsgi.input": Source(), "CONTENT_LENGTH": "9"}
+        assert list(application(environ, None)) == [b"xx"]
+        assert late == [False, False, True]
 
 
 def wsgi(read: Callable[[Any], bytes]) -> Callable[[dict[str, Any], Any], Iterable[bytes]]:
     return lambda environ, _start: [read(environ["wsgi.input"])]
-
-
-def test_all_of_a_body_has_one_time_limit(clock: Clock, pair: tuple[Any, socket.socket]) -> None:
-    arrivals, limits = Arrivals(), []
-
-    class Source:
-        def read(self, _size: int) -> bytes:
-            (reading,) = arrivals._by_thread.values()
-            limits.append(reading.until)
-            clock.now += 10
-            return b"x" if len(limits) < 3 else b""
-
-    application = with_timed_body(wsgi(lambda body: body.read()), arrivals)
-    with arrivals.receive(pair[0]) as received:
-        arrivals.head_arrived()
-        environ = {"wsgi.input": Source(), "CONTENT_LENGTH": "9"}
-        assert list(application(environ, None)) == [b"xx"]
-        assert limits == [1000 + arrival.BODY_SECONDS] * 3
-        assert received.until == float("inf")
 
 
 @pytest.mark.parametrize(

@@ -7,21 +7,19 @@ from __future__ import annotations
 
 import ast
 import inspect
+import math
 import socket
 from collections import deque
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from gunicorn.arbiter import Arbiter
-from gunicorn.config import Config
 from gunicorn.http.parser import Parser
 from gunicorn.workers import base, gthread
 
 from provision_engine import server
-from provision_engine.server import worker
 from provision_engine.server.worker import Worker
 
 
@@ -70,9 +68,6 @@ def test_the_main_loop_calls_the_overridden_methods() -> None:
     assert "self.is_parent_alive()" in run
     assert "self.murder_pending()" in run
     assert "self.handle, conn" in inspect.getsource(gthread.ThreadWorker.enqueue_req)
-
-
-def test_the_rest_of_a_body_is_discarded_where_it_is_overridden() -> None:
     assert "self._keepalive_after(conn, " in inspect.getsource(gthread.ThreadWorker.handle)
 
 
@@ -83,76 +78,27 @@ def test_a_deferred_connection_waits_in_the_main_loop() -> None:
     assert "data_ready = True" in inspect.getsource(gthread.ThreadWorker.on_pending_socket_readable)
 
 
-@pytest.fixture
-def connection() -> Iterator[tuple[gthread.TConn, socket.socket]]:
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        yield gthread.TConn(Config(), ours, ("127.0.0.1", 1), ("127.0.0.1", 2)), theirs
-
-
-def bare_worker() -> Worker:
-    instance = Worker.__new__(Worker)
-    instance.alive, instance.pending_conns, instance.nr_conns = True, deque(), 0
-    return instance
-
-
-def test_a_silent_connection_is_deferred(
-    connection: tuple[gthread.TConn, socket.socket],
+@pytest.mark.parametrize("is_ending", [False, True])
+def test_only_a_worker_that_ends_accepts_what_is_there_and_leaves_the_port(
+    monkeypatch: pytest.MonkeyPatch, is_ending: bool
 ) -> None:
-    silent, _ = connection
-    assert bare_worker().handle(silent) is gthread._DEFER
-    assert not silent.initialized
-
-
-def test_a_connection_that_has_sent_something_is_handled(
-    connection: tuple[gthread.TConn, socket.socket], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    talking, client = connection
-    client.sendall(b"GET /")
-    seen = []
-
-    def handle(_worker: Worker, conn: gthread.TConn) -> bool:
-        seen.extend(worker.arrivals._by_thread.values())
-        return conn is talking
-
-    monkeypatch.setattr(gthread.ThreadWorker, "handle", handle)
-    assert bare_worker().handle(talking) is True
-    assert [arrival.connection for arrival in seen] == [talking]
-    assert worker.arrivals._by_thread == {}
-
-
-def test_a_worker_that_ends_accepts_what_is_there_and_leaves_the_port(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    ending = bare_worker()
-    ending.alive = False
-    waiting = ["a", "b"]
-    silent = SimpleNamespace(timeout=float("inf"))
-    ending.pending_conns.append(silent)
+    """One that has too many connections only pauses."""
+    waiting, silent = ["a", "b"], SimpleNamespace(timeout=math.inf)
+    ended = Worker.__new__(Worker)
+    ended.alive, ended.pending_conns, ended.nr_conns = not is_ending, deque([silent]), 0
 
     def accept(self: Worker, _listener: object) -> None:
-        if waiting:
-            waiting.pop()
-            self.nr_conns += 1
+        self.nr_conns += len(waiting[:1])
+        del waiting[:1]
 
-    listener = SimpleNamespace(is_closed=False)
-    listener.close = lambda: setattr(listener, "is_closed", True)
-    ending.sockets = [listener]
-    monkeypatch.setattr(gthread.ThreadWorker, "accept", accept)
-    monkeypatch.setattr(gthread.ThreadWorker, "set_accept_enabled", lambda _self, _enabled: None)
-    ending.set_accept_enabled(False)
-    assert (waiting, ending.nr_conns, listener.is_closed) == ([], 2, True)
-    assert silent.timeout < float("inf")
-
-
-def test_a_worker_with_too_many_connections_keeps_the_port(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    busy = bare_worker()
+    monkeypatch.setattr(Worker, "accept", accept)
     monkeypatch.setattr(Worker, "is_parent_alive", lambda _self: True)
     monkeypatch.setattr(gthread.ThreadWorker, "set_accept_enabled", lambda _self, _enabled: None)
-    monkeypatch.setattr(Worker, "_leave_the_port", lambda _self: pytest.fail("it left the port"))
-    busy.set_accept_enabled(False)
+    with socket.socket() as listener:
+        ended.sockets = [listener]
+        ended.set_accept_enabled(False)
+        assert (listener.fileno() < 0) is is_ending
+    assert (ended.nr_conns, silent.timeout < math.inf) == ((2, True) if is_ending else (0, False))
 
 
 def test_the_workers_set_signal_handlers_of_their_own() -> None:

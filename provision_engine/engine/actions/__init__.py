@@ -1,0 +1,1 @@
+"""What a caller can do with serverless runtimes: one use case per module."""

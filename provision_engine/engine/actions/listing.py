@@ -1,0 +1,179 @@
+"""A page of the caller's runtimes, at a cost that does not grow with their number."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from provision_engine.cloud.objects import Service, Vm
+from provision_engine.engine.actions.pages import MAX_COUNT, Cursor, parts
+from provision_engine.engine.context import Context
+from provision_engine.engine.repository import readable
+from provision_engine.engine.runtime.model import Phase, Runtime
+from provision_engine.engine.runtime.snapshot import Snapshot
+from provision_engine.engine.runtime.states import State
+from provision_engine.engine.safety import leases, unfinished
+from provision_engine.engine.safety.ownership import Holdings
+
+CHUNK = 200
+"""So many runtimes are looked at together where their states decide which are shown."""
+MAX_READ = 2000
+"""So many runtimes are read for one page at most: where few of them match, it stays short."""
+NEAR_IDS = 64
+"""Services whose ids are as near as that are read in one call."""
+MAX_SERVICE_CALLS = 20
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which runtimes a list shows. Empty texts let everything through."""
+
+    name: str = ""
+    flavour: str = ""
+    """A flavour tuple, or the flavour of one function."""
+    state: State | None = None
+    """That of any function."""
+    shows_standby: bool = False
+    """Whether runtimes that wait for their create are shown too."""
+
+    def matches(self, runtime: Runtime) -> bool:
+        """Whether a runtime may be shown, as far as it tells without its VMs."""
+        flavours = [f.flavour for f in runtime.functions.values()]
+        if runtime.phase is Phase.STANDBY and not self.shows_standby:
+            return False
+        return self.name in ("", runtime.name) and self.flavour in (
+            "",
+            runtime.flavour_tuple,
+            *flavours,
+        )
+
+    def shows(self, snapshot: Snapshot) -> bool:
+        return self.state is None or self.state in snapshot.states
+
+
+@dataclass
+class Page:
+    """Some runtimes in the order that was asked for."""
+
+    snapshots: list[Snapshot] = field(default_factory=list)
+    following: Cursor | None = None
+    """Where the next page begins; None on the last."""
+
+
+def list_runtimes(context: Context, wanted: Filter, cursor: Cursor) -> Page:
+    """A page of the caller's runtimes with fresh states.
+
+    What dead engines left and what OpenNebula has ended is not shown, and removed as far as a
+    moment allows.
+    """
+    listing = _Listing(context, wanted, cursor)
+    page = listing.page()
+    unfinished.resolve_all(context, listing.left)
+    unfinished.remove_expired(context, listing.expired)
+    return page
+
+
+class _Listing:
+    def __init__(self, context: Context, wanted: Filter, cursor: Cursor) -> None:
+        self._context, self._filter, self._cursor = context, wanted, cursor
+        self.left: list[Runtime] = []
+        self.expired: list[Runtime] = []
+
+    def page(self) -> Page:
+        """Read parts of the runtimes until the page is full or no runtime is left."""
+        cursor = self._cursor
+        if cursor.is_empty:
+            self._context.cloud.oned.version()  # nothing else would check the credentials
+            return Page()
+        if cursor.limit is None:
+            found = self._context.runtimes.range(cursor.after + 1, cursor.before - 1)
+            return Page(self._shown(self._matching(found)))
+        return self._limited(cursor.limit)
+
+    def _limited(self, limit: int) -> Page:
+        page, pending, read = Page(), list[Runtime](), 0
+        offsets: dict[int, int] = {}
+        for part in parts(self._context.runtimes, self._cursor):
+            read += len(part.documents)
+            offsets |= part.offsets
+            pending += self._matching(readable(part.documents))
+            is_last = part.rest is None or read > MAX_READ - MAX_COUNT
+            if not is_last and self._filter.state is None and len(pending) < limit:
+                continue  # so that their VMs are read together
+            has_more, pending = self._fill(page, pending, limit), []
+            page.following = part.rest
+            if has_more:
+                last_id = page.snapshots[-1].id
+                page.following = self._cursor.behind(last_id, offsets[last_id])
+            if has_more or is_last or len(page.snapshots) == limit:
+                break
+        return page
+
+    def _matching(self, runtimes: Sequence[Runtime]) -> list[Runtime]:
+        """In the order of the page, as far as they tell without their VMs."""
+        left, visible = unfinished.partition(self._context, runtimes)
+        self.left += left
+        return sorted(
+            filter(self._filter.matches, visible),
+            key=lambda runtime: runtime.id,
+            reverse=self._cursor.is_newest_first,
+        )
+
+    def _fill(self, page: Page, matching: list[Runtime], limit: int) -> bool:
+        """Show runtimes as far as the page has room; whether more would follow."""
+        while matching:
+            room = limit - len(page.snapshots)
+            size = room if self._filter.state is None else max(room, CHUNK)
+            shown = self._shown(matching[:size]) if room else []
+            page.snapshots += shown[:room]
+            if len(shown) > room or not room:
+                return True
+            matching = matching[size:]
+        return False
+
+    def _shown(self, runtimes: Sequence[Runtime]) -> list[Snapshot]:
+        return list(filter(self._filter.shows, self._observe(runtimes)))
+
+    def _observe(self, runtimes: Sequence[Runtime]) -> list[Snapshot]:
+        vms = self._context.cloud.oned.vms([vm_id for r in runtimes for vm_id in r.vm_ids])
+        shown: list[tuple[Runtime, dict[int, Vm]]] = []
+        for runtime in runtimes:
+            own = _own(self._context.holdings(runtime), runtime, vms)
+            if leases.is_over(runtime, own, self._context.now()):
+                self.expired.append(runtime)
+            else:
+                shown.append((runtime, own))
+        services = self._services([runtime for runtime, own in shown if _lacks_vms(runtime, own)])
+        return [
+            Snapshot.taken(runtime, own, services.get(runtime.service_id)) for runtime, own in shown
+        ]
+
+    def _services(self, runtimes: Sequence[Runtime]) -> dict[int | None, Service]:
+        """The services of the caller's runtimes, by id."""
+        ids = [runtime.service_id for runtime in runtimes if runtime.service_id is not None]
+        return {
+            service.id: service
+            for first_id, last_id in near(ids)
+            for service in self._context.holdings(runtimes[0]).services(first_id, last_id)
+        }
+
+
+def near(ids: Sequence[int]) -> list[tuple[int, int]]:
+    """Ranges that hold these ids and few others; a single one where they would be too many."""
+    ranges: list[tuple[int, int]] = []
+    for number in sorted(ids):
+        if ranges and number - ranges[-1][1] <= NEAR_IDS:
+            ranges[-1] = ranges[-1][0], number
+        else:
+            ranges.append((number, number))
+    if len(ranges) > MAX_SERVICE_CALLS:
+        return [(ranges[0][0], ranges[-1][1])]
+    return ranges
+
+
+def _own(holdings: Holdings, runtime: Runtime, vms: Mapping[int, Vm]) -> dict[int, Vm]:
+    return holdings.owned(vms[vm_id] for vm_id in runtime.vm_ids if vm_id in vms)
+
+
+def _lacks_vms(runtime: Runtime, own: Mapping[int, Vm]) -> bool:
+    return len(own) < len(runtime.functions)

@@ -1,0 +1,106 @@
+"""Reading one runtime, with the fresh states of its VMs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from provision_engine.cloud.objects import Service, Vm
+from provision_engine.engine.context import Context
+from provision_engine.engine.runtime import services, states
+from provision_engine.engine.runtime.model import Phase, Runtime
+from provision_engine.engine.runtime.snapshot import Precondition, Snapshot
+from provision_engine.engine.safety import leases, unfinished
+from provision_engine.engine.safety.locks import Lock
+from provision_engine.errors import ActionRefused, Locked, NotFound, PreconditionFailed
+
+
+def get_runtime(context: Context, runtime_id: int) -> Snapshot:
+    """Return a runtime as it is now. Raises NotFound, Forbidden, Unauthorized.
+
+    One whose lease is over is removed, and NotFound.
+    """
+    runtime, vms = context.runtimes.read(runtime_id)
+    settled = _settle(context, runtime)
+    return observe(context, settled, vms if settled is runtime else None)
+
+
+def find_runtime(context: Context, runtime_id: int, *, is_ending: bool = False) -> Runtime:
+    """Return a runtime as it is stored. Raises NotFound, Forbidden, Unauthorized.
+
+    One of the caller that a dead engine left unfinished is resolved first. A runtime that is being
+    deleted is found only by a request of its owner that ends it as well (``is_ending``).
+    """
+    return _settle(context, context.runtimes.get(runtime_id), is_ending=is_ending)
+
+
+def _settle(context: Context, runtime: Runtime, *, is_ending: bool = False) -> Runtime:
+    if runtime.phase is Phase.DELETING and is_ending and context.may_settle(runtime):
+        return runtime
+    if runtime.phase in (Phase.DELETING, Phase.TAKEN):
+        unfinished.resolve_all(context, [runtime])
+        raise NotFound(f"Serverless runtime {runtime.id} is being deleted")
+    if unfinished.is_abandoned(context, runtime) and context.may_settle(runtime):
+        resolved = unfinished.resolve(context, runtime.id)
+        if resolved is None:
+            raise NotFound(f"Serverless runtime {runtime.id} is gone")
+        return resolved
+    return runtime
+
+
+def to_end(context: Context, lock: Lock) -> Runtime:
+    """Return a runtime that may be ended. Raises Locked, NotFound."""
+    runtime = _settle(context, lock.runtime, is_ending=True)
+    if runtime.phase in (Phase.CREATING, Phase.TAKEN):
+        raise Locked(f"Serverless runtime {runtime.id} is still being created")
+    return runtime
+
+
+def to_change(context: Context, lock: Lock) -> Runtime:
+    """Return a runtime that may be changed. Raises Locked, NotFound."""
+    runtime = _settle(context, lock.runtime)
+    if runtime.phase is Phase.STANDBY:
+        raise ActionRefused(f"Serverless runtime {runtime.id} is a standby, which a create takes")
+    if runtime.phase is not Phase.READY:
+        raise Locked(f"Serverless runtime {runtime.id} is still being created or replaced")
+    return runtime
+
+
+def observe(context: Context, runtime: Runtime, vms: Mapping[int, Vm] | None = None) -> Snapshot:
+    """Return a runtime with the states of its VMs, which are read if they are not given.
+
+    Writes nothing. Raises NotFound where its lease is over.
+    """
+    if vms is None:
+        with_actions = runtime.lease_seconds is not None
+        vms = context.holdings(runtime).vms(runtime.vm_ids, with_actions=with_actions)
+    service: Service | None = None
+    if len(vms) < len(runtime.functions) and runtime.service_id is not None:
+        runtime, vms, service = _look_behind(context, runtime, runtime.service_id, vms)
+    if leases.is_over(runtime, vms, context.now()):
+        unfinished.remove_expired(context, [runtime])
+        raise NotFound(f"The lease of serverless runtime {runtime.id} is over")
+    return Snapshot.taken(runtime, vms, service)
+
+
+def check_match(seen: Snapshot, matches: Precondition) -> None:
+    """Raises PreconditionFailed where a runtime is not as its caller has seen it."""
+    if not matches(seen):
+        raise PreconditionFailed(f"Serverless runtime {seen.id} is not as it was seen")
+
+
+def _look_behind(
+    context: Context, runtime: Runtime, service_id: int, vms: Mapping[int, Vm]
+) -> tuple[Runtime, Mapping[int, Vm], Service | None]:
+    """A runtime that lacks VMs: its service tells why, or which VMs it has now.
+
+    Whoever holds the runtime's lock writes these down with the next change.
+    """
+    holdings = context.holdings(runtime)
+    try:
+        service = holdings.service(service_id)
+    except NotFound:
+        return runtime, vms, None
+    linked = runtime.with_vms(services.assigned(runtime, states.vm_ids(service)))
+    if linked.vm_ids == runtime.vm_ids or len(linked.vm_ids) < len(linked.functions):
+        return runtime, vms, service
+    return linked, holdings.vms(linked.vm_ids), service

@@ -1,0 +1,169 @@
+"""Giving VMs new sizes: all of them, or none."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from provision_engine import log
+from provision_engine.cloud.client import CloudClient
+from provision_engine.cloud.objects import Vm
+from provision_engine.engine import quota
+from provision_engine.engine.runtime import sizes, states
+from provision_engine.engine.runtime.model import Function
+from provision_engine.engine.runtime.sizes import SIZES, Sizes
+from provision_engine.engine.runtime.specification import RequestedFunction
+from provision_engine.engine.runtime.states import State
+from provision_engine.engine.time_limits import SHRINK_LEAST_SECONDS
+from provision_engine.errors import BackendTimeout, CapacityRefused, EngineError, UpdateFailed
+
+DISK = "DISK_SIZE"
+
+
+@dataclass(frozen=True)
+class Resize:
+    """New sizes for the VM of one function."""
+
+    role: str
+    vm: Vm
+    before: Sizes
+    """All that the VM has."""
+    changes: Sizes
+    """Those that are to differ."""
+
+    @classmethod
+    def between(cls, role: str, vm: Vm, requested: Sizes) -> Resize:
+        """Return the resize to the requested sizes, of those that the VM has at all."""
+        before = sizes.from_vm(vm)
+        changes = {n: size for n, size in requested.items() if size != before.get(n, size)}
+        return cls(role, vm, before, changes)
+
+    @property
+    def growth(self) -> dict[str, int]:
+        """How much more of each size it takes."""
+        return {name: size - self.before[name] for name, size in self.changes.items()}
+
+    @property
+    def shrinks_disk(self) -> bool:
+        return self.growth.get(DISK, 0) < 0
+
+    @property
+    def template(self) -> str:
+        """For vm.resize: only what changes, the rest stays as it is. Empty without a change."""
+        return _template(self.changes)
+
+    @property
+    def undoing_template(self) -> str:
+        """The same, for what gives the VM its old capacity back."""
+        return _template({name: self.before[name] for name in self.changes})
+
+    def applied(self, function: Function) -> Function:
+        """Return the function as it is to be stored."""
+        resized = {**function.sizes, **self.before, **self.changes}
+        return dataclasses.replace(function, sizes=resized)
+
+    def is_visible_in(self, vm: Vm) -> bool:
+        """Whether a VM has its new capacity."""
+        now, capacity = sizes.from_vm(vm), [n for n in self.changes if SIZES[n].attributes]
+        return all(now[name] == self.changes[name] for name in capacity)
+
+    @property
+    def maxima(self) -> dict[str, int | None]:
+        """How far the VM can be resized while it runs."""
+        return {n: size.maximum_in_vm(self.vm) for n, size in SIZES.items() if size.maximum}
+
+    def exceeds_maximum(self) -> bool:
+        """Whether the VM was created for less; many hypervisors then refuse a live resize."""
+        limits = self.maxima
+        return any(size > (limits.get(name) or size) for name, size in self.changes.items())
+
+
+def _template(capacity: Sizes) -> str:
+    values = {attr: size for name, size in capacity.items() for attr in SIZES[name].attributes}
+    return "\n".join(f"{attribute}={value}" for attribute, value in values.items())
+
+
+def check(
+    cloud: CloudClient,
+    resizes: Sequence[Resize],
+    requested: Mapping[str, RequestedFunction],
+    functions: Mapping[str, Function],
+) -> None:
+    """Raises CapacityRefused where disks would shrink or a quota leaves no room."""
+    more: Counter[str] = Counter()
+    for resize in resizes:
+        if resize.shrinks_disk:
+            now, new = resize.before[DISK], resize.changes[DISK]
+            raise CapacityRefused(f"{resize.role}.DISK_SIZE cannot shrink from {now} to {new} MB")
+        stored = functions[resize.role].sizes[DISK]
+        size = requested.get(resize.role, RequestedFunction()).sizes.get(DISK, stored)
+        if resize.vm.disk_id is None and size != stored:
+            raise CapacityRefused(f"{resize.role}.DISK_SIZE: its VM has no disk")
+        more.update(sizes.quota_of(resize.growth))
+    quota.check(cloud, more)
+
+
+def apply(cloud: CloudClient, resizes: Sequence[Resize]) -> None:
+    """Give the VMs their sizes, or their old capacity back where not all of it is available.
+
+    Disks come last, since they cannot shrink back when something else fails.
+    """
+    done: list[Resize] = []
+    try:
+        for resize in resizes:
+            if resize.template:
+                cloud.oned.resize_vm(resize.vm.id, resize.template)
+                done.append(resize)
+        _confirm(cloud, done)
+        _resize_disks(cloud, resizes)
+    except EngineError:
+        _give_back(cloud, done)
+        raise
+
+
+def _confirm(cloud: CloudClient, done: Sequence[Resize]) -> None:
+    """Wait until the VMs run with their new sizes. A driver may refuse them silently."""
+    vms = _wait_until_running(cloud, [resize.vm.id for resize in done])
+    for resize in done:
+        if resize.is_visible_in(vms[resize.vm.id]):
+            continue
+        if resize.exceeds_maximum():
+            limits = " and ".join(f"{n} {SIZES[name].unit}" for name, n in resize.maxima.items())
+            raise CapacityRefused(f"{resize.role} was created for {limits} at most")
+        raise UpdateFailed(f"{resize.role} keeps its size: its VM could not be resized")
+
+
+def _give_back(cloud: CloudClient, done: Iterable[Resize]) -> None:
+    """A VM that is still being resized has to come to rest before it can be resized back."""
+    cloud = cloud.until(cloud.deadline.at_least(SHRINK_LEAST_SECONDS))
+    for resize in done:
+        try:
+            _wait_until_running(cloud, [resize.vm.id])
+            cloud.oned.resize_vm(resize.vm.id, resize.undoing_template)
+        except EngineError as error:
+            log.engine.error("%s keeps its new size: %s", resize.role, error)
+
+
+def _resize_disks(cloud: CloudClient, resizes: Iterable[Resize]) -> None:
+    grown = []
+    for resize in resizes:
+        if DISK in resize.changes and resize.vm.disk_id is not None:
+            cloud.oned.resize_disk(resize.vm.id, resize.vm.disk_id, resize.changes[DISK])
+            grown.append(resize.vm.id)
+    _wait_until_running(cloud, grown)
+
+
+def _wait_until_running(cloud: CloudClient, vm_ids: Sequence[int]) -> Mapping[int, Vm]:
+    """The VMs once all of them run. Raises UpdateFailed, BackendTimeout."""
+    if not vm_ids:
+        return {}
+    for _ in cloud.deadline.polls():
+        vms = cloud.oned.vms(vm_ids)
+        conditions = [states.of_vm(vms[vm_id]) for vm_id in vm_ids if vm_id in vms]
+        if any(condition.state is State.ERROR for condition in conditions):
+            raise UpdateFailed("; ".join(condition.text for condition in conditions))
+        if len(conditions) == len(vm_ids) and {c.state for c in conditions} == {State.RUNNING}:
+            return vms
+    raise BackendTimeout("The VMs are still being resized")

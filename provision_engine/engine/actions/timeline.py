@@ -1,0 +1,75 @@
+"""What happened when, while a runtime was created, as far as OpenNebula remembers it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from provision_engine.cloud.objects import Service, VmTimes
+from provision_engine.engine.actions import read
+from provision_engine.engine.context import Context
+from provision_engine.engine.runtime.model import Runtime
+
+
+class StepName(StrEnum):
+    """What happened."""
+
+    ASKED = "ASKED"
+    """The engine received the request."""
+    SERVICE = "SERVICE"
+    """oneflow started the service."""
+    VM = "VM"
+    """The VM was created."""
+    SCHEDULED = "SCHEDULED"
+    """It got a host."""
+    COPIED = "COPIED"
+    """Its disks are on the host: from here on it boots."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing that happened, of the whole runtime or of one function."""
+
+    name: StepName
+    at: int
+    """Unix time."""
+    role: str = ""
+
+
+def get_timeline(context: Context, runtime_id: int) -> list[Step]:
+    """Return the steps that a runtime took. Raises NotFound, Forbidden."""
+    runtime = read.find_runtime(context, runtime_id)
+    service, times = context.holdings(runtime).history(runtime.service_id, runtime.vm_ids)
+    return steps(runtime, service, times)
+
+
+def steps(runtime: Runtime, service: Service | None, times: Mapping[int, VmTimes]) -> list[Step]:
+    """The steps that are known, in time order; all times are OpenNebula's, to the second.
+
+    ``times`` by VM id. When a VM has booted and is ready is not recorded anywhere.
+    """
+    found = [*_of_service(runtime, service)]
+    for role, function in runtime.functions.items():
+        if function.vm_id is not None and function.vm_id in times:
+            found += _of_vm(role, times[function.vm_id])
+    # Stable: of what happened within one second the order of creation decides.
+    return sorted(found, key=lambda step: step.at)
+
+
+def _of_service(runtime: Runtime, service: Service | None) -> Iterator[Step]:
+    if runtime.created_at:
+        yield Step(StepName.ASKED, runtime.created_at)
+    if service is not None and service.started_at:
+        yield Step(StepName.SERVICE, service.started_at)
+
+
+def _of_vm(role: str, times: VmTimes) -> Iterator[Step]:
+    known = {
+        StepName.VM: times.made,
+        StepName.SCHEDULED: times.scheduled,
+        StepName.COPIED: times.copied,
+    }
+    for name, at in known.items():
+        if at:
+            yield Step(name, at, role)

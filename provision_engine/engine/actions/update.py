@@ -1,0 +1,208 @@
+"""Updating a runtime: what differs, whether all of it is available, and then doing it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+
+from provision_engine import log
+from provision_engine.cloud import template
+from provision_engine.cloud.enums import VmState
+from provision_engine.cloud.objects import Vm
+from provision_engine.engine.actions import read, recover, resize, suspend
+from provision_engine.engine.actions.resize import Resize
+from provision_engine.engine.context import Context
+from provision_engine.engine.runtime import attributes
+from provision_engine.engine.runtime.model import DeviceInfo, Runtime
+from provision_engine.engine.runtime.snapshot import Precondition, Snapshot
+from provision_engine.engine.runtime.specification import RequestedFunction, Specification
+from provision_engine.engine.runtime.states import Reason, State
+from provision_engine.engine.safety import leases
+from provision_engine.engine.safety.locks import locked
+from provision_engine.errors import (
+    BadRequest,
+    EngineError,
+    Forbidden,
+    Locked,
+    Unprocessable,
+    UpdateFailed,
+)
+
+SENT_BYTES = 20_000
+"""Of what a device sends for one runtime: a small one reads a response into 30,000 bytes."""
+WAITING_FOR_HOST = frozenset({Reason.WAITING, Reason.NO_MATCHING_HOST, Reason.NO_CAPACITY})
+
+
+def update_runtime(
+    context: Context,
+    runtime_id: int,
+    changes: Specification,
+    precondition: Precondition | None = None,
+) -> Snapshot:
+    """Change what is given and differs; all of it is checked before any of it is done.
+
+    Raises PreconditionFailed, Unprocessable, CapacityRefused, Locked, and UpdateFailed where a
+    function is in ERROR; what helps against that has then been tried.
+    """
+    with locked(context, runtime_id) as lock:
+        snapshot = read.observe(context, read.to_change(context, lock), lock.vms)
+        if precondition:
+            read.check_match(snapshot, precondition)
+        suspend.check_awake(snapshot)
+        if State.ERROR in snapshot.states:
+            raise UpdateFailed(_recovery(context, snapshot))
+        update = _Update(context, snapshot, changes)
+        update.check()
+        runtime = update.apply()
+        return read.observe(context, runtime, lock.release_and_read(runtime))
+
+
+def check_length(name: str, scheduling: Mapping[str, str], device_info: DeviceInfo) -> None:
+    """Raises BadRequest where a small device could not read the runtime any more."""
+    told = json.dumps([name, dict(scheduling), dict(device_info)], ensure_ascii=False)
+    size_bytes = len(told.encode(errors="replace"))
+    if size_bytes > SENT_BYTES:
+        raise BadRequest(
+            f"SERVERLESS_RUNTIME: NAME, SCHEDULING and DEVICE_INFO hold {size_bytes} bytes, "
+            f"more than {SENT_BYTES} together"
+        )
+
+
+def _recovery(context: Context, snapshot: Snapshot) -> dict[str, str | EngineError]:
+    """Try what helps a runtime in ERROR; why it has to be, and what came of it."""
+    outcome: str | EngineError = "Started; read the runtime again in a while"
+    try:
+        recover.apply(context, snapshot)
+    except EngineError as error:
+        outcome = error
+    conditions = snapshot.conditions.items()
+    errors = {role: c.text for role, c in conditions if c.state is State.ERROR}
+    return {**errors, "RECOVERY": outcome}
+
+
+class _Update:
+    """The steps of one update of one runtime, for the holder of its lock."""
+
+    def __init__(self, context: Context, snapshot: Snapshot, changes: Specification) -> None:
+        self._context, self._snapshot, self._changes = context, snapshot, changes
+        self._before, self._vms = snapshot.runtime, snapshot.vms
+        self._resizes = [
+            Resize.between(role, vm, changes.functions.get(role, RequestedFunction()).sizes)
+            for role, vm in snapshot.vms.items()
+        ]
+        self._after = self._with_lease(self._changed())
+
+    # ---- checking: changes nothing -----------------------------------------------------------
+
+    def check(self) -> None:
+        """Raises Unprocessable, CapacityRefused, Locked or BadRequest."""
+        after, changes = self._after, self._changes
+        # What is sent is short enough, but what it leads to may not be.
+        check_length(after.name, after.scheduling, after.device_info)
+        self._check_flavours()
+        self._check_states()
+        functions = self._before.functions
+        resize.check(self._context.cloud, self._resizes, changes.functions, functions)
+        policy = self._context.configuration.lease
+        if changes.lease_seconds is not None:
+            leases.granted(changes.lease_seconds, policy)
+        if changes.lifts_lease:
+            leases.check_lifting(policy)
+
+    def _check_flavours(self) -> None:
+        for role, function in self._changes.functions.items():
+            known = self._before.functions.get(role)
+            if function.flavour and (known is None or function.flavour != known.flavour):
+                now = known.flavour if known else "none"
+                raise Unprocessable(
+                    f"{role}.FLAVOUR cannot change from {now} to {function.flavour}"
+                )
+
+    def _check_states(self) -> None:
+        for role, condition in self._snapshot.conditions.items():
+            is_waiting = condition.reason in WAITING_FOR_HOST
+            if is_waiting and self._changes.is_about_scheduling:
+                continue  # what keeps it waiting may be what is to be changed
+            if condition.state is not State.RUNNING:
+                raise Locked(f"{role} is {condition.state}")
+
+    # ---- doing -----------------------------------------------------------------------------
+
+    def apply(self) -> Runtime:
+        """Do it; the runtime as it is stored afterwards."""
+        before, after, runtimes = self._before, self._after, self._context.runtimes
+        if after == before:
+            return before
+        runtimes.claim(before)
+        stored = before
+        try:
+            resize.apply(self._context.cloud, self._resizes)
+            # From here on the VMs have the new sizes, whatever fails.
+            stored = dataclasses.replace(before, functions=after.functions)
+            self._tell_vms()
+            self._order_end()
+        except EngineError:
+            self._release(stored)
+            raise
+        after = runtimes.ready(after)
+        runtimes.rename(before, after)
+        return after
+
+    def _release(self, stored: Runtime) -> None:
+        try:
+            self._context.runtimes.ready(stored)
+        except EngineError as error:
+            log.engine.warning("Runtime %s stays claimed: %s", stored.id, error)
+
+    def _tell_vms(self) -> None:
+        """Bring SCHEDULING and DEVICE_INFO into the VMs' user templates."""
+        before, after = self._before, self._after
+        is_moved = before.scheduling != after.scheduling
+        if not is_moved and before.device_info == after.device_info:
+            return
+        values = template.render(attributes.user_attributes(after.scheduling, after.device_info))
+        for vm in self._vms.values():
+            self._context.cloud.oned.update_vm(vm.id, values)
+            if is_moved and vm.state == VmState.ACTIVE:
+                self._reschedule(vm)
+
+    def _reschedule(self, vm: Vm) -> None:
+        try:
+            self._context.cloud.oned.act_on_vm(vm.id, "resched")
+        except EngineError as error:
+            # Ordinary owners may not, and their runtime is updated all the same.
+            level = log.engine.info if isinstance(error, Forbidden) else log.engine.warning
+            level("VM %s is not flagged for rescheduling: %s", vm.id, error)
+
+    def _order_end(self) -> None:
+        ends_at = self._after.lease_ends_at
+        for vm in self._vms.values():
+            if self._changes.lifts_lease:
+                leases.lift(self._context.cloud, vm.id)
+            elif self._changes.lease_seconds is not None and ends_at is not None:
+                leases.renew(self._context.cloud, vm.id, ends_at)
+
+    # ---- the runtime as it is to be stored ---------------------------------------------------
+
+    def _changed(self) -> Runtime:
+        before, changes = self._before, self._changes
+        resized = {r.role: r.applied(before.functions[r.role]) for r in self._resizes}
+        return dataclasses.replace(
+            before,
+            name=changes.name or before.name,
+            functions={**before.functions, **resized},
+            scheduling={**before.scheduling, **changes.scheduling},
+            device_info={**before.device_info, **changes.device_info},
+        )
+
+    def _with_lease(self, runtime: Runtime) -> Runtime:
+        seconds = self._changes.lease_seconds
+        if seconds is None and not self._changes.lifts_lease:
+            return runtime
+        return dataclasses.replace(
+            runtime,
+            lease_seconds=seconds,
+            lease_ends_at=None if seconds is None else int(self._context.now()) + seconds,
+            is_lease_renewed=seconds is not None,
+        )

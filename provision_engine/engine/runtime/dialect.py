@@ -1,0 +1,93 @@
+"""The two dialects of oneflow: how a flow template and what is merged into it are written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from provision_engine.cloud import values
+from provision_engine.cloud.objects import Attributes
+from provision_engine.cloud.template import render
+from provision_engine.errors import BadGateway
+from provision_engine.text import one_line
+
+MAX_NAME = 128
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """The keys of a role, and what else the releases that know them have in common."""
+
+    name: str
+    vm_template: str
+    """Names the VM template of a role."""
+    contents: str
+    """A role's own attributes, in what is merged into the flow template."""
+    are_contents_text: bool
+    changes_lines: bool
+    """Whether oneflow puts a comma before each newline in CONTEXT."""
+    has_open_clone: bool
+    """Whether document.clone needs no right to the document."""
+
+    @classmethod
+    def from_version(cls, version: str) -> Dialect:
+        """From OpenNebula's version, such as ``6.8.0``; later releases speak as 7 does."""
+        return SIX if version.split(".")[0] in ("5", "6") else SEVEN
+
+    def merge_template(
+        self, name: str, roles: Sequence[FlowRole], attributes: Mapping[str, Attributes]
+    ) -> dict[str, Any]:
+        """What instantiate merges into the flow template; ``attributes`` by role name.
+
+        All roles stand in it in the template's order, since 6.x merges by position, 7.x by name.
+        """
+        # The service goes with the last of its VMs; otherwise oneflow would soon start new ones.
+        merged = [{"name": role.name} | self._contents(attributes.get(role.name)) for role in roles]
+        return {"automatic_deletion": True, "name": name, "roles": merged}
+
+    def _contents(self, attributes: Attributes | None) -> dict[str, Any]:
+        if attributes is None:
+            return {}
+        return {self.contents: render(attributes) if self.are_contents_text else attributes}
+
+
+SIX = Dialect(
+    "6.x",
+    vm_template="vm_template",
+    contents="vm_template_contents",
+    are_contents_text=True,
+    changes_lines=False,
+    has_open_clone=False,
+)
+SEVEN = Dialect(
+    "7.x",
+    vm_template="template_id",
+    contents="template_contents",
+    are_contents_text=False,
+    changes_lines=True,
+    has_open_clone=True,
+)
+DIALECTS = (SEVEN, SIX)
+"""In the order in which a role is read."""
+
+
+@dataclass(frozen=True)
+class FlowRole:
+    """A role of a flow template: its name, and the id of its VM template."""
+
+    name: str
+    vm_template_id: int
+    dialects: tuple[Dialect, ...] = DIALECTS
+    """Those in which it names its VM template."""
+
+    @classmethod
+    def from_body(cls, body: object) -> FlowRole:
+        """Read a role in any dialect. Raises BadGateway where it names no VM template."""
+        members = values.mapping(body)
+        name = values.text(members.get("name"), MAX_NAME)
+        dialects = tuple(dialect for dialect in DIALECTS if dialect.vm_template in members)
+        template_ids = [values.integer(members[dialect.vm_template]) for dialect in dialects]
+        if not template_ids or template_ids[0] is None:
+            raise BadGateway(f"Role {one_line(name)} of a flow template names no VM template")
+        return cls(name, template_ids[0], dialects)

@@ -1,0 +1,162 @@
+"""A runtime as OpenNebula stores it: the body of a document of type 1337.
+
+The Ruby engine's documents have the same members but ENGINE, so either engine reads both.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from provision_engine.cloud import values
+from provision_engine.cloud.enums import DocumentType
+from provision_engine.cloud.objects import Document
+from provision_engine.engine.runtime.model import ROLES, DeviceInfo, Function, Phase, Runtime
+from provision_engine.engine.runtime.sizes import SIZES
+from provision_engine.engine.runtime.specification import POLICY, REQUIREMENTS
+from provision_engine.errors import BadGateway, NotFound
+from provision_engine.text import one_line
+
+SENT_BYTES = 20_000
+"""What an engine accepts of SCHEDULING and DEVICE_INFO at most."""
+MAX_NAME, MAX_FLAVOUR = 256, 128
+"""In characters; a runtime without a name of its own is named as its service."""
+NAME_BYTES = 128
+"""OpenNebula counts characters; bytes are never fewer."""
+_REFUSED = re.compile(r"[&|:\\\";/'#{}$<>\x00-\x1f\x7f]")
+"""What ``document.allocate`` or ``document.rename`` refuse in a name (scenario ``names``)."""
+
+Json = dict[str, Any]
+
+
+def to_runtime(document: Document) -> Runtime:
+    """The runtime that a document holds. What is wrong in it is left out: its owner may write it.
+
+    Raises NotFound where the document is of another type, BadGateway where nobody can read it.
+    """
+    if document.type != DocumentType.RUNTIME:
+        raise NotFound(f"Document {document.id} is not a serverless runtime")
+    body = document.body
+    engine = values.mapping(body.get("ENGINE"))
+    scheduling, device_info = _sent(body)
+    created_at = values.unix_time(engine.get("CREATED_AT")) or 0
+    return Runtime(
+        id=document.id,
+        name=values.text(engine.get("NAME"), MAX_NAME) or document.name,
+        functions={role: _function(body[role]) for role in ROLES if values.mapping(body.get(role))},
+        owner_id=document.user_id,
+        service_id=values.integer(body.get("SERVICE_ID")),
+        service_name=values.text(engine.get("SERVICE_NAME")),
+        phase=_phase(document, engine),
+        scheduling=scheduling,
+        device_info=device_info,
+        created_at=created_at,
+        intended_at=values.unix_time(engine.get("INTENDED_AT")) or created_at,
+        lease_seconds=values.integer(values.mapping(body.get("LEASE")).get("TTL")),
+        lease_ends_at=values.unix_time(engine.get("LEASE_ENDS_AT")),
+        is_lease_renewed=engine.get("LEASE_RENEWED") is True,
+        is_suspended=engine.get("SUSPENDED") is True,
+        key=values.text(engine.get("KEY")),
+        digest=values.text(engine.get("DIGEST")),
+        blueprint=values.text(engine.get("BLUEPRINT")),
+        worker=values.text(engine.get("WORKER")),
+        claimed_at=values.unix_time(engine.get("CLAIMED_AT")),
+        locked_at=document.locked_at,
+    )
+
+
+def name_of(runtime: Runtime) -> str:
+    """The name of a runtime's document: the runtime's own in a form that OpenNebula accepts."""
+    plain = "".join(c if ord(c) <= 0xFFFF else "_" for c in _REFUSED.sub("_", runtime.name))
+    return plain.encode()[:NAME_BYTES].decode(errors="ignore").strip() or runtime.service_name
+
+
+def body_of(runtime: Runtime) -> str:
+    """The body of a runtime's document, in plain ASCII so that any text survives."""
+    return json.dumps(_members(runtime), separators=(",", ":")).replace(">", "\\u003e")
+
+
+def _members(runtime: Runtime) -> Json:
+    members: Json = {role: _stored(function) for role, function in runtime.functions.items()}
+    if runtime.service_id is not None:
+        members["SERVICE_ID"] = runtime.service_id
+    if runtime.lease_seconds is not None:
+        members["LEASE"] = {"TTL": runtime.lease_seconds}
+    return members | {
+        "SCHEDULING": dict(runtime.scheduling),
+        "DEVICE_INFO": dict(runtime.device_info),
+        "ENGINE": _engine_members(runtime),
+    }
+
+
+def _engine_members(runtime: Runtime) -> Json:
+    members: Json = {
+        "PHASE": runtime.phase,
+        "SERVICE_NAME": runtime.service_name,
+        "CREATED_AT": runtime.created_at,
+        "WORKER": runtime.worker,
+        "CLAIMED_AT": runtime.claimed_at,
+        "LEASE_ENDS_AT": runtime.lease_ends_at,
+        "LEASE_RENEWED": runtime.is_lease_renewed or None,
+        "SUSPENDED": runtime.is_suspended or None,
+        "KEY": runtime.key or None,
+        "DIGEST": runtime.digest or None,
+        "BLUEPRINT": runtime.blueprint or None,
+        "NAME": None if name_of(runtime) == runtime.name else runtime.name,
+    }
+    if runtime.phase.is_unfinished and runtime.intended_at != runtime.created_at:
+        members["INTENDED_AT"] = runtime.intended_at
+    return {name: value for name, value in members.items() if value not in (None, "")}
+
+
+def _function(body: Mapping[str, Any]) -> Function:
+    return Function(
+        flavour=values.text(body.get("FLAVOUR"), MAX_FLAVOUR),
+        sizes={name: values.integer(body.get(name)) or 0 for name in SIZES},
+        vm_id=values.integer(body.get("VM_ID")),
+    )
+
+
+def _sent(body: Json) -> tuple[dict[str, str], DeviceInfo]:
+    """SCHEDULING and DEVICE_INFO; what is longer than an engine accepts is left out."""
+    scheduling, device_info = _scheduling(body), _device_info(body)
+    for kept in ((scheduling, device_info), (scheduling, {})):
+        if len(json.dumps(kept, ensure_ascii=False).encode()) <= SENT_BYTES:
+            return kept
+    return {}, {}
+
+
+def _scheduling(body: Json) -> dict[str, str]:
+    """POLICY and REQUIREMENTS, those of them that are texts."""
+    sent = values.mapping(body.get("SCHEDULING"))
+    names = [name for name in (POLICY, REQUIREMENTS) if isinstance(sent.get(name), str)]
+    return {name: values.text(sent[name]) for name in names}
+
+
+def _device_info(body: Json) -> dict[str, str | int | float]:
+    """The texts and numbers of DEVICE_INFO."""
+    sent = values.mapping(body.get("DEVICE_INFO"))
+    known: dict[str, str | int | float] = {}
+    for name, value in sent.items():
+        if isinstance(value, str):
+            known[values.text(name)] = values.text(value)
+        elif isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
+            known[values.text(name)] = value
+    return known
+
+
+def _stored(function: Function) -> Json:
+    body: Json = {"FLAVOUR": function.flavour, **function.sizes}
+    return body if function.vm_id is None else body | {"VM_ID": function.vm_id}
+
+
+def _phase(document: Document, engine: Json) -> Phase:
+    phase = engine.get("PHASE", Phase.READY)
+    if phase not in list(Phase):
+        named = one_line(str(phase)[:40])
+        message = f"Document {document.id} is in phase {named}, written by a later engine"
+        raise BadGateway(message)
+    return Phase(phase)

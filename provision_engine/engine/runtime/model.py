@@ -1,0 +1,123 @@
+"""Serverless runtimes as the engine knows them. Pure: no calls, no JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from provision_engine.engine.runtime.sizes import Sizes
+
+ROLES = ("FAAS", "DAAS")
+
+DeviceInfo = Mapping[str, str | int | float]
+
+
+class Phase(StrEnum):
+    """How far the lifecycle of a runtime has come."""
+
+    CREATING = "CREATING"
+    """Intent to start a service; nobody was told of the runtime yet."""
+    READY = "READY"
+    REPLACING = "REPLACING"
+    """Intent to end the runtime's service and to start another one in its place."""
+    STANDBY = "STANDBY"
+    """Ready before it is asked for: it belongs to a user, and nobody was told of it yet."""
+    TAKEN = "TAKEN"
+    """Intent to hand over a standby's service to the document of a create."""
+    DELETING = "DELETING"
+    """Intent to end everything. For its user the runtime is gone."""
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether an engine is at work, or died at it."""
+        return self not in (Phase.READY, Phase.STANDBY)
+
+
+@dataclass(frozen=True)
+class Function:
+    """One function: what it was made with, and its VM."""
+
+    flavour: str
+    sizes: Sizes
+    """All of them."""
+    vm_id: int | None = None
+
+
+@dataclass(frozen=True)
+class VmsToRead:
+    """The VMs of a runtime, and whether their scheduled actions tell when its lease is over."""
+
+    ids: tuple[int, ...] = ()
+    with_actions: bool = False
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A serverless runtime, without the states of its VMs."""
+
+    id: int
+    name: str
+    functions: Mapping[str, Function]
+    """By role, FAAS first."""
+    owner_id: int = -1
+    """OpenNebula's id of the user who owns the document: only that user's VMs are the runtime's."""
+    service_id: int | None = None
+    service_name: str = ""
+    """Unique; it finds the service of a runtime whose service id was never written."""
+    phase: Phase = Phase.READY
+    scheduling: Mapping[str, str] = field(default_factory=dict)
+    device_info: DeviceInfo = field(default_factory=dict)
+    created_at: int = 0
+    """Unix time."""
+    intended_at: int = 0
+    """When an unfinished phase was written (Unix time)."""
+    lease_seconds: int | None = None
+    """How long the runtime was requested for, from its creation or last renewal; None: for ever."""
+    lease_ends_at: int | None = None
+    """When that is over (Unix time)."""
+    is_lease_renewed: bool = False
+    """Whether ``lease_ends_at`` was written into the orders of the VMs as it stands here."""
+    is_suspended: bool = False
+    """Whether its user asked for it to be suspended."""
+    key: str = ""
+    """The idempotency key that it was created with, and the digest of the body sent along."""
+    digest: str = ""
+    blueprint: str = ""
+    """Of a standby: a digest of everything that it was made of."""
+    worker: str = ""
+    """The process that wrote an unfinished phase or works under the lock; see ``process``."""
+    claimed_at: int | None = None
+    """The time of the lock under which that process works (Unix time)."""
+    locked_at: int | None = None
+
+    @property
+    def vm_ids(self) -> list[int]:
+        return [f.vm_id for f in self.functions.values() if f.vm_id is not None]
+
+    @property
+    def vms_to_read(self) -> VmsToRead:
+        return VmsToRead(tuple(self.vm_ids), with_actions=self.lease_seconds is not None)
+
+    @property
+    def flavour_tuple(self) -> str:
+        return "-".join(function.flavour for function in self.functions.values())
+
+    def with_vms(self, vm_ids: Mapping[str, int | None]) -> Runtime:
+        """The same runtime, its functions with these VMs, by role."""
+        functions = {
+            role: dataclasses.replace(function, vm_id=vm_ids.get(role, function.vm_id))
+            for role, function in self.functions.items()
+        }
+        return dataclasses.replace(self, functions=functions)
+
+    def released(self) -> Runtime:
+        """The same runtime when no process works on it."""
+        return dataclasses.replace(self, worker="", claimed_at=None)
+
+    def without_service(self) -> Runtime:
+        """The same runtime once its service and VMs have been ended."""
+        return dataclasses.replace(
+            self.with_vms(dict.fromkeys(self.functions)), service_id=None, is_suspended=False
+        )

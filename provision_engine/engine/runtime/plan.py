@@ -1,0 +1,95 @@
+"""All that a runtime will be made of, found out before anything is started."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from provision_engine import log
+from provision_engine.cloud.client import CloudClient
+from provision_engine.cloud.objects import Attributes
+from provision_engine.engine.context import Context
+from provision_engine.engine.flavours import FlowTemplate
+from provision_engine.engine.runtime import attributes, services
+from provision_engine.engine.runtime.dialect import Dialect
+from provision_engine.engine.runtime.model import Function
+from provision_engine.engine.runtime.specification import Specification
+from provision_engine.errors import NotFound, UnknownFlavours
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A flow template, and what is merged into it."""
+
+    flow: FlowTemplate
+    functions: Mapping[str, Function]
+    role_names: Mapping[str, str]
+    """FAAS and DAAS → the flow template's name of that role."""
+    attributes: Mapping[str, Attributes]
+    """By the flow template's role name."""
+    vm_templates: Mapping[str, Attributes]
+    """By the flow template's role name."""
+    version: str
+    """Of OpenNebula. Asked anew each time: it may have been upgraded under the engine."""
+
+    def start(self, cloud: CloudClient, name: str) -> int:
+        """Instantiate the service; its id. Raises NoFlowTemplate where its template has gone."""
+        dialect = Dialect.from_version(self.version)
+        if dialect.changes_lines:
+            self._warn_of_lines()
+        merge = dialect.merge_template(name, self.flow.roles, self.attributes)
+        log.engine.debug(
+            "Instantiating service_template %s with options %s",
+            self.flow.id,
+            json.dumps({"name": name}),
+        )
+        try:
+            return cloud.oneflow.instantiate_service(self.flow.id, merge)
+        except NotFound as error:  # it was removed while it was cached here
+            flavours = {role: function.flavour for role, function in self.functions.items()}
+            raise UnknownFlavours.from_roles(flavours) from error
+
+    def wait_for_vms(self, cloud: CloudClient, service_id: int) -> dict[str, int]:
+        """The VMs of the started service, by FAAS and DAAS."""
+        vm_ids = services.wait_for_vms(cloud, service_id, self.role_names.values())
+        return {role: vm_ids[name] for role, name in self.role_names.items()}
+
+    def _warn_of_lines(self) -> None:
+        """oneflow 7 changes texts of several lines in CONTEXT, and nobody can prevent it."""
+        for role, values in self.attributes.items():
+            for name in attributes.texts_of_several_lines(values):
+                log.engine.warning(
+                    "Role %s: OpenNebula puts a comma at the end of each line of CONTEXT/%s; "
+                    "keep it in one line, for example as Base64",
+                    role,
+                    name,
+                )
+
+
+def plan(context: Context, specification: Specification, version: str = "") -> Plan:
+    """Find flow template, roles and sizes; changes nothing.
+
+    ``version`` is OpenNebula's if it has just been asked. Raises NoFlowTemplate, Forbidden, and
+    DeployFailed if a VM template is missing.
+    """
+    version = version or context.cloud.oned.version()
+    flavours, configuration = context.flavours, context.configuration
+    flow = flavours.flow_template(specification)
+    assigned = flow.assign(specification)
+    sr_auth = context.cloud.credentials.token if configuration.context.sr_auth else None
+    functions, values, vm_templates = {}, {}, {}
+    for role, requested in specification.functions.items():
+        vm_template = flavours.vm_template(assigned[role])
+        vm_templates[assigned[role].name] = vm_template
+        functions[role] = requested.sized(vm_template, configuration.capacity)
+        values[assigned[role].name] = attributes.role_attributes(
+            functions[role],
+            vm_template,
+            specification,
+            flow.id,
+            configuration.capacity,
+            sr_auth,
+        )
+    names = {role: flow_role.name for role, flow_role in assigned.items()}
+    return Plan(flow, functions, names, values, vm_templates, version)

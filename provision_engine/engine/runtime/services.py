@@ -1,0 +1,103 @@
+"""Starting and finding the oneflow service of a runtime. ``ending`` ends it."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterable, Mapping
+
+from provision_engine.cloud.client import CloudClient
+from provision_engine.cloud.errors import of_text
+from provision_engine.cloud.objects import Service
+from provision_engine.engine.runtime import states
+from provision_engine.engine.runtime.assignment import assign_roles
+from provision_engine.engine.runtime.model import Runtime
+from provision_engine.engine.safety.ownership import Holdings
+from provision_engine.engine.time_limits import APPEARING_SECONDS
+from provision_engine.errors import (
+    BackendDown,
+    BackendTimeout,
+    BackendUnreachable,
+    BadGateway,
+    CapacityRefused,
+    DeployFailed,
+)
+
+UNSURE = (BackendTimeout, BackendUnreachable, BadGateway)
+"""After these nobody knows whether the call had an effect."""
+OURS = re.compile(r".+_[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+"""The name of a service that an engine started: its flavour tuple and a random UUID."""
+
+
+def new_name(flavour_tuple: str) -> str:
+    """A name that no other service has, by which it is found again whatever happens."""
+    return f"{flavour_tuple}_{uuid.uuid4()}"
+
+
+def is_ours(name: str) -> bool:
+    """Whether a service's name is one that an engine gives."""
+    return OURS.fullmatch(name) is not None
+
+
+def wait_for_vms(cloud: CloudClient, service_id: int, role_names: Iterable[str]) -> dict[str, int]:
+    """Wait until each of the roles has its VM; the VMs' ids by role name.
+
+    Raises DeployFailed or CapacityRefused with the service's log as soon as it has failed,
+    BackendTimeout when the deadline passes first.
+    """
+    expected = set(role_names)
+    for _ in cloud.deadline.polls():
+        service = Service.from_document(cloud.oned.document(service_id))
+        if states.service_has_failed(service) or states.service_is_ending(service):
+            raise deploy_error(service)
+        vm_ids = {name: vm for name, vm in states.vm_ids(service).items() if vm is not None}
+        if expected <= vm_ids.keys():
+            return vm_ids
+    raise BackendTimeout(f"Service {service_id} has no VMs yet")
+
+
+def deploy_error(service: Service) -> DeployFailed | CapacityRefused:
+    """Why a service failed, with its log; a lack of quota or capacity has an error of its own."""
+    log = [dict(entry) for entry in service.log]
+    if any(of_text(str(entry.get("message"))) is CapacityRefused for entry in log):
+        return CapacityRefused(log)
+    return DeployFailed(log)
+
+
+def find(holdings: Holdings, name: str, *, newer_than: int) -> list[Service]:
+    """The owner's services of this name, which is unique unless a start was repeated.
+
+    A service is started after its runtime's document was written, and ids only grow: only
+    documents ``newer_than`` that one are read. A name that no engine gives finds nothing.
+    """
+    if not is_ours(name):
+        return []
+    return [service for service in holdings.services(newer_than + 1) if service.name == name]
+
+
+def find_started(holdings: Holdings, runtime: Runtime, *, is_unsure: bool) -> list[Service] | None:
+    """The services that were started for a runtime; None where one may still appear.
+
+    ``is_unsure`` says that the response to the start was lost.
+    """
+    # Half of the time is left to write down that it has not appeared.
+    deadline = holdings.cloud.deadline
+    patience_seconds = min(APPEARING_SECONDS, deadline.remaining_seconds / 2)
+    for _ in deadline.at_most(patience_seconds).polls():
+        found = find(holdings, runtime.service_name, newer_than=runtime.id)
+        if found or not is_unsure:
+            return found
+    return None
+
+
+def is_unsure(error: BaseException) -> bool:
+    """Whether nobody knows if the call that failed had an effect."""
+    return isinstance(error, UNSURE) and not isinstance(error, BackendDown)
+
+
+def assigned(runtime: Runtime, vm_ids: Mapping[str, int | None]) -> dict[str, int | None]:
+    """The VMs of a service by FAAS and DAAS; given by the names of its roles, in their order."""
+    flavours = {role: function.flavour for role, function in runtime.functions.items()}
+    indexes = assign_roles(flavours, list(vm_ids))
+    in_order = list(vm_ids.values())
+    return {role: in_order[indexes[role]] if role in indexes else None for role in flavours}

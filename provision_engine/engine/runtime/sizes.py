@@ -1,0 +1,127 @@
+"""The sizes of a function: one row for each, from which everything that is done with it follows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from provision_engine.cloud.objects import Attributes, Vm
+from provision_engine.cloud.values import LARGEST_NUMBER
+from provision_engine.config import Capacity
+
+Sizes = Mapping[str, int]
+"""By name, in the order of SIZES. What a request leaves to the engine is missing."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """Where one size of a function stands. Its name is that in requests and documents."""
+
+    unit: str
+    quota: str
+    """The metric of a user's quota that it counts towards."""
+    in_template: Callable[[Attributes], Any]
+    """What a VM template says of it."""
+    in_vm: Callable[[Vm], int | None]
+    default: Callable[[Capacity], int]
+    """What engine.conf says, where neither the request nor the VM template says anything."""
+    attributes: tuple[str, ...] = ()
+    """Those of a VM that hold it, by which a running VM is resized. A disk has none: it stands
+    in DISK, is resized by a call of its own, and cannot shrink."""
+    maximum: str = ""
+    """The attribute that says how far a running VM can be resized."""
+    maximum_in_vm: Callable[[Vm], int | None] = lambda vm: None
+    multiplier: Callable[[Capacity], int] = lambda capacity: 1
+    """The maximum of a new VM is so many times its size."""
+
+
+def first_disk(template: Attributes) -> Attributes:
+    """Return the attributes of a VM template's first disk; none without disks."""
+    return next(iter(vectors(template, "DISK")), {})
+
+
+SIZES: Mapping[str, Size] = {
+    "CPU": Size(
+        unit="cores",
+        quota="CPU",
+        in_template=lambda template: template.get("CPU"),
+        in_vm=lambda vm: math.ceil(vm.cpu),  # a part of a core counts as one
+        default=lambda capacity: capacity.cpu.default_cores,
+        attributes=("CPU", "VCPU"),
+        maximum="VCPU_MAX",
+        maximum_in_vm=lambda vm: vm.cpu_max,
+        multiplier=lambda capacity: capacity.cpu.multiplier,
+    ),
+    "MEMORY": Size(
+        unit="MB",
+        quota="MEMORY",
+        in_template=lambda template: template.get("MEMORY"),
+        in_vm=lambda vm: vm.memory_mb,
+        default=lambda capacity: capacity.memory.default_mb,
+        attributes=("MEMORY",),
+        maximum="MEMORY_MAX",
+        maximum_in_vm=lambda vm: vm.memory_max_mb,
+        multiplier=lambda capacity: capacity.memory.multiplier,
+    ),
+    "DISK_SIZE": Size(
+        unit="MB",
+        quota="SYSTEM_DISK_SIZE",
+        in_template=lambda template: first_disk(template).get("SIZE"),
+        in_vm=lambda vm: vm.disk_size_mb,
+        default=lambda capacity: capacity.disk.default_mb,
+    ),
+}
+
+
+def complete(requested: Sizes, template: Attributes, capacity: Capacity) -> dict[str, int]:
+    """Return all sizes: as requested, else as the VM template says, else the default."""
+    return {
+        name: requested.get(name) or _number(size.in_template(template)) or size.default(capacity)
+        for name, size in SIZES.items()
+    }
+
+
+def from_vm(vm: Vm) -> dict[str, int]:
+    """Return the sizes that a VM has; one without a disk has no size of it."""
+    found = {name: size.in_vm(vm) for name, size in SIZES.items()}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def vm_attributes(sizes: Sizes, capacity: Capacity) -> Attributes:
+    """Return the attributes of a new VM that hold its sizes, and how far it can be resized."""
+    attributes: Attributes = {}
+    for name, value in sizes.items():
+        size = SIZES[name]
+        attributes |= dict.fromkeys(size.attributes, str(value))
+        if size.maximum:
+            attributes[size.maximum] = str(value * size.multiplier(capacity))
+    return attributes
+
+
+def quota_of(sizes: Sizes) -> dict[str, int]:
+    """Return what sizes count towards a user's quota, by metric."""
+    return {SIZES[name].quota: value for name, value in sizes.items()}
+
+
+def shown(sizes: Sizes) -> str:
+    """Return sizes for a person: ``CPU 2, MEMORY 512 MB, DISK_SIZE 1024 MB``."""
+    units = {name: f" {size.unit}" if size.unit == "MB" else "" for name, size in SIZES.items()}
+    return ", ".join(f"{name} {value}{units[name]}" for name, value in sizes.items())
+
+
+def vectors(template: Attributes, name: str) -> list[Attributes]:
+    """Return the vectors of a name in a template, such as its DISKs."""
+    values = template.get(name, [])
+    values = values if isinstance(values, list) else [values]
+    return [value for value in values if isinstance(value, dict)]
+
+
+def _number(text: Any) -> int | None:
+    """Return a size in a VM template, rounded up to whole units; None where there is none."""
+    try:
+        size = math.ceil(float(text))
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return size if 0 < size <= LARGEST_NUMBER else None

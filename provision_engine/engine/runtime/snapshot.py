@@ -1,0 +1,120 @@
+"""A runtime with the conditions seen of its VMs. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from provision_engine.cloud.objects import Service, Vm
+from provision_engine.engine.runtime import states
+from provision_engine.engine.runtime.model import Function, Phase, Runtime
+from provision_engine.engine.runtime.specification import REQUIREMENTS
+from provision_engine.engine.runtime.states import Condition, Reason, State
+from provision_engine.engine.safety import leases
+
+NO_MATCHING_HOST = "no host satisfies the requirements"
+"""What some releases tell without naming the requirements."""
+
+Precondition = Callable[["Snapshot"], bool]
+"""What a request requires of a runtime before it changes it."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What was seen of one function."""
+
+    condition: Condition
+    vm: Vm | None = None
+    since: int | None = None
+    """Since when (Unix time), where that is known."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A runtime at one moment."""
+
+    runtime: Runtime
+    observed: Mapping[str, Observation]
+    """By role, FAAS first."""
+
+    @classmethod
+    def unseen(cls, runtime: Runtime, vms: Mapping[int, Vm] = MappingProxyType({})) -> Snapshot:
+        """Take one of a runtime that is being created or replaced: nobody has looked at it yet.
+
+        The VMs of a standby that became the runtime are known all the same.
+        """
+        if runtime.phase is Phase.REPLACING:
+            condition = Condition(State.PENDING, "VM is being replaced", Reason.REPLACING)
+            since = runtime.intended_at
+        else:
+            condition = Condition(State.PENDING, "VM was just ordered", Reason.ORDERED)
+            since = runtime.created_at
+        observed = {
+            role: Observation(condition, _vm(function, vms), since)
+            for role, function in runtime.functions.items()
+        }
+        return cls(runtime, observed)
+
+    @classmethod
+    def taken(cls, runtime: Runtime, vms: Mapping[int, Vm], service: Service | None) -> Snapshot:
+        """Take one from fresh VMs, by id. The service explains functions that have none."""
+        if runtime.phase in (Phase.CREATING, Phase.REPLACING):
+            return cls.unseen(runtime)
+        return cls(
+            runtime, {role: _observe(runtime, role, vms, service) for role in runtime.functions}
+        )
+
+    @property
+    def id(self) -> int:
+        return self.runtime.id
+
+    @property
+    def conditions(self) -> Mapping[str, Condition]:
+        return {role: observation.condition for role, observation in self.observed.items()}
+
+    @property
+    def states(self) -> set[State]:
+        return {condition.state for condition in self.conditions.values()}
+
+    @property
+    def vms(self) -> Mapping[str, Vm]:
+        """By role, those that exist."""
+        found = {role: observation.vm for role, observation in self.observed.items()}
+        return {role: vm for role, vm in found.items() if vm is not None}
+
+    @property
+    def ends_at(self) -> int | None:
+        """When OpenNebula ends the runtime (Unix time); None without a lease."""
+        return leases.ends_at(self.runtime, self.vms.values())
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether no function is on its way to another state."""
+        return not any(condition.is_moving for condition in self.conditions.values())
+
+
+def _vm(function: Function, vms: Mapping[int, Vm]) -> Vm | None:
+    return None if function.vm_id is None else vms.get(function.vm_id)
+
+
+def _observe(
+    runtime: Runtime, role: str, vms: Mapping[int, Vm], service: Service | None
+) -> Observation:
+    function = runtime.functions[role]
+    vm = _vm(function, vms)
+    if vm is None:
+        condition = states.of_missing_vm(service, had_vm=function.vm_id is not None)
+        return Observation(condition, None, states.last_entry_at(service))
+    return Observation(_as_requested(runtime, states.of_vm(vm)), vm, vm.since)
+
+
+def _as_requested(runtime: Runtime, condition: Condition) -> Condition:
+    """The condition of a VM in the light of what its user asked for."""
+    requirements = runtime.scheduling.get(REQUIREMENTS, "").upper()
+    if runtime.is_suspended and condition.reason is Reason.SUSPENDED:
+        return dataclasses.replace(condition, state=State.SUSPENDED, text="VM is suspended")
+    if requirements and condition.text == NO_MATCHING_HOST:
+        return dataclasses.replace(condition, text=f"no host satisfies {requirements}")
+    return condition

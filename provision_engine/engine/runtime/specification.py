@@ -1,0 +1,78 @@
+"""What a caller asks for: a checked request, with everything empty left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from provision_engine.cloud import template
+from provision_engine.cloud.objects import Attributes
+from provision_engine.config import Capacity
+from provision_engine.engine.runtime import sizes
+from provision_engine.engine.runtime.model import DeviceInfo, Function
+from provision_engine.engine.runtime.sizes import Sizes
+
+POLICY, REQUIREMENTS = "POLICY", "REQUIREMENTS"
+
+
+@dataclass(frozen=True)
+class RequestedFunction:
+    """One function as requested; what is empty or missing is left to the engine."""
+
+    flavour: str = ""
+    sizes: Sizes = field(default_factory=dict)
+
+    def sized(self, template: Attributes, capacity: Capacity) -> Function:
+        """Return the function with all sizes; ``template`` is what its VM template says."""
+        return Function(self.flavour, sizes.complete(self.sizes, template, capacity))
+
+
+@dataclass(frozen=True)
+class Specification:
+    """A serverless runtime as requested."""
+
+    name: str = ""
+    functions: Mapping[str, RequestedFunction] = field(default_factory=dict)
+    """By role, FAAS first."""
+    scheduling: Mapping[str, str] = field(default_factory=dict)
+    device_info: DeviceInfo = field(default_factory=dict)
+    lease_seconds: int | None = None
+    """How long it is requested for; None where nothing is said."""
+    lifts_lease: bool = False
+    """Whether an update asks for a runtime without an end."""
+    digest: str = ""
+    """Of everything that was sent: the same for the same request."""
+
+    @property
+    def flavour_tuple(self) -> str:
+        """FAAS's flavour, and DAAS's behind a dash; a DAAS without a flavour is none."""
+        return "-".join(f.flavour for f in self.functions.values() if f.flavour)
+
+    @property
+    def flavours(self) -> dict[str, str]:
+        """The flavours by role."""
+        return {role: function.flavour for role, function in self.functions.items()}
+
+    @property
+    def is_about_scheduling(self) -> bool:
+        """Whether an update changes where VMs may run, and nothing that needs them to run."""
+        is_sized = any(function.sizes for function in self.functions.values())
+        is_leased = self.lease_seconds is not None or self.lifts_lease
+        return bool(self.scheduling) and not is_sized and not is_leased
+
+    def texts(self) -> Iterator[tuple[str, str]]:
+        """Each text that goes to OpenNebula, with its path in the request."""
+        yield "NAME", self.name
+        for role, function in self.functions.items():
+            yield f"{role}.FLAVOUR", function.flavour
+        for name, text in self.scheduling.items():
+            yield f"SCHEDULING.{name}", text
+        for name, value in self.device_info.items():
+            if isinstance(value, str):
+                yield f"DEVICE_INFO.{name}", value
+
+    def unstorable_texts(self) -> Iterator[tuple[str, str]]:
+        """Yield the path of each text that OpenNebula cannot store, and the reason."""
+        for path, text in self.texts():
+            if reason := template.why_not(text):
+                yield path, reason

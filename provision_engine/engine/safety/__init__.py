@@ -1,0 +1,1 @@
+"""Why nothing is lost and no one is harmed: ownership, locks, leases, keys, endings."""

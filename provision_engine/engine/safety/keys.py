@@ -1,0 +1,87 @@
+"""One runtime for one idempotency key, whoever creates it, wherever and however often."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, suppress
+
+from provision_engine.deadline import Deadline
+from provision_engine.engine.context import Context
+from provision_engine.engine.memory import KeyIndex
+from provision_engine.engine.runtime.model import Phase, Runtime
+from provision_engine.engine.safety import unfinished
+from provision_engine.errors import Conflict, Locked, NotFound
+
+Slot = Callable[[], AbstractContextManager[object]]
+"""Makes the context in which a request does what only so many may do at once."""
+WAIT_SHARE = 0.6
+"""Of a request's time, for waiting until another request has created the same runtime."""
+
+
+class OtherCreateIsFirst(Exception):
+    """Another request with the same key wrote its document first: this one creates nothing."""
+
+
+def find(context: Context, key: str, digest: str, slot: Slot) -> Runtime | None:
+    """Return the runtime created with a key: of several the oldest. Waits until it is there.
+
+    ``slot`` is held while it waits. Raises Conflict where it was created from another body, Locked
+    while another request creates it.
+    """
+    waiting = Deadline(context.cloud.deadline.remaining_seconds * WAIT_SHARE)
+    with ExitStack() as stack:
+        for polls in waiting.polls():
+            if polls == 1:
+                stack.enter_context(slot())
+            oldest = _oldest(context, key)
+            if oldest is None:
+                return None
+            if oldest.digest != digest:
+                raise Conflict(f"Serverless runtime {oldest.id} was created with this key")
+            if oldest.phase is not Phase.CREATING:
+                return oldest
+            if unfinished.is_abandoned(context, oldest):
+                with suppress(Locked):
+                    unfinished.resolve(context, oldest.id, is_repeated=True)
+    raise Locked("Another request with this key is still creating the runtime")
+
+
+def check_first(context: Context, runtime: Runtime) -> None:
+    """Raise OtherCreateIsFirst where a document with the same key has a lower id."""
+    if runtime.key and _oldest(context, runtime.key, runtime.id) is not None:
+        raise OtherCreateIsFirst(runtime.key)
+
+
+def candidates(context: Context, key: str) -> list[int]:
+    """Return the ids of the caller's documents that were written with a key, in their order."""
+    return _index(context).candidates(key, context.runtimes.range)
+
+
+def forget(context: Context, key: str, runtime_id: int) -> None:
+    """Do not look at a document of the caller again, which has gone."""
+    _index(context).forget(key, runtime_id)
+
+
+def _index(context: Context) -> KeyIndex:
+    return context.memory.keys_of(context.user().id)
+
+
+def _oldest(context: Context, key: str, before: int | None = None) -> Runtime | None:
+    """Return the oldest visible runtime with a key; None where none is older than ``before``."""
+    for runtime_id in candidates(context, key):
+        if before is not None and runtime_id >= before:
+            return None
+        runtime = _visible(context, runtime_id)
+        if runtime is not None:
+            return runtime
+        forget(context, key, runtime_id)
+    return None
+
+
+def _visible(context: Context, runtime_id: int) -> Runtime | None:
+    """Return None where the runtime has gone, or is on its way out: that is never undone."""
+    try:
+        runtime = context.runtimes.get(runtime_id)
+    except NotFound:
+        return None
+    return None if runtime.phase in (Phase.DELETING, Phase.TAKEN) else runtime

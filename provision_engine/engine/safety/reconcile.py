@@ -1,0 +1,348 @@
+"""What crashes, lost responses and strangers left behind, found and put in order.
+
+One user after the other, each with nothing but what belongs to that user: so no document leads to
+another user's VM, and no flood of documents hides more than those of the user who wrote them. It is
+safe beside running engines: nothing is touched that is younger than any request lasts, and
+everything is looked at again, under the runtime's lock, before it is changed. The rules are in
+docs/reliability.md.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from enum import StrEnum
+
+from provision_engine.cloud.enums import DocumentType, ServiceState
+from provision_engine.cloud.objects import Service
+from provision_engine.deadline import Deadline
+from provision_engine.engine.context import Context
+from provision_engine.engine.repository import readable
+from provision_engine.engine.runtime import services, states
+from provision_engine.engine.runtime.model import Runtime
+from provision_engine.engine.safety import ending, unfinished
+from provision_engine.engine.safety.locks import locked
+from provision_engine.errors import BackendTimeout, BadGateway, EngineError, Locked, NotFound
+
+ONEFLOW_USER = 1
+"""serveradmin: a oneflow that was restarted deploys a service again as this user."""
+DOOMED_STATES = (ServiceState.FAILED_UNDEPLOYING, ServiceState.FAILED_UNDEPLOYING_NETS)
+"""A service in one of these was to be ended, so that it is not recovered but removed."""
+VM_ID = re.compile(r'"VM_ID":\s*"?(\d{1,9})')
+
+
+class Result(StrEnum):
+    """What became of a finding."""
+
+    FOUND = "found"
+    """Nothing was done about it."""
+    DONE = "done"
+    GONE = "gone by itself"
+    """When it was looked at again, nothing was wrong any more."""
+    BUSY = "busy"
+    """An engine is at it just now."""
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Case:
+    """Something that may be wrong, and what is done about it."""
+
+    kind: str
+    remedy: str
+    apply: Callable[[Context, Finding], Result]
+    """Looks again, and puts it in order. Raises NotFound where it is not wrong any more."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong."""
+
+    case: Case
+    document_id: int | None
+    service_id: int | None
+    owner_id: int
+    """OpenNebula's id of the user whom it belongs to."""
+    name: str
+    age_seconds: float
+    detail: str = ""
+    """The phase of a document, the state of a service."""
+    vm_id: int | None = None
+
+    @property
+    def kind(self) -> str:
+        return self.case.kind
+
+    @property
+    def remedy(self) -> str:
+        return self.case.remedy
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one finding, and why."""
+
+    finding: Finding
+    result: Result
+    reason: str = ""
+
+
+class _LeftToOwner(EngineError):
+    """Only the owner may do it, and nothing is wrong with that."""
+
+
+class Reconciler:
+    """Finds and settles for one caller: an ordinary user's own things, or everybody's.
+
+    Nothing younger than ``older_than_seconds`` is found; that has to be longer than any request
+    takes. Each user, and each remedy, may take as long as a request.
+    """
+
+    def __init__(self, context: Context, older_than_seconds: float) -> None:
+        self._context = context
+        self._older_than_seconds = max(older_than_seconds, context.stale_seconds)
+
+    def find(self) -> list[Finding]:
+        """All that is wrong and old enough; changes nothing. Raises EngineError."""
+        found = [finding for owner in self._owners() for finding in self._find_of(owner)]
+        return [f for f in found if f.age_seconds > self._older_than_seconds]
+
+    def apply(self, finding: Finding) -> Outcome:
+        """Put one thing in order, if it is still wrong. Never raises EngineError."""
+        try:
+            return Outcome(finding, finding.case.apply(self._settling(), finding))
+        except NotFound:
+            return Outcome(finding, Result.GONE)
+        except _LeftToOwner as error:
+            return Outcome(finding, Result.FOUND, str(error.message))
+        except Locked as error:
+            return Outcome(finding, Result.BUSY, str(error.message))
+        except EngineError as error:
+            return Outcome(finding, Result.FAILED, str(error))
+
+    def _owners(self) -> list[int]:
+        """The users whose things the caller settles."""
+        user, oned = self._context.user(), self._context.cloud.oned
+        if not user.is_administrator:
+            return [user.id]
+        owners = set(oned.user_ids())
+        with suppress(BadGateway, BackendTimeout):  # one user can make this pool very long
+            owners |= set(oned.owners_of_vms())  # VMs of a user who was removed may live on
+        return sorted(owners)
+
+    def _find_of(self, owner_id: int) -> list[Finding]:
+        try:
+            return list(_findings(self._settling(), owner_id))
+        except (BadGateway, BackendTimeout) as error:
+            name, detail = f"user {owner_id}", str(error)
+            return [Finding(UNREADABLE, None, None, owner_id, name, math.inf, detail)]
+
+    def _settling(self) -> Context:
+        """The caller with the time of a request, and with the right to settle."""
+        limited = self._context.until(Deadline(self._context.configuration.timeout_seconds))
+        is_administrator = self._context.user().is_administrator
+        return dataclasses.replace(limited, is_reconciling=is_administrator)
+
+
+# ---- what is looked for -------------------------------------------------------------------------
+
+
+class _Documents:
+    """The documents of one user: what they know is not lost."""
+
+    def __init__(self, context: Context, owner_id: int) -> None:
+        found = context.cloud.oned.documents(DocumentType.RUNTIME, owner_id)
+        documents = [document for document in found if document.user_id == owner_id]
+        self.runtimes = readable(documents)
+        read = {runtime.id for runtime in self.runtimes}
+        self.unreadable = [document for document in documents if document.id not in read]
+        """Those that a later engine, or none, has written: what they mention is known as well."""
+
+    def know_service(self, service: Service) -> bool:
+        """Whether one of them names a service, by its id or, unfinished, by its name."""
+        return any(
+            runtime.service_id == service.id
+            or (runtime.service_id is None and runtime.service_name == service.name)
+            for runtime in self.runtimes
+        ) or any(service.name in document.body_text for document in self.unreadable)
+
+    def vm_ids(self) -> set[int]:
+        """The VMs that they name."""
+        mentioned = {int(n) for d in self.unreadable for n in VM_ID.findall(d.body_text)}
+        return mentioned.union(*(runtime.vm_ids for runtime in self.runtimes))
+
+
+def _findings(context: Context, owner_id: int) -> Iterator[Finding]:
+    """Look for what is wrong among the things of one user."""
+    # The services first: each has a document before it exists, so that one which is read
+    # later cannot lack the document of a service that was just started.
+    known = {service.id: service for service in context.holdings_of(owner_id).services(0)}
+    documents = _Documents(context, owner_id)
+    if owner_id != ONEFLOW_USER:
+        for runtime in documents.runtimes:
+            if found := _of_runtime(context, runtime, known):
+                yield found
+        for document in documents.unreadable:
+            age, detail = math.inf, "no runtime"  # nothing in it tells its age
+            yield Finding(UNREADABLE, document.id, None, owner_id, document.name, age, detail)
+        for service in known.values():
+            if services.is_ours(service.name) and not documents.know_service(service):
+                age, detail = (
+                    _age_seconds(context, _last_change(service)),
+                    states.service_state(service),
+                )
+                yield Finding(ORPHAN, None, service.id, owner_id, service.name, age, detail)
+    vm_ids = documents.vm_ids()
+    for vm in context.cloud.oned.vms_of_user(owner_id):
+        is_candidate = vm.user_id == owner_id and vm.is_ours and not states.is_ending(vm)
+        if not is_candidate or vm.service_id is None or vm.id in vm_ids:
+            continue
+        if vm.service_id not in known and _is_gone(context, vm.service_id):
+            age, detail = _age_seconds(context, vm.started_at), f"VM {vm.id}"
+            yield Finding(LOST_VM, None, vm.service_id, owner_id, vm.name, age, detail, vm.id)
+
+
+def _of_runtime(context: Context, runtime: Runtime, known: Mapping[int, Service]) -> Finding | None:
+    """Look at a runtime. A service that was started meanwhile is not among the known ones."""
+
+    def found(case: Case, since: int, detail: str = "") -> Finding:
+        ids, age_seconds = (runtime.id, runtime.service_id), _age_seconds(context, since)
+        return Finding(case, *ids, runtime.owner_id, runtime.name, age_seconds, detail)
+
+    if runtime.phase.is_unfinished:
+        return found(UNFINISHED, runtime.intended_at, str(runtime.phase))
+    number = runtime.service_id
+    if number is None:
+        return found(UNREADABLE, runtime.created_at, "names no service")
+    try:
+        service = known.get(number) or context.holdings(runtime).service(number)
+    except NotFound:
+        return found(SERVICE_GONE, runtime.created_at)
+    if states.service_has_failed(service):
+        case = DOOMED if service.state in DOOMED_STATES else FAILED
+        return found(case, _last_change(service), states.service_state(service))
+    return None if runtime.locked_at is None else found(STALE_LOCK, runtime.locked_at)
+
+
+def _age_seconds(context: Context, since: int) -> float:
+    return context.now() - since if since else math.inf
+
+
+def _last_change(service: Service) -> int:
+    """When a service was started, or something was last written into its log (Unix time)."""
+    return max(service.started_at, *(entry.get("timestamp") or 0 for entry in service.log), 0)
+
+
+def _is_gone(context: Context, service_id: int) -> bool:
+    """Whether a service does not exist; one that only hides from this caller does."""
+    try:
+        Service.from_document(context.cloud.oned.document(service_id))
+    except EngineError as error:
+        return isinstance(error, NotFound)
+    return False
+
+
+# ---- what is done about it ----------------------------------------------------------------------
+
+
+@contextmanager
+def _still_wrong(context: Context, finding: Finding) -> Iterator[Runtime]:
+    """Hold the lock of a runtime that is as it was found. Raises NotFound where it is not."""
+    with locked(context, _id(finding.document_id)):
+        runtime = context.runtimes.get(_id(finding.document_id))
+        now = _of_runtime(context, runtime, {})
+        if now is None or _subject(now) != _subject(finding):
+            raise NotFound(f"Serverless runtime {runtime.id} is not as it was found")
+        yield runtime
+
+
+def _subject(finding: Finding) -> tuple[object, ...]:
+    return finding.case, finding.service_id, finding.owner_id
+
+
+def _resolve(context: Context, finding: Finding) -> Result:
+    runtime_id = _id(finding.document_id)
+    if unfinished.resolve(context, runtime_id) is not None:
+        return Result.GONE
+    try:
+        context.runtimes.get(runtime_id)
+    except NotFound:
+        return Result.DONE
+    return Result.BUSY
+
+
+def _remove_document(context: Context, finding: Finding) -> Result:
+    with _still_wrong(context, finding) as runtime:
+        if living := [vm.id for vm in ending.alive(context.holdings(runtime), runtime.vm_ids)]:
+            raise _LeftToOwner(f"its VMs {living} run without a service")
+        context.runtimes.remove(runtime.id)
+    return Result.DONE
+
+
+def _end_service(context: Context, finding: Finding) -> Result:
+    holdings = context.holdings_of(finding.owner_id)
+    service = holdings.service(_id(finding.service_id))
+    if _Documents(context, finding.owner_id).know_service(service):
+        return Result.GONE
+    ending.end(holdings, [service.id])
+    return Result.DONE
+
+
+def _end_vm(context: Context, finding: Finding) -> Result:
+    vm_id, service_id = _id(finding.vm_id), _id(finding.service_id)
+    is_known = vm_id in _Documents(context, finding.owner_id).vm_ids()
+    if is_known or not _is_gone(context, service_id):
+        return Result.GONE
+    ending.end(context.holdings_of(finding.owner_id), [], [vm_id])
+    return Result.DONE
+
+
+def _recover(context: Context, finding: Finding) -> Result:
+    if finding.owner_id != context.user().id:
+        # oneflow would deploy what the owner wrote with the rights of the caller.
+        raise _LeftToOwner("only its owner can recover it")
+    with _still_wrong(context, finding):
+        context.cloud.oneflow.recover_service(_id(finding.service_id))
+    return Result.DONE
+
+
+def _remove(context: Context, finding: Finding) -> Result:
+    with _still_wrong(context, finding) as runtime:
+        unfinished.remove(context, runtime)
+    return Result.DONE
+
+
+def _unlock(context: Context, finding: Finding) -> Result:
+    with locked(context, _id(finding.document_id)):
+        return Result.DONE
+
+
+def _id(number: int | None) -> int:
+    """The id of something that a finding is about."""
+    if number is None:
+        raise ValueError("a finding without the id that its kind has")
+    return number
+
+
+# ---- the table, as in docs/reliability.md -------------------------------------------------------
+
+UNFINISHED = Case("unfinished", "remove", _resolve)
+"""A document that a create or a delete left."""
+SERVICE_GONE = Case("service gone", "remove", _remove_document)
+"""A runtime whose service does not exist any more."""
+ORPHAN = Case("orphan", "remove", _end_service)
+"""A service of ours that no document knows."""
+LOST_VM = Case("lost VM", "end", _end_vm)
+"""A VM of ours that lives although its service is gone, and that no document knows."""
+FAILED = Case("failed", "recover", _recover)
+"""A runtime whose service is stuck in a FAILED state."""
+DOOMED = Case("failed", "remove", _remove)
+"""The same, of a service that was to be ended."""
+STALE_LOCK = Case("stale lock", "unlock", _unlock)
+"""A runtime that a dead engine left locked."""
+UNREADABLE = Case("unreadable", "none", lambda context, finding: Result.FOUND)
+"""A document of our type that no engine wrote, or a user whose documents cannot be read."""

@@ -1,0 +1,1 @@
+"""Runtimes that are ready before they are asked for, and how they are handed over."""
