@@ -31,9 +31,9 @@ OLDEST_CALLS = 4
 """The same, the newest document and the number of the user's VMs."""
 SEARCH_CALLS = 18
 """About two more for each doubling of the number of runtimes, if a page is searched for."""
-MOST_READ = 3_024
+MOST_READ = 3024
 """So many runtimes does a page with a filter read at most."""
-PAGE_DOCUMENTS = LIMIT + 2 * 16 + 5
+PAGE_DOCUMENTS = LIMIT + 37
 """The maximum number of documents read for a page."""
 PER_DOCUMENT_BYTES = 1_500
 PER_VM_BYTES = 8_000
