@@ -15,7 +15,6 @@ from provision_engine.api.routes import routes
 from provision_engine.cloud.client import Backends
 from provision_engine.cloud.probe import Probe
 from provision_engine.config import Configuration
-from provision_engine.engine.actions.wait import Waiting
 from provision_engine.engine.memory import Memory
 from provision_engine.errors import EngineError
 
@@ -50,25 +49,19 @@ def create_app(configuration: Configuration) -> Flask:
     app.extensions["backends"] = Backends(configuration)
     app.extensions["memory"] = Memory(configuration.cache.seconds, metrics.cache_looked)
     app.extensions["probe"] = Probe(app.extensions["backends"])
-    app.extensions["waiting"] = Waiting()
     app.extensions |= slots.slots(configuration)
     app.register_blueprint(routes)
     app.before_request(_begin)
     app.after_request(_end)
-    app.teardown_request(_leave)
+    app.teardown_request(lambda _error: metrics.request_left())
     app.register_error_handler(Exception, _error_response)
     return app
 
 
-def request_id() -> str:
-    """Return the client's own request id if it sent a valid one, else a new one."""
-    sent = request.headers.get("X-Request-ID", "")
-    return sent if SANE_REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex[:8]
-
-
 def _begin() -> None:
     g.began_at = metrics.request_began()
-    log.request_id.set(request_id())
+    sent = request.headers.get("X-Request-ID", "")
+    log.request_id.set(sent if SANE_REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex[:8])
     log.secrets.set(())
     admission.check(request)
 
@@ -82,10 +75,6 @@ def _end(response: Response) -> Response:
     waited = "wait" in request.args
     metrics.request_answered(request.method, route, response.status_code, g.began_at, waited=waited)
     return response
-
-
-def _leave(_error: BaseException | None) -> None:
-    metrics.request_left()
 
 
 def _error_response(error: Exception) -> Response:

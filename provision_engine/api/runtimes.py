@@ -30,6 +30,7 @@ from provision_engine.engine.actions.wait import (
     is_resumed,
     is_settled,
     is_suspended,
+    wait_until,
 )
 from provision_engine.engine.context import Context
 from provision_engine.engine.runtime.snapshot import Snapshot
@@ -252,9 +253,9 @@ def _waited(
     """Return the runtime after the requested wait."""
     if not seconds or is_done(snapshot):
         return snapshot
-    waiting, is_gone = current_app.extensions["waiting"], query.client_watch(request)
+    is_gone = query.client_watch(request)
     with metrics.waiting():
-        return waiting.until(is_done, caller, snapshot.id, seconds, is_gone) or snapshot
+        return wait_until(is_done, caller, snapshot.id, seconds, is_gone)
 
 
 def _waited_after(

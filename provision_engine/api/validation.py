@@ -53,7 +53,10 @@ _FOR_CREATE = jsonschema.Draft6Validator(RUNTIME_SCHEMA)
 _FOR_UPDATE = jsonschema.Draft6Validator(UPDATE_SCHEMA)
 
 _KNOWN: Json = RUNTIME_SCHEMA["properties"][RUNTIME]["properties"]
-_KNOWN_OF_FUNCTION: Json = RUNTIME_SCHEMA["definitions"]["function"]["properties"]
+_KNOWN_IN: Mapping[str, Json] = {
+    **dict.fromkeys(ROLES, RUNTIME_SCHEMA["definitions"]["function"]["properties"]),
+    "SCHEDULING": _KNOWN["SCHEDULING"]["properties"],
+}
 
 
 def to_create(body: bytes) -> tuple[Specification, list[str]]:
@@ -214,11 +217,8 @@ def _unknown(runtime: Mapping[str, Any]) -> Iterator[str]:
     for name, value in runtime.items():
         if name not in _KNOWN:
             yield name
-        elif name in ("FAAS", "DAAS"):
-            yield from (f"{name}.{member}" for member in value if member not in _KNOWN_OF_FUNCTION)
-        elif name == "SCHEDULING":
-            known = _KNOWN[name]["properties"]
-            yield from (f"{name}.{member}" for member in value if member not in known)
+        elif name in _KNOWN_IN:
+            yield from (f"{name}.{member}" for member in value if member not in _KNOWN_IN[name])
         elif name == "DEVICE_INFO":
             yield from (f"{name}.{m}" for m, held in value.items() if not _is_device_info(m, held))
 

@@ -61,11 +61,11 @@ class Transport:
     ) -> None:
         self.url = url.rstrip("/")
         self._timeout_seconds, self._tries = timeout_seconds, max(1, tries)
-        self._session = requests.Session()
-        self._session.verify = verify
-        self._session.headers["User-Agent"] = f"provision-engine-client/{__version__}"
+        self.session = requests.Session()
+        self.session.verify = verify
+        self.session.headers["User-Agent"] = f"provision-engine-client/{__version__}"
         if user:
-            self._session.auth = HTTPBasicAuth(user.encode(), password.encode())
+            self.session.auth = HTTPBasicAuth(user.encode(), password.encode())
 
     def __enter__(self) -> Self:
         return self
@@ -74,7 +74,7 @@ class Transport:
         self.close()
 
     def close(self) -> None:
-        self._session.close()
+        self.session.close()
 
     def _send(
         self,
@@ -96,7 +96,7 @@ class Transport:
         """
         wait = {"wait": f"{wait_seconds:g}"} if wait_seconds > 0 else {}
         send_once = partial(
-            self._session.request,
+            self.session.request,
             method,
             self.url + path,
             json=body,
@@ -157,7 +157,7 @@ def json_of(response: requests.Response, kind: type[T]) -> T:
 def _not_an_engine(response: requests.Response, expected: str) -> NotAnEngine:
     shown = response.text[:SHOWN_CHARACTERS]
     error = f"The response does not contain {expected}; is this a Provisioning Engine?"
-    return NotAnEngine(error, shown, response.status_code, _request_id(response))
+    return NotAnEngine(error, shown, response.status_code, response.headers.get("X-Request-ID", ""))
 
 
 def _checked(response: requests.Response) -> requests.Response:
@@ -172,11 +172,7 @@ def _checked(response: requests.Response) -> requests.Response:
         # A proxy in between, or no engine at all: only whether it is busy can be relied on.
         kind = Busy if kind is Busy else NotAnEngine
         error, message = f"HTTP {status} {response.reason}", response.text[:SHOWN_CHARACTERS]
-    raise kind(error, message, status, _request_id(response))
-
-
-def _request_id(response: requests.Response) -> str:
-    return str(response.headers.get("X-Request-ID", ""))
+    raise kind(error, message, status, response.headers.get("X-Request-ID", ""))
 
 
 # ---- repeating -------------------------------------------------------------------------

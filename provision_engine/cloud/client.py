@@ -10,8 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from provision_engine.cloud.calls import Call
-from provision_engine.cloud.oned import Oned, Outcome
+from provision_engine.cloud.oned import Call, Oned, Outcome
 from provision_engine.cloud.oneflow import Oneflow
 from provision_engine.cloud.shared_reads import SharedReads
 from provision_engine.cloud.transport import Backend

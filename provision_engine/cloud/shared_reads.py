@@ -13,8 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from provision_engine.cloud.calls import Call
-from provision_engine.cloud.oned import Outcome
+from provision_engine.cloud.oned import Call, Outcome
 from provision_engine.deadline import Deadline
 from provision_engine.errors import (
     BackendTimeout,

@@ -21,24 +21,10 @@ DEFAULT_PATH = Path("/etc/provision-engine/engine.conf")
 ENVIRONMENT_VARIABLE = "PROVISION_ENGINE_CONF"
 
 # The keys that /server/config always shows; the others only when the file sets them.
-CONTRACT_KEYS = frozenset(
-    {
-        "one_xmlrpc",
-        "oneflow_server",
-        "host",
-        "port",
-        "timeout",
-        "mapping",
-        "capacity.disk.default",
-        "capacity.cpu.default",
-        "capacity.cpu.mult",
-        "capacity.memory.default",
-        "capacity.memory.mult",
-        "capacity.memory.resize_mode",
-        "log.level",
-        "log.system",
-    }
-)
+CONTRACT_KEYS = frozenset(name for name in leaves() if name.startswith("capacity.")) | {
+    *("one_xmlrpc", "oneflow_server", "host", "port", "timeout", "mapping"),
+    *("log.level", "log.system"),
+}
 
 _WORKERS_MIN, _WORKERS_MAX = 2, 8
 # oned accepts 15 connections (MAX_CONN in oned.conf) from all its clients: oneflow needs some of

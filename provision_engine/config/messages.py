@@ -47,18 +47,14 @@ def _unknown_key(path: tuple[str, ...], error: jsonschema.ValidationError) -> st
     unknown = next(key for key in given if key not in known)
     here = [".".join((*path, key)) for key in known]
     name = ".".join((*path, unknown))
-    near = _nearest(name, here) or _homonym(unknown) or _nearest(name, list(leaves()))
+    elsewhere = next((leaf for leaf in leaves() if leaf.split(".")[-1] == unknown), None)
+    near = _nearest(name, here) or elsewhere or _nearest(name, list(leaves()))
     hint = f"did you mean {near}?" if near else f"allowed are {', '.join(here)}"
     return f"{name} is unknown: {hint}"
 
 
 def _nearest(name: str, candidates: list[str]) -> str | None:
     return next(iter(difflib.get_close_matches(name, candidates, n=1, cutoff=0.7)), None)
-
-
-def _homonym(key: str) -> str | None:
-    """Return where a key of this name belongs, when it is in the wrong section."""
-    return next((name for name in leaves() if name.split(".")[-1] == key), None)
 
 
 def _allowed(rules: Document) -> str:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from provision_engine import log
-from provision_engine.cloud.calls import MINE
 from provision_engine.cloud.client import CloudClient
 from provision_engine.cloud.enums import DocumentType
 from provision_engine.cloud.objects import Document
+from provision_engine.cloud.oned import MINE
 from provision_engine.engine.memory import UserMemory
 from provision_engine.engine.publishers import Publishers
 from provision_engine.engine.runtime.assignment import assign_roles

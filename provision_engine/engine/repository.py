@@ -7,12 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from provision_engine import log
-from provision_engine.cloud import calls, template
-from provision_engine.cloud.calls import ALL, MINE, Call
+from provision_engine.cloud import template
 from provision_engine.cloud.client import CloudClient
 from provision_engine.cloud.enums import DocumentType
 from provision_engine.cloud.objects import Document, Vm
-from provision_engine.cloud.oned import Outcome
+from provision_engine.cloud.oned import ALL, MINE, Call, Oned, Outcome
 from provision_engine.engine.memory import KnownVms
 from provision_engine.engine.runtime import document as stored
 from provision_engine.engine.runtime.model import Phase, Runtime, VmsToRead
@@ -26,7 +25,7 @@ Owned = dict[int, Vm]
 
 def read_vms(to_read: VmsToRead) -> list[Call[dict[int, Vm]]]:
     """Return the call that reads VMs, if there are any."""
-    return [calls.vms(to_read.ids, to_read.with_actions)] if to_read.ids else []
+    return [Oned.vms_call(to_read.ids, with_actions=to_read.with_actions)] if to_read.ids else []
 
 
 class RuntimeRead:
@@ -34,7 +33,7 @@ class RuntimeRead:
 
     def __init__(self, repository: Repository, runtime_id: int, known: VmsToRead) -> None:
         self._repository, self._id, self._known = repository, runtime_id, known
-        self.calls: list[Call[Any]] = [calls.document(runtime_id), *read_vms(known)]
+        self.calls: list[Call[Any]] = [Oned.document.call(runtime_id), *read_vms(known)]
 
     def result(self, outcomes: Sequence[Outcome[Any]]) -> tuple[Runtime, Owned]:
         """Return the runtime and its VMs, which are read now if it has others.
@@ -59,7 +58,7 @@ class Repository:
 
     def get(self, runtime_id: int) -> Runtime:
         """Return a runtime. Raises NotFound, also if the document is of another type; Forbidden."""
-        return self.from_outcome(runtime_id, self._oned.together(calls.document(runtime_id))[0])
+        return self.from_outcome(runtime_id, self._oned.together(Oned.document.call(runtime_id))[0])
 
     def read(self, runtime_id: int) -> tuple[Runtime, Owned]:
         """Return a runtime and its VMs, in one request where its VMs are known. Raises as get."""

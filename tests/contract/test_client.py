@@ -72,7 +72,7 @@ def test_a_lost_response_creates_no_second_runtime(
             lost.append(answer)
             raise requests.exceptions.ConnectionError("Connection reset by peer")
 
-    api._transport.session.hooks["response"].append(lose)
+    api.session.hooks["response"].append(lose)
     made = api.create_runtime(FAAS)
     assert len(lost) == 1
     after = opennebula.holdings()

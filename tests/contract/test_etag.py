@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from .device import PATH, Device, small
+from tests.support.client import Response
+
+from .device import Device, small
 
 
 def tag(device: Device, runtime_id: int) -> str:
     return device.get(runtime_id).headers["ETag"]
 
 
-def put(device: Device, runtime_id: int, if_match: str, **members: object) -> int:
-    answer = device.request(
-        "PUT",
-        f"{PATH}/{runtime_id}",
-        members,
-        headers={"If-Match": if_match},
-    )
-    return answer.status
+def put(device: Device, runtime_id: int, if_match: str, **members: Any) -> Response:
+    return device.put(runtime_id, headers={"If-Match": if_match}, **members)
 
 
 def test_it_is_the_same_while_nothing_changes(device: Device) -> None:
@@ -48,21 +46,15 @@ def test_it_changes_with_the_state(device: Device) -> None:
 def test_an_unchanged_runtime_is_a_304(device: Device) -> None:
     runtime = device.create_running()
     seen = tag(device, runtime["ID"])
-    path = f"{PATH}/{runtime['ID']}"
-    again = device.request("GET", path, headers={"If-None-Match": seen})
+    again = device.get(runtime["ID"], headers={"If-None-Match": seen})
     assert (again.status, again.content) == (304, b"")
-    other = device.request("GET", path, headers={"If-None-Match": '"other"'})
+    other = device.get(runtime["ID"], headers={"If-None-Match": '"other"'})
     assert other.status == 200
 
 
 def test_an_update_with_a_matching_tag_returns_the_new_tag(device: Device) -> None:
     runtime = device.create_running()
-    answer = device.request(
-        "PUT",
-        f"{PATH}/{runtime['ID']}",
-        {"NAME": "other"},
-        headers={"If-Match": tag(device, runtime["ID"])},
-    )
+    answer = put(device, runtime["ID"], tag(device, runtime["ID"]), NAME="other")
     assert answer.status == 200
     assert answer.headers["ETag"] == tag(device, runtime["ID"])
 
@@ -70,8 +62,8 @@ def test_an_update_with_a_matching_tag_returns_the_new_tag(device: Device) -> No
 def test_a_lost_update_is_prevented(device: Device) -> None:
     runtime = device.create_running()
     seen = tag(device, runtime["ID"])
-    assert put(device, runtime["ID"], seen, NAME="first") == 200
-    assert put(device, runtime["ID"], seen, NAME="second", FAAS={"CPU": 2}) == 412
+    assert put(device, runtime["ID"], seen, NAME="first").status == 200
+    assert put(device, runtime["ID"], seen, NAME="second", FAAS={"CPU": 2}).status == 412
     after = device.read(runtime["ID"])
     assert (after["NAME"], after["FAAS"]["CPU"]) == ("first", 1)
 
@@ -80,11 +72,10 @@ def test_a_delete_with_another_tag_is_prevented(device: Device) -> None:
     runtime = device.create_running()
     seen = tag(device, runtime["ID"])
     device.update(runtime["ID"], NAME="other")
-    path = f"{PATH}/{runtime['ID']}"
-    assert device.request("DELETE", path, headers={"If-Match": seen}).status == 412
+    assert device.delete(runtime["ID"], headers={"If-Match": seen}).status == 412
     assert device.read(runtime["ID"])["FAAS"]["STATE"] == "RUNNING"
     fresh = {"If-Match": tag(device, runtime["ID"])}
-    assert device.request("DELETE", path, headers=fresh).status == 204
+    assert device.delete(runtime["ID"], headers=fresh).status == 204
 
 
 @pytest.mark.parametrize(
@@ -94,13 +85,13 @@ def test_a_delete_with_another_tag_is_prevented(device: Device) -> None:
 def test_all_forms_of_if_match(device: Device, if_match: str, status: int) -> None:
     runtime = device.create_running()
     sent = if_match.format(tag(device, runtime["ID"]))
-    assert put(device, runtime["ID"], sent, NAME="other") == status
+    assert put(device, runtime["ID"], sent, NAME="other").status == status
 
 
 def test_existence_and_the_body_are_checked_first(device: Device) -> None:
-    assert put(device, 999_999, '"a"', NAME="other") == 404
+    assert put(device, 999_999, '"a"', NAME="other").status == 404
     runtime = device.create_running()
-    assert put(device, runtime["ID"], '"a"', NAME=7) == 400
+    assert put(device, runtime["ID"], '"a"', NAME=7).status == 400
 
 
 def test_it_costs_no_additional_call(device: Device) -> None:
@@ -110,5 +101,5 @@ def test_it_costs_no_additional_call(device: Device) -> None:
         device.update(runtime["ID"], NAME="one")
     seen = tag(device, runtime["ID"])
     with device.counted() as with_it:
-        assert put(device, runtime["ID"], seen, NAME="two") == 200
+        assert put(device, runtime["ID"], seen, NAME="two").status == 200
     assert with_it == without

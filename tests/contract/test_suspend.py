@@ -12,7 +12,7 @@ ROLES = ("FAAS", "DAAS")
 
 
 def change(device: Device, runtime: Json, what: str, status: int = 200) -> Json:
-    answer = device.request("POST", f"{PATH}/{runtime['ID']}/{what}?wait=90")
+    answer = device.act(runtime["ID"], f"{what}?wait=90")
     assert answer.status == status, answer.text
     body: Json = answer.json
     return body["SERVERLESS_RUNTIME"] if status == 200 else body
@@ -81,6 +81,6 @@ def test_a_failed_runtime_is_recovered_and_not_resumed(device: Device) -> None:
 def test_another_user_may_do_neither(device: Device, stranger: Device) -> None:
     runtime = device.create_running()
     for what in ("suspend", "resume"):
-        answer = stranger.request("POST", f"{PATH}/{runtime['ID']}/{what}")
+        answer = stranger.act(runtime["ID"], what)
         assert answer.status == 403
     wait_until(lambda: states(device.read(runtime["ID"])) == {"RUNNING"})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -22,9 +21,8 @@ SHORTEST_PAUSE_SECONDS = 0.02
 
 
 def test_a_create_that_waits_returns_the_current_state(device: Device) -> None:
-    answer = device.request("POST", f"{PATH}?wait=60", {"FAAS": small(), "DAAS": data()})
+    answer = device.post("?wait=60", FAAS=small(), DAAS=data())
     runtime = answer.runtime
-    device.made.append(runtime["ID"])
     assert answer.status == 201
     assert [runtime[role]["STATE"] for role in ("FAAS", "DAAS")] == ["RUNNING", "RUNNING"]
     assert runtime["FAAS"]["ENDPOINT"]
@@ -90,17 +88,6 @@ def test_an_invalid_wait_is_rejected_and_nothing_is_done(
 # ---- cheap ---------------------------------------------------------------------------------
 
 
-def test_requests_that_wait_for_the_same_runtime_share_its_reads(device: Device) -> None:
-    """Eight cost less than two that poll separately."""
-    runtime = device.create_stuck()
-    with device.counted() as calls, ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda _: device.get(runtime["ID"], "?wait=1"), range(8)))
-    assert [answer.status for answer in answers] == [200] * 8
-    # Each of them reads it once before it waits.
-    assert 8 < calls["one.vmpool.infoset"] <= 8 + 2 * most_polls(1)
-    device.release(runtime)
-
-
 def test_the_intervals_grow(device: Device) -> None:
     """A slow machine polls less often than they allow, but never more often."""
     runtime = device.create_stuck()
@@ -155,7 +142,7 @@ def test_a_waiting_request_leaves_slots_for_others(device: Device, narrow: Devic
         assert narrow.get(running["ID"], "?wait=9").status == 200
         # A create that gets no slot creates nothing.
         before = device.one.holdings()
-        answer = narrow.request("POST", f"{PATH}?wait=9", {"FAAS": small()})
+        answer = narrow.post("?wait=9", FAAS=small())
         assert answer.status == 429
         assert device.one.holdings() == before
         device.release(runtime)
@@ -207,12 +194,10 @@ def test_a_wait_is_limited_by_the_configuration(device: Device) -> None:
 
 def test_a_create_is_reported_although_the_wait_failed(device: Device) -> None:
     device.sandbox.faults.set("oned", "error", method="one.vmpool.infoset")
-    answer = device.request("POST", f"{PATH}?wait=60", {"FAAS": small()})
+    answer = device.post("?wait=60", FAAS=small())
     device.sandbox.faults.clear()
     assert answer.status == 201
-    runtime = answer.runtime
-    device.made.append(runtime["ID"])
-    assert runtime["FAAS"]["STATE"] == "PENDING"
+    assert answer.runtime["FAAS"]["STATE"] == "PENDING"
 
 
 def test_the_end_of_its_vm_ends_the_wait(device: Device) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import socket
 import ssl
@@ -84,6 +85,7 @@ def connected(
         yield connection
 
 
+@functools.cache
 def client_tls() -> ssl.SSLContext:
     """Accepts any certificate."""
     context = ssl.create_default_context()

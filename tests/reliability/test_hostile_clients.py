@@ -25,7 +25,7 @@ from tests.support.waiting import wait_until
 from . import proxies
 
 IDLE_CONNECTIONS = 2000
-SLOW_CLIENTS = 500
+SLOW_CLIENTS = 200
 LOGIN = f"Authorization: {authorization()['Authorization']}\r\n".encode()
 HEAD = b"POST /serverless-runtimes HTTP/1.1\r\nHost: x\r\n" + LOGIN
 HALF_REQUESTS = {

@@ -214,8 +214,8 @@ class _Run:
 
         return {
             "reads": read,
-            "PUT": send("PUT", body={"NAME": "renamed", "SCHEDULING": {"POLICY": "energy"}}),
-            "PUT LEASE": send("PUT", body={"LEASE": {"TTL": 5000}}),
+            "PUT": send("PUT", members={"NAME": "renamed", "SCHEDULING": {"POLICY": "energy"}}),
+            "PUT LEASE": send("PUT", members={"LEASE": {"TTL": 5000}}),
             "recover": send("POST", "/recover?replace=true"),
             "suspend": send("POST", "/suspend"),
             "resume": send("POST", "/resume"),

@@ -33,7 +33,7 @@ def delete_runtime(
         runtime = read.to_end(context, lock)
         if matches:
             read.check_match(read.observe(context, runtime, lock.vms), matches)
-        return Deleted(runtime.owner_id, unfinished.remove(context, runtime))
+        return Deleted(runtime.owner_id, unfinished.remove(context, runtime, lock))
 
 
 def wait_until_gone(

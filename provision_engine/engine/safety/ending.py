@@ -80,6 +80,8 @@ class _Ending:
     def __init__(self, holdings: Holdings, vm_ids: Iterable[int]) -> None:
         self._holdings = holdings
         self._vm_ids = set(vm_ids)
+        self._alive: list[Vm] | None = None
+        """Those that were alive when they were last read; None where that is too long ago."""
         self._ordered: set[int] = set()
         self._shutting_down: set[int] = set()
 
@@ -89,21 +91,33 @@ class _Ending:
         What oneflow answers does not tell whether it goes on by itself: that is read each time.
         """
         for attempt in range(ATTEMPTS + 1):
-            try:
-                service = self._holdings.service(service_id)
-                has_living_vms = self._order_busy_vms(service.vm_ids)
-                # oneflow may lose sight of a service whose VMs ended all at once.
-                is_forgotten = attempt == 0 and not has_living_vms
-                if states.service_ends_by_itself(service) and not is_forgotten:
-                    self._shutting_down |= set(service.vm_ids)
-                    return
-                if attempt < ATTEMPTS:
-                    self._remove(service)
-            except ActionRefused as refusal:
-                log.engine.info("Service %s is not removed yet: %s", service_id, refusal)
-            except NotFound:
+            service = self._look(service_id)
+            if service is None:
                 return
+            self._order_busy_vms()
+            # oneflow may lose sight of a service whose VMs ended all at once.
+            is_forgotten = attempt == 0 and not self._alive
+            if states.service_ends_by_itself(service) and not is_forgotten:
+                self._shutting_down |= set(service.vm_ids)
+                return
+            if attempt < ATTEMPTS:
+                self._alive = None  # from here on their states change
+                try:
+                    self._remove(service)
+                except ActionRefused as refusal:
+                    log.engine.info("Service %s is not removed yet: %s", service_id, refusal)
+                except NotFound:
+                    return
         raise Locked(f"OpenNebula does not remove service {service_id} yet")
+
+    def _look(self, service_id: int) -> Service | None:
+        """Read a service and the VMs that are to be ended; None where it is gone."""
+        service, vms = self._holdings.service_and_vms(service_id, self._vm_ids)
+        if service is not None and (others := set(service.vm_ids) - self._vm_ids):
+            self._vm_ids |= others
+            vms = vms | self._holdings.vms(list(others))
+        self._alive = [vm for vm in vms.values() if states.is_alive(vm)]
+        return service
 
     def _remove(self, service: Service) -> None:
         cloud = self._holdings.cloud
@@ -117,17 +131,11 @@ class _Ending:
         else:
             cloud.oneflow.purge_service(service.id)
 
-    def _order_busy_vms(self, vm_ids: Iterable[int]) -> bool:
-        """Before their service is gone: whatever happens to this process, they will end.
-
-        Returns whether any VM is alive.
-        """
-        self._vm_ids |= set(vm_ids)
-        living = alive(self._holdings, self._vm_ids)
-        for vm in living:
+    def _order_busy_vms(self) -> None:
+        """Before their service is gone: whatever happens to this process, they will end."""
+        for vm in self._alive or ():
             if not (states.can_be_ended(vm) or states.is_ending(vm)):
                 self._order(vm, 0)
-        return bool(living)
 
     def order_all(self) -> None:
         """When there is no time to end them in order: OpenNebula itself ends what is alive."""
@@ -139,7 +147,7 @@ class _Ending:
 
     def end_vms(self) -> frozenset[int]:
         """Look at each VM that may be left, and terminate it or order its end; all their ids."""
-        for vm in alive(self._holdings, self._vm_ids):
+        for vm in alive(self._holdings, self._vm_ids) if self._alive is None else self._alive:
             if states.is_ending(vm) or vm.id in self._shutting_down:
                 self._order(vm, GRACE_SECONDS)
             elif states.can_be_ended(vm):

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from provision_engine import log
-from provision_engine.cloud import calls, template
+from provision_engine.cloud import template
 from provision_engine.cloud.client import CloudClient
 from provision_engine.cloud.enums import DocumentType
+from provision_engine.cloud.oned import Oned
 from provision_engine.deadline import Deadline
 from provision_engine.engine.context import Context
 from provision_engine.engine.repository import Owned, read_vms, readable
@@ -42,7 +43,7 @@ class Lock:
     def acquire(self) -> None:
         """Lock the runtime and read it with its VMs, in one request. Raises as ``locked`` does."""
         oned, reading = self._context.cloud.oned, self._context.runtimes.reading(self._id)
-        locking, *outcomes = oned.together(calls.lock_document(self._id), *reading.calls)
+        locking, *outcomes = oned.together(Oned.lock_document.call(self._id), *reading.calls)
         if (since := locking.get()) is not None:
             runtime = self._context.runtimes.from_outcome(self._id, outcomes[0])
             if not _take_over_stale(self._context, runtime, since):
@@ -72,14 +73,13 @@ class Lock:
         reading = read_vms(runtime.vms_to_read)
         if not reading or self._is_stale():
             return None
-        unlocking = calls.unlock_document(self._id)
+        unlocking = Oned.unlock_document.call(self._id)
         unlocked, vms = self._context.cloud.oned.together(unlocking, *reading)
         self._is_held = unlocked.error is not None
         return owned_by(runtime.owner_id, vms.get().values())
 
-    def delete_document(self) -> None:
-        """Delete the runtime's document, and with it its lock."""
-        self._context.runtimes.remove(self._id)
+    def forget(self) -> None:
+        """Note that the document was deleted, and its lock with it."""
         self._is_held = False
 
     def _is_stale(self) -> bool:

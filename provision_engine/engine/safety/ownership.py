@@ -10,12 +10,10 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from provision_engine.cloud import calls
-from provision_engine.cloud.calls import Call
 from provision_engine.cloud.client import CloudClient
 from provision_engine.cloud.enums import DocumentType
 from provision_engine.cloud.objects import Document, Service, Vm, VmTimes
-from provision_engine.cloud.oned import Outcome
+from provision_engine.cloud.oned import Call, Oned, Outcome
 from provision_engine.deadline import Deadline
 from provision_engine.errors import Forbidden, NotFound
 
@@ -52,24 +50,32 @@ class Holdings:
 
     def service(self, service_id: int) -> Service:
         """Return a service. Raises NotFound; Forbidden where only its owner may read it."""
-        return self._service(self.cloud.oned.together(calls.document(service_id))[0], service_id)
+        return self._service(
+            self.cloud.oned.together(Oned.document.call(service_id))[0], service_id
+        )
 
     def service_and_vms(
         self, service_id: int, vm_ids: Collection[int]
-    ) -> tuple[Service, dict[int, Vm]]:
-        """Return a service and those of the VMs that are not DONE, in one request."""
-        reads = [calls.vms(list(vm_ids))] if vm_ids else []
-        outcome, *vms = self.cloud.oned.together(calls.document(service_id), *reads)
-        found = vms[0].get() if vms else {}
-        return self._service(outcome, service_id), self.owned(found.values())
+    ) -> tuple[Service | None, dict[int, Vm]]:
+        """Return a service, if it exists, and those of the VMs that are not DONE, in one request.
+
+        Raises Forbidden where only its owner may read the service.
+        """
+        reads = [Oned.vms_call(list(vm_ids))] if vm_ids else []
+        outcome, *vms = self.cloud.oned.together(Oned.document.call(service_id), *reads)
+        found = self.owned(vms[0].get().values()) if vms else {}
+        try:
+            return self._service(outcome, service_id), found
+        except NotFound:
+            return None, found
 
     def history(
         self, service_id: int | None, vm_ids: Sequence[int]
     ) -> tuple[Service | None, dict[int, VmTimes]]:
         """Return a service, and when VMs came how far, as far as they exist, in one request."""
-        reads: list[Call[Any]] = [calls.vm_times(vm_id) for vm_id in vm_ids]
+        reads: list[Call[Any]] = [Oned.vm_times.call(vm_id) for vm_id in vm_ids]
         if service_id is not None:
-            reads.append(calls.document(service_id))
+            reads.append(Oned.document.call(service_id))
         outcomes, times, service = self.cloud.oned.together(*reads) if reads else [], {}, None
         for vm_id, outcome in zip(vm_ids, outcomes, strict=False):
             with suppress(NotFound, Forbidden):

@@ -131,7 +131,7 @@ class Reconciler:
             return [user.id]
         owners = set(oned.user_ids())
         with suppress(BadGateway, BackendTimeout):  # one user can make this pool very long
-            owners |= oned.owners_of_vms()  # VMs of a user who was removed may live on
+            owners |= set(oned.owners_of_vms())  # VMs of a user who was removed may live on
         return sorted(owners)
 
     def _find_of(self, owner_id: int) -> list[Finding]:
@@ -252,12 +252,11 @@ def _is_gone(context: Context, service_id: int) -> bool:
 @contextmanager
 def _still_wrong(context: Context, finding: Finding) -> Iterator[Runtime]:
     """Hold the lock of a runtime that is as it was found. Raises NotFound where it is not."""
-    with locked(context, _id(finding.document_id)):
-        runtime = context.runtimes.get(_id(finding.document_id))
-        now = _of_runtime(context, runtime, {})
+    with locked(context, _id(finding.document_id)) as lock:
+        now = _of_runtime(context, lock.runtime, {})
         if now is None or _subject(now) != _subject(finding):
-            raise NotFound(f"Serverless runtime {runtime.id} is not as it was found")
-        yield runtime
+            raise NotFound(f"Serverless runtime {lock.runtime.id} is not as it was found")
+        yield lock.runtime
 
 
 def _subject(finding: Finding) -> tuple[object, ...]:

@@ -13,7 +13,7 @@ from provision_engine.engine.context import Context
 from provision_engine.engine.runtime import services, states
 from provision_engine.engine.runtime.model import Phase, Runtime
 from provision_engine.engine.safety import ending, process
-from provision_engine.engine.safety.locks import locked
+from provision_engine.engine.safety.locks import Lock, locked
 from provision_engine.engine.time_limits import (
     IN_PASSING_SECONDS,
     MARK_LEAST_SECONDS,
@@ -106,8 +106,8 @@ def resolve(context: Context, runtime_id: int, *, is_repeated: bool = False) -> 
     without a new service. Raises Locked where another request is at it.
     """
     try:
-        with locked(context, runtime_id):
-            runtime = context.runtimes.get(runtime_id)
+        with locked(context, runtime_id) as lock:
+            runtime = lock.runtime
             # The lock is this request's own.
             unheld = dataclasses.replace(runtime, locked_at=None)
             if not is_abandoned(context, unheld):
@@ -117,18 +117,19 @@ def resolve(context: Context, runtime_id: int, *, is_repeated: bool = False) -> 
                 return _resolve_replacement(context, runtime)
             if runtime.phase is Phase.TAKEN and _is_handed_over(context, runtime):
                 context.runtimes.remove(runtime.id)
+                lock.forget()
                 return None
             is_wanted = is_repeated and runtime.phase is Phase.CREATING
             if is_wanted and (finished := _finish(context, runtime)):
                 return finished
-            remove(context, runtime)
+            remove(context, runtime, lock)
             return None
     except NotFound:
         return None
 
 
-def remove(context: Context, runtime: Runtime) -> frozenset[int]:
-    """End what runs for a runtime, and then its document; the ids of its VMs.
+def remove(context: Context, runtime: Runtime, lock: Lock | None = None) -> frozenset[int]:
+    """End what runs for a runtime, and then its document, with its lock; the ids of its VMs.
 
     The document stays, marked, while its service may still appear.
     """
@@ -140,6 +141,8 @@ def remove(context: Context, runtime: Runtime) -> frozenset[int]:
     vm_ids = ending.end_runtime(context.holdings(runtime), runtime)
     if vm_ids or not may_start:
         context.runtimes.remove(runtime.id)
+        if lock is not None:
+            lock.forget()
     return vm_ids
 
 
@@ -218,10 +221,9 @@ def _remove_expired(context: Context, expired: Runtime) -> None:
     if not context.may_settle(expired):
         return
     try:
-        with locked(context, expired.id):
-            runtime = context.runtimes.get(expired.id)
-            if _state(runtime) == _state(expired):
-                remove(context, runtime)
+        with locked(context, expired.id) as lock:
+            if _state(lock.runtime) == _state(expired):
+                remove(context, lock.runtime, lock)
     except (Locked, NotFound):
         log.engine.debug("Runtime %s is removed by another request", expired.id)
 

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from provision_engine import errors
-from provision_engine.cloud import calls
 from provision_engine.cloud.objects import Document
 from provision_engine.cloud.oned import Oned
 from provision_engine.cloud.transport import Backend
@@ -300,7 +299,7 @@ def test_no_time_left_is_told_without_a_call(wire: Wire) -> None:
 # ---- several calls in one request ---------------------------------------------------------------
 
 POOL = f"<VM_POOL>{vm_xml(vm_id=7)}</VM_POOL>"
-READ = (calls.document(9), calls.vms([7], False))
+READ = (Oned.document.call(9), Oned.vms_call([7], with_actions=False))
 
 
 def together(*results: str) -> str:
@@ -347,7 +346,7 @@ def test_an_error_stays_with_its_call(wire: Wire, oned: Oned) -> None:
 def test_a_lock_that_another_request_holds_tells_since_when(wire: Wire, oned: Oned) -> None:
     held = part(False, "[one.document.lock] 1795486136", 0x0800)
     answer(wire, together(held, part(True, document_xml({}))))
-    lock, document = oned.together(calls.lock_document(9), READ[0])
+    lock, document = oned.together(Oned.lock_document.call(9), READ[0])
     assert lock.get() == 1795486136
     assert document.error is None
 
@@ -377,7 +376,11 @@ def test_a_response_that_does_not_fit_is_invalid_for_each_call(
 
 @pytest.mark.parametrize(
     ("several", "requests"),
-    [(READ, 2), ((calls.lock_document(9), *READ), 1), ((calls.delete_document(9), READ[0]), 1)],
+    [
+        (READ, 2),
+        ((Oned.lock_document.call(9), *READ), 1),
+        ((Oned.delete_document.call(9), READ[0]), 1),
+    ],
     ids=["reads", "with a lock", "with a delete"],
 )
 def test_only_what_is_repeatable_as_a_whole_is_sent_again(

@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 
 from provision_engine import errors
-from provision_engine.cloud import calls, shared_reads
-from provision_engine.cloud.calls import Call
-from provision_engine.cloud.oned import Outcome
+from provision_engine.cloud import shared_reads
+from provision_engine.cloud.oned import Call, Oned, Outcome
 from provision_engine.cloud.shared_reads import SharedReads
 from provision_engine.deadline import Deadline
 
@@ -44,7 +43,7 @@ class Station:
 
     def read(self, *ids: int, login: str = "a:b", seconds: float = 60) -> Future[list[Any]]:
         def wait() -> list[Any]:
-            described = [calls.document(number) for number in ids]
+            described = [Oned.document.call(number) for number in ids]
             outcomes = self.reads.send(login, self.send, Deadline(seconds), described)
             return [outcome.get() for outcome in outcomes]
 

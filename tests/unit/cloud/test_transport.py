@@ -218,7 +218,7 @@ def test_garbage_instead_of_http_is_an_invalid_response(client: str) -> None:
 def test_a_response_that_is_too_long_is_invalid(
     client: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("oned", "oneflow"):
+    for module in ("xml_rpc", "oneflow"):
         monkeypatch.setattr(f"provision_engine.cloud.{module}.MAX_RESPONSE_BYTES", 1000)
     long = b"HTTP/1.1 200 OK\r\n\r\n" + 2000 * b"x"
 

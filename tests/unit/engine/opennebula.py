@@ -8,11 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from provision_engine.cloud.calls import ALL, MINE, USABLE_BY_ME, Call
 from provision_engine.cloud.client import Credentials
 from provision_engine.cloud.enums import DocumentType, ServiceState, VmState
 from provision_engine.cloud.objects import Document, ScheduledAction, User, Vm, VmTemplate
-from provision_engine.cloud.oned import Outcome
+from provision_engine.cloud.oned import ALL, MINE, USABLE_BY_ME, Call, Outcome
 from provision_engine.deadline import Deadline
 from provision_engine.engine.context import Context
 from provision_engine.engine.runtime.document import body_of, name_of

@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from provision_engine.cloud.calls import Call
 from provision_engine.cloud.client import Credentials
 from provision_engine.cloud.objects import User
-from provision_engine.cloud.oned import Outcome
+from provision_engine.cloud.oned import Call, Outcome
 from provision_engine.deadline import Deadline
 from provision_engine.engine.context import Context
 from provision_engine.engine.memory import Memory
@@ -43,11 +42,14 @@ class Together:
         return [self._outcome(call) for call in several]
 
     def _outcome(self, call: Call[Any]) -> Outcome[Any]:
-        arguments, named = call.arguments, {}
-        if call.name == "vms":
-            arguments, named = call.arguments[:1], {"with_actions": call.arguments[1:] != (False,)}
+        named = {
+            "_only_vm": lambda: self._oned.vms([*call.arguments], with_actions=True),
+            "_several_vms": lambda: self._oned.vms(list(call.arguments[0]), with_actions=False),
+        }
+        method = call.method.name
+        make = named.get(method) or (lambda: getattr(self._oned, method)(*call.arguments))
         try:
-            return Outcome(getattr(self._oned, call.name)(*arguments, **named))
+            return Outcome(make())
         except EngineError as error:
             return Outcome(error=error)
 

@@ -8,11 +8,11 @@ from collections.abc import Iterable
 import pytest
 
 from provision_engine.cloud.enums import LcmState, ServiceState, VmState
-from provision_engine.cloud.objects import ScheduledAction
+from provision_engine.cloud.objects import ScheduledAction, User
 from provision_engine.engine.runtime.model import Phase, Runtime
 from provision_engine.engine.safety import ending, leases
 from provision_engine.engine.safety.ending import ATTEMPTS, GRACE_SECONDS
-from provision_engine.errors import ActionRefused, Locked
+from provision_engine.errors import ActionRefused, BackendTimeout, Forbidden, Locked
 from tests.unit.engine.opennebula import NOW, Events, OpenNebula
 from tests.unit.support import OWNER, document, function, vm
 
@@ -62,6 +62,8 @@ def end(
         # VMs that are DONE are left alone.
         (DONE, ServiceState.RUNNING, [("delete", SERVICE)]),
         (DONE, ServiceState.FAILED_UNDEPLOYING, [("purge", SERVICE)]),
+        # oneflow may have lost sight of a service whose VMs ended all at once.
+        (DONE, ServiceState.UNDEPLOYING, [("purge", SERVICE)]),
     ],
 )
 def test_a_service_and_its_vm_are_ended(
@@ -112,13 +114,47 @@ def test_a_refusal_of_oneflow_is_retried() -> None:
 
 
 @pytest.mark.parametrize("purges_refused", [0, 100])
-def test_a_service_that_stays_is_locked_and_its_busy_vm_has_an_order(purges_refused: int) -> None:
-    opennebula = OpenNebula(vms={VM: BOOT})
-    opennebula.add_service(ServiceState.DEPLOYING, [VM])
+def test_a_service_that_stays_is_locked_and_its_vms_end(purges_refused: int) -> None:
+    opennebula = OpenNebula(vms={VM: BOOT, OTHER: RUNNING})
+    opennebula.add_service(ServiceState.DEPLOYING, [VM, OTHER])
     opennebula.purges_needed, opennebula.purges_refused = 100, purges_refused
     with pytest.raises(Locked, match=str(SERVICE)):
         end(opennebula)
-    assert opennebula.events == [("order", VM, 0), *[("purge", SERVICE)] * ATTEMPTS]
+    assert opennebula.events == [
+        ("order", VM, 0),
+        *[("purge", SERVICE)] * ATTEMPTS,
+        ("terminate-hard", OTHER),
+    ]
+
+
+def test_where_no_time_is_left_opennebula_itself_ends_the_vms() -> None:
+    opennebula = OpenNebula(vms={VM: RUNNING, OTHER: DONE})
+    opennebula.add_service(ServiceState.SCALING, [VM, OTHER])
+
+    def too_slow(service_id: int) -> None:
+        raise BackendTimeout("no response")
+
+    opennebula.purge_service = too_slow  # type: ignore[method-assign]
+    with pytest.raises(BackendTimeout):
+        end(opennebula)
+    assert opennebula.events == [("order", VM, 0)]
+
+
+@pytest.mark.parametrize("may_unlock", [True, False])
+def test_of_another_user_s_service_only_the_document_is_removed(may_unlock: bool) -> None:
+    """oneflow would end whatever VMs its owner names in it, with the rights of the caller."""
+    opennebula = OpenNebula(vms={VM: RUNNING})
+    opennebula.caller = User(0, is_administrator=True)
+    opennebula.add_service(ServiceState.RUNNING, [VM])
+
+    def refused(document_id: int) -> None:
+        raise Forbidden("an administrator may not break this lock")
+
+    if not may_unlock:
+        opennebula.unlock_document = refused  # type: ignore[method-assign]
+    assert end(opennebula) == {VM}
+    assert opennebula.events == [("terminate-hard", VM)]
+    assert opennebula.pool == {}
 
 
 def test_a_role_that_failed_keeps_a_service_from_ending_by_itself() -> None:
@@ -165,10 +201,10 @@ def test_there_is_no_second_order_where_one_is_known_in_time(at: int, events: Ev
 
 
 def test_a_repetition_gives_no_second_order() -> None:
-    opennebula = OpenNebula(vms={VM: BOOT})
+    opennebula = OpenNebula(vms={VM: BOOT, OTHER: BOOT})
     for _ in range(3):
-        end(opennebula, [], [VM])
-    assert opennebula.events == [("order", VM, 0)]
+        end(opennebula, [], [VM, OTHER])
+    assert sorted(opennebula.events) == [("order", VM, 0), ("order", OTHER, 0)]
 
 
 def test_missing_services_and_vms_are_not_an_error() -> None:

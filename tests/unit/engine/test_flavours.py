@@ -10,15 +10,18 @@ import pytest
 
 from provision_engine.cloud.client import Credentials
 from provision_engine.cloud.objects import Document
+from provision_engine.deadline import Deadline
 from provision_engine.engine.flavours import Flavours, FlowTemplate
 from provision_engine.engine.memory import Memory
-from provision_engine.engine.publishers import Publishers
+from provision_engine.engine.publishers import MAX_CHARACTERS, Publishers
 from provision_engine.engine.runtime.dialect import FlowRole
 from provision_engine.engine.runtime.model import Function
 from provision_engine.engine.runtime.specification import Specification
 from provision_engine.errors import (
+    BackendTimeout,
     BadGateway,
     DeployFailed,
+    EngineError,
     Forbidden,
     NoFlowTemplate,
     UnknownFlavours,
@@ -207,6 +210,58 @@ def test_what_strangers_publish_costs_nothing_once_the_publishers_are_known(
     oned.read_documents = 0
     of(oned, allowed=allowed, memory=memory).flow_template(wanted())
     assert oned.read_documents <= 2
+
+
+def publishers(oned: OpenNebula, *allowed: str | int, known: dict[int, str]) -> Publishers:
+    cloud: Any = oned
+    return Publishers(cloud, allowed, known)
+
+
+def test_every_template_that_the_caller_may_use_is_found_in_few_calls() -> None:
+    ids = [0, 255, 256, 257, 1279, 1280, 5000]
+    oned = OpenNebula(*(flow(n, f"x{n}", "FAAS", owner=n % 2 * STRANGER, group=1) for n in ids))
+    published, others = publishers(oned, known={}).usable()
+    assert [found.id for found in published] == [n for n in ids if n % 2 == 0]
+    assert [found.id for found in others] == [n for n in ids if n % 2]
+    assert len(oned.reads) == 4  # for the newest, and for three ranges
+    assert publishers(OpenNebula(), known={}).usable() == ([], [])
+    first_of_a_range = flow(256, "x", "FAAS")
+    assert publishers(OpenNebula(first_of_a_range), known={}).usable() == ([first_of_a_range], [])
+
+
+@pytest.mark.parametrize("error", [BackendTimeout("slow"), BadGateway("too long")])
+def test_a_part_that_takes_too_long_hides_no_other(error: EngineError) -> None:
+    oned, documents = OpenNebula(*(flow(n, f"x{n}", "FAAS") for n in (3, 300, 1300))), []
+    read = oned.documents
+
+    def documents_in_time(type_: int, whose: int = -2, **ids: int) -> list[Document]:
+        documents.append(ids.get("last_id", -1) - ids.get("first_id", -1) + 1)
+        if ids.get("first_id") == 256:
+            raise error
+        return read(type_, whose, **ids)
+
+    oned.documents = documents_in_time  # type: ignore[method-assign,assignment]
+    published, _ = publishers(oned, known={}).usable()
+    assert [found.id for found in published] == [3, 1300]
+    assert documents[:4] == [1, 256, 1024, 256], "the next part is smaller"
+    oned.deadline = Deadline(0)
+    assert publishers(oned, known={}).usable() == ([], [])
+
+
+def test_large_templates_are_read_in_smaller_parts() -> None:
+    large = replace(flow(3, "x", "FAAS"), body_text="x" * (MAX_CHARACTERS + 1))
+    oned, seen = OpenNebula(large, flow(300, "y", "FAAS")), []
+    read = oned.documents
+    oned.documents = lambda *kind, **ids: seen.append(ids) or read(*kind, **ids)  # type: ignore
+    publishers(oned, known={}).usable()
+    assert seen[2] == {"first_id": 256, "last_id": 319}
+
+
+def test_whose_templates_count_is_told_by_opennebula_each_time() -> None:
+    oned = OpenNebula(flow(5, "nature", "FAAS", owner=ALICE, group=1))
+    assert [found.id for found in publishers(oned, "user8", known={}).templates()] == [5]
+    oned.pool[5] = replace(oned.pool[5], user_name="another")
+    assert publishers(oned, "user8", known={ALICE: "user8"}).templates() == []
 
 
 def test_the_operator_is_told_of_a_template_whose_owner_is_no_publisher(

@@ -80,6 +80,7 @@ def test_the_end_of_a_lease(parts: dict[str, Any], vms: list[Vm], ends_at: int |
     [
         (None, [(DONE, None)], False),
         (60, [(DONE, None)], False),
+        (leases.CLOCKS_DIFFER_SECONDS - 2, [(DONE, None)], True),
         (0, [(DONE, None)], True),
         (0, [], True),
         (60, [], False),

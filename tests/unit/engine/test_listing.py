@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from provision_engine.cloud.calls import MINE
 from provision_engine.cloud.objects import Document, Quota, Vm
+from provision_engine.cloud.oned import MINE
 from provision_engine.engine.actions.listing import MAX_READ, Filter, Page, list_runtimes
 from provision_engine.engine.actions.pages import LARGEST, OVERLAP, Cursor
 from provision_engine.engine.runtime.document import body_of

@@ -27,10 +27,15 @@ class Oned(OpenNebula):
     """One runtime, its lock, and the tickets for it."""
 
     def __init__(
-        self, locked_at: int | None = None, worker: str = "", claimed_at: int | None = None
+        self,
+        locked_at: int | None = None,
+        worker: str = "",
+        claimed_at: int | None = None,
+        *,
+        with_vm: bool = False,
     ) -> None:
         engine = {"WORKER": worker, "CLAIMED_AT": claimed_at or locked_at}
-        body = {"FAAS": {"FLAVOUR": "f"}, "ENGINE": engine}
+        body = {"FAAS": {"FLAVOUR": "f", "VM_ID": 7 if with_vm else None}, "ENGINE": engine}
         super().__init__(replace(document(body, id_=RUNTIME), locked_at=locked_at))
 
     @property
@@ -179,6 +184,30 @@ def test_an_administrator_breaks_it_with_a_ticket_of_the_owner() -> None:
     oned.add_ticket(f"takeover-{RUNTIME}-{NOW - 130}", ticket(NOW - 1), 20)
     with pytest.raises(Locked), _held(oned):
         pass
+
+
+@pytest.mark.parametrize("end", ["release_and_read", "delete_document"])
+def test_a_lock_that_a_change_has_given_back_is_not_given_back_again(end: str) -> None:
+    """It may be another engine's by then."""
+    oned = Oned(with_vm=True)
+    with locked(request(oned), RUNTIME) as lock:
+        if end == "release_and_read":
+            assert lock.release_and_read(lock.runtime) == {}
+            assert oned.locked_at is None
+            oned.lock_document(RUNTIME)
+        else:
+            body = oned.pool[RUNTIME]
+            lock.delete_document()
+            oned.pool[RUNTIME] = replace(body, locked_at=NOW)
+    assert oned.locked_at == NOW
+
+
+def test_a_holder_that_slept_reads_without_giving_it_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    oned, uptimes = Oned(with_vm=True), iter([1000.0, *[1000.0 + STALE_SECONDS] * 2])
+    monkeypatch.setattr(locks, "_uptime", lambda: next(uptimes))
+    with locked(request(oned), RUNTIME) as lock:
+        assert lock.release_and_read(lock.runtime) is None
+    assert oned.locked_at == NOW
 
 
 @contextlib.contextmanager
