@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 
@@ -92,3 +93,30 @@ def test_every_call_carries_the_callers_own_credentials(device: Device, stranger
     stranger.get(runtime["ID"])
     stranger.post(FAAS=small(FLAVOUR="none"))
     assert {call.user for call in calls_of(device.sandbox)} == {stranger.user.name}
+
+
+def requests(device: Device, change: Callable[[Device, int], object]) -> int:
+    """How many requests a change of a running runtime sends to OpenNebula."""
+    runtime = device.create_running()
+    device.read(runtime["ID"])
+    wait_until(lambda: device.one.service_state(runtime["SERVICE_ID"]) == 2)
+    device.sandbox.clear_calls()
+    change(device, runtime["ID"])
+    return sum(not call.is_part for call in device.sandbox.calls)
+
+
+@pytest.mark.parametrize(
+    ("change", "most"),
+    [
+        (lambda device, number: device.read(number), 1),
+        (lambda device, number: device.request("GET", f"{PATH}/{number}/timeline"), 2),
+        (lambda device, number: device.update(number, NAME="new"), 6),
+        (lambda device, number: device.request("POST", f"{PATH}/{number}/suspend"), 5),
+        (lambda device, number: device.delete(number), 9),
+    ],
+    ids=["read", "timeline", "update", "suspend", "delete"],
+)
+def test_what_is_read_together_travels_together(
+    device: Device, change: Callable[[Device, int], object], most: int
+) -> None:
+    assert requests(device, change) <= most
