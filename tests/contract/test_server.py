@@ -12,11 +12,10 @@ import jsonschema
 import pytest
 
 from provision_engine import config, log
-from tests.support.client import Json
+from tests.support.client import Json, schema
 from tests.support.engine import engine_in_process
 
-from .conftest import Stage
-from .device import PATH, Device, schema, small
+from .device import PATH, Device, Stage, small
 
 
 def test_the_version_is_a_semantic_version(device: Device) -> None:
