@@ -14,8 +14,7 @@ from provision_engine.sandbox import Sandbox
 from tests.support.opennebula import OpenNebula
 from tests.support.waiting import wait_until
 
-from .conftest import Stage
-from .device import NO_HOST, Device
+from .device import NO_HOST, Device, Stage
 from .settings import DATA_FLAVOUR, DISK_MB, FLAVOUR, USER
 
 FAAS = Function(FLAVOUR, cpu=1, memory_mb=128, disk_size_mb=DISK_MB)

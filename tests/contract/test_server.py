@@ -15,8 +15,7 @@ from provision_engine import config, log
 from tests.support.client import Json, schema
 from tests.support.engine import engine_in_process
 
-from .conftest import Stage
-from .device import PATH, Device, small
+from .device import PATH, Device, Stage, small
 
 
 def test_the_version_is_a_semantic_version(device: Device) -> None:

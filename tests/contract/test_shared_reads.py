@@ -52,7 +52,7 @@ class Desk:
         return started
 
     def requests(self) -> int:
-        """How many have reached oned; a multicall is one."""
+        """That oned got; the calls of a multicall are one."""
         return sum(not call.is_part for call in self.sandbox.calls)
 
     @contextmanager

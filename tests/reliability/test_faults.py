@@ -5,6 +5,7 @@ At every call, and on a real OpenNebula: python tests/reliability/fault_matrix.p
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from tests.support.calls import Call
 from tests.support.client import RUNTIMES
 from tests.support.installation import Target
 from tests.support.opennebula import RUNTIME
+from tests.support.proxy import REFUSALS
 
 from .fault_matrix import (
     KINDS,
@@ -80,6 +82,14 @@ def test_the_response_to_the_last_step_may_be_lost(tmp_path: Path) -> None:
     operations = ["create", "create with key"]
     outcomes = faults(tmp_path, "6.8.0", operations, ["cut", "error"], "changes")
     assert {o.case.call for o in outcomes if o.status} >= {"document.update", "document.allocate"}
+
+
+def test_a_multicall_may_end_or_fail_at_each_of_its_calls(tmp_path: Path) -> None:
+    """The calls before were done and the response is lost, or only this one is refused."""
+    operations, kinds = ["read", "update", "delete"], ["cut", *REFUSALS]
+    outcomes = faults(tmp_path, "6.8.0", operations, kinds, "batches")
+    reached = {(o.case.operation, o.case.kind) for o in outcomes if o.status is not None}
+    assert reached >= set(itertools.product(["read", "delete"], kinds))
 
 
 @pytest.fixture
