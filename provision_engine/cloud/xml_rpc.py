@@ -160,4 +160,8 @@ def _value(element: etree._Element) -> Any:
         return {member.findtext("name"): _value(member[1]) for member in members}
     if kind == "boolean":
         return content.strip() == "1"
-    return int(content) if kind in ("i4", "int", "i8") else content
+    if kind not in ("i4", "int", "i8"):
+        return content
+    if not content.strip().lstrip("-").isdecimal():
+        raise ValueError(f"{content[:40]!r} is not of type {kind}")
+    return int(content)

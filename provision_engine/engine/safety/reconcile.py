@@ -255,7 +255,7 @@ def _still_wrong(context: Context, finding: Finding) -> Iterator[Runtime]:
     with locked(context, _id(finding.document_id)) as lock:
         now = _of_runtime(context, lock.runtime, {})
         if now is None or _subject(now) != _subject(finding):
-            raise NotFound(f"Serverless runtime {lock.runtime.id} is not as it was found")
+            raise NotFound
         yield lock.runtime
 
 
