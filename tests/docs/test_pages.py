@@ -93,6 +93,13 @@ def test_each_module_has_its_responsibility_in_the_architecture() -> None:
     assert sorted(listed) == sorted(p for p in modules if not p.endswith("__init__.py"))
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_each_file_that_a_page_names_exists(page: Path) -> None:
+    named = re.findall(r"`([a-z_.]+/[a-z_/]+\.[a-z]+)(?:: [\w.]+)?`", page.read_text("utf-8"))
+    roots = (ROOT, ROOT / "provision_engine", ROOT / "docs", ROOT / "provision_engine/ui")
+    assert [path for path in named if not any((root / path).exists() for root in roots)] == []
+
+
 def troubleshooting() -> str:
     return (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")
 
