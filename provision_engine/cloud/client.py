@@ -86,12 +86,11 @@ class CloudClient:
 
     def read_together(self, *calls: Call[Any]) -> list[Outcome[Any]]:
         """Make calls that only read, in one request, perhaps with those of the caller's others."""
+        session, oned = self.credentials.session, self._backends.oned
 
         def send(several: Sequence[Call[Any]], deadline: Deadline) -> list[Outcome[Any]]:
-            client = self if deadline is self.deadline else self.until(deadline)
-            return client.oned.together(*several)
+            return Oned(oned, session, deadline).together(*several)
 
-        session = self.credentials.session
         return self._backends.reads.send(session, send, self.deadline, calls)
 
     def submit_in_background(self, call: Callable[[CloudClient], object], seconds: float) -> None:
