@@ -98,5 +98,7 @@ NO_TEMPLATE = (
         ("", "", None),
     ],
 )
-def test_a_message_becomes_words_and_a_reason(message: str, text: str, reason: Reason | None) -> None:
+def test_a_message_becomes_words_and_a_reason(
+    message: str, text: str, reason: Reason | None
+) -> None:
     assert explain(message) == Explanation(text, reason)
