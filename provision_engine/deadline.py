@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator
 
 SHORTEST_PAUSE_SECONDS = 0.02
 LONGEST_PAUSE_SECONDS = 0.5
 PAUSE_SHARE = 0.1  # of the time already waited: late by a tenth at most, and few polls in all
-
-
-def pause_seconds(waited_seconds: float) -> float:
-    """Return the pause before the next look at something that was waited for so long already."""
-    return min(max(waited_seconds * PAUSE_SHARE, SHORTEST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
 
 
 class Deadline:
@@ -41,11 +37,9 @@ class Deadline:
     def polls(self) -> Iterator[int]:
         """Count polls until the deadline, sleeping between them: 20 ms first, then growing."""
         start = time.monotonic()
-        count = 0
-        while True:
-            yield count
-            count += 1
+        for number in itertools.count():
+            yield number
             if self.is_over:
                 return
-            pause = pause_seconds(time.monotonic() - start)
-            time.sleep(min(pause, self.remaining_seconds))
+            growing = max((time.monotonic() - start) * PAUSE_SHARE, SHORTEST_PAUSE_SECONDS)
+            time.sleep(min(growing, LONGEST_PAUSE_SECONDS, self.remaining_seconds))

@@ -10,14 +10,13 @@ from typing import NamedTuple
 
 import click
 
-from provision_engine import log, one_auth
+from provision_engine import one_auth
 from provision_engine.cli import credentials
 from provision_engine.cli.options import Command, config_option, configuration
-from provision_engine.cloud.client import Backends, CloudClient, Credentials
+from provision_engine.cloud.client import Backends
 from provision_engine.cloud.probe import Probe
 from provision_engine.config import Configuration, ConfigurationError
-from provision_engine.deadline import Deadline
-from provision_engine.engine.context import Context
+from provision_engine.engine.context import for_user
 from provision_engine.engine.memory import Memory
 from provision_engine.engine.preflight import Inspector, Preflight
 from provision_engine.engine.runtime import sizes
@@ -120,11 +119,8 @@ def _reach(settings: Configuration, backends: Backends) -> Iterator[Line]:
 
 
 def _log_in(settings: Configuration, backends: Backends, user: str | None) -> Inspector:
-    caller = Credentials(*(credentials.typed(user) if user else credentials.stored_or_typed()))
-    log.secret(*caller.secrets)
-    deadline = Deadline(settings.timeout_seconds)
-    memory = Memory(settings.cache.seconds)
-    return Inspector(Context(CloudClient(backends, caller, deadline), settings, memory))
+    login = credentials.typed(user) if user else credentials.stored_or_typed()
+    return Inspector(for_user(*login, backends, settings, Memory(settings.cache.seconds)))
 
 
 def _hint_of_login(error: Exception) -> str:

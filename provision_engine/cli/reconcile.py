@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from provision_engine import durations, log
+from provision_engine import durations
 from provision_engine.cli import credentials, output
 from provision_engine.cli.options import (
     Command,
@@ -19,10 +19,9 @@ from provision_engine.cli.options import (
     duration_seconds,
     json_option,
 )
-from provision_engine.cloud.client import Backends, CloudClient, Credentials
+from provision_engine.cloud.client import Backends
 from provision_engine.config import Configuration
-from provision_engine.deadline import Deadline
-from provision_engine.engine.context import Context
+from provision_engine.engine.context import for_user
 from provision_engine.engine.memory import Memory
 from provision_engine.engine.safety.reconcile import Finding, Outcome, Reconciler, Result
 from provision_engine.errors import EngineError, OperatorError
@@ -70,11 +69,9 @@ def reconcile(apply: bool, older_than_seconds: float) -> int:
 
 
 def _reconciler(settings: Configuration, older_than_seconds: float) -> Reconciler:
-    caller = Credentials(*credentials.stored())
-    log.secret(*caller.secrets)
-    cloud = CloudClient(Backends(settings), caller, Deadline(settings.timeout_seconds))
-    memory = Memory(settings.cache.seconds)
-    return Reconciler(Context(cloud, settings, memory), older_than_seconds)
+    backends, memory = Backends(settings), Memory(settings.cache.seconds)
+    context = for_user(*credentials.stored(), backends, settings, memory)
+    return Reconciler(context, older_than_seconds)
 
 
 # ---- output --------------------------------------------------------------------------------

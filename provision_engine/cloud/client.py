@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextvars
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -63,16 +62,8 @@ class Backends:
             "oneflow", configuration.oneflow_server, limits.oneflow_requests, verify
         )
         self.reads = SharedReads()
-        self._lock = threading.Lock()
-        self._background: ThreadPoolExecutor | None = None
-
-    @property
-    def background(self) -> ThreadPoolExecutor:
-        """Made on first use, because threads do not survive the fork into workers."""
-        with self._lock:
-            if self._background is None:
-                self._background = ThreadPoolExecutor(1, "background")
-            return self._background
+        # Its thread starts with the first call, thus in the worker: threads survive no fork.
+        self.background = ThreadPoolExecutor(1, "background")
 
 
 class CloudClient:
@@ -95,12 +86,11 @@ class CloudClient:
 
     def read_together(self, *calls: Call[Any]) -> list[Outcome[Any]]:
         """Make calls that only read, in one request, perhaps with those of the caller's others."""
+        session, oned = self.credentials.session, self._backends.oned
 
         def send(several: Sequence[Call[Any]], deadline: Deadline) -> list[Outcome[Any]]:
-            client = self if deadline is self.deadline else self.until(deadline)
-            return client.oned.together(*several)
+            return Oned(oned, session, deadline).together(*several)
 
-        session = self.credentials.session
         return self._backends.reads.send(session, send, self.deadline, calls)
 
     def submit_in_background(self, call: Callable[[CloudClient], object], seconds: float) -> None:

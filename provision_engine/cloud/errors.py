@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import dataclass
-from enum import StrEnum
 from http.client import HTTPException
 
 import pyone
@@ -49,9 +47,9 @@ ONEFLOW: dict[int, type[EngineError]] = {
     503: errors.BackendUnreachable,
 }
 
-# Where one code of OpenNebula means several things, its text has to decide. This and MESSAGES
-# below are all the texts that the engine looks into (scenarios quota-exceeded, update, slow-boot,
-# delete-faas, delete-while-booting, missing-vm-template-with-contents of the recordings).
+# Where one code of OpenNebula means several things, its text has to decide. Scenarios
+# quota-exceeded, update, slow-boot, delete-faas, delete-while-booting and
+# missing-vm-template-with-contents of the recordings.
 TEXTS: tuple[tuple[re.Pattern[str], type[EngineError]], ...] = (
     (
         re.compile(r"limit of .* reached for .* quota|quota .*exceeded", re.I),
@@ -67,105 +65,9 @@ TEXTS: tuple[tuple[re.Pattern[str], type[EngineError]], ...] = (
 )
 
 
-class Cause(StrEnum):
-    """Why OpenNebula says that a VM does not run."""
-
-    NO_MATCHING_HOST = "NO_MATCHING_HOST"
-    NO_CAPACITY = "NO_CAPACITY"
-    QUOTA = "QUOTA"
-    TEMPLATE_MISSING = "TEMPLATE_MISSING"
-    TEMPLATE_FORBIDDEN = "TEMPLATE_FORBIDDEN"
-    REQUIREMENTS_INVALID = "REQUIREMENTS_INVALID"
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """What OpenNebula says, in words for a person, and what it means to a program."""
-
-    text: str
-    cause: Cause | None = None
-
-
-# What OpenNebula puts around a message: a date, the role and the call that was refused.
-_FRAME = re.compile(
-    r"^(\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}: )?"
-    r"(Role \S+ : \w+ failed for \w+ \d*; )?(\[one\.[\w.]+\] )?"
-)
-# The scheduler writes its own requirements first, and last the VM's own ones in brackets.
-# Scenarios pending-unsatisfiable-requirements, scheduling-expressions, quota-exceeded,
-# vm-boot-failure and failed-deploy-… of the recordings.
-MESSAGES: tuple[tuple[re.Pattern[str], str, Cause], ...] = (
-    (
-        re.compile(r"No host meets capacity and SCHED_REQUIREMENTS: .*& \( (?P<own>.*) \)\s*$"),
-        "no host satisfies {own}",
-        Cause.NO_MATCHING_HOST,
-    ),
-    (
-        re.compile(r"Error in SCHED_REQUIREMENTS: .*"),
-        "the requirements cannot be parsed",
-        Cause.REQUIREMENTS_INVALID,
-    ),
-    (
-        re.compile(r"No host meets SCHED_REQUIREMENTS"),
-        "no host satisfies the requirements",
-        Cause.NO_MATCHING_HOST,
-    ),
-    (
-        re.compile(r"No host with enough capacity|\[HOST\] Not enough \w+ on hosts"),
-        "no host has enough free CPU and memory",
-        Cause.NO_CAPACITY,
-    ),
-    (
-        re.compile(r"No host meets capacity and SCHED_REQUIREMENTS"),
-        "no host has enough free CPU and memory",
-        Cause.NO_CAPACITY,
-    ),
-    (
-        re.compile(
-            r"(?P<whose>user|group) \[\d+\] limit of (?P<limit>\S+) reached for (?P<metric>\w+)"
-        ),
-        "{whose} quota of {what} reached",
-        Cause.QUOTA,
-    ),
-    (
-        re.compile(r"Error getting virtual machine template \[(?P<id>-?\d+)\]"),
-        "VM template {id} does not exist",
-        Cause.TEMPLATE_MISSING,
-    ),
-    (
-        re.compile(r"Not authorized to perform USE TEMPLATE \[(?P<id>\d+)\]"),
-        "the user may not use VM template {id}",
-        Cause.TEMPLATE_FORBIDDEN,
-    ),
-)
-_METRICS = {
-    "VMS": ("VM", "VMs"),
-    "CPU": ("core", "cores"),
-    "MEMORY": ("MB of memory", "MB of memory"),
-    "SYSTEM_DISK_SIZE": ("MB of disk", "MB of disk"),
-}
-
-
 def of_text(text: str) -> type[EngineError] | None:
     """Return the error that a text of OpenNebula stands for; None if it is not in the table."""
     return next((engine_error for pattern, engine_error in TEXTS if pattern.search(text)), None)
-
-
-def explain(message: str) -> Explanation:
-    """A message of OpenNebula in words for a person; one that nobody knows, without its frame."""
-    message = _FRAME.sub("", message, count=1)
-    for pattern, words, cause in MESSAGES:
-        if found := pattern.search(message):
-            return Explanation(words.format(**found.groupdict(), what=_metric(found)), cause)
-    return Explanation(message)
-
-
-def _metric(found: re.Match[str]) -> str:
-    """A quota's limit as a person counts it: ``1 VM``, ``2 cores``, ``512 MB of memory``."""
-    limit, metric = found.groupdict().get("limit", ""), found.groupdict().get("metric", "")
-    one, many = _METRICS.get(metric.removeprefix("RUNNING_"), (metric, metric))
-    running = "running " if metric.startswith("RUNNING_") else ""
-    return f"{limit} {running}{one if limit == '1' else many}"
 
 
 def locked_since(refusal: EngineError) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,6 +15,8 @@ from provision_engine.errors import BadGateway, NotFound
 
 MAX_VMS = 1000
 """Of one service. A forged one may name everybody's."""
+_RUNNING = ("RUNNING_VMS", "RUNNING_CPU", "RUNNING_MEMORY")
+QUOTAS = ("VMS", "CPU", "MEMORY", "SYSTEM_DISK_SIZE", *_RUNNING)
 
 Attributes = dict[str, Any]
 """A template: names to text, to a nested Attributes, or to a list of these where a name repeats."""
@@ -54,14 +55,8 @@ def attributes(element: etree._Element | None) -> Attributes:
     found: Attributes = {}
     for child in element if element is not None else ():
         value = attributes(child) if len(child) else (child.text or "")
-        known = found.get(child.tag)
-        if known is None:
-            found[child.tag] = value
-        elif isinstance(known, list):
-            known.append(value)
-        else:
-            found[child.tag] = [known, value]
-    return found
+        found.setdefault(child.tag, []).append(value)
+    return {name: one if len(one) > 1 else one[0] for name, one in found.items()}
 
 
 @dataclass(frozen=True)
@@ -291,17 +286,16 @@ def _scheduled_actions(
     vm: etree._Element, template: etree._Element
 ) -> tuple[ScheduledAction, ...] | None:
     """A pool shows the ids of the actions only, beside the template."""
-    actions = tuple(map(ScheduledAction.from_xml, children(template, "SCHED_ACTION")))
+    actions = tuple(map(ScheduledAction.from_xml, template.iterfind("SCHED_ACTION")))
     is_from_pool = vm.find("SCHED_ACTIONS/ID") is not None and not actions
     return None if is_from_pool else actions
 
 
 def _since(vm: etree._Element) -> int:
     """The newest time in a VM's last history record, or else when the VM was made."""
-    records = vm.findall("HISTORY_RECORDS/HISTORY")
     names = ("STIME", "RSTIME", "RETIME", "ESTIME", "EETIME", "ETIME")
-    times = [number(records[-1], name) for name in names] if records else []
-    return max([number(vm, "STIME"), number(vm, "ETIME"), *times])
+    last = [f"HISTORY_RECORDS/HISTORY[last()]/{name}" for name in names]
+    return max(number(vm, path) for path in ("STIME", "ETIME", *last))
 
 
 @dataclass(frozen=True)
@@ -316,15 +310,9 @@ class VmTimes:
 
     @classmethod
     def from_xml(cls, element: etree._Element) -> VmTimes:
-        first = element.find("HISTORY_RECORDS/HISTORY")
-        if first is None:
-            return cls(number(element, "UID"), number(element, "STIME"), 0, 0)
-        return cls(
-            number(element, "UID"),
-            number(element, "STIME"),
-            number(first, "STIME"),
-            number(first, "PETIME"),
-        )
+        first = "HISTORY_RECORDS/HISTORY[1]"
+        paths = ("UID", "STIME", f"{first}/STIME", f"{first}/PETIME")
+        return cls(*(number(element, path) for path in paths))
 
 
 @dataclass(frozen=True)
@@ -350,20 +338,11 @@ class Quota:
 
     @classmethod
     def from_xml(cls, element: etree._Element) -> Quota:
-        quota = attributes(element.find("VM_QUOTA/VM"))
-        defaults = attributes(element.find("DEFAULT_USER_QUOTAS/VM_QUOTA/VM"))
-        names = ["SYSTEM_DISK_SIZE"]
-        names += [prefix + n for n in ("VMS", "CPU", "MEMORY") for prefix in ("", "RUNNING_")]
-        return cls(
-            {name: cls._limit(quota, defaults, name) for name in names},
-            {name: float(quota.get(f"{name}_USED", 0)) for name in names},
-        )
-
-    @staticmethod
-    def _limit(quota: Attributes, defaults: Attributes, name: str) -> float:
-        limit = float(quota.get(name, -2))  # -2: the default decides; -1: unlimited
-        return float(defaults.get(name, -1)) if limit == -2 else limit
-
-
-def children(element: etree._Element, tag: str) -> Iterator[etree._Element]:
-    return element.iterfind(tag)
+        used, limits = {}, {}
+        for name in QUOTAS:
+            used[name] = real(element, f"VM_QUOTA/VM/{name}_USED")
+            # -2: the default decides; -1: unlimited
+            limits[name] = real(element, f"VM_QUOTA/VM/{name}", -2)
+            if limits[name] == -2:
+                limits[name] = real(element, f"DEFAULT_USER_QUOTAS/VM_QUOTA/VM/{name}", -1)
+        return cls(limits, used)

@@ -39,6 +39,8 @@ MINE = -3
 ALL = -1
 """Neither end of a range of ids."""
 REPLACE, APPEND = 0, 1
+TEXT, XML, NUMBER = (str, "text"), (str, "XML"), (int, "a number")
+"""What calls return."""
 LOCK_LEVEL_ADMIN = 3
 """The only level at which the owner can still update the document that he has locked."""
 
@@ -59,17 +61,6 @@ class Call(Generic[T]):
 
     method: Method[..., T]
     arguments: tuple[Any, ...]
-
-    def outcome(self, value: Any) -> Outcome[T]:
-        """Return what became of it, from its value or the error that it stands for."""
-        try:
-            if isinstance(value, pyone.OneException):
-                return Outcome(self.method.instead(from_oned(value)))
-            if isinstance(value, EngineError):
-                raise value
-            return Outcome(self.method.read(value))
-        except EngineError as error:
-            return Outcome(error=error)
 
 
 @dataclass(frozen=True)
@@ -94,16 +85,18 @@ class Method(Generic[P, T]):
         one_name: str,
         read: Callable[[Any], T],
         *constants: Any,
+        returns: tuple[type, str] = NUMBER,
         is_repeatable: bool = False,
         arrange: Callable[..., tuple[Any, ...]] = lambda *args: args,
         instead: Callable[[EngineError], T] = _raise,
     ) -> None:
         """``one_name`` is OpenNebula's without its prefix; its parameters are the ``arrange``d
-        arguments and the ``constants``. ``read`` reads the value of a response, and ``instead``
-        returns what an error stands for.
+        arguments and the ``constants``. ``read`` reads the value of a response, which is of the
+        type in ``returns``; ``instead`` returns what an error stands for.
         """
-        self.one_name, self.read, self.is_repeatable = one_name, read, is_repeatable
-        self._arrange, self._constants, self.instead = arrange, constants, instead
+        self.one_name, self.is_repeatable, self._returns = one_name, is_repeatable, returns
+        self._arrange, self._constants = arrange, constants
+        self._read, self._instead = read, instead
 
     def __set_name__(self, _owner: type, name: str) -> None:
         self.name = name
@@ -115,6 +108,20 @@ class Method(Generic[P, T]):
     def params(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """Return OpenNebula's parameters, without the session."""
         return (*self._arrange(*args), *self._constants)
+
+    def outcome(self, value: Any) -> Outcome[T]:
+        """Return what became of a call, from its value or the error that it stands for."""
+        kind, kind_name = self._returns
+        try:
+            if isinstance(value, pyone.OneException):
+                return Outcome(self._instead(from_oned(value)))
+            if isinstance(value, EngineError):
+                raise value
+            if type(value) is not kind:  # a bool is an int
+                raise BadGateway(f"oned: {self.one_name} did not return {kind_name}")
+            return Outcome(self._read(value))
+        except EngineError as error:
+            return Outcome(error=error)
 
     @overload
     def __get__(self, oned: None, _owner: type) -> Self: ...
@@ -134,33 +141,18 @@ class Reading(Method[P, T]):
         *constants: Any,
         **options: Any,
     ) -> None:
-        def read(value: Any) -> T:
-            if not isinstance(value, str):
-                raise BadGateway(f"oned: {one_name} did not return XML")
-            return to_object(parse(value))
-
-        super().__init__(one_name, read, *constants, is_repeatable=True, **options)
+        options |= {"returns": XML, "is_repeatable": True}
+        super().__init__(one_name, lambda xml: to_object(parse(xml)), *constants, **options)
 
 
 class Writing(Method[P, int]):
     """A call that changes something, and returns an id as a rule."""
 
     def __init__(self, one_name: str, *constants: Any, **options: Any) -> None:
-        def read(value: Any) -> int:
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise BadGateway(f"oned: {one_name} did not return a number")
-            return value
-
-        super().__init__(one_name, read, *constants, **options)
+        super().__init__(one_name, int, *constants, **options)
 
 
 # ---- how responses are read ----------------------------------------------------------------
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise BadGateway("oned: system.version did not return text")
-    return value
 
 
 def _each(tag: str, to_object: Callable[[etree._Element], T]) -> Callable[[Any], list[T]]:
@@ -188,7 +180,7 @@ def _locked_since(error: EngineError) -> int | None:
 class Oned:
     """oned for one caller and one request. Its methods raise what the backend raises as well."""
 
-    version = Method[[], str]("system.version", _text, is_repeatable=True)
+    version = Method[[], str]("system.version", str, returns=TEXT, is_repeatable=True)
     """Return OpenNebula's version, for example ``7.4.0``. Raises Unauthorized."""
     quota = Reading[[], Quota]("user.info", Quota.from_xml, -1, False)
     """Return the caller's own quota."""
@@ -276,7 +268,7 @@ class Oned:
             values = self._xml_rpc.send(requests, is_repeatable=is_repeatable)
         except EngineError as error:
             values = [error] * len(several)
-        outcomes = [call.outcome(value) for call, value in zip(several, values, strict=True)]
+        outcomes = [call.method.outcome(value) for call, value in zip(several, values, strict=True)]
         for call, outcome in zip(several, outcomes, strict=True):
             record("oned", call.method.name, call.arguments, started_at, outcome.error)
         return outcomes

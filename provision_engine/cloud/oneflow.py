@@ -21,18 +21,17 @@ CREATED, NO_CONTENT, UNAUTHORIZED = 201, 204, 401
 
 
 class Oneflow:
-    """oneflow for one caller and one request."""
+    """oneflow for one caller and one request; an empty session sends no login."""
 
     def __init__(self, backend: Backend, session: str, deadline: Deadline) -> None:
         self._backend, self._deadline = backend, deadline
-        self._login = tuple(part.encode() for part in session.partition(":")[::2])
+        user_and_password = tuple(part.encode() for part in session.partition(":")[::2])
+        self._login = user_and_password if session else None
 
     def instantiate_service(self, template_id: int, merge_template: dict[str, Any]) -> int:
         """Start a service. Returns its id; it may still fail to deploy after this."""
-        params = {"merge_template": merge_template}
-        body = _action("instantiate", params)
-        arguments = (template_id, merge_template)
-        path = f"/service_template/{template_id}/action"
+        arguments, path = (template_id, merge_template), f"/service_template/{template_id}/action"
+        body = _action("instantiate", merge_template=merge_template)
         content = self._send("instantiate_service", arguments, "POST", path, body, CREATED)
         try:
             return int(json.loads(content)["DOCUMENT"]["ID"])
@@ -45,13 +44,13 @@ class Oneflow:
 
     def recover_service(self, service_id: int) -> None:
         """Try again what failed. Raises NotFound; ActionRefused where nothing failed."""
-        path, body = f"/service/{service_id}/action", _action("recover", {})
-        self._send("recover_service", (service_id,), "POST", path, body)
+        path = f"/service/{service_id}/action"
+        self._send("recover_service", (service_id,), "POST", path, _action("recover"))
 
     def purge_service(self, service_id: int) -> None:
         """Recover with delete: removes a service in any state, with its VMs. Raises NotFound."""
-        path, body = f"/service/{service_id}/action", _action("recover", {"delete": True})
-        self._send("purge_service", (service_id,), "POST", path, body)
+        path = f"/service/{service_id}/action"
+        self._send("purge_service", (service_id,), "POST", path, _action("recover", delete=True))
 
     def check(self) -> None:
         """Raise EngineError unless oneflow responds: without a login, by a refusal."""
@@ -73,7 +72,7 @@ class Oneflow:
         """
         started_at, failure = time.perf_counter(), None
         try:
-            status, content = self._exchange(method, path, body, self._login)
+            status, content = self._exchange(method, path, body)
             if status != expected:
                 raise from_oneflow(status, explanation(content))
             return content
@@ -83,12 +82,11 @@ class Oneflow:
         finally:
             record("oneflow", name, arguments, started_at, failure)
 
-    def _exchange(
-        self, method: str, path: str, body: Any = None, login: Any = None
-    ) -> tuple[int, bytes]:
+    def _exchange(self, method: str, path: str, body: Any = None) -> tuple[int, bytes]:
         """Send a request on a connection of its own. Returns status and body of the response."""
         url = self._backend.url.rstrip("/") + path
-        request = requests.Request(method, url, {"Connection": "close"}, json=body, auth=login)
+        headers = {"Connection": "close"}
+        request = requests.Request(method, url, headers, json=body, auth=self._login)
         with self._backend.exchanging(self._deadline), requests.Session() as session:
             session.trust_env = False  # neither proxies nor .netrc
             session.mount(self._backend.url, _Adapter(self._backend))
@@ -133,7 +131,7 @@ class _Adapter(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
 
 
-def _action(name: str, params: dict[str, Any]) -> dict[str, Any]:
+def _action(name: str, **params: Any) -> dict[str, Any]:
     return {"action": {"perform": name, "params": params}}
 
 
@@ -145,7 +143,7 @@ def explanation(content: bytes) -> str:
     try:
         reason = json.loads(text)
     except ValueError:
-        return text[:1000]
+        reason = None
     if isinstance(reason, dict):
-        return f"{reason.get('message', '')}: {reason.get('reason', '')}"[:1000]
+        text = f"{reason.get('message', '')}: {reason.get('reason', '')}"
     return text[:1000]

@@ -24,7 +24,7 @@ class Probe:
     def __init__(self, backends: Backends) -> None:
         self._backends = backends
         self._seconds_each = min(PROBE_SECONDS, backends.timeout_seconds) / 2
-        self._lock = threading.Lock()
+        self._probing = threading.Lock()
         self._due_at = 0.0
         self._reasons = dict.fromkeys(metrics.BACKENDS, "The first probe has not ended yet")
 
@@ -34,43 +34,33 @@ class Probe:
         The first caller after a second probes; the others never wait for it, and get the last
         result.
         """
-        if self._is_due():
+        if self._probing.acquire(blocking=False):
             try:
-                self._reasons = self._probe()
+                if time.monotonic() > self._due_at:
+                    self._reasons = self._probe()
+                    self._due_at = time.monotonic() + REMEMBERED_SECONDS
             finally:
-                self._due_at = time.monotonic() + REMEMBERED_SECONDS
+                self._probing.release()
         return self._reasons
 
-    def _is_due(self) -> bool:
-        """Whether to probe now; says so to one caller only."""
-        with self._lock:
-            is_due = time.monotonic() > self._due_at
-            if is_due:
-                self._due_at = float("inf")
-            return is_due
-
     def _probe(self) -> dict[str, str]:
-        found = {"oned": _reason("oned", self._oned), "oneflow": _reason("oneflow", self._oneflow)}
+        backends, seconds = self._backends, self._seconds_each
+        looks: dict[str, Callable[[], object]] = {
+            "oned": lambda: Oned(backends.oned, "", Deadline(seconds)).version(),
+            "oneflow": lambda: Oneflow(backends.oneflow, "", Deadline(seconds)).check(),
+        }
+        found = {name: _reason(name, look) for name, look in looks.items()}
         reasons = {name: reason for name, reason in found.items() if reason}
         metrics.backends_checked(reasons)
         return reasons
 
-    def _oned(self) -> None:
-        try:
-            Oned(self._backends.oned, "", Deadline(self._seconds_each)).version()
-        except Unauthorized:
-            return
 
-    def _oneflow(self) -> None:
-        Oneflow(self._backends.oneflow, "", Deadline(self._seconds_each)).check()
-
-
-def _reason(name: str, look: Callable[[], None]) -> str:
+def _reason(name: str, look: Callable[[], object]) -> str:
     """Why a backend does not answer, without its name; empty where it does."""
     try:
         look()
-    except TooManyRequests:
-        return ""  # busy with our own calls, so it is there
+    except (Unauthorized, TooManyRequests):
+        return ""  # it refuses a stranger, or is busy with our own calls
     except EngineError as error:
         return str(error.message).removeprefix(f"{name}: ")
     return ""

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,8 +27,6 @@ MAX_READS = 64
 """How many reads travel together at most."""
 WAIT_SECONDS = 0.1
 """How long a read waits for the one that leads; then it leads as well: a call may be stuck."""
-
-
 SHARED_TIME = 0.5
 """The part of a read's time for travelling together; the rest is for its own calls."""
 NOT_ITS_OWN = (BackendTimeout, BackendUnreachable, BadGateway, TooManyRequests)
@@ -40,15 +39,16 @@ Send = Callable[[Sequence[Call[Any]], Deadline], list[Outcome[Any]]]
 class _Read:
     calls: Sequence[Call[Any]]
     outcomes: list[Outcome[Any]] = field(default_factory=list)
-    is_taken: bool = False
-    news: threading.Event = field(default_factory=threading.Event)
-    """Set when it may lead, and when the read that took it along has its outcomes."""
+    is_over: bool = False
+    """Whether the read that took it along has ended, with outcomes or without."""
 
 
-@dataclass
 class _User:
-    leaders: int = 0
-    gathered: list[_Read] = field(default_factory=list)
+    def __init__(self, lock: threading.Lock) -> None:
+        self.changed = threading.Condition(lock)
+        self.leader: _Read | None = None
+        """The latest read that went; others may be stuck."""
+        self.gathered: list[_Read] = []
 
 
 class SharedReads:
@@ -64,52 +64,43 @@ class SharedReads:
     ) -> list[Outcome[Any]]:
         """Make a read's calls, perhaps with those of others. Returns their outcomes."""
         read, limited = _Read(calls), Deadline(deadline.remaining_seconds * SHARED_TIME)
-        group = self._join(session, read, limited)
-        try:
+        with self._in_turn(session, read, limited) as group:
             if len(group) == 1:
                 return send(calls, deadline)
             if group:
                 outcomes = iter(send([call for each in group for call in each.calls], limited))
                 for member in group:
                     member.outcomes = list(itertools.islice(outcomes, len(member.calls)))
-        finally:
-            if group:
-                self._leave(session, group)
         has_failed = any(isinstance(outcome.error, NOT_ITS_OWN) for outcome in read.outcomes)
         return send(calls, deadline) if has_failed or not read.outcomes else read.outcomes
 
-    def _join(self, session: str, read: _Read, limited: Deadline) -> list[_Read]:
-        """Return the reads that this one leads, or none where another has taken it along."""
+    @contextmanager
+    def _in_turn(self, session: str, read: _Read, limited: Deadline) -> Iterator[list[_Read]]:
+        """Wait until a read leads, or the one that took it along has ended.
+
+        Yields the reads that it leads, itself first, or none.
+        """
         with self._lock:
-            user = self._users.setdefault(session, _User())
+            user = self._users.setdefault(session, _User(self._lock))
             user.gathered.append(read)
-            if not user.leaders:
-                return self._lead(user, read)
-        read.news.wait(min(self._wait_seconds, limited.remaining_seconds))
-        with self._lock:
-            if not read.is_taken:
-                return self._lead(user, read)
-        read.news.wait(limited.remaining_seconds)
-        return []
-
-    def _lead(self, user: _User, read: _Read) -> list[_Read]:
-        user.leaders += 1
-        user.gathered.remove(read)
-        others = MAX_READS - 1
-        group, user.gathered = [read, *user.gathered[:others]], user.gathered[others:]
-        for member in group:
-            member.is_taken = True
-            member.news.clear()
-        return group
-
-    def _leave(self, session: str, group: Sequence[_Read]) -> None:
-        """Let the members of a group go on, and the next read lead."""
-        for member in group:
-            member.news.set()
-        with self._lock:
-            user = self._users[session]
-            user.leaders -= 1
-            if user.gathered:
-                user.gathered[0].news.set()
-            elif not user.leaders:
-                del self._users[session]
+            patience = min(self._wait_seconds, limited.remaining_seconds)
+            user.changed.wait_for(lambda: read.is_over or user.leader is None, patience)
+            group: list[_Read] = []
+            if read in user.gathered:
+                user.gathered.remove(read)
+                user.leader = read
+                group = [read, *user.gathered[: MAX_READS - 1]]
+                del user.gathered[: MAX_READS - 1]
+            else:
+                user.changed.wait_for(lambda: read.is_over, limited.remaining_seconds)
+        try:
+            yield group
+        finally:
+            with self._lock:
+                for member in group:
+                    member.is_over = True
+                if user.leader is read:
+                    user.leader = None
+                    if not user.gathered:
+                        del self._users[session]
+                user.changed.notify_all()

@@ -79,7 +79,7 @@ def _validate(written: Document, source: Path) -> None:
 
 def _configuration(source: Path | None, written: Document) -> Configuration:
     given = _given(written)
-    values = {name: _frozen(name, _chosen(given, name)) for name in leaves()}
+    values = {name: _frozen(name, given.get(name)) for name in leaves()}
     values.update(_derived(values))
     _check_together(values, source)
     path, document = source.absolute() if source else None, _shown_document(given)
@@ -100,15 +100,14 @@ def _given(written: Document) -> Document:
     return given
 
 
-def _chosen(given: Document, name: str) -> Any:
-    """Return the value of one key: the file's, else the schema's default, else None."""
-    return given[name] if name in given else rules_at(tuple(name.split("."))).get("default")
+def _rules(name: str) -> Document:
+    return rules_at(tuple(name.split(".")))
 
 
 def _frozen(name: str, value: Any) -> Any:
-    """Return a value as the configuration holds it; an empty mapping or list is the default."""
+    """Return a value as the configuration holds it; what the file leaves out is the default."""
     if value is None:
-        value = rules_at(tuple(name.split("."))).get("default")
+        value = _rules(name).get("default")
     if isinstance(value, dict):
         return MappingProxyType(value)
     if isinstance(value, list):
@@ -176,11 +175,10 @@ def _shown_document(given: Document) -> Document:
             section = document
             for outer in sections:
                 section = section.setdefault(outer, {})
-            section[key] = _chosen(given, name)
+            section[key] = given[name] if name in given else _rules(name).get("default")
     return document
 
 
 def _is_path(name: str) -> bool:
     """Whether a key holds a path of this machine, which is no caller's concern."""
-    pattern: str = rules_at(tuple(name.split("."))).get("pattern", "")
-    return pattern.startswith("^/")
+    return str(_rules(name).get("pattern", "")).startswith("^/")

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from provision_engine.cloud.enums import LcmState, ServiceState, VmState
-from provision_engine.cloud.errors import Cause, explain
 from provision_engine.cloud.objects import Service, Vm
+from provision_engine.engine.runtime.explanations import Reason as Reason
+from provision_engine.engine.runtime.explanations import explain
 
 
 class State(StrEnum):
@@ -22,36 +23,6 @@ class State(StrEnum):
     UPDATING = "UPDATING"
     SUSPENDED = "SUSPENDED"
     ERROR = "ERROR"
-
-
-class Reason(StrEnum):
-    """Why a function does not run, for a program."""
-
-    ORDERED = "ORDERED"
-    DEPLOYING = "DEPLOYING"
-    REPLACING = "REPLACING"
-    WAITING = "WAITING"
-    NO_MATCHING_HOST = "NO_MATCHING_HOST"
-    NO_CAPACITY = "NO_CAPACITY"
-    HELD = "HELD"
-    CLONING = "CLONING"
-    TRANSFER = "TRANSFER"
-    BOOT = "BOOT"
-    NOT_READY = "NOT_READY"
-    CHANGING = "CHANGING"
-    SUSPENDED = "SUSPENDED"
-    STOPPED = "STOPPED"
-    POWERED_OFF = "POWERED_OFF"
-    UNDEPLOYED = "UNDEPLOYED"
-    BOOT_FAILED = "BOOT_FAILED"
-    TRANSFER_FAILED = "TRANSFER_FAILED"
-    UNREACHABLE = "UNREACHABLE"
-    FAILED = "FAILED"
-    QUOTA = "QUOTA"
-    DEPLOY_FAILED = "DEPLOY_FAILED"
-    SERVICE_GONE = "SERVICE_GONE"
-    GONE = "GONE"
-    ENDING = "ENDING"
 
 
 @dataclass(frozen=True)
@@ -153,12 +124,6 @@ _FAILED_SERVICE = frozenset(
 _ENDING_SERVICE = frozenset(
     {ServiceState.UNDEPLOYING, ServiceState.DONE, ServiceState.UNDEPLOYING_NETS}
 )
-_REASONS: Mapping[Cause, Reason] = {
-    Cause.NO_MATCHING_HOST: Reason.NO_MATCHING_HOST,
-    Cause.REQUIREMENTS_INVALID: Reason.NO_MATCHING_HOST,
-    Cause.NO_CAPACITY: Reason.NO_CAPACITY,
-    Cause.QUOTA: Reason.QUOTA,
-}
 
 
 # ---- VMs --------------------------------------------------------------------------------------
@@ -170,8 +135,7 @@ def of_vm(vm: Vm) -> Condition:
         return _of_active(vm)
     if vm.state == VmState.PENDING and vm.sched_message:
         told = explain(vm.sched_message)
-        reason = _REASONS.get(told.cause, Reason.WAITING) if told.cause else Reason.WAITING
-        return Condition(State.PENDING, told.text, reason)
+        return Condition(State.PENDING, told.text, told.reason or Reason.WAITING)
     unknown = Condition(State.ERROR, f"VM is in the unknown state {vm.state}", Reason.FAILED)
     return _VM_STATES.get(vm.state, unknown)
 
@@ -227,7 +191,7 @@ def of_missing_vm(service: Service | None, had_vm: bool = False) -> Condition:
         return Condition(State.ERROR, text, Reason.SERVICE_GONE)
     if service_has_failed(service):
         told = explain(last_error(service))
-        reason = Reason.QUOTA if told.cause is Cause.QUOTA else Reason.DEPLOY_FAILED
+        reason = Reason.QUOTA if told.reason is Reason.QUOTA else Reason.DEPLOY_FAILED
         text = told.text or f"The service is in state {service_state(service)}"
         return Condition(State.ERROR, text, reason)
     if service_is_ending(service) and not had_vm:
