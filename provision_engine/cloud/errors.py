@@ -7,6 +7,7 @@ import time
 from http.client import HTTPException
 
 import pyone
+import requests
 
 from provision_engine import errors
 from provision_engine.errors import EngineError
@@ -20,6 +21,8 @@ class NotConnected(OSError):
 TRANSPORT: tuple[tuple[type[Exception], type[EngineError]], ...] = (
     (NotConnected, errors.BackendDown),
     (TimeoutError, errors.BackendTimeout),
+    (requests.ConnectionError, errors.BackendUnreachable),
+    (requests.RequestException, errors.BadGateway),
     (OSError, errors.BackendUnreachable),
     (HTTPException, errors.BadGateway),
 )
@@ -78,10 +81,21 @@ def locked_since(refusal: EngineError) -> int:
 
 def from_transport(error: BaseException, backend: str) -> EngineError:
     """Return the error for a failure on the way to a backend or back."""
-    while not isinstance(error, NotConnected) and error.__context__ is not None:
-        error = error.__context__  # a library has wrapped it
-    engine_error = next(ours for theirs, ours in TRANSPORT if isinstance(error, theirs))
-    return engine_error(f"{backend}: {str(error) or type(error).__name__}")
+    cause = _cause(error)
+    engine_error = next(ours for theirs, ours in TRANSPORT if isinstance(cause, theirs))
+    return engine_error(f"{backend}: {str(cause) or type(cause).__name__}")
+
+
+def _cause(error: BaseException) -> BaseException:
+    """Return the failure that a library has wrapped. What is behind an error of ours is older."""
+    found, behind = error, error.__context__
+    while not isinstance(found, NotConnected) and behind is not None:
+        if isinstance(behind, EngineError):
+            break
+        if isinstance(behind, OSError | HTTPException):
+            found = behind
+        behind = behind.__context__
+    return found
 
 
 def from_code(code: object, text: object) -> pyone.OneException:

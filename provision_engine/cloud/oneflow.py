@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import closing
 from typing import Any
 
 import requests
@@ -87,17 +88,18 @@ class Oneflow:
         url = self._backend.url.rstrip("/") + path
         headers = {"Connection": "close"}
         request = requests.Request(method, url, headers, json=body, auth=self._login)
-        with self._backend.exchanging(self._deadline), requests.Session() as session:
-            session.trust_env = False  # neither proxies nor .netrc
-            session.mount(self._backend.url, _Adapter(self._backend))
-            prepared = session.prepare_request(request)
-            with session.send(prepared, stream=True, allow_redirects=False) as response:
-                content = bytearray()
-                for part in response.iter_content(65536):
-                    content += part
-                    if len(content) > MAX_RESPONSE_BYTES:
-                        raise BadGateway("oneflow: the response is too long")
-                return response.status_code, bytes(content)
+        # Without a session there are no proxies, no .netrc and no redirects.
+        with (
+            self._backend.exchanging(self._deadline),
+            closing(_Adapter(self._backend)) as adapter,
+            adapter.send(request.prepare(), stream=True) as response,
+        ):
+            content = bytearray()
+            for part in response.iter_content(65536):
+                content += part
+                if len(content) > MAX_RESPONSE_BYTES:
+                    raise BadGateway("oneflow: the response is too long")
+            return response.status_code, bytes(content)
 
 
 class _Connection(HTTPConnection):

@@ -71,8 +71,9 @@ class SharedReads:
                 outcomes = iter(send([call for each in group for call in each.calls], limited))
                 for member in group:
                     member.outcomes = list(itertools.islice(outcomes, len(member.calls)))
-        has_failed = any(isinstance(outcome.error, NOT_ITS_OWN) for outcome in read.outcomes)
-        return send(calls, deadline) if has_failed or not read.outcomes else read.outcomes
+        own = read.outcomes  # once: a late leader may still write them
+        has_failed = any(isinstance(outcome.error, NOT_ITS_OWN) for outcome in own)
+        return send(calls, deadline) if has_failed or not own else own
 
     @contextmanager
     def _in_turn(self, session: str, read: _Read, limited: Deadline) -> Iterator[list[_Read]]:

@@ -55,7 +55,10 @@ class Lock:
 
     def release(self) -> None:
         """Give the lock back if it is held. Raises no EngineError."""
-        if not self._is_held or self._is_stale():
+        if not self._is_held:
+            return
+        if self._is_stale():
+            log.engine.error("Runtime %s was locked for too long: the lock stays", self._id)
             return
         until = self._release_by.at_least(UNLOCK_LEAST_SECONDS).at_most(UNLOCK_SECONDS)
         try:
@@ -66,16 +69,21 @@ class Lock:
             log.engine.error("The lock of runtime %s stays until it is stale: %s", self._id, error)
 
     def release_and_read(self, runtime: Runtime) -> Owned | None:
-        """Give the lock back and return the VMs of the runtime as it is now, in one request.
+        """Return the VMs of the runtime as it is now and give the lock back, in one request.
 
-        Returns None where that cannot be one request.
+        Returns None where that cannot be one request, or failed: then the change is done all the
+        same. The lock goes last and soon: a late repetition could break that of another engine.
         """
         reading = read_vms(runtime.vms_to_read)
         if not reading or self._is_stale():
             return None
+        cloud = self._context.cloud
+        limited = cloud.until(cloud.deadline.at_most(UNLOCK_SECONDS))
         unlocking = Oned.unlock_document.call(self._id)
-        unlocked, vms = self._context.cloud.oned.together(unlocking, *reading)
+        vms, unlocked = limited.oned.together(*reading, unlocking)
         self._is_held = unlocked.error is not None
+        if self._is_held or vms.error is not None:
+            return None
         return owned_by(runtime.owner_id, vms.get().values())
 
     def forget(self) -> None:
@@ -84,10 +92,7 @@ class Lock:
 
     def _is_stale(self) -> bool:
         """Whether it was held for so long that it may be somebody else's by now."""
-        is_stale = _uptime() >= self._stale_at
-        if is_stale:
-            log.engine.error("Runtime %s was locked for too long: the lock stays", self._id)
-        return is_stale
+        return _uptime() >= self._stale_at
 
 
 @contextmanager

@@ -195,13 +195,49 @@ def test_a_backend_that_refuses_connections_cannot_be_reached(client: str) -> No
 
 
 @each_client
-def test_a_response_that_ends_in_the_middle_is_invalid(client: str) -> None:
+@pytest.mark.parametrize(
+    "response",
+    [
+        b"Content-Length: 100\r\n\r\nhalf",
+        b"Transfer-Encoding: chunked\r\n\r\n64\r\nhalf",
+        b"Transfer-Encoding: chunked\r\n\r\nno number\r\n",
+    ],
+    ids=["length", "chunk", "size of a chunk"],
+)
+def test_a_response_that_ends_in_the_middle_is_invalid(client: str, response: bytes) -> None:
     def cut(connection: socket.socket) -> None:
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
+        connection.sendall(b"HTTP/1.1 200 OK\r\n" + response)
         connection.shutdown(socket.SHUT_RDWR)
 
     with server(cut) as url, pytest.raises(errors.BadGateway):
         send(client, url)
+
+
+@each_client
+@pytest.mark.parametrize("earlier", [errors.DeployFailed("no"), ValueError("no")])
+def test_a_failure_while_another_one_is_handled_is_judged_by_itself(
+    client: str, earlier: Exception
+) -> None:
+    """What is undone after a failure fails in its own way."""
+    with server(lambda c: c.shutdown(socket.SHUT_RDWR)) as url:
+        try:
+            raise earlier
+        except type(earlier):
+            with pytest.raises(errors.BackendUnreachable) as caught:
+                send(client, url)
+    assert not isinstance(caught.value, errors.BackendDown)
+
+
+@pytest.mark.parametrize("path", ["/%7Eflow", "/x/../flow", "/a b"])
+def test_the_deadline_holds_however_the_url_is_written(path: str) -> None:
+    with server(hang) as url, pytest.raises(errors.BackendTimeout):
+        send("oneflow", url + path, 0.3)
+
+
+def test_a_redirect_is_not_followed() -> None:
+    moved = b"HTTP/1.1 302 Found\r\nLocation: http://[bad\r\nContent-Length: 0\r\n\r\n"
+    with server(lambda c: c.sendall(moved)) as url, pytest.raises(errors.BadGateway):
+        send("oneflow", url)
 
 
 @each_client
