@@ -64,7 +64,10 @@ def reconcile(apply: bool, older_than_seconds: float) -> int:
         reconciler.apply(finding) if apply else Outcome(finding, Result.FOUND)
         for finding in findings
     ]
-    print(_as_json(outcomes) if common().json else _as_table(outcomes, apply))
+    if common().json:
+        print(json.dumps([_members(outcome) for outcome in outcomes], indent=2))
+    else:
+        print(_as_table(outcomes, apply))
     return int(any(outcome.result is Result.FAILED for outcome in outcomes))
 
 
@@ -75,10 +78,6 @@ def _reconciler(settings: Configuration, older_than_seconds: float) -> Reconcile
 
 
 # ---- output --------------------------------------------------------------------------------
-
-
-def _as_json(outcomes: Sequence[Outcome]) -> str:
-    return json.dumps([_members(outcome) for outcome in outcomes], indent=2)
 
 
 def _members(outcome: Outcome) -> dict[str, Any]:
@@ -110,9 +109,9 @@ def _row(outcome: Outcome) -> tuple[str, ...]:
     finding = outcome.finding
     kind = f"{finding.kind} ({finding.detail})" if finding.detail else str(finding.kind)
     ids = ["-" if n is None else str(n) for n in (finding.document_id, finding.service_id)]
-    is_known, owner = math.isfinite(finding.age_seconds), str(finding.owner_id)
-    age = durations.shown(finding.age_seconds) if is_known else "-"
-    return (kind, *ids, owner, age, finding.remedy, str(outcome.result), finding.name)
+    age = "-" if math.isinf(finding.age_seconds) else durations.shown(finding.age_seconds)
+    owner, result = str(finding.owner_id), str(outcome.result)
+    return (kind, *ids, owner, age, finding.remedy, result, finding.name)
 
 
 def _shown_id(finding: Finding) -> str:

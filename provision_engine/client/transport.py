@@ -5,14 +5,14 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Set
-from contextlib import contextmanager
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Self, TypeVar
 
 import requests
 from requests.auth import HTTPBasicAuth
+from urllib3.exceptions import InvalidHeader
+from urllib3.util import Retry
 
 from provision_engine import __version__
 from provision_engine.client.errors import (
@@ -197,21 +197,8 @@ def _cause(error: Exception) -> str:
 
 def _pause_seconds(attempt: int, retry_after: str | None = None) -> float:
     """Return the pause before the next attempt: as the engine asks, else longer each time."""
-    requested = _retry_after_seconds(retry_after)
-    pause = FIRST_PAUSE_SECONDS * 2 ** (attempt - 1) if requested is None else requested
+    pause: float = FIRST_PAUSE_SECONDS * 2 ** (attempt - 1)
+    with suppress(InvalidHeader, ValueError, OverflowError):  # the latter two: of absurd dates
+        pause = Retry().parse_retry_after(retry_after) if retry_after else pause
     # Clients that were rejected together must not repeat their requests together.
     return min(pause, LONGEST_PAUSE_SECONDS) * random.uniform(1.0, 1.2)
-
-
-def _retry_after_seconds(text: str | None) -> float | None:
-    """Read a Retry-After header: seconds, or a date."""
-    if not text:
-        return None
-    if text.strip().isdigit():
-        return float(text)
-    try:
-        moment = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())

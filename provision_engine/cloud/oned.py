@@ -159,14 +159,10 @@ def _each(tag: str, to_object: Callable[[etree._Element], T]) -> Callable[[Any],
     return lambda pool: [to_object(element) for element in pool.iterfind(tag)]
 
 
-def _vms_by_id(pool: etree._Element) -> dict[int, Vm]:
-    return {vm.id: vm for vm in map(Vm.from_xml, pool.iterfind("VM"))}
-
-
-def _if_alive(element: etree._Element) -> dict[int, Vm]:
-    """Read a single VM as a pool would show it, which leaves out those that are DONE."""
-    vm = Vm.from_xml(element)
-    return {} if vm.state == VmState.DONE else {vm.id: vm}
+def _alive_by_id(element: etree._Element) -> dict[int, Vm]:
+    """Read a single VM, or the VMs of a pool. Only a single one may be DONE."""
+    found = map(Vm.from_xml, [element] if element.tag == "VM" else element.iterfind("VM"))
+    return {vm.id: vm for vm in found if vm.state != VmState.DONE}
 
 
 def _none_if_hidden(error: EngineError) -> dict[int, Vm]:
@@ -222,9 +218,11 @@ class Oned:
     """Return a VM with its scheduled actions. Raises NotFound, Forbidden."""
     vm_times = Reading[[int], VmTimes]("vm.info", VmTimes.from_xml, False)
     """Return when a VM came how far, from its history. Raises NotFound, Forbidden."""
-    _only_vm = Reading[[int], dict[int, Vm]]("vm.info", _if_alive, False, instead=_none_if_hidden)
+    _only_vm = Reading[[int], dict[int, Vm]](
+        "vm.info", _alive_by_id, False, instead=_none_if_hidden
+    )
     _several_vms = Reading[[Sequence[int]], dict[int, Vm]](
-        "vmpool.infoset", _vms_by_id, True, arrange=lambda ids: (",".join(map(str, ids)),)
+        "vmpool.infoset", _alive_by_id, True, arrange=lambda ids: (",".join(map(str, ids)),)
     )
     vms_of_user = Reading[[int], list[Vm]](
         "vmpool.infoextended", _each("VM", Vm.from_xml), ALL, ALL, NOT_DONE, ""
