@@ -126,3 +126,9 @@ def opennebula(stage: Stage) -> OpenNebula:
 def sandbox(stage: Stage) -> Sandbox:
     """For tests that have to manipulate the backend."""
     return stage.device().sandbox
+
+
+@pytest.fixture
+def only_sandbox(device: Device) -> None:
+    """Skips a test on a real OpenNebula before it makes anything there."""
+    assert device.sandbox

@@ -36,6 +36,7 @@ def test_a_new_runtime_says_why_it_is_pending_and_since_when(device: Device) -> 
     assert -5 < seconds_ago(born["SINCE"]) < 60
 
 
+@pytest.mark.usefixtures("only_sandbox")
 def test_requirements_that_no_host_satisfies_are_named(device: Device) -> None:
     runtime = device.create(FAAS=small(), SCHEDULING={"REQUIREMENTS": "free_cpu > 1000"})
     seen = await_reason(device, runtime["ID"], "no host satisfies FREE_CPU > 1000")

@@ -150,6 +150,7 @@ def test_a_waiting_request_leaves_slots_for_others(device: Device, narrow: Devic
     assert narrow.request("GET", f"{path}?wait=1").status == 200
 
 
+@pytest.mark.usefixtures("only_sandbox")
 def test_one_user_leaves_slots_to_others(device: Device, stranger: Device) -> None:
     """Of two slots one user gets one, as the default share is three quarters."""
     mine, theirs = device.create_stuck(), stranger.create_stuck()
