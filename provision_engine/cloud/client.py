@@ -80,7 +80,7 @@ class CloudClient:
         """Return the time of OpenNebula's clock (Unix time)."""
         return self._backends.oned.clock.now()
 
-    def until(self, deadline: Deadline) -> CloudClient:
+    def with_deadline(self, deadline: Deadline) -> CloudClient:
         """Return the same caller with another deadline."""
         return CloudClient(self._backends, self.credentials, deadline)
 
@@ -96,4 +96,6 @@ class CloudClient:
     def submit_in_background(self, call: Callable[[CloudClient], object], seconds: float) -> None:
         """Make a call when there is time for it; its own time begins then."""
         context = contextvars.copy_context()
-        self._backends.background.submit(context.run, lambda: call(self.until(Deadline(seconds))))
+        self._backends.background.submit(
+            context.run, lambda: call(self.with_deadline(Deadline(seconds)))
+        )

@@ -68,7 +68,7 @@ TEXTS: tuple[tuple[re.Pattern[str], type[EngineError]], ...] = (
 )
 
 
-def of_text(text: str) -> type[EngineError] | None:
+def from_text(text: str) -> type[EngineError] | None:
     """Return the error that a text of OpenNebula stands for; None if it is not in the table."""
     return next((engine_error for pattern, engine_error in TEXTS if pattern.search(text)), None)
 
@@ -109,10 +109,10 @@ def from_oned(error: Exception) -> EngineError:
     text = str(error)
     if engine_error is errors.Unauthorized:
         return engine_error("OpenNebula does not know this user and password")
-    return (of_text(text) or engine_error)(text)
+    return (from_text(text) or engine_error)(text)
 
 
 def from_oneflow(status: int, text: str) -> EngineError:
     """Return the error for a refusal of oneflow. It answers 401 for a missing right as well."""
     engine_error = ONEFLOW.get(status, errors.BadGateway)
-    return (of_text(text) or engine_error)(text or f"oneflow answered HTTP {status}")
+    return (from_text(text) or engine_error)(text or f"oneflow answered HTTP {status}")

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import socket
 import ssl
+import threading
+import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from email.utils import parsedate_to_datetime
 from http.client import HTTPException
 from typing import Any
 from urllib.parse import urlsplit
 
-from provision_engine.cloud.clock import Clock
 from provision_engine.cloud.errors import NotConnected, from_transport
-from provision_engine.cloud.slots import Slots
 from provision_engine.deadline import Deadline
 from provision_engine.errors import BackendTimeout, OperatorError, TooManyRequests
 
@@ -23,6 +25,9 @@ ADMISSION_WAIT_SECONDS = 1.0
 """How long a call waits for a free connection; most calls need far less."""
 MAX_RESPONSE_BYTES = 64 * 2**20
 """Users fill pools: a process must not run out of memory because of one of them."""
+
+CLOCK_TOLERANCE_SECONDS = 2.0
+"""The Date header counts whole seconds; clocks that differ by less are taken for equal."""
 
 _deadline: ContextVar[Deadline] = ContextVar("deadline")
 """Of the exchange that this thread is making."""
@@ -141,3 +146,68 @@ def _client_context(verify: bool | str) -> ssl.SSLContext:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.sslsocket_class = DeadlineTlsSocket
     return context
+
+
+class Slots:
+    """A number of slots. Whoever waits for one gets the next that is released, in their order.
+
+    A semaphore would let a newcomer take it first, again and again while many threads are busy.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+        self._queue: deque[threading.Event] = deque()
+        self._lock = threading.Lock()
+
+    def acquire(self, timeout_seconds: float) -> bool:
+        """Return whether a slot became free in time."""
+        with self._lock:
+            if self._free:
+                self._free -= 1
+                return True
+            turn = threading.Event()
+            self._queue.append(turn)
+        return turn.wait(timeout_seconds) or self._was_late(turn)
+
+    def release(self) -> None:
+        with self._lock:
+            if self._queue:
+                self._queue.popleft().set()
+            else:
+                self._free += 1
+
+    def _was_late(self, turn: threading.Event) -> bool:
+        """Leave the queue; True where a slot was handed over in the meantime."""
+        with self._lock:
+            if turn.is_set():
+                return True
+            self._queue.remove(turn)
+            return False
+
+
+class Clock:
+    """The time of OpenNebula's host, as the Date headers of its responses tell it."""
+
+    def __init__(self) -> None:
+        self._ahead_seconds = 0.0
+        self._last_date = ""
+
+    def observe(self, date: str, sent_at: float, received_at: float) -> None:
+        """Compare a response's Date header with this host's clock (Unix times)."""
+        if not date or date == self._last_date:
+            return
+        self._last_date = date
+        try:
+            seconds = parsedate_to_datetime(date).timestamp()
+        except (ValueError, OverflowError):
+            return
+        if seconds < sent_at - CLOCK_TOLERANCE_SECONDS:
+            self._ahead_seconds = seconds - sent_at
+        elif seconds > received_at + CLOCK_TOLERANCE_SECONDS:
+            self._ahead_seconds = seconds - received_at
+        else:
+            self._ahead_seconds = 0.0
+
+    def now(self) -> float:
+        """Return the time (Unix time)."""
+        return time.time() + self._ahead_seconds

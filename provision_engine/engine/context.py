@@ -84,11 +84,11 @@ class Context:
         """Return the VMs and services of a user."""
         return Holdings(self.cloud, owner_id, lambda: self.user().id)
 
-    def until(self, deadline: Deadline) -> Context:
+    def with_deadline(self, deadline: Deadline) -> Context:
         """The same caller with another deadline."""
-        return self.through(self.cloud.until(deadline))
+        return self.with_client(self.cloud.with_deadline(deadline))
 
-    def through(self, cloud: CloudClient) -> Context:
+    def with_client(self, cloud: CloudClient) -> Context:
         """The same caller with another client."""
         return dataclasses.replace(self, cloud=cloud)
 

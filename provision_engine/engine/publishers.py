@@ -86,7 +86,7 @@ class Publishers:
         self, deadline: Deadline, ids: tuple[int, int] | None = None
     ) -> list[Document] | None:
         """Read those in a range of ids, or the newest one; None where it takes too long."""
-        oned = self._cloud.until(deadline.at_most(SEARCH_CALL_SECONDS)).oned
+        oned = self._cloud.with_deadline(deadline.at_most(SEARCH_CALL_SECONDS)).oned
         try:
             if ids is None:
                 return oned.newest_documents(TEMPLATE, 1)

@@ -96,10 +96,6 @@ class Repository:
         """So many of the caller's newest runtimes, the newest first."""
         return readable(self._oned.newest_documents(DocumentType.RUNTIME, count, MINE))
 
-    def between(self, first_id: int, last_id: int) -> list[Document]:
-        """The documents of the caller's runtimes in a range of ids (both ends included)."""
-        return self._oned.documents(DocumentType.RUNTIME, MINE, first_id=first_id, last_id=last_id)
-
     def at(self, offset: int, count: int) -> list[Document]:
         """So many documents of the caller's runtimes from an offset on, the newest first."""
         return self._oned.newest_documents(DocumentType.RUNTIME, count, MINE, offset=offset)

@@ -61,7 +61,7 @@ def replenish_later(context: Context, flavours: str) -> None:
     """Create the missing standbys beside other work, with as much time as a request has."""
     if candidates.is_kept(context, flavours):
         context.cloud.submit_in_background(
-            lambda cloud: replenish(context.through(cloud), flavours),
+            lambda cloud: replenish(context.with_client(cloud), flavours),
             context.configuration.timeout_seconds,
         )
 

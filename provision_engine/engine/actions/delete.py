@@ -41,7 +41,7 @@ def wait_until_gone(
 ) -> None:
     """Wait until no VM is alive, the seconds are over or nobody listens any more."""
     deadline = Deadline(seconds)
-    waiting = context.until(Deadline(seconds + context.configuration.timeout_seconds))
+    waiting = context.with_deadline(Deadline(seconds + context.configuration.timeout_seconds))
     holdings = waiting.holdings_of(deleted.owner_id)
     for _ in deadline.polls():
         if is_gone() or not ending.alive(holdings, deleted.vm_ids):

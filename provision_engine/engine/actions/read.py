@@ -20,7 +20,7 @@ def get_runtime(context: Context, runtime_id: int) -> Snapshot:
     One whose lease is over is removed, and NotFound.
     """
     runtime, vms = context.runtimes.read(runtime_id)
-    settled = _settle(context, runtime)
+    settled = _resolve_unfinished(context, runtime)
     return observe(context, settled, vms if settled is runtime else None)
 
 
@@ -30,16 +30,16 @@ def find_runtime(context: Context, runtime_id: int, *, is_ending: bool = False) 
     One of the caller that a dead engine left unfinished is resolved first. A runtime that is being
     deleted is found only by a request of its owner that ends it as well (``is_ending``).
     """
-    return _settle(context, context.runtimes.get(runtime_id), is_ending=is_ending)
+    return _resolve_unfinished(context, context.runtimes.get(runtime_id), is_ending=is_ending)
 
 
-def _settle(context: Context, runtime: Runtime, *, is_ending: bool = False) -> Runtime:
+def _resolve_unfinished(context: Context, runtime: Runtime, *, is_ending: bool = False) -> Runtime:
     if runtime.phase is Phase.DELETING and is_ending and context.may_settle(runtime):
         return runtime
     if runtime.phase in (Phase.DELETING, Phase.TAKEN):
         unfinished.resolve_all(context, [runtime])
         raise NotFound(f"Serverless runtime {runtime.id} is being deleted")
-    if unfinished.is_abandoned(context, runtime) and context.may_settle(runtime):
+    if unfinished.is_abandoned(context, runtime):
         resolved = unfinished.resolve(context, runtime.id)
         if resolved is None:
             raise NotFound(f"Serverless runtime {runtime.id} is gone")
@@ -49,7 +49,7 @@ def _settle(context: Context, runtime: Runtime, *, is_ending: bool = False) -> R
 
 def to_end(context: Context, lock: Lock) -> Runtime:
     """Return a runtime that may be ended. Raises Locked, NotFound."""
-    runtime = _settle(context, lock.runtime, is_ending=True)
+    runtime = _resolve_unfinished(context, lock.runtime, is_ending=True)
     if runtime.phase in (Phase.CREATING, Phase.TAKEN):
         raise Locked(f"Serverless runtime {runtime.id} is still being created")
     return runtime
@@ -57,7 +57,7 @@ def to_end(context: Context, lock: Lock) -> Runtime:
 
 def to_change(context: Context, lock: Lock) -> Runtime:
     """Return a runtime that may be changed. Raises Locked, NotFound."""
-    runtime = _settle(context, lock.runtime)
+    runtime = _resolve_unfinished(context, lock.runtime)
     if runtime.phase is Phase.STANDBY:
         raise ActionRefused(f"Serverless runtime {runtime.id} is a standby, which a create takes")
     if runtime.phase is not Phase.READY:

@@ -131,7 +131,7 @@ def _confirm(cloud: CloudClient, done: Sequence[Resize]) -> None:
 
 def _give_back(cloud: CloudClient, done: Iterable[Resize]) -> None:
     """A VM that is still being resized has to come to rest before it can be resized back."""
-    cloud = cloud.until(cloud.deadline.at_least(SHRINK_LEAST_SECONDS))
+    cloud = cloud.with_deadline(cloud.deadline.at_least(SHRINK_LEAST_SECONDS))
     for resize in done:
         before = {name: resize.before[name] for name in resize.capacity}
         try:

@@ -50,7 +50,7 @@ def wait_until(
     """Read a runtime at growing intervals until ``is_done``, the client ``is_gone`` or the seconds
     are over. Returns the last snapshot. Raises what reading a runtime raises.
     """
-    long_lived = context.until(Deadline(seconds + context.configuration.timeout_seconds))
+    long_lived = context.with_deadline(Deadline(seconds + context.configuration.timeout_seconds))
     for _ in Deadline(seconds).polls():
         snapshot = read.get_runtime(long_lived, runtime_id)
         if is_done(snapshot) or is_gone():

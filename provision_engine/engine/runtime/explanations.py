@@ -45,6 +45,9 @@ class Explanation:
     reason: Reason | None = None
 
 
+UNNAMED_REQUIREMENTS = "no host satisfies the requirements"
+"""Some releases do not name the requirements; a snapshot puts those of its runtime in."""
+
 # What OpenNebula puts around a message: a date, the role and the call that was refused.
 _FRAME = re.compile(
     r"^(\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}: )?"
@@ -66,7 +69,7 @@ MESSAGES: tuple[tuple[re.Pattern[str], str, Reason | None], ...] = (
     ),
     (
         re.compile(r"No host meets SCHED_REQUIREMENTS"),
-        "no host satisfies the requirements",
+        UNNAMED_REQUIREMENTS,
         Reason.NO_MATCHING_HOST,
     ),
     (

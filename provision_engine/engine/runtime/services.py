@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterable, Mapping
 
 from provision_engine.cloud.client import CloudClient
-from provision_engine.cloud.errors import of_text
+from provision_engine.cloud.errors import from_text
 from provision_engine.cloud.objects import Service
 from provision_engine.engine.runtime import states
 from provision_engine.engine.runtime.assignment import assign_roles
@@ -59,7 +59,7 @@ def wait_for_vms(cloud: CloudClient, service_id: int, role_names: Iterable[str])
 def deploy_error(service: Service) -> DeployFailed | CapacityRefused:
     """Why a service failed, with its log; a lack of quota or capacity has an error of its own."""
     log = [dict(entry) for entry in service.log]
-    if any(of_text(str(entry.get("message"))) is CapacityRefused for entry in log):
+    if any(from_text(str(entry.get("message"))) is CapacityRefused for entry in log):
         return CapacityRefused(log)
     return DeployFailed(log)
 

@@ -9,13 +9,11 @@ from types import MappingProxyType
 
 from provision_engine.cloud.objects import Service, Vm
 from provision_engine.engine.runtime import states
+from provision_engine.engine.runtime.explanations import UNNAMED_REQUIREMENTS
 from provision_engine.engine.runtime.model import Function, Phase, Runtime
 from provision_engine.engine.runtime.specification import REQUIREMENTS
 from provision_engine.engine.runtime.states import Condition, Reason, State
 from provision_engine.engine.safety import leases
-
-NO_MATCHING_HOST = "no host satisfies the requirements"
-"""What some releases tell without naming the requirements."""
 
 Precondition = Callable[["Snapshot"], bool]
 """What a request requires of a runtime before it changes it."""
@@ -115,6 +113,6 @@ def _as_requested(runtime: Runtime, condition: Condition) -> Condition:
     requirements = runtime.scheduling.get(REQUIREMENTS, "").upper()
     if runtime.is_suspended and condition.reason is Reason.SUSPENDED:
         return dataclasses.replace(condition, state=State.SUSPENDED, text="VM is suspended")
-    if requirements and condition.text == NO_MATCHING_HOST:
+    if requirements and condition.text == UNNAMED_REQUIREMENTS:
         return dataclasses.replace(condition, text=f"no host satisfies {requirements}")
     return condition

@@ -62,7 +62,7 @@ class Lock:
             return
         until = self._release_by.at_least(UNLOCK_LEAST_SECONDS).at_most(UNLOCK_SECONDS)
         try:
-            self._context.cloud.until(until).oned.unlock_document(self._id)
+            self._context.cloud.with_deadline(until).oned.unlock_document(self._id)
         except NotFound:
             pass
         except EngineError as error:
@@ -78,7 +78,7 @@ class Lock:
         if not reading or self._is_stale():
             return None
         cloud = self._context.cloud
-        limited = cloud.until(cloud.deadline.at_most(UNLOCK_SECONDS))
+        limited = cloud.with_deadline(cloud.deadline.at_most(UNLOCK_SECONDS))
         unlocking = Oned.unlock_document.call(self._id)
         vms, unlocked = limited.oned.together(*reading, unlocking)
         self._is_held = unlocked.error is not None

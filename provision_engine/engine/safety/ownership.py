@@ -37,7 +37,7 @@ class Holdings:
 
     def with_deadline(self, deadline: Deadline) -> Holdings:
         """Return the same holdings, read with another deadline."""
-        return Holdings(self.cloud.until(deadline), self.owner_id, self._caller_id)
+        return Holdings(self.cloud.with_deadline(deadline), self.owner_id, self._caller_id)
 
     def vms(self, vm_ids: Sequence[int], *, with_actions: bool = True) -> dict[int, Vm]:
         """Return those of the VMs that are not DONE, by id."""

@@ -143,7 +143,7 @@ class Reconciler:
 
     def _settling(self) -> Context:
         """The caller with the time of a request, and with the right to settle."""
-        limited = self._context.until(Deadline(self._context.configuration.timeout_seconds))
+        limited = self._context.with_deadline(Deadline(self._context.configuration.timeout_seconds))
         is_administrator = self._context.user().is_administrator
         return dataclasses.replace(limited, is_reconciling=is_administrator)
 

@@ -59,14 +59,15 @@ def _with_reserve(cloud: CloudClient) -> CloudClient:
     left_seconds = cloud.deadline.remaining_seconds
     share_seconds = left_seconds * time_limits.RESERVED_SHARE
     reserved_seconds = min(time_limits.RESERVED_SECONDS, share_seconds)
-    return cloud.until(cloud.deadline.at_most(left_seconds - reserved_seconds))
+    return cloud.with_deadline(cloud.deadline.at_most(left_seconds - reserved_seconds))
 
 
 def _undo(context: Context, runtime: Runtime, *, may_have_started: bool, is_unsure: bool) -> None:
     """Leave nothing behind. What cannot be ended now is left to a later request."""
-    context.flavours.forget()
+    if may_have_started:
+        context.flavours.forget()
     deadline = context.cloud.deadline.at_least(time_limits.UNDO_LEAST_SECONDS)
-    limited = context.until(deadline)
+    limited = context.with_deadline(deadline)
     undo = _give_up if runtime.phase is Phase.REPLACING else _remove
     try:
         found: list[Service] | None = []

@@ -43,7 +43,7 @@ def write_intent(context: Context, intent: Runtime) -> Runtime:
 
 def _withdraw(context: Context, intent: Runtime) -> None:
     """Delete a document that may have been written, if that is possible."""
-    limited = context.until(context.cloud.deadline.at_least(WITHDRAW_LEAST_SECONDS))
+    limited = context.with_deadline(context.cloud.deadline.at_least(WITHDRAW_LEAST_SECONDS))
     try:
         for runtime in limited.runtimes.newest(RECENT):
             is_same = (runtime.service_name, runtime.phase) == (intent.service_name, intent.phase)
@@ -55,7 +55,7 @@ def _withdraw(context: Context, intent: Runtime) -> None:
 
 def mark_for_removal(context: Context, runtime: Runtime) -> None:
     """Leave a runtime to a later request, as far as even that can be written down."""
-    context = context.until(context.cloud.deadline.at_least(MARK_LEAST_SECONDS))
+    context = context.with_deadline(context.cloud.deadline.at_least(MARK_LEAST_SECONDS))
     try:
         context.runtimes.mark(runtime, Phase.DELETING)
     except EngineError as error:
@@ -235,7 +235,7 @@ def _state(runtime: Runtime) -> tuple[object, ...]:
 def _in_passing(
     context: Context, runtimes: Iterable[Runtime], action: Callable[[Context, Runtime], None]
 ) -> None:
-    limited = context.until(context.cloud.deadline.at_most(IN_PASSING_SECONDS))
+    limited = context.with_deadline(context.cloud.deadline.at_most(IN_PASSING_SECONDS))
     for runtime in runtimes:
         if limited.cloud.deadline.is_over:
             return

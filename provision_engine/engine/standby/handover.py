@@ -138,7 +138,7 @@ class _Taking:
     def _give_back(self, standby: Runtime, new_runtime: Runtime | None) -> None:
         """Let a standby wait for its create again; the new runtime's document goes first."""
         deadline = self._context.cloud.deadline.at_least(WITHDRAW_LEAST_SECONDS)
-        runtimes = self._context.until(deadline).runtimes
+        runtimes = self._context.with_deadline(deadline).runtimes
         try:
             if new_runtime is not None:
                 runtimes.remove(new_runtime.id)
@@ -162,7 +162,7 @@ class _Taking:
 def _with_share(context: Context) -> Context:
     """The same request, with a share of the time that it has left."""
     deadline = context.cloud.deadline
-    return context.until(deadline.at_most(deadline.remaining_seconds * STANDBY_SHARE))
+    return context.with_deadline(deadline.at_most(deadline.remaining_seconds * STANDBY_SHARE))
 
 
 def _fits(snapshot: Snapshot, resizes: Iterable[Resize], now: float) -> bool:

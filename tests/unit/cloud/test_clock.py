@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from provision_engine.cloud.clock import Clock
+from provision_engine.cloud.transport import Clock
 
 
 def dated(unix_time: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from provision_engine.cloud.slots import Slots
+from provision_engine.cloud.transport import Slots
 
 PATIENCE_SECONDS = 30.0
 

@@ -69,7 +69,7 @@ class OpenNebula:
 
     # ---- the client ----------------------------------------------------------------------------
 
-    def until(self, deadline: Deadline) -> OpenNebula:
+    def with_deadline(self, deadline: Deadline) -> OpenNebula:
         return self
 
     def together(self, *several: Call[Any]) -> list[Outcome[Any]]:

@@ -63,7 +63,7 @@ class Cloud:
         self.credentials, self.deadline = ME, Deadline(20)
         self.read_together = self.oned.together
 
-    def until(self, deadline: Deadline) -> Cloud:
+    def with_deadline(self, deadline: Deadline) -> Cloud:
         return self
 
     def now(self) -> float:

@@ -32,7 +32,7 @@ class Timed(OpenNebula):
         self.at_purge: list[tuple[tuple[Phase, int | None] | None, float]] = []
         """What was stored when oneflow was asked to end a service, and the seconds left."""
 
-    def until(self, deadline: Deadline) -> Timed:
+    def with_deadline(self, deadline: Deadline) -> Timed:
         limited = copy.copy(self)
         limited.deadline, limited.oned, limited.oneflow = deadline, limited, limited
         return limited
