@@ -13,7 +13,7 @@ from provision_engine.cloud.objects import User
 from provision_engine.engine.context import Context
 from provision_engine.engine.safety import locks, process
 from provision_engine.engine.safety.locks import locked
-from provision_engine.errors import Locked
+from provision_engine.errors import BadGateway, Locked
 from tests.unit.engine.opennebula import NOW, OpenNebula
 from tests.unit.support import OWNER, document
 
@@ -201,6 +201,23 @@ def test_a_lock_that_a_change_has_given_back_is_not_given_back_again(end: str) -
             lock.forget()
             oned.pool[RUNTIME] = replace(body, locked_at=NOW)
     assert oned.locked_at == NOW
+
+
+def test_where_the_vms_cannot_be_read_the_lock_is_given_back_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The change is done: a read that fails is repeated, and the lock is given back once."""
+    oned = Oned(with_vm=True)
+    with locked(request(oned), RUNTIME) as lock:
+        monkeypatch.setattr(oned, "vms", _fail)
+        assert lock.release_and_read(lock.runtime) is None
+        assert oned.locked_at is None
+        oned.lock_document(RUNTIME)  # by another engine
+    assert oned.locked_at == NOW
+
+
+def _fail(*_: Any, **__: Any) -> Any:
+    raise BadGateway("no XML")
 
 
 def test_a_holder_that_slept_reads_without_giving_it_back(monkeypatch: pytest.MonkeyPatch) -> None:
