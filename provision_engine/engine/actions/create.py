@@ -9,12 +9,11 @@ from functools import partial
 from provision_engine import log, metrics
 from provision_engine.engine import preflight, quota
 from provision_engine.engine.context import Context
-from provision_engine.engine.runtime import services
+from provision_engine.engine.plan import Plan, plan
 from provision_engine.engine.runtime.model import Phase, Runtime
-from provision_engine.engine.runtime.plan import Plan, plan
 from provision_engine.engine.runtime.snapshot import Snapshot
 from provision_engine.engine.runtime.specification import Specification
-from provision_engine.engine.safety import keys, leases, starting, unfinished
+from provision_engine.engine.safety import keys, leases, services, starting, unfinished
 from provision_engine.engine.safety.keys import OtherCreateIsFirst, Slot
 from provision_engine.engine.standby import candidates, handover
 from provision_engine.errors import EngineError

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 from provision_engine.cloud.objects import Service, Vm
 from provision_engine.engine.context import Context
-from provision_engine.engine.runtime import services, states
+from provision_engine.engine.runtime import states
 from provision_engine.engine.runtime.model import Phase, Runtime
 from provision_engine.engine.runtime.snapshot import Precondition, Snapshot
-from provision_engine.engine.safety import leases, unfinished
+from provision_engine.engine.safety import leases, services, unfinished
 from provision_engine.engine.safety.locks import Lock
 from provision_engine.errors import ActionRefused, Locked, NotFound, PreconditionFailed
 

@@ -13,13 +13,12 @@ from enum import IntEnum
 
 from provision_engine.engine.actions import read, suspend
 from provision_engine.engine.context import Context
-from provision_engine.engine.runtime import services
+from provision_engine.engine.plan import plan
 from provision_engine.engine.runtime.model import Phase, Runtime
-from provision_engine.engine.runtime.plan import plan
 from provision_engine.engine.runtime.snapshot import Snapshot
 from provision_engine.engine.runtime.specification import Specification
 from provision_engine.engine.runtime.states import Condition, Reason, State
-from provision_engine.engine.safety import ending, leases, starting
+from provision_engine.engine.safety import ending, leases, services, starting
 from provision_engine.engine.safety.locks import locked
 from provision_engine.engine.time_limits import ENDING_SECONDS
 from provision_engine.errors import ActionRefused, Forbidden, Locked

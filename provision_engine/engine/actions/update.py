@@ -10,16 +10,16 @@ from provision_engine import log
 from provision_engine.cloud import template
 from provision_engine.cloud.enums import VmState
 from provision_engine.cloud.objects import Vm
-from provision_engine.engine.actions import read, recover, resize, suspend
-from provision_engine.engine.actions.resize import Resize
+from provision_engine.engine.actions import read, recover, suspend
 from provision_engine.engine.context import Context
 from provision_engine.engine.runtime import attributes
 from provision_engine.engine.runtime.model import DeviceInfo, Function, Runtime
 from provision_engine.engine.runtime.snapshot import Precondition, Snapshot
 from provision_engine.engine.runtime.specification import Specification
 from provision_engine.engine.runtime.states import Reason, State
-from provision_engine.engine.safety import leases
+from provision_engine.engine.safety import leases, resize
 from provision_engine.engine.safety.locks import locked
+from provision_engine.engine.safety.resize import Resize
 from provision_engine.errors import (
     BadRequest,
     EngineError,

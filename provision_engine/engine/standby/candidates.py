@@ -16,8 +16,8 @@ from contextlib import suppress
 from provision_engine import log, metrics
 from provision_engine.engine import preflight, quota
 from provision_engine.engine.context import Context
+from provision_engine.engine.plan import Plan, plan
 from provision_engine.engine.runtime.model import Function, Phase, Runtime
-from provision_engine.engine.runtime.plan import Plan, plan
 from provision_engine.engine.runtime.snapshot import Snapshot
 from provision_engine.engine.runtime.states import State
 from provision_engine.engine.safety import keys, unfinished

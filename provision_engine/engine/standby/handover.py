@@ -11,17 +11,16 @@ from collections.abc import Iterable, Mapping
 from provision_engine import log, metrics
 from provision_engine.cloud import template
 from provision_engine.cloud.objects import Vm
-from provision_engine.engine.actions import resize
-from provision_engine.engine.actions.resize import Resize
 from provision_engine.engine.context import Context
-from provision_engine.engine.runtime import attributes, services
+from provision_engine.engine.plan import Plan
+from provision_engine.engine.runtime import attributes
 from provision_engine.engine.runtime.model import Phase, Runtime
-from provision_engine.engine.runtime.plan import Plan
 from provision_engine.engine.runtime.snapshot import Snapshot
 from provision_engine.engine.runtime.specification import REQUIREMENTS, Specification
 from provision_engine.engine.runtime.states import State
-from provision_engine.engine.safety import keys, leases, unfinished
+from provision_engine.engine.safety import keys, leases, resize, services, unfinished
 from provision_engine.engine.safety.locks import locked
+from provision_engine.engine.safety.resize import Resize
 from provision_engine.engine.standby import candidates as standbys
 from provision_engine.engine.time_limits import STANDBY_SHARE, WITHDRAW_LEAST_SECONDS
 from provision_engine.errors import EngineError, Locked, NotFound, UpdateFailed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from provision_engine.engine.runtime.assignment import assign_roles
+from provision_engine.engine.runtime.dialect import assign_roles
 
 
 @pytest.mark.parametrize(

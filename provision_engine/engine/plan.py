@@ -11,10 +11,11 @@ from provision_engine.cloud.client import CloudClient
 from provision_engine.cloud.objects import Attributes
 from provision_engine.engine.context import Context
 from provision_engine.engine.flavours import FlowTemplate
-from provision_engine.engine.runtime import attributes, services
+from provision_engine.engine.runtime import attributes
 from provision_engine.engine.runtime.dialect import Dialect
 from provision_engine.engine.runtime.model import Function
 from provision_engine.engine.runtime.specification import Specification
+from provision_engine.engine.safety import services
 from provision_engine.errors import NotFound, UnknownFlavours
 
 
