@@ -33,8 +33,9 @@ from provision_engine.engine.actions.wait import (
     wait_until,
 )
 from provision_engine.engine.context import Context
-from provision_engine.engine.runtime.snapshot import Snapshot
+from provision_engine.engine.runtime.snapshot import Precondition, Snapshot
 from provision_engine.engine.runtime.specification import Specification
+from provision_engine.engine.standby.replenishing import replenish_later
 from provision_engine.errors import EngineError, NoFlowTemplate, NotFound, UnknownFlavours
 
 RUNTIMES = "/serverless-runtimes"
@@ -83,7 +84,7 @@ def update_runtime(runtime_id: str) -> Response:
     seconds = _wait_seconds()
     changes, ignored = validation.to_update(context.body())
     response = _changed(
-        caller, seconds, lambda: update.update_runtime(caller, number, changes, _match())
+        caller, seconds, lambda: update.update_runtime(caller, number, changes, _precondition())
     )
     return _with_warnings(response, ignored)
 
@@ -93,7 +94,7 @@ def delete_runtime(runtime_id: str) -> Response:
     seconds = _wait_seconds()
     with wait_slot(caller, seconds > 0):
         with change_slot(caller):
-            deleted = delete.delete_runtime(caller, number, _match())
+            deleted = delete.delete_runtime(caller, number, _precondition())
         if seconds:
             delete.wait_until_gone(caller, deleted, seconds, query.client_watch(request))
     response = Response(status=204)
@@ -192,7 +193,7 @@ def _limited(seconds: float) -> float:
     return min(seconds, longest)
 
 
-def _match() -> Callable[[Snapshot], bool] | None:
+def _precondition() -> Precondition | None:
     """Return the condition that If-Match sets for a runtime; None if there is none."""
     tags = request.if_match
     if not request.headers.get("If-Match") or tags.star_tag:
@@ -220,7 +221,7 @@ def _created(
     response.headers["Location"] = f"{RUNTIMES}/{created.id}"
     if is_new:
         response.status_code = 201
-        response.call_on_close(lambda: create.replenish_later(caller, specification.flavour_tuple))
+        response.call_on_close(lambda: replenish_later(caller, specification.flavour_tuple))
     return response
 
 

@@ -22,17 +22,16 @@ class Deleted:
 
 
 def delete_runtime(
-    context: Context, runtime_id: int, matches: Precondition | None = None
+    context: Context, runtime_id: int, precondition: Precondition | None = None
 ) -> Deleted:
     """End a runtime: each of its VMs is gone or carries an order to end.
 
-    Raises NotFound; PreconditionFailed where it does not match; Locked where it has to be
-    repeated.
+    Raises NotFound, PreconditionFailed, and Locked where it has to be repeated.
     """
     with locked(context, runtime_id) as lock:
         runtime = read.to_end(context, lock)
-        if matches:
-            read.check_match(read.observe(context, runtime, lock.vms), matches)
+        if precondition:
+            read.check(precondition, read.observe(context, runtime, lock.vms))
         return Deleted(runtime.owner_id, unfinished.remove(context, runtime, lock))
 
 

@@ -143,10 +143,8 @@ class _Listing:
                 self.expired.append(runtime)
             else:
                 shown.append((runtime, own))
-        services = self._services([runtime for runtime, own in shown if _lacks_vms(runtime, own)])
-        return [
-            Snapshot.taken(runtime, own, services.get(runtime.service_id)) for runtime, own in shown
-        ]
+        services = self._services([r for r, own in shown if len(own) < len(r.functions)])
+        return [Snapshot.from_vms(r, own, services.get(r.service_id)) for r, own in shown]
 
     def _services(self, runtimes: Sequence[Runtime]) -> dict[int | None, Service]:
         """The services of the caller's runtimes, by id."""
@@ -173,7 +171,3 @@ def near(ids: Sequence[int]) -> list[tuple[int, int]]:
 
 def _own(holdings: Holdings, runtime: Runtime, vms: Mapping[int, Vm]) -> dict[int, Vm]:
     return holdings.owned(vms[vm_id] for vm_id in runtime.vm_ids if vm_id in vms)
-
-
-def _lacks_vms(runtime: Runtime, own: Mapping[int, Vm]) -> bool:
-    return len(own) < len(runtime.functions)

@@ -79,13 +79,13 @@ def observe(context: Context, runtime: Runtime, vms: Mapping[int, Vm] | None = N
     if leases.is_over(runtime, vms, context.now()):
         unfinished.remove_expired(context, [runtime])
         raise NotFound(f"The lease of serverless runtime {runtime.id} is over")
-    return Snapshot.taken(runtime, vms, service)
+    return Snapshot.from_vms(runtime, vms, service)
 
 
-def check_match(seen: Snapshot, matches: Precondition) -> None:
-    """Raises PreconditionFailed where a runtime is not as its caller has seen it."""
-    if not matches(seen):
-        raise PreconditionFailed(f"Serverless runtime {seen.id} is not as it was seen")
+def check(precondition: Precondition, snapshot: Snapshot) -> None:
+    """Raise PreconditionFailed where a runtime is not as its caller has read it."""
+    if not precondition(snapshot):
+        raise PreconditionFailed(f"Serverless runtime {snapshot.id} is not as it was seen")
 
 
 def _look_behind(

@@ -63,7 +63,7 @@ def recover_runtime(
             return snapshot
         recovered = apply(context, snapshot, may_replace_data=may_replace_data)
     if recovered is not snapshot.runtime:
-        return Snapshot.unseen(dataclasses.replace(recovered, phase=Phase.REPLACING))
+        return Snapshot.pending(dataclasses.replace(recovered, phase=Phase.REPLACING))
     return read.get_runtime(context, runtime_id)
 
 

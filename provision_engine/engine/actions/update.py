@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Mapping
 
 from provision_engine import log
 from provision_engine.cloud import template
@@ -13,15 +11,14 @@ from provision_engine.cloud.objects import Vm
 from provision_engine.engine.actions import read, recover, suspend
 from provision_engine.engine.context import Context
 from provision_engine.engine.runtime import attributes
-from provision_engine.engine.runtime.model import DeviceInfo, Function, Runtime
+from provision_engine.engine.runtime.model import Function, Runtime
 from provision_engine.engine.runtime.snapshot import Precondition, Snapshot
-from provision_engine.engine.runtime.specification import Specification
+from provision_engine.engine.runtime.specification import Specification, check_length
 from provision_engine.engine.runtime.states import Reason, State
 from provision_engine.engine.safety import leases, resize
 from provision_engine.engine.safety.locks import locked
 from provision_engine.engine.safety.resize import Resize
 from provision_engine.errors import (
-    BadRequest,
     EngineError,
     Forbidden,
     Locked,
@@ -29,8 +26,6 @@ from provision_engine.errors import (
     UpdateFailed,
 )
 
-SENT_BYTES = 20_000
-"""Of what a device sends for one runtime: a small one reads a response into 30,000 bytes."""
 WAITING_FOR_HOST = frozenset({Reason.WAITING, Reason.NO_MATCHING_HOST, Reason.NO_CAPACITY})
 
 
@@ -48,7 +43,7 @@ def update_runtime(
     with locked(context, runtime_id) as lock:
         snapshot = read.observe(context, read.to_change(context, lock), lock.vms)
         if precondition:
-            read.check_match(snapshot, precondition)
+            read.check(precondition, snapshot)
         suspend.check_awake(snapshot)
         if State.ERROR in snapshot.states:
             raise UpdateFailed(_recovery(context, snapshot))
@@ -56,17 +51,6 @@ def update_runtime(
         update.check()
         runtime = update.apply()
         return read.observe(context, runtime, lock.release_and_read(runtime))
-
-
-def check_length(name: str, scheduling: Mapping[str, str], device_info: DeviceInfo) -> None:
-    """Raises BadRequest where a small device could not read the runtime any more."""
-    told = json.dumps([name, dict(scheduling), dict(device_info)], ensure_ascii=False)
-    size_bytes = len(told.encode(errors="replace"))
-    if size_bytes > SENT_BYTES:
-        raise BadRequest(
-            f"SERVERLESS_RUNTIME: NAME, SCHEDULING and DEVICE_INFO hold {size_bytes} bytes, "
-            f"more than {SENT_BYTES} together"
-        )
 
 
 def _recovery(context: Context, snapshot: Snapshot) -> dict[str, str | EngineError]:

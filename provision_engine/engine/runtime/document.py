@@ -16,12 +16,10 @@ from provision_engine.cloud.enums import DocumentType
 from provision_engine.cloud.objects import Document
 from provision_engine.engine.runtime.model import ROLES, DeviceInfo, Function, Phase, Runtime
 from provision_engine.engine.runtime.sizes import SIZES
-from provision_engine.engine.runtime.specification import POLICY, REQUIREMENTS
+from provision_engine.engine.runtime.specification import POLICY, REQUIREMENTS, SENT_BYTES
 from provision_engine.errors import BadGateway, NotFound
 from provision_engine.text import one_line
 
-SENT_BYTES = 20_000
-"""What an engine accepts of SCHEDULING and DEVICE_INFO at most."""
 MAX_NAME, MAX_FLAVOUR = 256, 128
 """In characters; a runtime without a name of its own is named as its service."""
 NAME_BYTES = 128

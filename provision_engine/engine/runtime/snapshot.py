@@ -38,7 +38,7 @@ class Snapshot:
     """By role, FAAS first."""
 
     @classmethod
-    def unseen(cls, runtime: Runtime, vms: Mapping[int, Vm] = MappingProxyType({})) -> Snapshot:
+    def pending(cls, runtime: Runtime, vms: Mapping[int, Vm] = MappingProxyType({})) -> Snapshot:
         """Take one of a runtime that is being created or replaced: nobody has looked at it yet.
 
         The VMs of a standby that became the runtime are known all the same.
@@ -56,10 +56,10 @@ class Snapshot:
         return cls(runtime, observed)
 
     @classmethod
-    def taken(cls, runtime: Runtime, vms: Mapping[int, Vm], service: Service | None) -> Snapshot:
+    def from_vms(cls, runtime: Runtime, vms: Mapping[int, Vm], service: Service | None) -> Snapshot:
         """Take one from fresh VMs, by id. The service explains functions that have none."""
         if runtime.phase in (Phase.CREATING, Phase.REPLACING):
-            return cls.unseen(runtime)
+            return cls.pending(runtime)
         return cls(
             runtime, {role: _observe(runtime, role, vms, service) for role in runtime.functions}
         )

@@ -78,7 +78,7 @@ class _Taking:
             standby = lock.runtime
             if standby.phase is not Phase.STANDBY:
                 return None
-            snapshot = Snapshot.taken(standby, lock.vms, None)
+            snapshot = Snapshot.from_vms(standby, lock.vms, None)
             if standby.blueprint != self._blueprint or State.ERROR in snapshot.states:
                 self._discard(standby)
                 return None
@@ -104,7 +104,7 @@ class _Taking:
         self._remove_document(standby)
         metrics.standby_taken(self._context.now() - standby.created_at)
         log.engine.info("Standby %s became runtime %s", standby.id, new_runtime.id)
-        return Snapshot.unseen(new_runtime, vms)
+        return Snapshot.pending(new_runtime, vms)
 
     def _write(self, standby: Runtime) -> Runtime:
         """Write the document of the create, which owns the standby's service from now on.
@@ -186,7 +186,7 @@ def _adapt(context: Context, new_runtime: Runtime, resizes: list[Resize]) -> Map
         else:
             leases.renew(context.cloud, vm_id, new_runtime.lease_ends_at)
     vms = context.holdings(new_runtime).vms(new_runtime.vm_ids)
-    snapshot = Snapshot.taken(dataclasses.replace(new_runtime, phase=Phase.READY), vms, None)
+    snapshot = Snapshot.from_vms(dataclasses.replace(new_runtime, phase=Phase.READY), vms, None)
     if snapshot.states != {State.RUNNING}:
         raise UpdateFailed("; ".join(known.text for known in snapshot.conditions.values()))
     return vms
