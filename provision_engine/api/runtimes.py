@@ -83,7 +83,7 @@ def update_runtime(runtime_id: str) -> Response:
     caller, number = _received_for("Update", runtime_id)
     seconds = _wait_seconds()
     changes, ignored = validation.to_update(context.body())
-    response = _changed(
+    response = _change(
         caller, seconds, lambda: update.update_runtime(caller, number, changes, _precondition())
     )
     return _with_warnings(response, ignored)
@@ -105,7 +105,7 @@ def delete_runtime(runtime_id: str) -> Response:
 def recover_runtime(runtime_id: str) -> Response:
     caller, number = _received_for("Recover", runtime_id)
     seconds, may_replace = _wait_seconds("replace"), query.flag(request.args, "replace")
-    return _changed(
+    return _change(
         caller,
         seconds,
         lambda: recover.recover_runtime(caller, number, may_replace_data=may_replace),
@@ -116,13 +116,13 @@ def recover_runtime(runtime_id: str) -> Response:
 def suspend_runtime(runtime_id: str) -> Response:
     caller, number = _received_for("Suspend", runtime_id)
     seconds = _wait_seconds()
-    return _changed(caller, seconds, lambda: suspend.suspend_runtime(caller, number), is_suspended)
+    return _change(caller, seconds, lambda: suspend.suspend_runtime(caller, number), is_suspended)
 
 
 def resume_runtime(runtime_id: str) -> Response:
     caller, number = _received_for("Resume", runtime_id)
     seconds = _wait_seconds()
-    return _changed(caller, seconds, lambda: suspend.resume_runtime(caller, number), is_resumed)
+    return _change(caller, seconds, lambda: suspend.resume_runtime(caller, number), is_resumed)
 
 
 def get_timeline(runtime_id: str) -> Response:
@@ -235,7 +235,7 @@ def _flavours_as_sent() -> Iterator[None]:
         raise NoFlowTemplate(sent) from error
 
 
-def _changed(
+def _change(
     caller: Context,
     seconds: float,
     change: Callable[[], Snapshot],
@@ -244,8 +244,8 @@ def _changed(
     """Make a change, and wait for its outcome if the caller requests that."""
     with wait_slot(caller, seconds > 0):
         with change_slot(caller):
-            changed = change()
-        return _tagged(_waited_after(caller, changed, seconds, is_done))
+            snapshot = change()
+        return _tagged(_waited_after(caller, snapshot, seconds, is_done))
 
 
 def _waited(

@@ -1,4 +1,4 @@
-"""Deleting a runtime: intent first, then its service and VMs for certain, then its document."""
+"""Delete a runtime: intent first, then its service and VMs with certainty, then its document."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Deleted:
 def delete_runtime(
     context: Context, runtime_id: int, precondition: Precondition | None = None
 ) -> Deleted:
-    """End a runtime: each of its VMs is gone or carries an order to end.
+    """End a runtime: each of its VMs is gone or has a scheduled termination.
 
     Raises NotFound, PreconditionFailed, and Locked where it has to be repeated.
     """
@@ -38,7 +38,7 @@ def delete_runtime(
 def wait_until_gone(
     context: Context, deleted: Deleted, seconds: float, is_gone: Callable[[], bool]
 ) -> None:
-    """Wait until no VM is alive, the seconds are over or nobody listens any more."""
+    """Wait until no VM is alive, the seconds are over or the client has gone."""
     deadline = Deadline(seconds)
     waiting = context.with_deadline(Deadline(seconds + context.configuration.timeout_seconds))
     holdings = waiting.holdings_of(deleted.owner_id)

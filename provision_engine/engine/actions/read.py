@@ -1,4 +1,4 @@
-"""Reading one runtime, with the fresh states of its VMs."""
+"""Read one runtime, with the fresh states of its VMs."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def check(precondition: Precondition, snapshot: Snapshot) -> None:
 def _look_behind(
     context: Context, runtime: Runtime, service_id: int, vms: Mapping[int, Vm]
 ) -> tuple[Runtime, Mapping[int, Vm], Service | None]:
-    """A runtime that lacks VMs: its service tells why, or which VMs it has now.
+    """Look up why a runtime lacks VMs, or which VMs it has now: its service tells.
 
     Whoever holds the runtime's lock writes these down with the next change.
     """

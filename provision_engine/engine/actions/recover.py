@@ -1,4 +1,4 @@
-"""Letting a runtime run again under its own id, with the rights of its owner.
+"""Let a runtime run again under its own id, with the rights of its owner.
 
 What helps depends on the state of each VM. An owner may resume a VM, and have oneflow deploy a
 function that never got a VM; a VM that failed cannot be repaired by its owner, so that the
@@ -100,7 +100,7 @@ def _resume(context: Context, snapshot: Snapshot) -> None:
 
 
 def _retry(context: Context, runtime: Runtime) -> bool:
-    """Whether oneflow tries again; it does not in every state of a service."""
+    """Return whether oneflow tries again; it does not in every state of a service."""
     if runtime.service_id is None:
         return False
     try:
@@ -145,7 +145,7 @@ def _replace(context: Context, runtime: Runtime) -> Runtime:
 
 
 def _specification(runtime: Runtime, now: float) -> Specification:
-    """What has to be requested to get the same runtime once more."""
+    """Return the request that makes the same runtime once more."""
     left_seconds = None
     if runtime.lease_seconds is not None:
         end = leases.ends_at(runtime, ()) or 0

@@ -1,4 +1,4 @@
-"""Updating a runtime: what differs, whether all of it is available, and then doing it."""
+"""Update a runtime: find what differs, check that all of it is available, and then do it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def update_runtime(
     """Change what is given and differs; all of it is checked before any of it is done.
 
     Raises PreconditionFailed, Unprocessable, CapacityRefused, Locked, and UpdateFailed where a
-    function is in ERROR; what helps against that has then been tried.
+    function is in ERROR; a recovery has then been tried.
     """
     with locked(context, runtime_id) as lock:
         snapshot = read.observe(context, read.to_change(context, lock), lock.vms)
@@ -54,7 +54,7 @@ def update_runtime(
 
 
 def _recovery(context: Context, snapshot: Snapshot) -> dict[str, str | EngineError]:
-    """Try what helps a runtime in ERROR; why it has to be, and what came of it."""
+    """Try to recover a runtime in ERROR. Returns its errors by role, and the outcome."""
     outcome: str | EngineError = "Started; read the runtime again in a while"
     try:
         recover.apply(context, snapshot)
@@ -75,12 +75,12 @@ class _Update:
             Resize.between(role, vm, changes.functions.get(role, Function()).sizes)
             for role, vm in snapshot.vms.items()
         ]
-        self._after = self._with_lease(self._changed())
+        self._after = self._with_lease(self._with_changes())
 
     # ---- checking: changes nothing -----------------------------------------------------------
 
     def check(self) -> None:
-        """Raises Unprocessable, CapacityRefused, Locked or BadRequest."""
+        """Raise Unprocessable, CapacityRefused, Locked or BadRequest where it cannot be done."""
         after, changes = self._after, self._changes
         # What is sent is short enough, but what it leads to may not be.
         check_length(after.name, after.scheduling, after.device_info)
@@ -114,7 +114,7 @@ class _Update:
     # ---- doing -----------------------------------------------------------------------------
 
     def apply(self) -> Runtime:
-        """Do it; the runtime as it is stored afterwards."""
+        """Do it. Returns the runtime as it is stored afterwards."""
         before, after, runtimes = self._before, self._after, self._context.runtimes
         if after == before:
             return before
@@ -125,7 +125,7 @@ class _Update:
             # From here on the VMs have the new sizes, whatever fails.
             stored = dataclasses.replace(before, functions=after.functions)
             self._tell_vms()
-            self._order_end()
+            self._schedule_end()
         except EngineError:
             self._release(stored)
             raise
@@ -159,7 +159,7 @@ class _Update:
             level = log.engine.info if isinstance(error, Forbidden) else log.engine.warning
             level("VM %s is not flagged for rescheduling: %s", vm.id, error)
 
-    def _order_end(self) -> None:
+    def _schedule_end(self) -> None:
         ends_at = self._after.lease_ends_at
         for vm in self._vms.values():
             if self._changes.lifts_lease:
@@ -169,9 +169,9 @@ class _Update:
 
     # ---- the runtime as it is to be stored ---------------------------------------------------
 
-    def _changed(self) -> Runtime:
+    def _with_changes(self) -> Runtime:
         before, changes = self._before, self._changes
-        resized = {r.role: r.applied(before.functions[r.role]) for r in self._resizes}
+        resized = {r.role: r.resized(before.functions[r.role]) for r in self._resizes}
         return dataclasses.replace(
             before,
             name=changes.name or before.name,

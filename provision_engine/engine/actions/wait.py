@@ -1,4 +1,4 @@
-"""Waiting for a runtime, and when the outcome of a change is known."""
+"""Wait for a runtime, until the outcome of a change is known."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ IsDone = Callable[[Snapshot], bool]
 
 
 def is_settled(snapshot: Snapshot) -> bool:
-    """Whether no function is on its way to another state."""
+    """Return whether no function is on its way to another state."""
     return snapshot.is_settled
 
 
 def is_suspended(snapshot: Snapshot) -> bool:
-    """Whether a suspension has an outcome: VMs still run for a moment after it was accepted."""
+    """Return whether a suspension has ended: VMs still run for a moment after it was accepted."""
     return snapshot.states <= {State.SUSPENDED, State.ERROR}
 
 
 def is_resumed(snapshot: Snapshot) -> bool:
-    """Whether a resume has an outcome."""
+    """Return whether a resume has an outcome."""
     return snapshot.states <= {State.RUNNING, State.ERROR}
 
 

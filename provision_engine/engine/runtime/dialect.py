@@ -35,15 +35,15 @@ class Dialect:
 
     @classmethod
     def from_version(cls, version: str) -> Dialect:
-        """From OpenNebula's version, such as ``6.8.0``; later releases speak as 7 does."""
+        """Return the dialect of a version such as ``6.8.0``; later releases speak as 7 does."""
         return SIX if version.split(".")[0] in ("5", "6") else SEVEN
 
     def merge_template(
         self, name: str, roles: Sequence[FlowRole], attributes: Mapping[str, Attributes]
     ) -> dict[str, Any]:
-        """What instantiate merges into the flow template; ``attributes`` by role name.
+        """Return what instantiate merges into the flow template; ``attributes`` by role name.
 
-        All roles stand in it in the template's order, since 6.x merges by position, 7.x by name.
+        All roles stand in it as in the template, since 6.x merges by position, 7.x by name.
         """
         # The service goes with the last of its VMs; otherwise oneflow would soon start new ones.
         merged = [{"name": role.name} | self._contents(attributes.get(role.name)) for role in roles]
@@ -72,7 +72,7 @@ SEVEN = Dialect(
     has_open_clone=True,
 )
 DIALECTS = (SEVEN, SIX)
-"""In the order in which a role is read."""
+"""A role is read in the first that it matches."""
 
 
 @dataclass(frozen=True)

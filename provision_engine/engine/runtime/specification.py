@@ -33,23 +33,23 @@ class Specification:
 
     @property
     def flavour_tuple(self) -> str:
-        """FAAS's flavour, and DAAS's behind a dash; a DAAS without a flavour is none."""
+        """Return FAAS's flavour, and DAAS's behind a dash; a DAAS without a flavour is none."""
         return "-".join(f.flavour for f in self.functions.values() if f.flavour)
 
     @property
     def flavours(self) -> dict[str, str]:
-        """The flavours by role."""
+        """Return the flavours by role."""
         return {role: function.flavour for role, function in self.functions.items()}
 
     @property
     def is_about_scheduling(self) -> bool:
-        """Whether an update changes where VMs may run, and nothing that needs them to run."""
+        """Return whether an update says where VMs may run, and nothing that needs them to run."""
         is_sized = any(function.sizes for function in self.functions.values())
         is_leased = self.lease_seconds is not None or self.lifts_lease
         return bool(self.scheduling) and not is_sized and not is_leased
 
     def texts(self) -> Iterator[tuple[str, str]]:
-        """Each text that goes to OpenNebula, with its path in the request."""
+        """Yield each text that goes to OpenNebula, with its path in the request."""
         yield "NAME", self.name
         for role, function in self.functions.items():
             yield f"{role}.FLAVOUR", function.flavour

@@ -73,10 +73,10 @@ def remove_waiting(context: Context, runtime_id: int) -> None:
 
 
 def make_room(context: Context, planned: Plan, flavours: str, known: Sequence[int]) -> None:
-    """Where the user's quota is full, remove the standbys in it, of whatever flavours, if that
-    helps: a create comes before them.
+    """Remove the user's standbys, of whatever flavours, where the quota is full and that helps.
 
-    ``known`` are the ids of those of the create's own flavours; some may be ending already.
+    A create comes before them. ``known`` are the ids of those of the create's own flavours; some
+    may be ending already.
     """
     try:
         others = set(context.configuration.standby.flavours) - {flavours}

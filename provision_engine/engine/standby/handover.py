@@ -1,4 +1,4 @@
-"""Handing a standby over to a create: its service and VMs become those of another document.
+"""Hand a standby over to a create: its service and VMs become those of another document.
 
 The steps, and what a crash after each of them leaves, stand in docs/architecture.md.
 """
@@ -146,7 +146,7 @@ class _Taking:
             log.engine.warning("Standby %s is not given back: %s", standby.id, error)
 
     def _remove_document(self, standby: Runtime) -> None:
-        """Of a standby whose service has another owner. One that stays does no harm."""
+        """Delete the document of a standby that was handed over, or leave it to a later request."""
         standbys.forget(self._waiting, standby.flavour_tuple, standby.id)
         try:
             self._waiting.runtimes.remove(standby.id)
@@ -159,20 +159,20 @@ class _Taking:
 
 
 def _with_share(context: Context) -> Context:
-    """The same request, with a share of the time that it has left."""
+    """Return the same request, with a share of the time that it has left."""
     deadline = context.cloud.deadline
     return context.with_deadline(deadline.at_most(deadline.remaining_seconds * STANDBY_SHARE))
 
 
 def _fits(snapshot: Snapshot, resizes: Iterable[Resize], now: float) -> bool:
-    """Whether a standby runs, lives long enough to lift its lease, and can get these sizes."""
+    """Return whether a standby runs, lives long enough to lift its lease, and can be resized."""
     ends_soon = snapshot.ends_at is not None and snapshot.ends_at - now < LEAST_LEASE_SECONDS
     is_possible = not any(r.exceeds_maximum() or r.shrinks_disk for r in resizes)
     return snapshot.states == {State.RUNNING} and not ends_soon and is_possible
 
 
 def _adapt(context: Context, new_runtime: Runtime, resizes: list[Resize]) -> Mapping[int, Vm]:
-    """Give the VMs what the request asks for: sizes, texts, the lease. The VMs as they are then.
+    """Give the VMs what is requested: sizes, texts, the lease. Returns them.
 
     Raises UpdateFailed where one of them has ended meanwhile.
     """
