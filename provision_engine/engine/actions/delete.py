@@ -29,7 +29,7 @@ def delete_runtime(
     Raises NotFound, PreconditionFailed, and Locked where it has to be repeated.
     """
     with locked(context, runtime_id) as lock:
-        runtime = read.to_end(context, lock)
+        runtime = read.load_endable(context, lock)
         if precondition:
             read.check(precondition, read.observe(context, runtime, lock.vms))
         return Deleted(runtime.owner_id, unfinished.remove(context, runtime, lock))

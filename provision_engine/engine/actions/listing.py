@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from provision_engine.cloud.objects import Service, Vm
@@ -13,7 +13,6 @@ from provision_engine.engine.runtime.model import Phase, Runtime
 from provision_engine.engine.runtime.snapshot import Snapshot
 from provision_engine.engine.runtime.states import State
 from provision_engine.engine.safety import leases, unfinished
-from provision_engine.engine.safety.ownership import Holdings
 
 CHUNK = 200
 """So many runtimes are observed together where their states decide which are shown."""
@@ -138,7 +137,8 @@ class _Listing:
         vms = self._context.cloud.oned.vms([vm_id for r in runtimes for vm_id in r.vm_ids])
         shown: list[tuple[Runtime, dict[int, Vm]]] = []
         for runtime in runtimes:
-            own = _own(self._context.holdings(runtime), runtime, vms)
+            holdings = self._context.holdings(runtime)
+            own = holdings.owned(vms[n] for n in runtime.vm_ids if n in vms)
             if leases.is_over(runtime, own, self._context.now()):
                 self.expired.append(runtime)
             else:
@@ -167,7 +167,3 @@ def near(ids: Sequence[int]) -> list[tuple[int, int]]:
     if len(ranges) > MAX_SERVICE_CALLS:
         return [(ranges[0][0], ranges[-1][1])]
     return ranges
-
-
-def _own(holdings: Holdings, runtime: Runtime, vms: Mapping[int, Vm]) -> dict[int, Vm]:
-    return holdings.owned(vms[vm_id] for vm_id in runtime.vm_ids if vm_id in vms)

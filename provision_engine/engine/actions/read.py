@@ -47,7 +47,7 @@ def _resolve_unfinished(context: Context, runtime: Runtime, *, is_ending: bool =
     return runtime
 
 
-def to_end(context: Context, lock: Lock) -> Runtime:
+def load_endable(context: Context, lock: Lock) -> Runtime:
     """Return a runtime that may be ended. Raises Locked, NotFound."""
     runtime = _resolve_unfinished(context, lock.runtime, is_ending=True)
     if runtime.phase in (Phase.CREATING, Phase.TAKEN):
@@ -55,7 +55,7 @@ def to_end(context: Context, lock: Lock) -> Runtime:
     return runtime
 
 
-def to_change(context: Context, lock: Lock) -> Runtime:
+def load_changeable(context: Context, lock: Lock) -> Runtime:
     """Return a runtime that may be changed. Raises Locked, NotFound."""
     runtime = _resolve_unfinished(context, lock.runtime)
     if runtime.phase is Phase.STANDBY:

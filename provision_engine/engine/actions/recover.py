@@ -55,7 +55,7 @@ def recover_runtime(
     and ``may_replace_data`` does not allow it; Locked while a function is on its way by itself.
     """
     with locked(context, runtime_id) as lock:
-        snapshot = read.observe(context, read.to_change(context, lock), lock.vms)
+        snapshot = read.observe(context, read.load_changeable(context, lock), lock.vms)
         suspend.check_awake(snapshot)
         if State.ERROR not in snapshot.states:
             if not snapshot.is_settled:

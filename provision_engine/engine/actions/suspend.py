@@ -23,7 +23,7 @@ def suspend_runtime(context: Context, runtime_id: int) -> Snapshot:
     to another state, ActionRefused where one is in ERROR.
     """
     with locked(context, runtime_id) as lock:
-        snapshot = read.observe(context, read.to_change(context, lock), lock.vms)
+        snapshot = read.observe(context, read.load_changeable(context, lock), lock.vms)
         _check(snapshot, {State.RUNNING, State.SUSPENDED}, "suspended")
         runtime = _write(context, snapshot.runtime, is_suspended=True)
         _act(context, snapshot, State.RUNNING, "suspend")
@@ -36,7 +36,7 @@ def resume_runtime(context: Context, runtime_id: int) -> Snapshot:
     Resuming a running runtime changes nothing. Raises as ``suspend_runtime`` does.
     """
     with locked(context, runtime_id) as lock:
-        runtime = dataclasses.replace(read.to_change(context, lock), is_suspended=True)
+        runtime = dataclasses.replace(read.load_changeable(context, lock), is_suspended=True)
         snapshot = read.observe(context, runtime, lock.vms)
         _check(snapshot, {State.RUNNING, State.SUSPENDED}, "resumed")
         _act(context, snapshot, State.SUSPENDED, "resume")

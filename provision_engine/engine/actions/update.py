@@ -11,13 +11,12 @@ from provision_engine.cloud.objects import Vm
 from provision_engine.engine.actions import read, recover, suspend
 from provision_engine.engine.context import Context
 from provision_engine.engine.runtime import attributes
-from provision_engine.engine.runtime.model import Function, Runtime
+from provision_engine.engine.runtime.model import Runtime
 from provision_engine.engine.runtime.snapshot import Precondition, Snapshot
 from provision_engine.engine.runtime.specification import Specification, check_length
 from provision_engine.engine.runtime.states import Reason, State
 from provision_engine.engine.safety import leases, resize
 from provision_engine.engine.safety.locks import locked
-from provision_engine.engine.safety.resize import Resize
 from provision_engine.errors import (
     EngineError,
     Forbidden,
@@ -41,7 +40,7 @@ def update_runtime(
     function is in ERROR; a recovery has then been tried.
     """
     with locked(context, runtime_id) as lock:
-        snapshot = read.observe(context, read.to_change(context, lock), lock.vms)
+        snapshot = read.observe(context, read.load_changeable(context, lock), lock.vms)
         if precondition:
             read.check(precondition, snapshot)
         suspend.check_awake(snapshot)
@@ -71,11 +70,8 @@ class _Update:
     def __init__(self, context: Context, snapshot: Snapshot, changes: Specification) -> None:
         self._context, self._snapshot, self._changes = context, snapshot, changes
         self._before, self._vms = snapshot.runtime, snapshot.vms
-        self._resizes = [
-            Resize.between(role, vm, changes.functions.get(role, Function()).sizes)
-            for role, vm in snapshot.vms.items()
-        ]
-        self._after = self._with_lease(self._with_changes())
+        self._resizes = resize.between(snapshot, changes.functions)
+        self._after = self._with_changes()
 
     # ---- checking: changes nothing -----------------------------------------------------------
 
@@ -171,21 +167,19 @@ class _Update:
 
     def _with_changes(self) -> Runtime:
         before, changes = self._before, self._changes
+        seconds = changes.lease_seconds
         resized = {r.role: r.resized(before.functions[r.role]) for r in self._resizes}
-        return dataclasses.replace(
+        after = dataclasses.replace(
             before,
             name=changes.name or before.name,
             functions={**before.functions, **resized},
             scheduling={**before.scheduling, **changes.scheduling},
             device_info={**before.device_info, **changes.device_info},
         )
-
-    def _with_lease(self, runtime: Runtime) -> Runtime:
-        seconds = self._changes.lease_seconds
-        if seconds is None and not self._changes.lifts_lease:
-            return runtime
+        if seconds is None and not changes.lifts_lease:
+            return after
         return dataclasses.replace(
-            runtime,
+            after,
             lease_seconds=seconds,
             lease_ends_at=None if seconds is None else int(self._context.now()) + seconds,
             is_lease_renewed=seconds is not None,

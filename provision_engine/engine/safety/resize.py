@@ -14,6 +14,7 @@ from provision_engine.engine import quota
 from provision_engine.engine.runtime import sizes, states
 from provision_engine.engine.runtime.model import Function
 from provision_engine.engine.runtime.sizes import SIZES, Sizes
+from provision_engine.engine.runtime.snapshot import Snapshot
 from provision_engine.engine.runtime.states import State
 from provision_engine.engine.time_limits import SHRINK_LEAST_SECONDS
 from provision_engine.errors import BackendTimeout, CapacityRefused, EngineError, UpdateFailed
@@ -31,13 +32,6 @@ class Resize:
     """All that the VM has."""
     changes: Sizes
     """Those that are to differ."""
-
-    @classmethod
-    def between(cls, role: str, vm: Vm, requested: Sizes) -> Resize:
-        """Return the resize to the requested sizes, of those that the VM has at all."""
-        before = sizes.from_vm(vm)
-        changes = {n: size for n, size in requested.items() if size != before.get(n, size)}
-        return cls(role, vm, before, changes)
 
     @property
     def capacity(self) -> Sizes:
@@ -71,6 +65,16 @@ class Resize:
         """Return whether the VM was created for less: many hypervisors then refuse a resize."""
         limits = self.maxima
         return any(size > (limits.get(name) or size) for name, size in self.changes.items())
+
+
+def between(snapshot: Snapshot, requested: Mapping[str, Function]) -> list[Resize]:
+    """Return the resizes of a runtime's VMs to the requested sizes, of those that they have."""
+    resizes = []
+    for role, vm in snapshot.vms.items():
+        before, after = sizes.from_vm(vm), requested.get(role, Function()).sizes
+        changes = {name: size for name, size in after.items() if size != before.get(name, size)}
+        resizes.append(Resize(role, vm, before, changes))
+    return resizes
 
 
 def _template(capacity: Sizes) -> str:

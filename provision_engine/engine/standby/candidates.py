@@ -32,7 +32,7 @@ def is_kept(context: Context, flavours: str) -> bool:
     return bool(context.configuration.standby.flavours.get(flavours))
 
 
-def candidates(context: Context, flavours: str) -> list[int]:
+def ids(context: Context, flavours: str) -> list[int]:
     """Return the ids of the caller's documents that were written as standbys of a flavour tuple."""
     return keys.candidates(context, KEY + flavours)
 
@@ -80,12 +80,12 @@ def make_room(context: Context, planned: Plan, flavours: str, known: Sequence[in
     """
     try:
         others = set(context.configuration.standby.flavours) - {flavours}
-        ids = [*known, *(number for name in others for number in candidates(context, name))]
-        if not ids or _has_room(context, planned):
+        standby_ids = [*known, *(number for name in others for number in ids(context, name))]
+        if not standby_ids or _has_room(context, planned):
             return
-        waiting = [r for r in stored(context, ids) if r.phase is Phase.STANDBY]
+        waiting = [r for r in stored(context, standby_ids) if r.phase is Phase.STANDBY]
         freed = [function for runtime in waiting for function in runtime.functions.values()]
-        if len(waiting) == len(ids) and not _has_room(context, planned, freed):
+        if len(waiting) == len(standby_ids) and not _has_room(context, planned, freed):
             return
         for runtime in waiting:
             remove_waiting(context, runtime.id)
@@ -104,8 +104,8 @@ def _has_room(context: Context, planned: Plan, freed: Sequence[Function] = ()) -
     return True
 
 
-def stored(context: Context, ids: Iterable[int]) -> Iterator[Runtime]:
+def stored(context: Context, runtime_ids: Iterable[int]) -> Iterator[Runtime]:
     """Yield those of the runtimes that are not gone."""
-    for runtime_id in ids:
+    for runtime_id in runtime_ids:
         with suppress(NotFound):
             yield context.runtimes.get(runtime_id)

@@ -76,7 +76,7 @@ def _required(context: Context, flavours: str) -> int:
 
 def _counted(context: Context, flavours: str, before: int | None = None) -> list[Runtime]:
     """Return the caller's standbys that are ready, being created or being taken, oldest first."""
-    known = candidates.candidates(context, flavours)
+    known = candidates.ids(context, flavours)
     ids = [number for number in known if before is None or number < before]
     found = {runtime.id: runtime for runtime in candidates.stored(context, ids)}
     for gone in set(ids) - found.keys():
