@@ -28,7 +28,6 @@ from provision_engine.engine.actions.wait import (
     IsDone,
     IsRecovered,
     is_resumed,
-    is_settled,
     is_suspended,
     wait_until,
 )
@@ -73,7 +72,7 @@ def get_runtime(runtime_id: str) -> Response:
     seconds = _limited(query.wait_seconds(request.args))
     snapshot = read.get_runtime(caller, _number(caller, runtime_id))
     query.check_known(request.args, "wait")
-    with wait_slot(caller, seconds > 0 and not snapshot.is_settled):
+    with wait_slot(caller, seconds > 0 and not snapshot.is_settled()):
         response = _tagged(_waited(caller, snapshot, seconds))
     response.make_conditional(request)
     return response
@@ -239,7 +238,7 @@ def _change(
     caller: Context,
     seconds: float,
     change: Callable[[], Snapshot],
-    is_done: IsDone = is_settled,
+    is_done: IsDone = Snapshot.is_settled,
 ) -> Response:
     """Make a change, and wait for its outcome if the caller requests that."""
     with wait_slot(caller, seconds > 0):
@@ -249,7 +248,7 @@ def _change(
 
 
 def _waited(
-    caller: Context, snapshot: Snapshot, seconds: float, is_done: IsDone = is_settled
+    caller: Context, snapshot: Snapshot, seconds: float, is_done: IsDone = Snapshot.is_settled
 ) -> Snapshot:
     """Return the runtime after the requested wait."""
     if not seconds or is_done(snapshot):
@@ -260,7 +259,7 @@ def _waited(
 
 
 def _waited_after(
-    caller: Context, snapshot: Snapshot, seconds: float, is_done: IsDone = is_settled
+    caller: Context, snapshot: Snapshot, seconds: float, is_done: IsDone = Snapshot.is_settled
 ) -> Snapshot:
     """Do the same after a change, which is reported as done even if the wait fails."""
     try:

@@ -58,7 +58,7 @@ def recover_runtime(
         snapshot = read.observe(context, read.load_changeable(context, lock), lock.vms)
         suspend.check_awake(snapshot)
         if State.ERROR not in snapshot.states:
-            if not snapshot.is_settled:
+            if not snapshot.is_settled():
                 raise Locked(f"Serverless runtime {snapshot.id} is on its way by itself")
             return snapshot
         recovered = apply(context, snapshot, may_replace_data=may_replace_data)

@@ -13,11 +13,6 @@ from provision_engine.engine.runtime.states import State
 IsDone = Callable[[Snapshot], bool]
 
 
-def is_settled(snapshot: Snapshot) -> bool:
-    """Return whether no function is on its way to another state."""
-    return snapshot.is_settled
-
-
 def is_suspended(snapshot: Snapshot) -> bool:
     """Return whether a suspension has ended: VMs still run for a moment after it was accepted."""
     return snapshot.states <= {State.SUSPENDED, State.ERROR}
@@ -36,7 +31,7 @@ class IsRecovered:
 
     def __call__(self, snapshot: Snapshot) -> bool:
         has_failed_again = self._was_moving and State.ERROR in snapshot.states
-        self._was_moving |= not snapshot.is_settled
+        self._was_moving |= not snapshot.is_settled()
         return snapshot.states == {State.RUNNING} or has_failed_again
 
 

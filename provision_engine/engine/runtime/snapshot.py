@@ -87,7 +87,6 @@ class Snapshot:
         """Return when OpenNebula ends the runtime (Unix time); None without a lease."""
         return leases.ends_at(self.runtime, self.vms.values())
 
-    @property
     def is_settled(self) -> bool:
         """Return whether no function is on its way to another state."""
         return not any(condition.is_moving for condition in self.conditions.values())

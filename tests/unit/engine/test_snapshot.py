@@ -110,7 +110,7 @@ def test_a_vm_on_its_way_to_be_suspended_is_updating(is_suspended: bool) -> None
     saving = vm(3, 5)  # SAVE_SUSPEND
     seen = Snapshot.from_vms(runtime, {7: saving}, RUNNING)
     assert faas(seen) == (State.UPDATING, Reason.CHANGING)
-    assert not seen.is_settled
+    assert not seen.is_settled()
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_it_is_settled_when_no_function_is_in_a_transient_state(
     faas: tuple[int, int], daas: tuple[int, int], is_settled: bool
 ) -> None:
     vms = {7: vm(*faas, vm_id=7), 8: vm(*daas, vm_id=8)}
-    assert Snapshot.from_vms(BOTH, vms, RUNNING).is_settled is is_settled
+    assert Snapshot.from_vms(BOTH, vms, RUNNING).is_settled() is is_settled
 
 
 def test_the_lease_counts_from_the_start_of_the_first_vm() -> None:
