@@ -22,9 +22,9 @@ from provision_engine.cloud.objects import Service
 from provision_engine.deadline import Deadline
 from provision_engine.engine.context import Context
 from provision_engine.engine.repository import readable
-from provision_engine.engine.runtime import services, states
+from provision_engine.engine.runtime import states
 from provision_engine.engine.runtime.model import Runtime
-from provision_engine.engine.safety import ending, unfinished
+from provision_engine.engine.safety import ending, services, unfinished
 from provision_engine.engine.safety.locks import locked
 from provision_engine.errors import BackendTimeout, BadGateway, EngineError, Locked, NotFound
 
