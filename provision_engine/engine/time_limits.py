@@ -46,7 +46,7 @@ UNDO_LEAST_SECONDS = 0.6
 MARK_LEAST_SECONDS = 0.25
 """For writing down that a later request has to remove a runtime."""
 WITHDRAW_LEAST_SECONDS = 0.6
-"""For finding and removing a document of which nobody knows whether it was written."""
+"""To find and remove a document whose write got no response."""
 SHRINK_LEAST_SECONDS = 0.75
 """For giving VMs their old capacity back."""
 ORDER_LEAST_SECONDS = 0.3

@@ -14,7 +14,7 @@ from provision_engine.engine.runtime.model import Phase, Runtime
 from provision_engine.engine.runtime.plan import Plan, plan
 from provision_engine.engine.runtime.snapshot import Snapshot
 from provision_engine.engine.runtime.specification import Specification
-from provision_engine.engine.safety import keys, leases, starting, unfinished
+from provision_engine.engine.safety import intents, keys, leases, starting
 from provision_engine.engine.safety.keys import OtherCreateIsFirst, Slot
 from provision_engine.engine.standby import candidates, handover
 from provision_engine.errors import EngineError
@@ -52,7 +52,7 @@ def _create(context: Context, specification: Specification, key: str, version: s
     intent = _intent(context, specification, planned, key)
     if taken := handover.take(context, specification, planned, intent):
         return taken
-    runtime = unfinished.write_intent(context, intent)
+    runtime = intents.write_intent(context, intent)
     check = partial(keys.check_first, context, runtime)
     return Snapshot.unseen(starting.start(context, runtime, planned, check=check))
 
@@ -85,7 +85,7 @@ def _create_standby(context: Context, flavours: str) -> None:
     quota.check_new(context.cloud, list(planned.functions.values()))
     intent = _intent(context, specification, planned, candidates.KEY + flavours)
     blueprint = candidates.blueprint(context, planned, flavours)
-    runtime = unfinished.write_intent(context, dataclasses.replace(intent, blueprint=blueprint))
+    runtime = intents.write_intent(context, dataclasses.replace(intent, blueprint=blueprint))
     if candidates.is_surplus(context, runtime):
         context.runtimes.remove(runtime.id)
         return

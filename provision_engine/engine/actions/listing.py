@@ -12,7 +12,7 @@ from provision_engine.engine.repository import readable
 from provision_engine.engine.runtime.model import Phase, Runtime
 from provision_engine.engine.runtime.snapshot import Snapshot
 from provision_engine.engine.runtime.states import State
-from provision_engine.engine.safety import leases, unfinished
+from provision_engine.engine.safety import abandoned, leases
 from provision_engine.engine.safety.ownership import Holdings
 
 CHUNK = 200
@@ -68,8 +68,8 @@ def list_runtimes(context: Context, wanted: Filter, cursor: Cursor) -> Page:
     """
     listing = _Listing(context, wanted, cursor)
     page = listing.page()
-    unfinished.resolve_all(context, listing.left)
-    unfinished.remove_expired(context, listing.expired)
+    abandoned.resolve_all(context, listing.left)
+    abandoned.remove_expired(context, listing.expired)
     return page
 
 
@@ -111,7 +111,7 @@ class _Listing:
 
     def _matching(self, runtimes: Sequence[Runtime]) -> list[Runtime]:
         """In the order of the page, as far as they tell without their VMs."""
-        left, visible = unfinished.partition(self._context, runtimes)
+        left, visible = abandoned.partition(self._context, runtimes)
         self.left += left
         return sorted(
             filter(self._filter.matches, visible),

@@ -24,7 +24,7 @@ from provision_engine.engine.context import Context
 from provision_engine.engine.repository import readable
 from provision_engine.engine.runtime import services, states
 from provision_engine.engine.runtime.model import Runtime
-from provision_engine.engine.safety import ending, unfinished
+from provision_engine.engine.safety import abandoned, ending, intents
 from provision_engine.engine.safety.locks import locked
 from provision_engine.errors import BackendTimeout, BadGateway, EngineError, Locked, NotFound
 
@@ -265,7 +265,7 @@ def _subject(finding: Finding) -> tuple[object, ...]:
 
 def _resolve(context: Context, finding: Finding) -> Result:
     runtime_id = _id(finding.document_id)
-    if unfinished.resolve(context, runtime_id) is not None:
+    if abandoned.resolve(context, runtime_id) is not None:
         return Result.GONE
     try:
         context.runtimes.get(runtime_id)
@@ -311,7 +311,7 @@ def _recover(context: Context, finding: Finding) -> Result:
 
 def _remove(context: Context, finding: Finding) -> Result:
     with _still_wrong(context, finding) as runtime:
-        unfinished.remove(context, runtime)
+        intents.remove(context, runtime)
     return Result.DONE
 
 

@@ -18,7 +18,7 @@ from provision_engine.engine.context import Context
 from provision_engine.engine.runtime import services
 from provision_engine.engine.runtime.model import Phase, Runtime
 from provision_engine.engine.runtime.plan import Plan
-from provision_engine.engine.safety import ending, unfinished
+from provision_engine.engine.safety import ending, intents
 from provision_engine.errors import EngineError
 
 LEFT = {
@@ -47,7 +47,8 @@ def start(
         may_have_started = True
         service_id = planned.start(cloud, runtime.service_name)
         vm_ids = planned.wait_for_vms(cloud, service_id)
-        return context.runtimes.complete(runtime, service_id, vm_ids, phase)
+        complete = dataclasses.replace(runtime.with_vms(vm_ids), service_id=service_id)
+        return context.runtimes.settle(complete, phase)
     except BaseException as error:
         is_unsure = may_have_started and services.is_unsure(error)
         _undo(context, runtime, may_have_started=may_have_started, is_unsure=is_unsure)
@@ -78,7 +79,7 @@ def _undo(context: Context, runtime: Runtime, *, may_have_started: bool, is_unsu
     except EngineError as failure:
         log.engine.error(LEFT[runtime.phase], runtime.id, failure)
         if runtime.phase is not Phase.REPLACING:
-            unfinished.mark_for_removal(context, runtime)
+            intents.mark_for_removal(context, runtime)
 
 
 def _remove(context: Context, runtime: Runtime, found: list[Service] | None) -> None:
@@ -108,7 +109,7 @@ def _give_up(context: Context, runtime: Runtime, found: list[Service] | None) ->
     for service in found:
         context.runtimes.save(dataclasses.replace(runtime, service_id=service.id))
     ending.end(context.holdings(runtime), [service.id for service in found])
-    context.runtimes.ready(runtime)
+    context.runtimes.settle(runtime)
 
 
 def _wait_until_gone(context: Context, runtime: Runtime) -> None:

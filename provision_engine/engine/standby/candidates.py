@@ -20,7 +20,7 @@ from provision_engine.engine.runtime.model import Function, Phase, Runtime
 from provision_engine.engine.runtime.plan import Plan, plan
 from provision_engine.engine.runtime.snapshot import Snapshot
 from provision_engine.engine.runtime.states import State
-from provision_engine.engine.safety import keys, unfinished
+from provision_engine.engine.safety import abandoned, intents, keys
 from provision_engine.engine.safety.locks import locked
 from provision_engine.engine.time_limits import ENDING_SECONDS
 from provision_engine.errors import CapacityRefused, EngineError, Locked, NotFound
@@ -61,7 +61,7 @@ def blueprint(context: Context, planned: Plan, flavours: str) -> str:
 def remove(context: Context, standby: Runtime) -> None:
     """Remove a standby, whose lock is held, with service and VMs, as far as that is possible."""
     try:
-        unfinished.remove(context, standby)
+        intents.remove(context, standby)
         forget(context, standby.flavour_tuple, standby.id)
     except EngineError as error:
         log.engine.warning("Standby %s is not removed yet: %s", standby.id, error)
@@ -142,9 +142,9 @@ def _living(context: Context, flavours: str, before: int | None = None) -> list[
     found = {runtime.id: runtime for runtime in _stored(context, ids)}
     for gone in set(ids) - found.keys():
         forget(context, flavours, gone)
-    abandoned = [r for r in found.values() if unfinished.is_abandoned(context, r)]
-    unfinished.resolve_all(context, abandoned)
-    return [r for r in found.values() if r.phase in COUNTED and r not in abandoned]
+    leftovers = [r for r in found.values() if abandoned.is_abandoned(context, r)]
+    abandoned.resolve_all(context, leftovers)
+    return [r for r in found.values() if r.phase in COUNTED and r not in leftovers]
 
 
 def _without_broken(context: Context, living: list[Runtime]) -> list[Runtime]:

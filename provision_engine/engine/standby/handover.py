@@ -20,7 +20,7 @@ from provision_engine.engine.runtime.plan import Plan
 from provision_engine.engine.runtime.snapshot import Snapshot
 from provision_engine.engine.runtime.specification import REQUIREMENTS, Specification
 from provision_engine.engine.runtime.states import State
-from provision_engine.engine.safety import keys, leases, unfinished
+from provision_engine.engine.safety import intents, keys, leases
 from provision_engine.engine.safety.locks import locked
 from provision_engine.engine.standby import candidates as standbys
 from provision_engine.engine.time_limits import STANDBY_SHARE, WITHDRAW_LEAST_SECONDS
@@ -97,7 +97,7 @@ class _Taking:
         new_runtime = self._write(standby)
         try:
             vms = _adapt(self._context, new_runtime, resizes)
-            new_runtime = self._context.runtimes.ready(new_runtime)
+            new_runtime = self._context.runtimes.settle(new_runtime)
         except BaseException:
             self._discard(new_runtime)
             self._remove_document(standby)
@@ -121,7 +121,7 @@ class _Taking:
             is_lease_renewed=self._intent.lease_seconds is not None,
         )
         try:
-            new_runtime = unfinished.write_intent(self._context, intended)
+            new_runtime = intents.write_intent(self._context, intended)
         except EngineError as error:
             if services.is_unsure(error):  # it would own the service of whoever takes this next
                 self._discard(standby)
@@ -142,7 +142,7 @@ class _Taking:
         try:
             if new_runtime is not None:
                 runtimes.remove(new_runtime.id)
-            runtimes.put_back(standby)
+            runtimes.settle(standby, Phase.STANDBY)
         except EngineError as error:
             log.engine.warning("Standby %s is not given back: %s", standby.id, error)
 

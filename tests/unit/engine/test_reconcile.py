@@ -15,7 +15,7 @@ from provision_engine.engine.safety import reconcile
 from provision_engine.engine.safety.reconcile import Outcome, Reconciler, Result
 from provision_engine.errors import BackendTimeout, BadGateway
 from tests.unit.engine.opennebula import NOW, OpenNebula
-from tests.unit.engine.test_unfinished import (
+from tests.unit.engine.test_abandoned import (
     DONE,
     ID,
     NAME,
