@@ -198,8 +198,8 @@ class Memory:
         """Return a digest that tells users and passwords apart, and reveals neither."""
         return hashlib.blake2b(credentials.session.encode(), key=self._salt).digest()
 
-    def of_login(self, login: bytes) -> UserMemory:
-        """Return what is remembered for a login; nothing is kept of one that is not accepted."""
+    def for_login(self, login: bytes) -> UserMemory:
+        """Return the memory of a login, which is stored once OpenNebula accepts the login."""
         known = self._logins.get(login)
         if known is not None:
             return known

@@ -27,7 +27,7 @@ STANDBY_SHARE = 0.5
 WAIT_SHARE = 0.6
 """For waiting until another request has created the runtime of the same key."""
 APPEARING_SECONDS = 2.0
-"""For a service to appear whose start was never answered."""
+"""For a service to appear whose start got no response."""
 GONE_SECONDS = 2.0
 """For oneflow to remove a service whose VMs have ended; it does so in any case."""
 ENDING_SECONDS = 3.0

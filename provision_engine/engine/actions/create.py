@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from functools import partial
 
 from provision_engine import log, metrics
-from provision_engine.engine import preflight, quota
+from provision_engine.engine import quota
 from provision_engine.engine.context import Context
 from provision_engine.engine.runtime import services
 from provision_engine.engine.runtime.model import Phase, Runtime
@@ -79,8 +79,10 @@ def replenish(context: Context, flavours: str) -> None:
 
 def _create_standby(context: Context, flavours: str) -> None:
     seconds = context.configuration.standby.seconds
-    roles = context.flavours.of_tuple(flavours, {}).roles
-    specification = dataclasses.replace(preflight.specified(flavours, roles), lease_seconds=seconds)
+    role_names = context.flavours.for_tuple(flavours, {}).role_names
+    specification = dataclasses.replace(
+        Specification.from_flavours(flavours, role_names), lease_seconds=seconds
+    )
     planned = plan(context, specification)
     quota.check_new(context.cloud, list(planned.functions.values()))
     intent = _intent(context, specification, planned, candidates.KEY + flavours)

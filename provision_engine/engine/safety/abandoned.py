@@ -36,25 +36,24 @@ def is_abandoned(context: Context, runtime: Runtime) -> bool:
 
 
 def partition(context: Context, runtimes: Iterable[Runtime]) -> tuple[list[Runtime], list[Runtime]]:
-    """Those that a dead engine left unfinished, and those that their users can see.
+    """Return the abandoned runtimes, and those that are visible to their users.
 
-    A runtime whose replacement was left is both.
+    A runtime whose replacement is abandoned is both.
     """
     abandoned, visible = [], []
     for runtime in runtimes:
-        is_left = is_abandoned(context, runtime)
-        if is_left:
+        if is_over := is_abandoned(context, runtime):
             abandoned.append(runtime)
-        is_its_users = runtime.phase is Phase.REPLACING or not is_left
+        is_its_users = runtime.phase is Phase.REPLACING or not is_over
         if is_its_users and runtime.phase not in (Phase.DELETING, Phase.TAKEN):
             visible.append(runtime)
     return abandoned, visible
 
 
 def resolve(context: Context, runtime_id: int, *, is_repeated: bool = False) -> Runtime | None:
-    """Finish an abandoned runtime or undo it; None when it is gone.
+    """Finish an abandoned runtime or undo it. Returns None when it is gone.
 
-    Nobody was ever told of a runtime that is still CREATING, so only a repetition of its create
+    A runtime that is still CREATING was in no response yet, so only a repetition of its create
     (``is_repeated``) has it finished. One that is REPLACING is its user's: it stays, with or
     without a new service. Raises Locked where another request is at it.
     """
@@ -72,8 +71,8 @@ def resolve(context: Context, runtime_id: int, *, is_repeated: bool = False) -> 
                 context.runtimes.remove(runtime.id)
                 lock.forget()
                 return None
-            is_wanted = is_repeated and runtime.phase is Phase.CREATING
-            if is_wanted and (finished := _finish(context, runtime)):
+            is_repeated_create = is_repeated and runtime.phase is Phase.CREATING
+            if is_repeated_create and (finished := _finish(context, runtime)):
                 return finished
             intents.remove(context, runtime, lock)
             return None
@@ -82,7 +81,7 @@ def resolve(context: Context, runtime_id: int, *, is_repeated: bool = False) -> 
 
 
 def _finish(context: Context, runtime: Runtime) -> Runtime | None:
-    """Complete a runtime whose service is there with all its VMs; None if it is not.
+    """Complete a runtime whose service is there with all its VMs. Returns None if it is not.
 
     The dead engine may have begun to end them: a service tells of that later than its VMs.
     """
@@ -105,13 +104,13 @@ def _finish(context: Context, runtime: Runtime) -> Runtime | None:
 
 
 def _is_handed_over(context: Context, runtime: Runtime) -> bool:
-    """Whether a later document of its owner holds the service that this standby gave away."""
+    """Return whether a later document of its owner holds the service of this standby."""
     later = context.runtimes.range(runtime.id + 1, whose=runtime.owner_id)
     return any(known.service_id == runtime.service_id for known in later)
 
 
 def _resolve_replacement(context: Context, runtime: Runtime) -> Runtime:
-    """The runtime with its new service if that is there, else without any.
+    """Return the runtime with its new service if that is there, else without any.
 
     It stays as it is while its service may still appear.
     """
@@ -129,9 +128,7 @@ def resolve_all(context: Context, runtimes: Iterable[Runtime]) -> None:
 
 
 def remove_expired(context: Context, expired: Iterable[Runtime]) -> None:
-    """Remove what is left of the caller's runtimes that OpenNebula has ended, as much as a moment
-    allows.
-    """
+    """Remove the caller's runtimes that OpenNebula has ended, as many as a moment allows."""
     _in_passing(context, expired, _remove_expired)
 
 

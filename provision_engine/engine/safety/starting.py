@@ -21,7 +21,7 @@ from provision_engine.engine.runtime.plan import Plan
 from provision_engine.engine.safety import ending, intents
 from provision_engine.errors import EngineError
 
-LEFT = {
+UNFINISHED_TEXTS = {
     Phase.CREATING: "Runtime %s is not undone yet: %s",
     Phase.REPLACING: "The replacement of runtime %s is left: %s",
 }
@@ -56,15 +56,15 @@ def start(
 
 
 def _with_reserve(cloud: CloudClient) -> CloudClient:
-    """Within the part of the request's time that is not kept for undoing."""
-    left_seconds = cloud.deadline.remaining_seconds
-    share_seconds = left_seconds * time_limits.RESERVED_SHARE
+    """Return a client without the part of the request's time that is reserved for undoing."""
+    remaining_seconds = cloud.deadline.remaining_seconds
+    share_seconds = remaining_seconds * time_limits.RESERVED_SHARE
     reserved_seconds = min(time_limits.RESERVED_SECONDS, share_seconds)
-    return cloud.with_deadline(cloud.deadline.at_most(left_seconds - reserved_seconds))
+    return cloud.with_deadline(cloud.deadline.at_most(remaining_seconds - reserved_seconds))
 
 
 def _undo(context: Context, runtime: Runtime, *, may_have_started: bool, is_unsure: bool) -> None:
-    """Leave nothing behind. What cannot be ended now is left to a later request."""
+    """End all that was started, or leave it to a later request."""
     if may_have_started:
         context.flavours.forget()
     deadline = context.cloud.deadline.at_least(time_limits.UNDO_LEAST_SECONDS)
@@ -77,7 +77,7 @@ def _undo(context: Context, runtime: Runtime, *, may_have_started: bool, is_unsu
             found = services.find_started(holdings, runtime, is_unsure=is_unsure)
         undo(limited, runtime, found)
     except EngineError as failure:
-        log.engine.error(LEFT[runtime.phase], runtime.id, failure)
+        log.engine.error(UNFINISHED_TEXTS[runtime.phase], runtime.id, failure)
         if runtime.phase is not Phase.REPLACING:
             intents.mark_for_removal(context, runtime)
 
@@ -113,7 +113,7 @@ def _give_up(context: Context, runtime: Runtime, found: list[Service] | None) ->
 
 
 def _wait_until_gone(context: Context, runtime: Runtime) -> None:
-    """oneflow removes its service a moment after the VMs; the response may wait for that."""
+    """Wait for oneflow to remove the service, a moment after its VMs."""
     holdings, name = context.holdings(runtime), runtime.service_name
     with suppress(EngineError):
         for _ in context.cloud.deadline.at_most(time_limits.GONE_SECONDS).polls():

@@ -13,7 +13,7 @@ import uuid
 from pathlib import Path
 
 _PROC = Path("/proc")
-# Whoever owns a document may write anything there.
+# The owner of a document may write anything there.
 _IDENTITY = re.compile(r"(?P<host>\S+) (?P<process>[0-9]{1,7}) (?P<started_at>\S+)")
 
 
@@ -31,7 +31,7 @@ def is_gone(identity: str) -> bool:
         os.kill(int(found["process"]), 0)
     except ProcessLookupError:
         return True
-    except OSError:  # it exists, and belongs to somebody else
+    except OSError:  # it exists, and belongs to another user
         pass
     started_at = _started_at(int(found["process"]))
     return started_at is not None and started_at != found["started_at"]

@@ -14,11 +14,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
 from provision_engine import log, metrics
-from provision_engine.engine import preflight, quota
+from provision_engine.engine import quota
 from provision_engine.engine.context import Context
 from provision_engine.engine.runtime.model import Function, Phase, Runtime
 from provision_engine.engine.runtime.plan import Plan, plan
 from provision_engine.engine.runtime.snapshot import Snapshot
+from provision_engine.engine.runtime.specification import Specification
 from provision_engine.engine.runtime.states import State
 from provision_engine.engine.safety import abandoned, intents, keys
 from provision_engine.engine.safety.locks import locked
@@ -48,7 +49,7 @@ def forget(context: Context, flavours: str, runtime_id: int) -> None:
 
 def blueprint(context: Context, planned: Plan, flavours: str) -> str:
     """A digest of everything that a standby is made of: templates, sizes, password."""
-    specification = preflight.specified(flavours, planned.flow.roles)
+    specification = Specification.from_flavours(flavours, planned.flow.role_names)
     default = plan(context, specification, version=planned.version)
     made_of = [default.flow.id, default.flow.digest, default.attributes, default.vm_templates]
     text = json.dumps(made_of, sort_keys=True).encode()
