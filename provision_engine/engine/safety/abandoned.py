@@ -1,4 +1,4 @@
-"""Unfinished runtimes that no engine works on any more, and what becomes of them.
+"""Finish or undo unfinished runtimes that no engine works on any more.
 
 The rules stand in docs/reliability.md.
 """
@@ -42,10 +42,11 @@ def partition(context: Context, runtimes: Iterable[Runtime]) -> tuple[list[Runti
     """
     abandoned, visible = [], []
     for runtime in runtimes:
-        if is_over := is_abandoned(context, runtime):
+        is_visible = runtime.phase not in (Phase.DELETING, Phase.TAKEN)
+        if is_abandoned(context, runtime):
             abandoned.append(runtime)
-        is_its_users = runtime.phase is Phase.REPLACING or not is_over
-        if is_its_users and runtime.phase not in (Phase.DELETING, Phase.TAKEN):
+            is_visible = runtime.phase is Phase.REPLACING
+        if is_visible:
             visible.append(runtime)
     return abandoned, visible
 
