@@ -30,15 +30,18 @@ class Context:
 
     @property
     def runtimes(self) -> Repository:
+        """Return the runtimes that the caller may see."""
         return Repository(self.cloud, self.memory.vms, self._login)
 
     @property
     def publishers(self) -> Publishers:
+        """Return the publishers of flow templates, as the caller finds them."""
         allowed = self.configuration.flavours.publishers
         return Publishers(self.cloud, allowed, self.memory.publishers)
 
     @property
     def flavours(self) -> Flavours:
+        """Return the flow templates that the caller may use."""
         mapping = self.configuration.mapping
         return Flavours(self.cloud, self.remembered, mapping, self.publishers)
 

@@ -55,6 +55,7 @@ class FlowTemplate:
 
     @property
     def role_names(self) -> list[str]:
+        """Return the names of the roles, in their order."""
         return [role.name for role in self.roles]
 
     def assign(self, specification: Specification) -> dict[str, FlowRole]:

@@ -42,6 +42,7 @@ class Finding:
 
     @classmethod
     def note(cls, text: str, hint: str) -> Finding:
+        """Return a finding that prevents no create."""
         return cls(text, hint, is_fatal=False)
 
 
@@ -56,11 +57,12 @@ class Preflight:
     is_mapped: bool
     """Whether engine.conf names the template; else it is found by its name."""
     functions: Mapping[str, Function] = field(default_factory=dict)
-    """By role, with the sizes of a request that asks for none."""
+    """By role, with the default sizes."""
     findings: tuple[Finding, ...] = ()
 
     @property
     def is_deployable(self) -> bool:
+        """Return whether a create would find nothing that prevents it."""
         return not any(finding.is_fatal for finding in self.findings)
 
 

@@ -1,4 +1,4 @@
-"""Whether a user's quota leaves room for more, before anything is asked for."""
+"""Whether a user's quota leaves room for more, before anything is requested."""
 
 from __future__ import annotations
 

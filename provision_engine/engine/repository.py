@@ -52,7 +52,7 @@ class Repository:
         return Oned.document.call(runtime_id), *known
 
     def from_outcomes(
-        self, runtime_id: int, calls: Sequence[Call[Any]], outcomes: Sequence[Outcome[Any]]
+        self, runtime_id: int, calls: tuple[Call[Any], ...], outcomes: Sequence[Outcome[Any]]
     ) -> tuple[Runtime, Owned]:
         """Return a runtime and its VMs after ``read_calls``; other VMs than known are read now.
 
@@ -60,7 +60,7 @@ class Repository:
         """
         runtime = self.from_outcome(runtime_id, outcomes[0])
         needed, vms = vms_calls(runtime), outcomes[1:]
-        if needed != tuple(calls[1:]):
+        if needed != calls[1:]:
             vms = self._oned.together(*needed) if needed else []
         found = vms[0].get() if vms else {}
         return runtime, owned_by(runtime.owner_id, found.values())

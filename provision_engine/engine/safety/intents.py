@@ -72,7 +72,7 @@ def remove(context: Context, runtime: Runtime, lock: Lock | None = None) -> froz
 
 
 def may_still_start(context: Context, runtime: Runtime) -> bool:
-    """Return whether oneflow may still start a service, as a dead engine asked it to.
+    """Return whether oneflow may still start a service that a dead engine requested.
 
     The ticket for a lock is a document too, and never has a service.
     """

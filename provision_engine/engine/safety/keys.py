@@ -1,4 +1,4 @@
-"""One runtime for one idempotency key, whoever creates it, wherever and however often."""
+"""One runtime for one idempotency key, however often and on whatever engine it is created."""
 
 from __future__ import annotations
 
