@@ -95,7 +95,7 @@ def _check(user: str | None, flavours: Sequence[str]) -> Iterator[Line]:
     yield Line(
         Mark.OK, f"log in: {inspector.user}, OpenNebula {inspector.version}, dialect of {dialect}"
     )
-    notes = (Line(Mark.NOTE, f"oned: {one.text}", one.hint) for one in inspector.of_oned())
+    notes = (Line(Mark.NOTE, f"oned: {one.text}", one.hint) for one in inspector.inspect_oned())
     yield from _step("oned", notes)
     yield from _step("flavours", _flavours(inspector, flavours))
     yield from _step("standby", _standbys(inspector, settings))
@@ -153,7 +153,7 @@ def _flavours(inspector: Inspector, wanted: Sequence[str]) -> Iterator[Line]:
     for survey in surveys:
         if not wanted or survey.flavours in wanted:
             yield from _of_survey(survey)
-    for finding in inspector.of_strangers():
+    for finding in inspector.inspect_strangers():
         yield Line(Mark.NOTE, one_line(finding.text), one_line(finding.hint))
 
 

@@ -23,7 +23,7 @@ from provision_engine.cloud.client import Backends
 from provision_engine.config import Configuration
 from provision_engine.engine.context import for_user
 from provision_engine.engine.memory import Memory
-from provision_engine.engine.safety.reconcile import Finding, Outcome, Reconciler, Result
+from provision_engine.engine.safety.reconcile import Leftover, Reconciler, Result, Settlement
 from provision_engine.errors import EngineError, OperatorError
 from provision_engine.text import one_line
 
@@ -57,18 +57,18 @@ def reconcile(apply: bool, older_than_seconds: float) -> int:
     """
     reconciler = _reconciler(configuration(), older_than_seconds)
     try:
-        findings = reconciler.find()
+        leftovers = reconciler.find()
     except EngineError as error:
         raise OperatorError(one_line(str(error))) from error
-    outcomes = [
-        reconciler.apply(finding) if apply else Outcome(finding, Result.FOUND)
-        for finding in findings
+    settlements = [
+        reconciler.apply(leftover) if apply else Settlement(leftover, Result.FOUND)
+        for leftover in leftovers
     ]
     if common().json:
-        print(json.dumps([_members(outcome) for outcome in outcomes], indent=2))
+        print(json.dumps([_members(settlement) for settlement in settlements], indent=2))
     else:
-        print(_as_table(outcomes, apply))
-    return int(any(outcome.result is Result.FAILED for outcome in outcomes))
+        print(_as_table(settlements, apply))
+    return int(any(settlement.result is Result.FAILED for settlement in settlements))
 
 
 def _reconciler(settings: Configuration, older_than_seconds: float) -> Reconciler:
@@ -80,48 +80,48 @@ def _reconciler(settings: Configuration, older_than_seconds: float) -> Reconcile
 # ---- output --------------------------------------------------------------------------------
 
 
-def _members(outcome: Outcome) -> dict[str, Any]:
-    finding = outcome.finding
-    age = None if math.isinf(finding.age_seconds) else round(finding.age_seconds)
+def _members(settlement: Settlement) -> dict[str, Any]:
+    leftover = settlement.leftover
+    age = None if math.isinf(leftover.age_seconds) else round(leftover.age_seconds)
     return {
-        "kind": finding.kind,
-        "document": finding.document_id,
-        "service": finding.service_id,
-        "owner": finding.owner_id,
-        "name": finding.name,
+        "kind": leftover.case.kind,
+        "document": leftover.document_id,
+        "service": leftover.service_id,
+        "owner": leftover.owner_id,
+        "name": leftover.name,
         "age_seconds": age,
-        "detail": finding.detail,
-        "remedy": finding.remedy,
-        "result": outcome.result,
-        "reason": outcome.reason,
+        "detail": leftover.detail,
+        "remedy": leftover.case.remedy,
+        "result": settlement.result,
+        "reason": settlement.reason,
     }
 
 
-def _as_table(outcomes: Sequence[Outcome], is_applied: bool) -> str:
-    if not outcomes:
+def _as_table(settlements: Sequence[Settlement], is_applied: bool) -> str:
+    if not settlements:
         return "Nothing is wrong."
-    shown = output.table(COLUMNS, *map(_row, outcomes))
-    reasons = [f"  {_shown_id(o.finding)}: {one_line(o.reason)}" for o in outcomes if o.reason]
-    return "\n".join([shown, *reasons, _sum(outcomes, is_applied)])
+    shown = output.table(COLUMNS, *map(_row, settlements))
+    reasons = [f"  {_shown_id(o.leftover)}: {one_line(o.reason)}" for o in settlements if o.reason]
+    return "\n".join([shown, *reasons, _sum(settlements, is_applied)])
 
 
-def _row(outcome: Outcome) -> tuple[str, ...]:
-    finding = outcome.finding
-    kind = f"{finding.kind} ({finding.detail})" if finding.detail else str(finding.kind)
-    ids = ["-" if n is None else str(n) for n in (finding.document_id, finding.service_id)]
-    age = "-" if math.isinf(finding.age_seconds) else durations.shown(finding.age_seconds)
-    owner, result = str(finding.owner_id), str(outcome.result)
-    return (kind, *ids, owner, age, finding.remedy, result, finding.name)
+def _row(settlement: Settlement) -> tuple[str, ...]:
+    leftover, case = settlement.leftover, settlement.leftover.case
+    kind = f"{case.kind} ({leftover.detail})" if leftover.detail else case.kind
+    ids = ["-" if n is None else str(n) for n in (leftover.document_id, leftover.service_id)]
+    age = "-" if math.isinf(leftover.age_seconds) else durations.shown(leftover.age_seconds)
+    owner, result = str(leftover.owner_id), str(settlement.result)
+    return (kind, *ids, owner, age, case.remedy, result, leftover.name)
 
 
-def _shown_id(finding: Finding) -> str:
-    if finding.document_id is not None:
-        return f"document {finding.document_id}"
-    return f"service {finding.service_id}"
+def _shown_id(leftover: Leftover) -> str:
+    if leftover.document_id is not None:
+        return f"document {leftover.document_id}"
+    return f"service {leftover.service_id}"
 
 
-def _sum(outcomes: Sequence[Outcome], is_applied: bool) -> str:
+def _sum(settlements: Sequence[Settlement], is_applied: bool) -> str:
     if not is_applied:
-        return f"{len(outcomes)} found. Nothing was changed: --apply does it."
-    counts = {result: sum(o.result is result for o in outcomes) for result in Result}
+        return f"{len(settlements)} found. Nothing was changed: --apply does it."
+    counts = {result: sum(o.result is result for o in settlements) for result in Result}
     return ", ".join(f"{count} {result}" for result, count in counts.items() if count) + "."

@@ -30,21 +30,24 @@ class Context:
 
     @property
     def runtimes(self) -> Repository:
-        return Repository(self.cloud, self.memory.vms, self.owner)
+        """Return the runtimes that the caller may see."""
+        return Repository(self.cloud, self.memory.vms, self._login)
 
     @property
     def publishers(self) -> Publishers:
+        """Return the publishers of flow templates, as the caller finds them."""
         allowed = self.configuration.flavours.publishers
         return Publishers(self.cloud, allowed, self.memory.publishers)
 
     @property
     def flavours(self) -> Flavours:
+        """Return the flow templates that the caller may use."""
         mapping = self.configuration.mapping
         return Flavours(self.cloud, self.remembered, mapping, self.publishers)
 
     @property
     def stale_seconds(self) -> float:
-        """From which age on an intent or a lock was left by an engine that died."""
+        """Return the age from which on an intent or a lock was left by a dead engine."""
         return self.configuration.lock.stale_seconds
 
     def now(self) -> float:
@@ -52,17 +55,17 @@ class Context:
         return self.cloud.now()
 
     @property
-    def owner(self) -> bytes:
-        """Tells callers apart in the memory, password included."""
+    def _login(self) -> bytes:
+        """Return a digest of user and password, under which the caller is remembered."""
         return self.memory.login(self.cloud.credentials)
 
     @property
     def remembered(self) -> UserMemory:
-        """What is remembered for this user and password."""
-        return self.memory.of_login(self.owner)
+        """Return the memory of this user and password."""
+        return self.memory.for_login(self._login)
 
     def user(self) -> User:
-        """Return the caller as OpenNebula knows it; asked once for each login in a process.
+        """Return the caller as OpenNebula knows it; read once for each login in a process.
 
         Raises Unauthorized.
         """
@@ -73,7 +76,7 @@ class Context:
         return self.cloud.oned.version()
 
     def may_settle(self, runtime: Runtime) -> bool:
-        """Whether this caller finishes or removes what an engine left of a runtime: its owner."""
+        """Return whether this caller, its owner for one, finishes or removes a runtime."""
         return self.is_reconciling or runtime.owner_id == self.user().id
 
     def holdings(self, runtime: Runtime) -> Holdings:
@@ -85,11 +88,11 @@ class Context:
         return Holdings(self.cloud, owner_id, lambda: self.user().id)
 
     def with_deadline(self, deadline: Deadline) -> Context:
-        """The same caller with another deadline."""
+        """Return the same caller with another deadline."""
         return self.with_client(self.cloud.with_deadline(deadline))
 
     def with_client(self, cloud: CloudClient) -> Context:
-        """The same caller with another client."""
+        """Return the same caller with another client."""
         return dataclasses.replace(self, cloud=cloud)
 
 

@@ -40,7 +40,10 @@ class FlowTemplate:
 
     @classmethod
     def from_document(cls, document: Document) -> FlowTemplate:
-        """Raises NotFound where the document is of another type, BadGateway where it is wrong."""
+        """Return the template in a document.
+
+        Raises NotFound where the document is of another type, BadGateway where it is wrong.
+        """
         if document.type != DocumentType.FLOW_TEMPLATE:
             raise NotFound(f"Document {document.id} is not a flow template")
         roles = document.body.get("roles")
@@ -49,15 +52,20 @@ class FlowTemplate:
         digest = hashlib.sha256(document.body_text.encode()).hexdigest()
         return cls(document.id, tuple(map(FlowRole.from_body, roles)), digest, document.user_name)
 
+    @property
+    def role_names(self) -> list[str]:
+        """Return the names of the roles, in their order."""
+        return [role.name for role in self.roles]
+
     def assign(self, specification: Specification) -> dict[str, FlowRole]:
-        """Which role plays FAAS, and which DAAS. Raises NoFlowTemplate where one is missing."""
+        """Return the roles that play FAAS and DAAS. Raises NoFlowTemplate where one is missing."""
         flavours = specification.flavours
-        names = [role.name for role in self.roles]
-        indexes = assign_roles(flavours, names)
+        indexes = assign_roles(flavours, self.role_names)
         for role in flavours:
             if role not in indexes:
+                known = self.role_names[:8]
                 raise NoFlowTemplate(
-                    f"Flow template {self.id} has no role for {role}; its roles are {names[:8]}"
+                    f"Flow template {self.id} has no role for {role}; its roles are {known}"
                 )
         return {role: self.roles[indexes[role]] for role in flavours}
 
@@ -76,14 +84,14 @@ class Flavours:
         self._publishers = publishers
 
     def flow_template(self, specification: Specification) -> FlowTemplate:
-        """The template for a tuple: the mapped one, else the one of that name.
+        """Return the template for a tuple: the mapped one, else the one of that name.
 
         Raises NoFlowTemplate; Forbidden where the caller may use the mapped one, or any, not.
         """
-        return self.of_tuple(specification.flavour_tuple, specification.flavours)
+        return self.for_tuple(specification.flavour_tuple, specification.flavours)
 
-    def of_tuple(self, flavours: str, by_role: Mapping[str, str]) -> FlowTemplate:
-        """The same for a tuple; ``by_role`` is what an error shows."""
+    def for_tuple(self, flavours: str, by_role: Mapping[str, str]) -> FlowTemplate:
+        """Return the same for a tuple; an error shows the flavours ``by_role``."""
         if flavours in self._mapping:
             return self._mapped(self._mapping[flavours], by_role)
         named = self._named(flavours)
@@ -100,20 +108,21 @@ class Flavours:
         return _oldest(self._own()) | _oldest(self._publishers.templates())
 
     def vm_template(self, role: FlowRole) -> dict[str, Any]:
-        """The attributes of a role's VM template.
+        """Return the attributes of a role's VM template.
 
         Raises Forbidden; DeployFailed where it does not exist, since some releases of oneflow
         would neither deploy such a service nor give up.
         """
-        what = f"VM template {role.vm_template_id}"
+        name = f"VM template {role.vm_template_id}"
         try:
             return self._remembered.cached(
-                what, lambda: self._cloud.oned.vm_template(role.vm_template_id).attributes
+                name, lambda: self._cloud.oned.vm_template(role.vm_template_id).attributes
             )
         except NotFound as error:
-            raise DeployFailed(f"Role {role.name}: {what} does not exist") from error
+            raise DeployFailed(f"Role {role.name}: {name} does not exist") from error
 
     def forget(self) -> None:
+        """Drop the templates that are cached."""
         self._remembered.forget_cached()
 
     def _mapped(self, template_id: int, by_role: Mapping[str, str]) -> FlowTemplate:
@@ -126,7 +135,7 @@ class Flavours:
             raise UnknownFlavours.from_roles(by_role) from error
 
     def _named(self, name: str) -> Document | None:
-        """The template of a name. One that the cache lacks may have been published since."""
+        """Return the template of a name. One that the cache lacks may be new."""
         was_cached = self._remembered.has_cached(PUBLISHED)
         found = self._looked_up(name)
         if found is None and was_cached:
@@ -143,7 +152,7 @@ class Flavours:
         return self._remembered.cached("own flow templates", lambda: _oldest(self._own())).get(name)
 
     def _searched(self, name: str) -> Document | None:
-        """Raises Forbidden where the caller may use no template at all."""
+        """Search all templates. Raises Forbidden where the caller may use none at all."""
         published, others = self._publishers.usable()
         if not published and not others:
             raise Forbidden("This user may use no flow template at all")
@@ -163,5 +172,5 @@ class Flavours:
 
 
 def _oldest(documents: Iterable[Document]) -> dict[str, Document]:
-    """The documents by name; of several with one name the oldest."""
+    """Return the documents by name; of several with one name the oldest."""
     return {d.name: d for d in sorted(documents, key=lambda d: d.id, reverse=True)}

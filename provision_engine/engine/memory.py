@@ -12,8 +12,9 @@ from collections.abc import Callable, Hashable, Iterable
 from typing import Any, Generic, TypeVar, cast
 
 from provision_engine.cloud.client import Credentials
-from provision_engine.cloud.objects import User
-from provision_engine.engine.runtime.model import Runtime, VmsToRead
+from provision_engine.cloud.objects import User, Vm
+from provision_engine.cloud.oned import Call
+from provision_engine.engine.runtime.model import Runtime
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -22,11 +23,11 @@ Read = Callable[[int], Iterable[Runtime]]
 
 MAX_LOGINS = MAX_USERS = 2_000
 MAX_ENTRIES = 100
-"""So many templates and the like are remembered for one login."""
+"""Maximum number of templates and the like that are remembered for one login."""
 MAX_RUNTIMES = 10_000
-"""Of so many runtimes the VMs are remembered, of one login or of all."""
+"""Maximum number of runtimes whose VMs are remembered, of one login or of all."""
 KEY_SLACK = 1000
-"""So many keys of runtimes that have gone may an index hold, beside twice its first keys."""
+"""Maximum number of keys of deleted runtimes in an index, in addition to twice its first keys."""
 
 
 class Lru(Generic[K, V]):
@@ -62,8 +63,10 @@ class Lru(Generic[K, V]):
             self._entries.popitem(last=False)
 
 
-KnownVms = Lru[tuple[bytes, int], VmsToRead]
-"""By login and runtime: the VMs that a runtime had when it was last read."""
+VmsCalls = tuple[Call[dict[int, Vm]], ...]
+"""The call that reads a runtime's VMs; none if it has none."""
+KnownVms = Lru[tuple[bytes, int], VmsCalls]
+"""By login and runtime: how to read the VMs that a runtime had when it was last read."""
 
 
 class UserMemory:
@@ -72,20 +75,20 @@ class UserMemory:
     def __init__(
         self, seconds: float, on_look: Callable[[bool], None], keep: Callable[[UserMemory], None]
     ) -> None:
-        """``keep`` is called with it when OpenNebula has accepted the login."""
+        """Call ``keep`` with this memory when OpenNebula has accepted the login."""
         self._seconds, self._on_look, self._keep = seconds, on_look, keep
         self._entries: Lru[str, tuple[float, Any]] = Lru(MAX_ENTRIES)
         self._user: User | None = None
 
     def user(self, load: Callable[[], User]) -> User:
-        """Return whom the login belongs to, loaded once."""
+        """Return the user whom the login belongs to, loaded once."""
         if self._user is None:
             self._user = load()
             self._keep(self)
         return self._user
 
     def cached(self, key: str, load: Callable[[], V]) -> V:
-        """Return what was cached under a key; loaded where there is nothing, or it is too old."""
+        """Return the value cached under a key; load it if there is none, or it is too old."""
         expires, value = self._entries.get(key) or (-math.inf, None)
         is_hit = expires > time.monotonic()
         self._on_look(is_hit)
@@ -157,10 +160,12 @@ class Standbys:
         self._known: dict[int, tuple[int, float]] = {}
 
     def add(self, runtime_id: int, owner_id: int, lease_seconds: float) -> None:
+        """Count a standby until its lease ends."""
         with self._lock:
             self._known[runtime_id] = owner_id, time.monotonic() + lease_seconds
 
     def remove(self, runtime_id: int) -> None:
+        """Do not count a standby any more."""
         with self._lock:
             self._known.pop(runtime_id, None)
 
@@ -178,7 +183,7 @@ class Memory:
     def __init__(
         self, seconds: float = 0.0, on_look: Callable[[bool], None] = lambda is_hit: None
     ) -> None:
-        """What is cached is trusted for so many seconds; ``on_look`` is told of hits."""
+        """Trust what is cached for ``seconds``; tell ``on_look`` of each hit or miss."""
         self._seconds, self._on_look = seconds, on_look
         self._salt = secrets.token_bytes(16)
         self._logins: Lru[bytes, UserMemory] = Lru(MAX_LOGINS)
@@ -190,11 +195,11 @@ class Memory:
         self.standbys = Standbys()
 
     def login(self, credentials: Credentials) -> bytes:
-        """Return what tells users and passwords apart, and tells neither."""
+        """Return a digest that tells users and passwords apart, and reveals neither."""
         return hashlib.blake2b(credentials.session.encode(), key=self._salt).digest()
 
-    def of_login(self, login: bytes) -> UserMemory:
-        """Return what is remembered for a login; nothing is kept of one that is not accepted."""
+    def for_login(self, login: bytes) -> UserMemory:
+        """Return the memory of a login, which is stored once OpenNebula accepts the login."""
         known = self._logins.get(login)
         if known is not None:
             return known

@@ -11,8 +11,8 @@ from provision_engine.engine import quota
 from provision_engine.engine.context import Context
 from provision_engine.engine.flavours import FlowTemplate
 from provision_engine.engine.runtime import sizes
-from provision_engine.engine.runtime.dialect import Dialect, FlowRole
-from provision_engine.engine.runtime.model import ROLES, Function
+from provision_engine.engine.runtime.dialect import Dialect
+from provision_engine.engine.runtime.model import Function
 from provision_engine.engine.runtime.specification import Specification
 from provision_engine.errors import (
     BadGateway,
@@ -27,7 +27,7 @@ PARTS = {
     "NIC": "ENDPOINT stays empty: add a NIC in a network that devices reach",
     "CONTEXT": "the VM learns neither its network nor SR_AUTH: add CONTEXT=[NETWORK=YES]",
 }
-"""What a VM template should hold, and what its lack means."""
+"""Parts that a VM template should hold, and the effect of their lack."""
 MAX_STRANGERS = 20
 
 
@@ -42,6 +42,7 @@ class Finding:
 
     @classmethod
     def note(cls, text: str, hint: str) -> Finding:
+        """Return a finding that prevents no create."""
         return cls(text, hint, is_fatal=False)
 
 
@@ -56,16 +57,17 @@ class Preflight:
     is_mapped: bool
     """Whether engine.conf names the template; else it is found by its name."""
     functions: Mapping[str, Function] = field(default_factory=dict)
-    """By role, with the sizes of a request that asks for none."""
+    """By role, with the default sizes."""
     findings: tuple[Finding, ...] = ()
 
     @property
     def is_deployable(self) -> bool:
+        """Return whether a create would find nothing that prevents it."""
         return not any(finding.is_fatal for finding in self.findings)
 
 
 class Inspector:
-    """Looks at flavours on behalf of one caller. Changes nothing, and keeps what it has seen."""
+    """Inspects flavours on behalf of one caller; changes nothing, and reads a template once."""
 
     def __init__(self, context: Context) -> None:
         self._context, self._cloud = context, context.cloud
@@ -75,8 +77,8 @@ class Inspector:
         self.dialect = Dialect.from_version(self.version)
         self._vm_template = cache(self._look_up)
 
-    def of_oned(self) -> Iterator[Finding]:
-        """What is odd about the configuration of oned."""
+    def inspect_oned(self) -> Iterator[Finding]:
+        """Yield what is odd about the configuration of oned."""
         if self._cloud.oned.lists_oldest_first():
             yield Finding.note(
                 "it lists the oldest objects first, so a page of runtimes takes the longer the "
@@ -88,7 +90,7 @@ class Inspector:
             yield Finding.note(text, "see SR_AUTH in docs/security.md")
 
     def _readers_of_sr_auth(self) -> str:
-        """Who reads others' CONTEXT whatever the permissions are; empty if nobody is known to."""
+        """Return who reads others' CONTEXT whatever the permissions are; empty if none is known."""
         if self.dialect.has_open_clone:
             return "every user of this OpenNebula"
         # Before 6.10.4 a pool with the filter -4 shows all VMs of the caller's group.
@@ -98,14 +100,14 @@ class Inspector:
         return f"{others} more users in the same group" if others else ""
 
     def inspect(self) -> list[Preflight]:
-        """Every flavour of the mapping, then every flow template that counts, sorted by name."""
+        """Return the flavours of the mapping, then those of flow templates, each sorted by name."""
         mapping, by_name = self._configuration.mapping, self._context.flavours.by_name()
         mapped = [self._mapped(flavours, mapping[flavours]) for flavours in sorted(mapping)]
         names = sorted(by_name.keys() - mapping.keys())
-        return mapped + [self.of_template(name, by_name[name]) for name in names]
+        return mapped + [self._inspect(name, by_name[name]) for name in names]
 
-    def of_strangers(self) -> Iterator[Finding]:
-        """Which usable templates are no flavours, because of their owners; the first of them."""
+    def inspect_strangers(self) -> Iterator[Finding]:
+        """Yield the first usable templates that are not flavours, because of their owners."""
         _, others = self._context.publishers.usable()
         strangers = [d for d in others if d.user_id != self._context.user().id]
         for template in strangers[:MAX_STRANGERS]:
@@ -118,18 +120,18 @@ class Inspector:
             text = f"{len(strangers) - MAX_STRANGERS} more flow templates are not flavours"
             yield Finding.note(text, "their owners are not publishers")
 
-    def of_template(self, flavours: str, document: Document, is_mapped: bool = False) -> Preflight:
-        """A flavour tuple that this flow template is for."""
+    def _inspect(self, flavours: str, document: Document, is_mapped: bool = False) -> Preflight:
+        """Inspect a flavour tuple and the flow template for it."""
         owner = document.user_name
         try:
             template = FlowTemplate.from_document(document)
-            specification = specified(flavours, template.roles)
+            specification = Specification.from_flavours(flavours, template.role_names)
             assigned = template.assign(specification)
         except (BadGateway, NoFlowTemplate, NotFound) as error:
             hint = "give the flow template a role FAAS, and DAAS for data, each with a VM template"
             finding = Finding(str(error.message), hint)
             return Preflight(flavours, document.id, owner, is_mapped, findings=(finding,))
-        findings = [*self._of_dialect(template)]
+        findings = [*self._check_dialect(template)]
         if document.others_may_change:
             findings.append(_writable(f"flow template {document.id}"))
         functions = {}
@@ -140,26 +142,26 @@ class Inspector:
                 continue
             requested, capacity = specification.functions[role], self._configuration.capacity
             functions[role] = requested.sized(found.attributes, capacity)
-            findings += _of_vm_template(role, found)
+            findings += _check_vm_template(role, found)
         if len(functions) == len(assigned):
-            findings += self._of_quota(list(functions.values()))
+            findings += self._check_quota(list(functions.values()))
         return Preflight(flavours, document.id, owner, is_mapped, functions, tuple(findings))
 
     def _mapped(self, flavours: str, template_id: int) -> Preflight:
-        what = f"flow template {template_id}"
+        name = f"flow template {template_id}"
         hint = f"correct mapping.{flavours} in engine.conf, or publish the template"
         try:
             document = self._cloud.oned.document(template_id)
         except NotFound:
-            finding = Finding(f"there is no {what}", hint)
+            finding = Finding(f"there is no {name}", hint)
         except Forbidden:
-            finding = _forbidden(what, hint)
+            finding = _forbidden(name, hint)
         else:
-            return self.of_template(flavours, document, is_mapped=True)
+            return self._inspect(flavours, document, is_mapped=True)
         return Preflight(flavours, template_id, "", True, findings=(finding,))
 
-    def _of_dialect(self, template: FlowTemplate) -> Iterator[Finding]:
-        """oneflow accepts a template made for the other dialect, and then cannot deploy it."""
+    def _check_dialect(self, template: FlowTemplate) -> Iterator[Finding]:
+        """Find roles for the other dialect, which oneflow accepts and then cannot deploy."""
         known = self.dialect.vm_template
         for role in template.roles:
             if self.dialect not in role.dialects:
@@ -170,15 +172,15 @@ class Inspector:
                 )
 
     def _look_up(self, template_id: int) -> VmTemplate | Finding:
-        what, hint = f"VM template {template_id}", "name another VM template in the flow template"
+        name, hint = f"VM template {template_id}", "name another VM template in the flow template"
         try:
             return self._cloud.oned.vm_template(template_id)
         except NotFound:
-            return Finding(f"there is no {what}", hint)
+            return Finding(f"there is no {name}", hint)
         except Forbidden:
-            return _forbidden(what, f"allow its use: onetemplate chmod {template_id} 644")
+            return _forbidden(name, f"allow its use: onetemplate chmod {template_id} 644")
 
-    def _of_quota(self, functions: Sequence[Function]) -> Iterator[Finding]:
+    def _check_quota(self, functions: Sequence[Function]) -> Iterator[Finding]:
         try:
             quota.check_new(self._cloud, functions)
         except CapacityRefused as error:
@@ -191,32 +193,12 @@ def list_flavours(context: Context) -> list[Preflight]:
     return context.remembered.cached("preflight", lambda: Inspector(context).inspect())
 
 
-def specified(flavours: str, flow_roles: Sequence[FlowRole]) -> Specification:
-    """A request for a flavour tuple that asks for nothing else."""
-    names = zip(ROLES, split(flavours, [role.name for role in flow_roles]), strict=False)
-    return Specification(functions={role: Function(flavour) for role, flavour in names})
-
-
-def split(flavours: str, role_names: Sequence[str]) -> list[str]:
-    """The flavours in a tuple. A flavour may hold a dash, so the template's roles decide.
-
-    Whatever is chosen joins to the same tuple again, and so finds the same template.
-    """
-    parts = flavours.split("-")
-    pairs = [["-".join(parts[:n]), "-".join(parts[n:])] for n in range(1, len(parts))]
-    pairs = [pair for pair in pairs if all(pair)]
-    if len(role_names) < 2 or not pairs:
-        return [flavours]
-    known = {name.upper() for name in role_names}
-    return next((pair for pair in pairs if {p.upper() for p in pair} <= known), pairs[-1])
-
-
-def _writable(what: str) -> Finding:
-    text = f"{what} can be changed by users who do not own it, and so can what runs in its VMs"
+def _writable(name: str) -> Finding:
+    text = f"{name} can be changed by users who do not own it, and so can what runs in its VMs"
     return Finding.note(text, "remove their permission MANAGE: chmod 644")
 
 
-def _of_vm_template(role: str, template: VmTemplate) -> Iterator[Finding]:
+def _check_vm_template(role: str, template: VmTemplate) -> Iterator[Finding]:
     if template.others_may_change:
         yield _writable(f"{role}: VM template {template.id} ({template.name})")
     for part, meaning in PARTS.items():
@@ -225,5 +207,5 @@ def _of_vm_template(role: str, template: VmTemplate) -> Iterator[Finding]:
             yield Finding.note(text, meaning)
 
 
-def _forbidden(what: str, hint: str) -> Finding:
-    return Finding(f"{what} may not be used by this user", hint)
+def _forbidden(name: str, hint: str) -> Finding:
+    return Finding(f"{name} may not be used by this user", hint)

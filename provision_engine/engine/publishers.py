@@ -34,13 +34,13 @@ class Publishers:
     def __init__(
         self, cloud: CloudClient, allowed: Sequence[str | int], known: dict[int, str]
     ) -> None:
-        """``known`` are the names by id of those whom this process has found; it grows."""
+        """Remember the publishers that are found in ``known``: their names by id."""
         self._cloud, self._known = cloud, known
         self._ids = {ADMINISTRATORS, *(who for who in allowed if isinstance(who, int))}
         self._names = {who for who in allowed if isinstance(who, str)}
 
     def own(self, template: Document) -> bool:
-        """Whether a template belongs to a publisher, as OpenNebula says itself."""
+        """Return whether a template belongs to a publisher, as OpenNebula says itself."""
         return (
             template.user_id in self._ids
             or template.user_name in self._names

@@ -1,4 +1,4 @@
-"""Whether a user's quota leaves room for more, before anything is asked for."""
+"""Whether a user's quota leaves room for more, before anything is requested."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def get_quota(context: Context) -> Quota:
 def check_new(
     cloud: CloudClient, functions: Sequence[Function], freed: Sequence[Function] = ()
 ) -> None:
-    """Raises CapacityRefused where these are not available in addition, once others are ended."""
+    """Raise CapacityRefused where these are not available in addition, once others are ended."""
     check(cloud, _total(functions), _total(freed))
 
 
@@ -36,7 +36,7 @@ def _total(functions: Sequence[Function]) -> dict[str, int]:
 def check(
     cloud: CloudClient, more: Mapping[str, int], freed: Mapping[str, int] = MappingProxyType({})
 ) -> None:
-    """Raises CapacityRefused where a quota leaves no room for what would be used in addition,
+    """Raise CapacityRefused where a quota leaves no room for what would be used in addition,
     also when something else is freed.
     """
     if not any(growth > 0 for growth in more.values()):

@@ -27,7 +27,7 @@ STANDBY_SHARE = 0.5
 WAIT_SHARE = 0.6
 """For waiting until another request has created the runtime of the same key."""
 APPEARING_SECONDS = 2.0
-"""For a service to appear whose start was never answered."""
+"""For a service to appear whose start got no response."""
 GONE_SECONDS = 2.0
 """For oneflow to remove a service whose VMs have ended; it does so in any case."""
 ENDING_SECONDS = 3.0
@@ -46,7 +46,7 @@ UNDO_LEAST_SECONDS = 0.6
 MARK_LEAST_SECONDS = 0.25
 """For writing down that a later request has to remove a runtime."""
 WITHDRAW_LEAST_SECONDS = 0.6
-"""For finding and removing a document of which nobody knows whether it was written."""
+"""To find and remove a document whose write got no response."""
 SHRINK_LEAST_SECONDS = 0.75
 """For giving VMs their old capacity back."""
 ORDER_LEAST_SECONDS = 0.3

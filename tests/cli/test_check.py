@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from provision_engine.engine.preflight import split
+from provision_engine.engine.runtime.specification import split_tuple
 from provision_engine.sandbox import Sandbox
 from tests.support.opennebula import OpenNebula
 from tests.support.users import OTHER
@@ -225,7 +225,7 @@ def test_the_configuration_may_precede_the_command(configuration: Path) -> None:
 def test_a_flavour_tuple_is_split_by_its_roles(
     flavours: str, roles: list[str], parts: list[str]
 ) -> None:
-    assert split(flavours, roles) == parts
+    assert split_tuple(flavours, roles) == parts
 
 
 def test_standby_flavours_are_checked(configuration: Path) -> None:

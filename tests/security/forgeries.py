@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from provision_engine.engine.safety import process
+from provision_engine.engine.safety import worker_identity
 from tests.support.opennebula import FLOW_TEMPLATE, RUNTIME, SERVICE
 
 Json = dict[str, Any]
@@ -197,7 +197,7 @@ PHASES: dict[str, Any] = {
 
 def dead_worker() -> str:
     """A process of this host that does not exist."""
-    return f"{process.identity().split()[0]} 4194999 1"
+    return f"{worker_identity.current().split()[0]} 4194999 1"
 
 
 def runtime(phase: str, content: str, facts: Facts) -> Forgery:

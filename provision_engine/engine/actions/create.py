@@ -11,7 +11,7 @@ from provision_engine.engine.context import Context
 from provision_engine.engine.plan import Plan, plan
 from provision_engine.engine.runtime.snapshot import Snapshot
 from provision_engine.engine.runtime.specification import Specification
-from provision_engine.engine.safety import keys, leases, starting, unfinished
+from provision_engine.engine.safety import intents, keys, leases, starting
 from provision_engine.engine.safety.keys import OtherCreateIsFirst, Slot
 from provision_engine.engine.standby import handover
 
@@ -48,7 +48,7 @@ def _create(context: Context, specification: Specification, key: str, version: s
     intent = planned.intent(context, specification, key)
     if taken := handover.take(context, specification, planned, intent):
         return taken
-    runtime = unfinished.write_intent(context, intent)
+    runtime = intents.write_intent(context, intent)
     check = partial(keys.check_first, context, runtime)
     return Snapshot.pending(starting.start(context, runtime, planned, check=check))
 

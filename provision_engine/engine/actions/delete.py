@@ -9,7 +9,7 @@ from provision_engine.deadline import Deadline
 from provision_engine.engine.actions import read
 from provision_engine.engine.context import Context
 from provision_engine.engine.runtime.snapshot import Precondition
-from provision_engine.engine.safety import ending, unfinished
+from provision_engine.engine.safety import ending, intents
 from provision_engine.engine.safety.locks import locked
 
 
@@ -32,7 +32,7 @@ def delete_runtime(
         runtime = read.load_endable(context, lock)
         if precondition:
             read.check(precondition, read.observe(context, runtime, lock.vms))
-        return Deleted(runtime.owner_id, unfinished.remove(context, runtime, lock))
+        return Deleted(runtime.owner_id, intents.remove(context, runtime, lock))
 
 
 def wait_until_gone(

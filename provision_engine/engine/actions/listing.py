@@ -12,7 +12,7 @@ from provision_engine.engine.repository import readable
 from provision_engine.engine.runtime.model import Phase, Runtime
 from provision_engine.engine.runtime.snapshot import Snapshot
 from provision_engine.engine.runtime.states import State
-from provision_engine.engine.safety import leases, unfinished
+from provision_engine.engine.safety import abandoned, leases
 
 CHUNK = 200
 """So many runtimes are observed together where their states decide which are shown."""
@@ -67,8 +67,8 @@ def list_runtimes(context: Context, shown: Filter, cursor: Cursor) -> Page:
     """
     listing = _Listing(context, shown, cursor)
     page = listing.page()
-    unfinished.resolve_all(context, listing.abandoned)
-    unfinished.remove_expired(context, listing.expired)
+    abandoned.resolve_all(context, listing.abandoned)
+    abandoned.remove_expired(context, listing.expired)
     return page
 
 
@@ -110,8 +110,8 @@ class _Listing:
 
     def _matching(self, runtimes: Sequence[Runtime]) -> list[Runtime]:
         """Return the runtimes that may be shown, sorted as the page is, still without their VMs."""
-        abandoned, visible = unfinished.partition(self._context, runtimes)
-        self.abandoned += abandoned
+        leftovers, visible = abandoned.partition(self._context, runtimes)
+        self.abandoned += leftovers
         return sorted(
             filter(self._filter.matches, visible),
             key=lambda runtime: runtime.id,

@@ -9,7 +9,7 @@ from provision_engine.engine.context import Context
 from provision_engine.engine.runtime import states
 from provision_engine.engine.runtime.model import Phase, Runtime
 from provision_engine.engine.runtime.snapshot import Precondition, Snapshot
-from provision_engine.engine.safety import leases, services, unfinished
+from provision_engine.engine.safety import abandoned, leases, services
 from provision_engine.engine.safety.locks import Lock
 from provision_engine.errors import ActionRefused, Locked, NotFound, PreconditionFailed
 
@@ -37,10 +37,10 @@ def _resolve_unfinished(context: Context, runtime: Runtime, *, is_ending: bool =
     if runtime.phase is Phase.DELETING and is_ending and context.may_settle(runtime):
         return runtime
     if runtime.phase in (Phase.DELETING, Phase.TAKEN):
-        unfinished.resolve_all(context, [runtime])
+        abandoned.resolve_all(context, [runtime])
         raise NotFound(f"Serverless runtime {runtime.id} is being deleted")
-    if unfinished.is_abandoned(context, runtime):
-        resolved = unfinished.resolve(context, runtime.id)
+    if abandoned.is_abandoned(context, runtime):
+        resolved = abandoned.resolve(context, runtime.id)
         if resolved is None:
             raise NotFound(f"Serverless runtime {runtime.id} is gone")
         return resolved
@@ -77,7 +77,7 @@ def observe(context: Context, runtime: Runtime, vms: Mapping[int, Vm] | None = N
     if len(vms) < len(runtime.functions) and runtime.service_id is not None:
         runtime, vms, service = _look_behind(context, runtime, runtime.service_id, vms)
     if leases.is_over(runtime, vms, context.now()):
-        unfinished.remove_expired(context, [runtime])
+        abandoned.remove_expired(context, [runtime])
         raise NotFound(f"The lease of serverless runtime {runtime.id} is over")
     return Snapshot.from_vms(runtime, vms, service)
 

@@ -123,7 +123,7 @@ def _replace(context: Context, runtime: Runtime) -> Runtime:
     """Start a new service for the same document, in place of its own.
 
     Raises what a create raises; the runtime then stays without a service, and can be recovered
-    or deleted. What a crash leaves is resolved by ``unfinished``.
+    or deleted. What a crash leaves is resolved by ``abandoned``.
     """
     holdings = context.holdings(runtime)
     planned = plan(context, _specification(runtime, context.now()))

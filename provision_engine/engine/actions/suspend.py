@@ -72,7 +72,7 @@ def _wait_until_awake(context: Context, snapshot: Snapshot) -> None:
 
 
 def _write(context: Context, runtime: Runtime, *, is_suspended: bool) -> Runtime:
-    return context.runtimes.ready(dataclasses.replace(runtime, is_suspended=is_suspended))
+    return context.runtimes.settle(dataclasses.replace(runtime, is_suspended=is_suspended))
 
 
 def check_awake(snapshot: Snapshot) -> None:

@@ -125,13 +125,13 @@ class _Update:
         except EngineError:
             self._release(stored)
             raise
-        after = runtimes.ready(after)
+        after = runtimes.settle(after)
         runtimes.rename(before, after)
         return after
 
     def _release(self, stored: Runtime) -> None:
         try:
-            self._context.runtimes.ready(stored)
+            self._context.runtimes.settle(stored)
         except EngineError as error:
             log.engine.warning("Runtime %s stays claimed: %s", stored.id, error)
 

@@ -54,14 +54,6 @@ class Function:
 
 
 @dataclass(frozen=True)
-class VmsToRead:
-    """The VMs of a runtime, and whether their scheduled actions tell when its lease is over."""
-
-    ids: tuple[int, ...] = ()
-    with_actions: bool = False
-
-
-@dataclass(frozen=True)
 class Runtime:
     """A serverless runtime, without the states of its VMs."""
 
@@ -95,7 +87,7 @@ class Runtime:
     blueprint: str = ""
     """Of a standby: a digest of everything that it was made of."""
     worker: str = ""
-    """The process that wrote an unfinished phase or works under the lock; see ``process``."""
+    """The process that wrote an unfinished phase or works under the lock (``worker_identity``)."""
     claimed_at: int | None = None
     """The time of the lock under which that process works (Unix time)."""
     locked_at: int | None = None
@@ -103,10 +95,6 @@ class Runtime:
     @property
     def vm_ids(self) -> list[int]:
         return [f.vm_id for f in self.functions.values() if f.vm_id is not None]
-
-    @property
-    def vms_to_read(self) -> VmsToRead:
-        return VmsToRead(tuple(self.vm_ids), with_actions=self.lease_seconds is not None)
 
     @property
     def flavour_tuple(self) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from provision_engine.cloud import template
-from provision_engine.engine.runtime.model import DeviceInfo, Function
+from provision_engine.engine.runtime.model import ROLES, DeviceInfo, Function
 from provision_engine.errors import BadRequest
 
 POLICY, REQUIREMENTS = "POLICY", "REQUIREMENTS"
@@ -30,6 +30,13 @@ class Specification:
     """Whether an update asks for a runtime without an end."""
     digest: str = ""
     """Of everything that was sent: the same for the same request."""
+
+    @classmethod
+    def from_flavours(cls, flavour_tuple: str, role_names: Sequence[str]) -> Specification:
+        """Return the request for a flavour tuple that asks for nothing else."""
+        flavours = split_tuple(flavour_tuple, role_names)
+        functions = {role: Function(f) for role, f in zip(ROLES, flavours, strict=False)}
+        return cls(functions=functions)
 
     @property
     def flavour_tuple(self) -> str:
@@ -75,3 +82,17 @@ def check_length(name: str, scheduling: Mapping[str, str], device_info: DeviceIn
             f"SERVERLESS_RUNTIME: NAME, SCHEDULING and DEVICE_INFO hold {size_bytes} bytes, "
             f"more than {SENT_BYTES} together"
         )
+
+
+def split_tuple(flavour_tuple: str, role_names: Sequence[str]) -> list[str]:
+    """Return the flavours in a tuple. A flavour may hold a dash, so the template's roles decide.
+
+    Whatever is chosen joins to the same tuple again, and so finds the same template.
+    """
+    parts = flavour_tuple.split("-")
+    pairs = [["-".join(parts[:n]), "-".join(parts[n:])] for n in range(1, len(parts))]
+    pairs = [pair for pair in pairs if all(pair)]
+    if len(role_names) < 2 or not pairs:
+        return [flavour_tuple]
+    known = {name.upper() for name in role_names}
+    return next((pair for pair in pairs if {p.upper() for p in pair} <= known), pairs[-1])

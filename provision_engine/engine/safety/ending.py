@@ -1,4 +1,4 @@
-"""Ending VMs and services for certain. Everything that ends a runtime goes through here.
+"""End VMs and services, whatever their state. Everything that ends a runtime goes through here.
 
 oneflow removes a service although its VMs live on, and OpenNebula terminates a VM only in some of
 its states. So the VMs themselves are looked at: what can be terminated is terminated, and each
@@ -26,7 +26,7 @@ from provision_engine.errors import ActionRefused, EngineError, Forbidden, Locke
 ATTEMPTS = 6
 """A service goes at once, or with the third attempt; each costs 0.2 s of oneflow's time."""
 GRACE_SECONDS = 20
-"""What a guest may take to shut down, before OpenNebula ends its VM the hard way."""
+"""Time for a guest to shut down, before OpenNebula ends its VM the hard way."""
 _UNDEPLOYABLE = frozenset(
     {
         ServiceState.RUNNING,
@@ -41,11 +41,11 @@ _UNDEPLOYABLE = frozenset(
 def end(
     holdings: Holdings, service_ids: Iterable[int], vm_ids: Iterable[int] = ()
 ) -> frozenset[int]:
-    """End services of one owner with all their VMs, and further VMs; the ids of all these VMs.
+    """End services of one owner with all their VMs, and further VMs. Returns the ids of all VMs.
 
     When this returns, each service is gone or on its way out, and each VM is gone or carries an
-    order to end. What belongs to somebody else is left alone. Raises Locked where it has to be
-    repeated, and what the calls raise.
+    order to end. Other users' things stay. Raises Locked where it has to be repeated,
+    and the errors of the calls.
     """
     ending = _Ending(holdings, vm_ids)
     try:
@@ -70,12 +70,12 @@ def end_runtime(holdings: Holdings, runtime: Runtime) -> frozenset[int]:
 
 
 def alive(holdings: Holdings, vm_ids: Collection[int]) -> list[Vm]:
-    """Those of the VMs that are not gone yet."""
+    """Return those of the VMs that are not gone yet."""
     return [vm for vm in holdings.vms(list(vm_ids)).values() if states.is_alive(vm)]
 
 
 class _Ending:
-    """What is known of the VMs while they are being ended."""
+    """The VMs that are being ended, as they were last read."""
 
     def __init__(self, holdings: Holdings, vm_ids: Iterable[int]) -> None:
         self._holdings = holdings
@@ -88,7 +88,7 @@ class _Ending:
     def end_service(self, service_id: int) -> None:
         """Remove a service, with orders for the VMs that it would leave alive.
 
-        What oneflow answers does not tell whether it goes on by itself: that is read each time.
+        Its response does not tell whether oneflow goes on by itself: that is read each time.
         """
         for attempt in range(ATTEMPTS + 1):
             service = self._look(service_id)
@@ -132,13 +132,13 @@ class _Ending:
             cloud.oneflow.purge_service(service.id)
 
     def _order_busy_vms(self) -> None:
-        """Before their service is gone: whatever happens to this process, they will end."""
+        """Order the end of VMs before their service is gone: they end even if this process dies."""
         for vm in self._alive or ():
             if not (states.can_be_ended(vm) or states.is_ending(vm)):
                 self._order(vm, 0)
 
     def order_all(self) -> None:
-        """When there is no time to end them in order: OpenNebula itself ends what is alive."""
+        """Have OpenNebula itself end what is alive, because the time does not suffice for more."""
         deadline = self._holdings.cloud.deadline.at_least(ORDER_LEAST_SECONDS)
         self._holdings = self._holdings.with_deadline(deadline)
         with suppress(EngineError):
@@ -146,7 +146,7 @@ class _Ending:
                 self._order(vm, 0)
 
     def end_vms(self) -> frozenset[int]:
-        """Look at each VM that may be left, and terminate it or order its end; all their ids."""
+        """Terminate each VM that may be alive, or order its end. Returns the ids of all VMs."""
         for vm in alive(self._holdings, self._vm_ids) if self._alive is None else self._alive:
             if states.is_ending(vm) or vm.id in self._shutting_down:
                 self._order(vm, GRACE_SECONDS)

@@ -1,4 +1,4 @@
-"""One runtime for one idempotency key, whoever creates it, wherever and however often."""
+"""One runtime for one idempotency key, however often and on whatever engine it is created."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from provision_engine.deadline import Deadline
 from provision_engine.engine.context import Context
 from provision_engine.engine.memory import KeyIndex
 from provision_engine.engine.runtime.model import Phase, Runtime
-from provision_engine.engine.safety import unfinished
+from provision_engine.engine.safety import abandoned
 from provision_engine.engine.time_limits import WAIT_SHARE
 from provision_engine.errors import Conflict, Locked, NotFound
 
 Slot = Callable[[], AbstractContextManager[object]]
-"""Makes the context in which a request does what only so many may do at once."""
+"""Make the context in which a request does something that is limited in number."""
 
 
 class OtherCreateIsFirst(Exception):
@@ -39,9 +39,9 @@ def find(context: Context, key: str, digest: str, slot: Slot) -> Runtime | None:
                 raise Conflict(f"Serverless runtime {oldest.id} was created with this key")
             if oldest.phase is not Phase.CREATING:
                 return oldest
-            if unfinished.is_abandoned(context, oldest):
+            if abandoned.is_abandoned(context, oldest):
                 with suppress(Locked):
-                    unfinished.resolve(context, oldest.id, is_repeated=True)
+                    abandoned.resolve(context, oldest.id, is_repeated=True)
     raise Locked("Another request with this key is still creating the runtime")
 
 
@@ -57,7 +57,7 @@ def candidates(context: Context, key: str) -> list[int]:
 
 
 def forget(context: Context, key: str, runtime_id: int) -> None:
-    """Do not look at a document of the caller again, which has gone."""
+    """Do not look again at a document of the caller that has gone."""
     _index(context).forget(key, runtime_id)
 
 
@@ -78,7 +78,7 @@ def _oldest(context: Context, key: str, before: int | None = None) -> Runtime | 
 
 
 def _visible(context: Context, runtime_id: int) -> Runtime | None:
-    """Return None where the runtime has gone, or is on its way out: that is never undone."""
+    """Return None where the runtime has gone, or is being deleted, which is final."""
     try:
         runtime = context.runtimes.get(runtime_id)
     except NotFound:

@@ -28,12 +28,12 @@ OVERDUE_SECONDS = 120
 
 
 def action(at: str) -> Attributes:
-    """The attribute that ends a VM at a Unix time, or at ``+seconds`` after its start."""
+    """Return the attribute that ends a VM at a Unix time, or at ``+seconds`` after its start."""
     return {"ACTION": END, "TIME": at}
 
 
 def granted(requested_seconds: int | None, policy: Lease) -> int | None:
-    """The lease of a new runtime: as requested, else the default. None: for ever.
+    """Return the lease of a new runtime: as requested, else the default. None: for ever.
 
     Where leases have a maximum no runtime lives for ever. Raises CapacityRefused where more is
     requested.
@@ -50,7 +50,7 @@ def granted(requested_seconds: int | None, policy: Lease) -> int | None:
 
 
 def check_lifting(policy: Lease) -> None:
-    """Raises CapacityRefused where no runtime may live for ever."""
+    """Raise CapacityRefused where no runtime may live for ever."""
     if policy.max_seconds is not None:
         raise CapacityRefused(
             f"LEASE: a lease of {policy.max_seconds} seconds at most is required here"
@@ -58,10 +58,10 @@ def check_lifting(policy: Lease) -> None:
 
 
 def ends_at(runtime: Runtime, vms: Iterable[Vm]) -> int | None:
-    """When OpenNebula ends the first of a runtime's VMs (Unix time); None without a lease.
+    """Return when OpenNebula ends the first of a runtime's VMs (Unix time); None without a lease.
 
-    As its scheduled actions say where they were read, else as it reckons itself: from the start
-    of the VM, or from the renewal.
+    Its scheduled actions tell where they were read; else it is computed from the start of the VM
+    or from the renewal.
     """
     vms = list(vms)
     planned = [found.at for vm in vms for found in _endings(vm)]
@@ -75,7 +75,7 @@ def ends_at(runtime: Runtime, vms: Iterable[Vm]) -> int | None:
 
 
 def is_over(runtime: Runtime, vms: Mapping[int, Vm], now: float) -> bool:
-    """Whether OpenNebula has ended the runtime because its lease was over, or failed to.
+    """Return whether OpenNebula has ended the runtime at the end of its lease, or failed to.
 
     ``vms`` are those of the runtime that OpenNebula still knows; ``now`` is OpenNebula's time.
     """
@@ -88,12 +88,12 @@ def is_over(runtime: Runtime, vms: Mapping[int, Vm], now: float) -> bool:
 
 
 def is_ending_by(vm: Vm, at: int) -> bool:
-    """Whether a VM is known to carry an order to end at a Unix time or before."""
+    """Return whether a VM is known to carry an order to end at a Unix time or before."""
     return any(action.at <= at for action in _endings(vm))
 
 
 def _endings(vm: Vm) -> list[ScheduledAction]:
-    """The actions that end a VM, the earliest first."""
+    """Return the actions that end a VM, the earliest first."""
     actions = [a for a in vm.scheduled_actions or () if a.action.startswith("terminate")]
     return sorted(actions, key=lambda action: action.at)
 

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from provision_engine import log
-from provision_engine.cloud import template
-from provision_engine.cloud.client import CloudClient
 from provision_engine.cloud.enums import DocumentType
 from provision_engine.cloud.oned import Oned
 from provision_engine.deadline import Deadline
 from provision_engine.engine.context import Context
-from provision_engine.engine.repository import Owned, read_vms, readable
+from provision_engine.engine.repository import Owned, readable, vms_calls
 from provision_engine.engine.runtime.model import Phase, Runtime
-from provision_engine.engine.safety import process
+from provision_engine.engine.safety import worker_identity
 from provision_engine.engine.safety.ownership import owned_by
 from provision_engine.engine.time_limits import UNLOCK_LEAST_SECONDS, UNLOCK_SECONDS
 from provision_engine.errors import EngineError, Forbidden, Locked, NotFound
 
-GIVEN_BACK_SHARE = 0.9
-"""After this part of the time for which a lock is respected it is left to whoever takes it over."""
+UNLOCK_SHARE = 0.9
+"""Share of stale_seconds after which the holder no longer unlocks."""
 LEAST_AGE_SECONDS = 2.0
 """OpenNebula tells a lock's time to the second: two locks within one cannot be told apart."""
 TICKET = "takeover"
@@ -37,21 +34,22 @@ class Lock:
     def __init__(self, context: Context, runtime_id: int) -> None:
         self._context, self._id = context, runtime_id
         self._release_by = Deadline(context.cloud.deadline.remaining_seconds + UNLOCK_SECONDS)
-        self._stale_at = _uptime() + context.stale_seconds * GIVEN_BACK_SHARE
+        self._stale_at = _uptime() + context.stale_seconds * UNLOCK_SHARE
         self._is_held = False
 
     def acquire(self) -> None:
         """Lock the runtime and read it with its VMs, in one request. Raises as ``locked`` does."""
-        oned, reading = self._context.cloud.oned, self._context.runtimes.reading(self._id)
-        locking, *outcomes = oned.together(Oned.lock_document.call(self._id), *reading.calls)
+        oned, runtimes = self._context.cloud.oned, self._context.runtimes
+        calls = runtimes.read_calls(self._id)
+        locking, *outcomes = oned.together(Oned.lock_document.call(self._id), *calls)
         if (since := locking.get()) is not None:
-            runtime = self._context.runtimes.from_outcome(self._id, outcomes[0])
+            runtime = runtimes.from_outcome(self._id, outcomes[0])
             if not _take_over_stale(self._context, runtime, since):
                 raise Locked(f"Serverless runtime {self._id} is locked by another change")
         self._is_held = True
         if since is not None:
-            outcomes = oned.together(*reading.calls)
-        self.runtime, self.vms = reading.result(outcomes)
+            outcomes = oned.together(*calls)
+        self.runtime, self.vms = runtimes.from_outcomes(self._id, calls, outcomes)
 
     def release(self) -> None:
         """Give the lock back if it is held. Raises no EngineError."""
@@ -74,13 +72,13 @@ class Lock:
         Returns None where that cannot be one request, or failed: then the change is done all the
         same. The lock goes last and soon: a late repetition could break that of another engine.
         """
-        reading = read_vms(runtime.vms_to_read)
-        if not reading or self._is_stale():
+        calls = vms_calls(runtime)
+        if not calls or self._is_stale():
             return None
         cloud = self._context.cloud
         limited = cloud.with_deadline(cloud.deadline.at_most(UNLOCK_SECONDS))
         unlocking = Oned.unlock_document.call(self._id)
-        vms, unlocked = limited.oned.together(*reading, unlocking)
+        vms, unlocked = limited.oned.together(*calls, unlocking)
         self._is_held = unlocked.error is not None
         if self._is_held or vms.error is not None:
             return None
@@ -91,7 +89,7 @@ class Lock:
         self._is_held = False
 
     def _is_stale(self) -> bool:
-        """Whether it was held for so long that it may be somebody else's by now."""
+        """Return whether it was held for so long that another engine may have taken it over."""
         return _uptime() >= self._stale_at
 
 
@@ -99,9 +97,9 @@ class Lock:
 def locked(context: Context, runtime_id: int) -> Iterator[Lock]:
     """Hold a runtime's lock. Raises Locked where another change holds it, NotFound.
 
-    A lock that an engine left which died is taken over: at once where that can be told, since the
-    process ran on this host, else when the lock is older than ``lock.stale_seconds``. So a holder
-    that slept for that long does not give it back: it may be somebody else's by now.
+    A lock left by a dead engine is taken over: at once if its process ran on this host, else when
+    the lock is older than ``lock.stale_seconds``. A holder that slept for so long does not give it
+    back: another engine may hold it by now.
     """
     lock = Lock(context, runtime_id)
     try:
@@ -112,12 +110,12 @@ def locked(context: Context, runtime_id: int) -> Iterator[Lock]:
 
 
 def _uptime() -> float:
-    """Seconds that also count while the machine sleeps, whatever its clock is set to."""
+    """Return seconds that also count while the machine sleeps, whatever its clock is set to."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _take_over_stale(context: Context, runtime: Runtime, since: int) -> bool:
-    """Whether a lock was left by an engine that died, and is this request's now."""
+    """Take over a lock if a dead engine left it. Returns whether this request holds it now."""
     age_seconds = context.now() - since
     if age_seconds < LEAST_AGE_SECONDS:
         return False
@@ -130,19 +128,19 @@ def _take_over_stale(context: Context, runtime: Runtime, since: int) -> bool:
 
 
 def _holder_is_gone(runtime: Runtime, since: int) -> bool:
-    """Whether the process that took this very lock does not exist any more."""
-    return runtime.claimed_at == since and process.is_gone(runtime.worker)
+    """Return whether the process that took this very lock does not exist any more."""
+    return runtime.claimed_at == since and worker_identity.is_gone(runtime.worker)
 
 
 def _take_over(context: Context, runtime: Runtime, since: int) -> bool:
-    """Break a lock that a dead engine left. Of several engines that see it, one at most does.
+    """Break a lock left by a dead engine. Of several engines that see it, one at most does.
 
     OpenNebula cannot exchange a lock in one step, so that the second engine would break the
     fresh lock of the first. An engine that wants to break one therefore draws a ticket before it
     looks again: a document of the runtime's owner that never lives long; the lowest id wins.
     """
     oned, name = context.cloud.oned, f"{TICKET}-{runtime.id}-{since}"
-    ticket = _draw_ticket(context, name)
+    ticket = _create_ticket(context, name)
     try:
         if runtime.owner_id != context.user().id:
             oned.chown_document(ticket, runtime.owner_id)
@@ -155,40 +153,33 @@ def _take_over(context: Context, runtime: Runtime, since: int) -> bool:
         oned.unlock_document(runtime.id)
         return oned.lock_document(runtime.id) is None
     finally:
-        _give_up(context.cloud, ticket)
+        _delete_ticket(context, ticket)
 
 
-def _draw_ticket(context: Context, name: str) -> int:
-    """A document that looks like an unfinished runtime: the next request that reads it when it
-    is old removes it.
-    """
-    members = {
-        "PHASE": Phase.DELETING,
-        "CREATED_AT": int(context.now()),
-        "WORKER": process.identity(),
-    }
-    body = json.dumps({"ENGINE": members})
-    written = template.document(name, body)
-    return context.cloud.oned.allocate_document(written, DocumentType.RUNTIME)
+def _create_ticket(context: Context, name: str) -> int:
+    """Create a DELETING document; a later request removes it once it is stale."""
+    now = int(context.now())
+    ticket = Runtime(-1, name, {}, phase=Phase.DELETING, created_at=now, intended_at=now)
+    return context.runtimes.add(ticket).id
 
 
 def _first_ticket(context: Context, name: str, ticket: int, runtime: Runtime) -> int:
-    """The lowest ticket of that name, of the runtime's owner, which no dead engine left."""
+    """Return the lowest ticket of that name and of the runtime's owner; ignore dead engines'."""
     documents = context.cloud.oned.documents(
         DocumentType.RUNTIME, runtime.owner_id, first_id=runtime.id + 1, last_id=ticket
     )
     tickets = readable(document for document in documents if document.name == name)
-    living = [
+    valid = [
         t.id
         for t in tickets
         if abs(context.now() - t.created_at) <= context.stale_seconds
-        and not process.is_gone(t.worker)
+        and not worker_identity.is_gone(t.worker)
     ]
-    return min(living, default=-1)
+    return min(valid, default=-1)
 
 
-def _give_up(cloud: CloudClient, ticket: int) -> None:
+def _delete_ticket(context: Context, ticket: int) -> None:
     try:
-        cloud.oned.delete_document(ticket)
+        context.runtimes.remove(ticket)
     except EngineError as error:
         log.engine.warning("Ticket %s stays until a request removes it: %s", ticket, error)

@@ -1,6 +1,6 @@
 """What belongs to a user. Everything that a document names is looked at through here.
 
-Whoever owns a document writes anything into it, also the id of somebody else's VM or service. Only
+A document's owner can write anything into it, also the id of another user's VM or service. Only
 OpenNebula's own UID tells whose a VM or a service is.
 """
 
@@ -32,7 +32,7 @@ class Holdings:
         self.cloud, self.owner_id, self._caller_id = cloud, owner_id, caller_id
 
     def are_the_callers(self) -> bool:
-        """Whether the caller is the owner."""
+        """Return whether the caller is the owner."""
         return self._caller_id() == self.owner_id
 
     def with_deadline(self, deadline: Deadline) -> Holdings:

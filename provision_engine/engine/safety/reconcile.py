@@ -1,4 +1,4 @@
-"""What crashes, lost responses and strangers left behind, found and put in order.
+"""Find and settle what crashes, lost responses and strangers left behind.
 
 One user after the other, each with nothing but what belongs to that user: so no document leads to
 another user's VM, and no flood of documents hides more than those of the user who wrote them. It is
@@ -24,7 +24,8 @@ from provision_engine.engine.context import Context
 from provision_engine.engine.repository import readable
 from provision_engine.engine.runtime import states
 from provision_engine.engine.runtime.model import Runtime
-from provision_engine.engine.safety import ending, services, unfinished
+from provision_engine.engine.runtime.states import service_state
+from provision_engine.engine.safety import abandoned, ending, intents, services
 from provision_engine.engine.safety.locks import locked
 from provision_engine.errors import BackendTimeout, BadGateway, EngineError, Locked, NotFound
 
@@ -36,7 +37,7 @@ VM_ID = re.compile(r'"VM_ID":\s*"?(\d{1,9})')
 
 
 class Result(StrEnum):
-    """What became of a finding."""
+    """The result of settling a leftover."""
 
     FOUND = "found"
     """Nothing was done about it."""
@@ -50,17 +51,17 @@ class Result(StrEnum):
 
 @dataclass(frozen=True)
 class Case:
-    """Something that may be wrong, and what is done about it."""
+    """Something that may be wrong, and its remedy."""
 
     kind: str
     remedy: str
-    apply: Callable[[Context, Finding], Result]
+    apply: Callable[[Context, Leftover], Result]
     """Looks again, and puts it in order. Raises NotFound where it is not wrong any more."""
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One thing that is wrong."""
+class Leftover:
+    """One thing that is wrong, of a user."""
 
     case: Case
     document_id: int | None
@@ -73,25 +74,17 @@ class Finding:
     """The phase of a document, the state of a service."""
     vm_id: int | None = None
 
-    @property
-    def kind(self) -> str:
-        return self.case.kind
-
-    @property
-    def remedy(self) -> str:
-        return self.case.remedy
-
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of one finding, and why."""
+class Settlement:
+    """The result for one leftover, and the reason."""
 
-    finding: Finding
+    leftover: Leftover
     result: Result
     reason: str = ""
 
 
-class _LeftToOwner(EngineError):
+class _UpToOwner(EngineError):
     """Only the owner may do it, and nothing is wrong with that."""
 
 
@@ -106,26 +99,26 @@ class Reconciler:
         self._context = context
         self._older_than_seconds = max(older_than_seconds, context.stale_seconds)
 
-    def find(self) -> list[Finding]:
-        """All that is wrong and old enough; changes nothing. Raises EngineError."""
-        found = [finding for owner in self._owners() for finding in self._find_of(owner)]
+    def find(self) -> list[Leftover]:
+        """Return all that is wrong and old enough; change nothing. Raises EngineError."""
+        found = [leftover for owner in self._owners() for leftover in self._find_for(owner)]
         return [f for f in found if f.age_seconds > self._older_than_seconds]
 
-    def apply(self, finding: Finding) -> Outcome:
+    def apply(self, leftover: Leftover) -> Settlement:
         """Put one thing in order, if it is still wrong. Never raises EngineError."""
         try:
-            return Outcome(finding, finding.case.apply(self._settling(), finding))
+            return Settlement(leftover, leftover.case.apply(self._settling(), leftover))
         except NotFound:
-            return Outcome(finding, Result.GONE)
-        except _LeftToOwner as error:
-            return Outcome(finding, Result.FOUND, str(error.message))
+            return Settlement(leftover, Result.GONE)
+        except _UpToOwner as error:
+            return Settlement(leftover, Result.FOUND, str(error.message))
         except Locked as error:
-            return Outcome(finding, Result.BUSY, str(error.message))
+            return Settlement(leftover, Result.BUSY, str(error.message))
         except EngineError as error:
-            return Outcome(finding, Result.FAILED, str(error))
+            return Settlement(leftover, Result.FAILED, str(error))
 
     def _owners(self) -> list[int]:
-        """The users whose things the caller settles."""
+        """Return the users whose things the caller settles."""
         user, oned = self._context.user(), self._context.cloud.oned
         if not user.is_administrator:
             return [user.id]
@@ -134,25 +127,25 @@ class Reconciler:
             owners |= set(oned.owners_of_vms())  # VMs of a user who was removed may live on
         return sorted(owners)
 
-    def _find_of(self, owner_id: int) -> list[Finding]:
+    def _find_for(self, owner_id: int) -> list[Leftover]:
         try:
-            return list(_findings(self._settling(), owner_id))
+            return list(_leftovers(self._settling(), owner_id))
         except (BadGateway, BackendTimeout) as error:
             name, detail = f"user {owner_id}", str(error)
-            return [Finding(UNREADABLE, None, None, owner_id, name, math.inf, detail)]
+            return [Leftover(UNREADABLE, None, None, owner_id, name, math.inf, detail)]
 
     def _settling(self) -> Context:
-        """The caller with the time of a request, and with the right to settle."""
+        """Return the caller with the time of a request, and with the right to settle."""
         limited = self._context.with_deadline(Deadline(self._context.configuration.timeout_seconds))
         is_administrator = self._context.user().is_administrator
         return dataclasses.replace(limited, is_reconciling=is_administrator)
 
 
-# ---- what is looked for -------------------------------------------------------------------------
+# ---- search -------------------------------------------------------------------------------------
 
 
 class _Documents:
-    """The documents of one user: what they know is not lost."""
+    """The documents of one user: the services and VMs that they name are not lost."""
 
     def __init__(self, context: Context, owner_id: int) -> None:
         found = context.cloud.oned.documents(DocumentType.RUNTIME, owner_id)
@@ -163,7 +156,7 @@ class _Documents:
         """Those that a later engine, or none, has written: what they mention is known as well."""
 
     def know_service(self, service: Service) -> bool:
-        """Whether one of them names a service, by its id or, unfinished, by its name."""
+        """Return whether one of them names a service, by its id or, unfinished, by its name."""
         return any(
             runtime.service_id == service.id
             or (runtime.service_id is None and runtime.service_name == service.name)
@@ -171,31 +164,28 @@ class _Documents:
         ) or any(service.name in document.body_text for document in self.unreadable)
 
     def vm_ids(self) -> set[int]:
-        """The VMs that they name."""
+        """Return the ids of the VMs that they name."""
         mentioned = {int(n) for d in self.unreadable for n in VM_ID.findall(d.body_text)}
         return mentioned.union(*(runtime.vm_ids for runtime in self.runtimes))
 
 
-def _findings(context: Context, owner_id: int) -> Iterator[Finding]:
-    """Look for what is wrong among the things of one user."""
+def _leftovers(context: Context, owner_id: int) -> Iterator[Leftover]:
+    """Yield what is wrong among the things of one user."""
     # The services first: each has a document before it exists, so that one which is read
     # later cannot lack the document of a service that was just started.
     known = {service.id: service for service in context.holdings_of(owner_id).services(0)}
     documents = _Documents(context, owner_id)
     if owner_id != ONEFLOW_USER:
         for runtime in documents.runtimes:
-            if found := _of_runtime(context, runtime, known):
+            if found := _inspect(context, runtime, known):
                 yield found
         for document in documents.unreadable:
             age, detail = math.inf, "no runtime"  # nothing in it tells its age
-            yield Finding(UNREADABLE, document.id, None, owner_id, document.name, age, detail)
+            yield Leftover(UNREADABLE, document.id, None, owner_id, document.name, age, detail)
         for service in known.values():
             if services.is_ours(service.name) and not documents.know_service(service):
-                age, detail = (
-                    _age_seconds(context, _last_change(service)),
-                    states.service_state(service),
-                )
-                yield Finding(ORPHAN, None, service.id, owner_id, service.name, age, detail)
+                age, detail = _age_seconds(context, _last_change(service)), service_state(service)
+                yield Leftover(ORPHAN, None, service.id, owner_id, service.name, age, detail)
     vm_ids = documents.vm_ids()
     for vm in context.cloud.oned.vms_of_user(owner_id):
         is_candidate = vm.user_id == owner_id and vm.is_ours and not states.is_ending(vm)
@@ -203,15 +193,15 @@ def _findings(context: Context, owner_id: int) -> Iterator[Finding]:
             continue
         if vm.service_id not in known and _is_gone(context, vm.service_id):
             age, detail = _age_seconds(context, vm.started_at), f"VM {vm.id}"
-            yield Finding(LOST_VM, None, vm.service_id, owner_id, vm.name, age, detail, vm.id)
+            yield Leftover(LOST_VM, None, vm.service_id, owner_id, vm.name, age, detail, vm.id)
 
 
-def _of_runtime(context: Context, runtime: Runtime, known: Mapping[int, Service]) -> Finding | None:
-    """Look at a runtime. A service that was started meanwhile is not among the known ones."""
+def _inspect(context: Context, runtime: Runtime, known: Mapping[int, Service]) -> Leftover | None:
+    """Return what is wrong with a runtime. A service that is not among the known ones is read."""
 
-    def found(case: Case, since: int, detail: str = "") -> Finding:
+    def found(case: Case, since: int, detail: str = "") -> Leftover:
         ids, age_seconds = (runtime.id, runtime.service_id), _age_seconds(context, since)
-        return Finding(case, *ids, runtime.owner_id, runtime.name, age_seconds, detail)
+        return Leftover(case, *ids, runtime.owner_id, runtime.name, age_seconds, detail)
 
     if runtime.phase.is_unfinished:
         return found(UNFINISHED, runtime.intended_at, str(runtime.phase))
@@ -224,7 +214,7 @@ def _of_runtime(context: Context, runtime: Runtime, known: Mapping[int, Service]
         return found(SERVICE_GONE, runtime.created_at)
     if states.service_has_failed(service):
         case = DOOMED if service.state in DOOMED_STATES else FAILED
-        return found(case, _last_change(service), states.service_state(service))
+        return found(case, _last_change(service), service_state(service))
     return None if runtime.locked_at is None else found(STALE_LOCK, runtime.locked_at)
 
 
@@ -233,12 +223,12 @@ def _age_seconds(context: Context, since: int) -> float:
 
 
 def _last_change(service: Service) -> int:
-    """When a service was started, or something was last written into its log (Unix time)."""
+    """Return when a service was started, or its log last written (Unix time)."""
     return max(service.started_at, *(entry.get("timestamp") or 0 for entry in service.log), 0)
 
 
 def _is_gone(context: Context, service_id: int) -> bool:
-    """Whether a service does not exist; one that only hides from this caller does."""
+    """Return whether a service does not exist; one that only hides from this caller does."""
     try:
         Service.from_document(context.cloud.oned.document(service_id))
     except EngineError as error:
@@ -246,26 +236,26 @@ def _is_gone(context: Context, service_id: int) -> bool:
     return False
 
 
-# ---- what is done about it ----------------------------------------------------------------------
+# ---- remedies -----------------------------------------------------------------------------------
 
 
 @contextmanager
-def _still_wrong(context: Context, finding: Finding) -> Iterator[Runtime]:
+def _still_wrong(context: Context, leftover: Leftover) -> Iterator[Runtime]:
     """Hold the lock of a runtime that is as it was found. Raises NotFound where it is not."""
-    with locked(context, _id(finding.document_id)) as lock:
-        now = _of_runtime(context, lock.runtime, {})
-        if now is None or _subject(now) != _subject(finding):
+    with locked(context, _id(leftover.document_id)) as lock:
+        now = _inspect(context, lock.runtime, {})
+        if now is None or _subject(now) != _subject(leftover):
             raise NotFound
         yield lock.runtime
 
 
-def _subject(finding: Finding) -> tuple[object, ...]:
-    return finding.case, finding.service_id, finding.owner_id
+def _subject(leftover: Leftover) -> tuple[object, ...]:
+    return leftover.case, leftover.service_id, leftover.owner_id
 
 
-def _resolve(context: Context, finding: Finding) -> Result:
-    runtime_id = _id(finding.document_id)
-    if unfinished.resolve(context, runtime_id) is not None:
+def _resolve(context: Context, leftover: Leftover) -> Result:
+    runtime_id = _id(leftover.document_id)
+    if abandoned.resolve(context, runtime_id) is not None:
         return Result.GONE
     try:
         context.runtimes.get(runtime_id)
@@ -274,56 +264,56 @@ def _resolve(context: Context, finding: Finding) -> Result:
     return Result.BUSY
 
 
-def _remove_document(context: Context, finding: Finding) -> Result:
-    with _still_wrong(context, finding) as runtime:
-        if living := [vm.id for vm in ending.alive(context.holdings(runtime), runtime.vm_ids)]:
-            raise _LeftToOwner(f"its VMs {living} run without a service")
+def _remove_document(context: Context, leftover: Leftover) -> Result:
+    with _still_wrong(context, leftover) as runtime:
+        if alive := [vm.id for vm in ending.alive(context.holdings(runtime), runtime.vm_ids)]:
+            raise _UpToOwner(f"its VMs {alive} run without a service")
         context.runtimes.remove(runtime.id)
     return Result.DONE
 
 
-def _end_service(context: Context, finding: Finding) -> Result:
-    holdings = context.holdings_of(finding.owner_id)
-    service = holdings.service(_id(finding.service_id))
-    if _Documents(context, finding.owner_id).know_service(service):
+def _end_service(context: Context, leftover: Leftover) -> Result:
+    holdings = context.holdings_of(leftover.owner_id)
+    service = holdings.service(_id(leftover.service_id))
+    if _Documents(context, leftover.owner_id).know_service(service):
         return Result.GONE
     ending.end(holdings, [service.id])
     return Result.DONE
 
 
-def _end_vm(context: Context, finding: Finding) -> Result:
-    vm_id, service_id = _id(finding.vm_id), _id(finding.service_id)
-    is_known = vm_id in _Documents(context, finding.owner_id).vm_ids()
+def _end_vm(context: Context, leftover: Leftover) -> Result:
+    vm_id, service_id = _id(leftover.vm_id), _id(leftover.service_id)
+    is_known = vm_id in _Documents(context, leftover.owner_id).vm_ids()
     if is_known or not _is_gone(context, service_id):
         return Result.GONE
-    ending.end(context.holdings_of(finding.owner_id), [], [vm_id])
+    ending.end(context.holdings_of(leftover.owner_id), [], [vm_id])
     return Result.DONE
 
 
-def _recover(context: Context, finding: Finding) -> Result:
-    if finding.owner_id != context.user().id:
+def _recover(context: Context, leftover: Leftover) -> Result:
+    if leftover.owner_id != context.user().id:
         # oneflow would deploy what the owner wrote with the rights of the caller.
-        raise _LeftToOwner("only its owner can recover it")
-    with _still_wrong(context, finding):
-        context.cloud.oneflow.recover_service(_id(finding.service_id))
+        raise _UpToOwner("only its owner can recover it")
+    with _still_wrong(context, leftover):
+        context.cloud.oneflow.recover_service(_id(leftover.service_id))
     return Result.DONE
 
 
-def _remove(context: Context, finding: Finding) -> Result:
-    with _still_wrong(context, finding) as runtime:
-        unfinished.remove(context, runtime)
+def _remove(context: Context, leftover: Leftover) -> Result:
+    with _still_wrong(context, leftover) as runtime:
+        intents.remove(context, runtime)
     return Result.DONE
 
 
-def _unlock(context: Context, finding: Finding) -> Result:
-    with locked(context, _id(finding.document_id)):
+def _unlock(context: Context, leftover: Leftover) -> Result:
+    with locked(context, _id(leftover.document_id)):
         return Result.DONE
 
 
 def _id(number: int | None) -> int:
-    """The id of something that a finding is about."""
+    """Return an id that the kind of a leftover has."""
     if number is None:
-        raise ValueError("a finding without the id that its kind has")
+        raise ValueError("a leftover without the id that its kind has")
     return number
 
 
@@ -343,5 +333,5 @@ DOOMED = Case("failed", "remove", _remove)
 """The same, of a service that was to be ended."""
 STALE_LOCK = Case("stale lock", "unlock", _unlock)
 """A runtime that a dead engine left locked."""
-UNREADABLE = Case("unreadable", "none", lambda context, finding: Result.FOUND)
+UNREADABLE = Case("unreadable", "none", lambda context, leftover: Result.FOUND)
 """A document of our type that no engine wrote, or a user whose documents cannot be read."""

@@ -17,10 +17,10 @@ from provision_engine.engine import time_limits
 from provision_engine.engine.context import Context
 from provision_engine.engine.plan import Plan
 from provision_engine.engine.runtime.model import Phase, Runtime
-from provision_engine.engine.safety import ending, services, unfinished
+from provision_engine.engine.safety import ending, intents, services
 from provision_engine.errors import EngineError
 
-LEFT = {
+UNFINISHED_TEXTS = {
     Phase.CREATING: "Runtime %s is not undone yet: %s",
     Phase.REPLACING: "The replacement of runtime %s is left: %s",
 }
@@ -46,7 +46,8 @@ def start(
         may_have_started = True
         service_id = planned.start(cloud, runtime.service_name)
         vm_ids = planned.wait_for_vms(cloud, service_id)
-        return context.runtimes.complete(runtime, service_id, vm_ids, phase)
+        complete = dataclasses.replace(runtime.with_vms(vm_ids), service_id=service_id)
+        return context.runtimes.settle(complete, phase)
     except BaseException as error:
         is_unsure = may_have_started and services.is_unsure(error)
         _undo(context, runtime, may_have_started=may_have_started, is_unsure=is_unsure)
@@ -54,15 +55,15 @@ def start(
 
 
 def _with_reserve(cloud: CloudClient) -> CloudClient:
-    """Within the part of the request's time that is not kept for undoing."""
-    left_seconds = cloud.deadline.remaining_seconds
-    share_seconds = left_seconds * time_limits.RESERVED_SHARE
+    """Return a client without the part of the request's time that is reserved for undoing."""
+    remaining_seconds = cloud.deadline.remaining_seconds
+    share_seconds = remaining_seconds * time_limits.RESERVED_SHARE
     reserved_seconds = min(time_limits.RESERVED_SECONDS, share_seconds)
-    return cloud.with_deadline(cloud.deadline.at_most(left_seconds - reserved_seconds))
+    return cloud.with_deadline(cloud.deadline.at_most(remaining_seconds - reserved_seconds))
 
 
 def _undo(context: Context, runtime: Runtime, *, may_have_started: bool, is_unsure: bool) -> None:
-    """Leave nothing behind. What cannot be ended now is left to a later request."""
+    """End all that was started, or leave it to a later request."""
     if may_have_started:
         context.flavours.forget()
     deadline = context.cloud.deadline.at_least(time_limits.UNDO_LEAST_SECONDS)
@@ -75,9 +76,9 @@ def _undo(context: Context, runtime: Runtime, *, may_have_started: bool, is_unsu
             found = services.find_started(holdings, runtime, is_unsure=is_unsure)
         undo(limited, runtime, found)
     except EngineError as failure:
-        log.engine.error(LEFT[runtime.phase], runtime.id, failure)
+        log.engine.error(UNFINISHED_TEXTS[runtime.phase], runtime.id, failure)
         if runtime.phase is not Phase.REPLACING:
-            unfinished.mark_for_removal(context, runtime)
+            intents.mark_for_removal(context, runtime)
 
 
 def _remove(context: Context, runtime: Runtime, found: list[Service] | None) -> None:
@@ -107,11 +108,11 @@ def _give_up(context: Context, runtime: Runtime, found: list[Service] | None) ->
     for service in found:
         context.runtimes.save(dataclasses.replace(runtime, service_id=service.id))
     ending.end(context.holdings(runtime), [service.id for service in found])
-    context.runtimes.ready(runtime)
+    context.runtimes.settle(runtime)
 
 
 def _wait_until_gone(context: Context, runtime: Runtime) -> None:
-    """oneflow removes its service a moment after the VMs; the response may wait for that."""
+    """Wait for oneflow to remove the service, a moment after its VMs."""
     holdings, name = context.holdings(runtime), runtime.service_name
     with suppress(EngineError):
         for _ in context.cloud.deadline.at_most(time_limits.GONE_SECONDS).polls():

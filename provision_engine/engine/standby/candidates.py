@@ -14,11 +14,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
 from provision_engine import log, metrics
-from provision_engine.engine import preflight, quota
+from provision_engine.engine import quota
 from provision_engine.engine.context import Context
 from provision_engine.engine.plan import Plan, plan
 from provision_engine.engine.runtime.model import Function, Phase, Runtime
-from provision_engine.engine.safety import keys, unfinished
+from provision_engine.engine.runtime.specification import Specification
+from provision_engine.engine.safety import intents, keys
 from provision_engine.engine.safety.locks import locked
 from provision_engine.engine.time_limits import ENDING_SECONDS
 from provision_engine.errors import CapacityRefused, EngineError, Locked, NotFound
@@ -46,7 +47,7 @@ def forget(context: Context, flavours: str, runtime_id: int) -> None:
 
 def blueprint(context: Context, planned: Plan, flavours: str) -> str:
     """Return a digest of everything that a standby is made of: templates, sizes, password."""
-    specification = preflight.specified(flavours, planned.flow.roles)
+    specification = Specification.from_flavours(flavours, planned.flow.role_names)
     default = plan(context, specification, version=planned.version)
     made_of = [default.flow.id, default.flow.digest, default.attributes, default.vm_templates]
     text = json.dumps(made_of, sort_keys=True).encode()
@@ -59,7 +60,7 @@ def blueprint(context: Context, planned: Plan, flavours: str) -> str:
 def remove(context: Context, standby: Runtime) -> None:
     """Remove a standby, whose lock is held, with service and VMs, as far as that is possible."""
     try:
-        unfinished.remove(context, standby)
+        intents.remove(context, standby)
         forget(context, standby.flavour_tuple, standby.id)
     except EngineError as error:
         log.engine.warning("Standby %s is not removed yet: %s", standby.id, error)

@@ -18,7 +18,7 @@ from provision_engine.engine.runtime.model import Phase, Runtime
 from provision_engine.engine.runtime.snapshot import Snapshot
 from provision_engine.engine.runtime.specification import REQUIREMENTS, Specification
 from provision_engine.engine.runtime.states import State
-from provision_engine.engine.safety import keys, leases, resize, services, unfinished
+from provision_engine.engine.safety import intents, keys, leases, resize, services
 from provision_engine.engine.safety.locks import locked
 from provision_engine.engine.safety.resize import Resize
 from provision_engine.engine.standby import candidates
@@ -93,7 +93,7 @@ class _Taking:
         new_runtime = self._write(standby)
         try:
             vms = _adapt(self._limited, new_runtime, resizes)
-            new_runtime = self._limited.runtimes.ready(new_runtime)
+            new_runtime = self._limited.runtimes.settle(new_runtime)
         except BaseException:
             self._discard(new_runtime)
             self._remove_document(standby)
@@ -117,7 +117,7 @@ class _Taking:
             is_lease_renewed=self._intent.lease_seconds is not None,
         )
         try:
-            new_runtime = unfinished.write_intent(self._limited, intended)
+            new_runtime = intents.write_intent(self._limited, intended)
         except EngineError as error:
             if services.is_unsure(error):  # it would own the service of whoever takes this next
                 self._discard(standby)
@@ -138,7 +138,7 @@ class _Taking:
         try:
             if new_runtime is not None:
                 runtimes.remove(new_runtime.id)
-            runtimes.put_back(standby)
+            runtimes.settle(standby, Phase.STANDBY)
         except EngineError as error:
             log.engine.warning("Standby %s is not given back: %s", standby.id, error)
 

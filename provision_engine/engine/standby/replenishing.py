@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 
 from provision_engine import log, metrics
-from provision_engine.engine import preflight, quota
+from provision_engine.engine import quota
 from provision_engine.engine.context import Context
 from provision_engine.engine.plan import plan
 from provision_engine.engine.runtime.model import Phase, Runtime
 from provision_engine.engine.runtime.snapshot import Snapshot
+from provision_engine.engine.runtime.specification import Specification
 from provision_engine.engine.runtime.states import State
-from provision_engine.engine.safety import starting, unfinished
+from provision_engine.engine.safety import abandoned, intents, starting
 from provision_engine.engine.standby import candidates
 from provision_engine.errors import EngineError
 
@@ -41,13 +42,15 @@ def _replenish(context: Context, flavours: str) -> None:
 
 def _create_standby(context: Context, flavours: str) -> None:
     seconds = context.configuration.standby.seconds
-    roles = context.flavours.of_tuple(flavours, {}).roles
-    specification = dataclasses.replace(preflight.specified(flavours, roles), lease_seconds=seconds)
+    role_names = context.flavours.for_tuple(flavours, {}).role_names
+    specification = dataclasses.replace(
+        Specification.from_flavours(flavours, role_names), lease_seconds=seconds
+    )
     planned = plan(context, specification)
     quota.check_new(context.cloud, list(planned.functions.values()))
     intent = planned.intent(context, specification, candidates.KEY + flavours)
     blueprint = candidates.blueprint(context, planned, flavours)
-    runtime = unfinished.write_intent(context, dataclasses.replace(intent, blueprint=blueprint))
+    runtime = intents.write_intent(context, dataclasses.replace(intent, blueprint=blueprint))
     if _is_surplus(context, runtime):
         context.runtimes.remove(runtime.id)
         return
@@ -81,9 +84,9 @@ def _counted(context: Context, flavours: str, before: int | None = None) -> list
     found = {runtime.id: runtime for runtime in candidates.stored(context, ids)}
     for gone in set(ids) - found.keys():
         candidates.forget(context, flavours, gone)
-    abandoned = [r for r in found.values() if unfinished.is_abandoned(context, r)]
-    unfinished.resolve_all(context, abandoned)
-    return [r for r in found.values() if r.phase in COUNTED and r not in abandoned]
+    leftovers = [r for r in found.values() if abandoned.is_abandoned(context, r)]
+    abandoned.resolve_all(context, leftovers)
+    return [r for r in found.values() if r.phase in COUNTED and r not in leftovers]
 
 
 def _without_broken(context: Context, standbys: list[Runtime]) -> list[Runtime]:

@@ -288,7 +288,7 @@ def _fail_behind(call: Watched, one: str, monkeypatch: pytest.MonkeyPatch) -> No
     calls = [*_operations(one), *_on_all()]
     for failure, (method, path) in itertools.product(failures, calls):
         memory = call.app.extensions["memory"]
-        memory.of_login(memory.login(Credentials("devuser", "devpass"))).forget_cached()
+        memory.for_login(memory.login(Credentials("devuser", "devpass"))).forget_cached()
         with monkeypatch.context() as patch:
             patch.setattr(Oned, "together", _raising(failure))
             status, _ = call(method, path, NATURE)

@@ -50,7 +50,7 @@ def of(
     cloud: Any = oned
     memory = memory or Memory(10)
     publishers = Publishers(cloud, allowed, memory.publishers)
-    return Flavours(cloud, memory.of_login(memory.login(ME)), mapping or {}, publishers)
+    return Flavours(cloud, memory.for_login(memory.login(ME)), mapping or {}, publishers)
 
 
 def wanted(faas: str = "nature", daas: str = "") -> Specification:

@@ -15,7 +15,7 @@ from provision_engine.engine.safety import keys
 from provision_engine.engine.safety.keys import OtherCreateIsFirst
 from provision_engine.errors import Conflict, Locked
 from tests.unit.engine.opennebula import NOW, OpenNebula
-from tests.unit.engine.test_unfinished import NAME, RUNNING, SERVICE, VM, request, runtime
+from tests.unit.engine.test_abandoned import NAME, RUNNING, SERVICE, VM, request, runtime
 
 KEY = {"key": "k", "digest": "d"}
 

@@ -11,7 +11,7 @@ import pytest
 
 from provision_engine.cloud.objects import User
 from provision_engine.engine.context import Context
-from provision_engine.engine.safety import locks, process
+from provision_engine.engine.safety import locks, worker_identity
 from provision_engine.engine.safety.locks import locked
 from provision_engine.errors import BadGateway, Locked
 from tests.unit.engine.opennebula import NOW, OpenNebula
@@ -19,7 +19,7 @@ from tests.unit.support import OWNER, document
 
 STRANGER = 99
 RUNTIME = 9
-GONE = f"{process.identity().split()[0]} 4194304 1"
+GONE = f"{worker_identity.current().split()[0]} 4194304 1"
 STALE_SECONDS = 120.0
 
 

@@ -32,7 +32,7 @@ WRONG = Credentials("devuser", "wrong")
 
 
 def of(memory: Memory, credentials: Credentials = ME) -> UserMemory:
-    return memory.of_login(memory.login(credentials))
+    return memory.for_login(memory.login(credentials))
 
 
 def fails(error: Exception) -> Callable[[], Any]:

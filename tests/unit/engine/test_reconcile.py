@@ -12,10 +12,10 @@ from provision_engine.cloud.enums import ServiceState
 from provision_engine.cloud.objects import Document, User, Vm
 from provision_engine.engine.runtime.model import Phase, Runtime
 from provision_engine.engine.safety import reconcile
-from provision_engine.engine.safety.reconcile import Outcome, Reconciler, Result
+from provision_engine.engine.safety.reconcile import Reconciler, Result, Settlement
 from provision_engine.errors import BackendTimeout, BadGateway
 from tests.unit.engine.opennebula import NOW, OpenNebula
-from tests.unit.engine.test_unfinished import (
+from tests.unit.engine.test_abandoned import (
     DONE,
     ID,
     NAME,
@@ -49,8 +49,8 @@ def opennebula(
 
 
 def found(made: OpenNebula, older_than_seconds: float = 0) -> list[tuple[str, str, str]]:
-    findings = Reconciler(request(made), older_than_seconds).find()
-    return [(finding.kind, finding.detail, finding.remedy) for finding in findings]
+    leftovers = Reconciler(request(made), older_than_seconds).find()
+    return [(leftover.case.kind, leftover.detail, leftover.case.remedy) for leftover in leftovers]
 
 
 RUNS, COOLS = ServiceState.RUNNING, ServiceState.COOLDOWN
@@ -121,8 +121,8 @@ def test_a_document_that_cannot_be_read_is_shown_and_what_it_mentions_is_known()
     made.vms_by_id[VM] = lost_vm()
     made.pool[ID] = document(f'{{broken "VM_ID": "{VM}", {NAME}', id_=ID)
     assert found(made) == [("unreadable", "no runtime", "none")]
-    (finding,) = Reconciler(request(made), HOUR).find()
-    assert Reconciler(request(made), 0).apply(finding) == Outcome(finding, Result.FOUND)
+    (leftover,) = Reconciler(request(made), HOUR).find()
+    assert Reconciler(request(made), 0).apply(leftover) == Settlement(leftover, Result.FOUND)
     del made.pool[SERVICE]
     assert found(made) == [("unreadable", "no runtime", "none")]
     made.pool[ID] = document("{broken", id_=ID)
@@ -204,8 +204,11 @@ def test_of_the_user_of_oneflow_only_vms_are_looked_at() -> None:
     made.caller = User(0, is_administrator=True)
     made.user_ids = lambda: [reconcile.ONEFLOW_USER, OWNER]  # type: ignore[method-assign]
     made.vms_by_id[8] = replace(lost_vm(user_id=reconcile.ONEFLOW_USER, service_id=77), id=8)
-    findings = Reconciler(request(made), 0).find()
-    assert [(f.kind, f.owner_id) for f in findings] == [("lost VM", 1), ("service gone", OWNER)]
+    leftovers = Reconciler(request(made), 0).find()
+    assert [(f.case.kind, f.owner_id) for f in leftovers] == [
+        ("lost VM", 1),
+        ("service gone", OWNER),
+    ]
 
 
 def test_an_administrator_settles_what_others_left_also_users_who_are_gone() -> None:
@@ -214,8 +217,8 @@ def test_an_administrator_settles_what_others_left_also_users_who_are_gone() -> 
     made.user_ids = lambda: [OWNER]  # type: ignore[method-assign]
     made.vms_by_id[8] = replace(lost_vm(user_id=STRANGER, service_id=77), id=8)
     reconciler = Reconciler(request(made), 0)
-    outcomes = [reconciler.apply(finding) for finding in reconciler.find()]
-    assert [(o.finding.owner_id, o.result) for o in outcomes] == [
+    settlements = [reconciler.apply(leftover) for leftover in reconciler.find()]
+    assert [(o.leftover.owner_id, o.result) for o in settlements] == [
         (OWNER, Result.DONE),
         (STRANGER, Result.DONE),
     ]
@@ -264,7 +267,7 @@ def test_nothing_is_done_about_what_has_changed(
 ) -> None:
     made = opennebula(READY, state=state)
     reconciler = Reconciler(request(made), 0)
-    (finding,) = reconciler.find()
+    (leftover,) = reconciler.find()
     if isinstance(change, dict):
         made.add_runtime(replace(READY, **change))
     elif change == "gone":
@@ -273,7 +276,7 @@ def test_nothing_is_done_about_what_has_changed(
         made.vms_by_id[VM] = vm(*DONE, vm_id=VM)
     else:
         made.add_service(DOOMED if change == "doomed" else RUNS, [VM], SERVICE, NAME)
-    assert reconciler.apply(finding).result is result
+    assert reconciler.apply(leftover).result is result
     assert made.events == events
 
 
@@ -283,14 +286,14 @@ def test_an_orphan_or_a_lost_vm_that_is_known_by_now_is_left_alone(change: str) 
         made.vms_by_id[VM] = lost_vm()
         is_vm = SERVICE not in made.pool
         reconciler = Reconciler(request(made), 0)
-        (finding,) = reconciler.find()
+        (leftover,) = reconciler.find()
         if change == "document":
             made.add_runtime(READY)
         elif change == "service" and is_vm:
             made.add_service(RUNS, [VM], SERVICE, NAME)
         elif change == "service":
             made.delete_document(SERVICE)
-        assert reconciler.apply(finding).result is (Result.GONE if change else Result.DONE)
+        assert reconciler.apply(leftover).result is (Result.GONE if change else Result.DONE)
         assert bool(made.events) is (not change)
 
 
@@ -298,9 +301,9 @@ def test_only_its_owner_recovers_a_service() -> None:
     made = opennebula(READY, state=FAILED)
     made.caller = User(0, is_administrator=True)
     reconciler = Reconciler(request(made), 0)
-    (finding,) = reconciler.find()
-    assert reconciler.apply(finding) == Outcome(
-        finding, Result.FOUND, "only its owner can recover it"
+    (leftover,) = reconciler.find()
+    assert reconciler.apply(leftover) == Settlement(
+        leftover, Result.FOUND, "only its owner can recover it"
     )
     assert made.events == []
 
@@ -308,7 +311,7 @@ def test_only_its_owner_recovers_a_service() -> None:
 def test_what_cannot_be_done_says_why() -> None:
     made = opennebula(READY, state=FAILED)
     reconciler = Reconciler(request(made), 0)
-    (finding,) = reconciler.find()
+    (leftover,) = reconciler.find()
     made.hidden = {ID}
-    refused = Outcome(finding, Result.FAILED, "Permission denied by OpenNebula: no")
-    assert reconciler.apply(finding) == refused
+    refused = Settlement(leftover, Result.FAILED, "Permission denied by OpenNebula: no")
+    assert reconciler.apply(leftover) == refused

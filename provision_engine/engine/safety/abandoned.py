@@ -1,4 +1,4 @@
-"""Unfinished runtimes that no engine works on any more, and what becomes of them.
+"""Finish or undo unfinished runtimes that no engine works on any more.
 
 The rules stand in docs/reliability.md.
 """
@@ -12,57 +12,12 @@ from provision_engine import log
 from provision_engine.engine.context import Context
 from provision_engine.engine.runtime import states
 from provision_engine.engine.runtime.model import Phase, Runtime
-from provision_engine.engine.safety import ending, process, services
-from provision_engine.engine.safety.locks import Lock, locked
+from provision_engine.engine.safety import ending, intents, services, worker_identity
+from provision_engine.engine.safety.locks import locked
 from provision_engine.engine.time_limits import (
     IN_PASSING_SECONDS,
-    MARK_LEAST_SECONDS,
-    WITHDRAW_LEAST_SECONDS,
 )
 from provision_engine.errors import EngineError, Locked, NotFound
-
-RECENT = 100
-"""So many of the user's newest documents are searched for an intent whose response was lost."""
-
-
-# ---- written first ------------------------------------------------------------------------------
-
-
-def write_intent(context: Context, intent: Runtime) -> Runtime:
-    """Write a document before anything is started, which can always be found from it then.
-
-    When this raises, there is no document, as far as that can be told.
-    """
-    try:
-        return context.runtimes.add(intent)
-    except services.UNSURE as error:
-        if services.is_unsure(error):
-            _withdraw(context, intent)
-        raise
-
-
-def _withdraw(context: Context, intent: Runtime) -> None:
-    """Delete a document that may have been written, if that is possible."""
-    limited = context.with_deadline(context.cloud.deadline.at_least(WITHDRAW_LEAST_SECONDS))
-    try:
-        for runtime in limited.runtimes.newest(RECENT):
-            is_same = (runtime.service_name, runtime.phase) == (intent.service_name, intent.phase)
-            if is_same and runtime.created_at == intent.created_at:
-                limited.runtimes.remove(runtime.id)
-    except EngineError as error:
-        log.engine.error("The intent %s may have been written: %s", intent.service_name, error)
-
-
-def mark_for_removal(context: Context, runtime: Runtime) -> None:
-    """Leave a runtime to a later request, as far as even that can be written down."""
-    context = context.with_deadline(context.cloud.deadline.at_least(MARK_LEAST_SECONDS))
-    try:
-        context.runtimes.mark(runtime, Phase.DELETING)
-    except EngineError as error:
-        log.engine.error("Runtime %s could not be marked for removal: %s", runtime.id, error)
-
-
-# ---- left by a dead engine ----------------------------------------------------------------------
 
 
 def is_abandoned(context: Context, runtime: Runtime) -> bool:
@@ -79,29 +34,29 @@ def is_abandoned(context: Context, runtime: Runtime) -> bool:
         is_held = locked_at is not None and context.now() - locked_at <= context.stale_seconds
     else:
         is_held = abs(context.now() - runtime.intended_at) <= context.stale_seconds
-    return (not is_held or process.is_gone(runtime.worker)) and context.may_settle(runtime)
+    return (not is_held or worker_identity.is_gone(runtime.worker)) and context.may_settle(runtime)
 
 
 def partition(context: Context, runtimes: Iterable[Runtime]) -> tuple[list[Runtime], list[Runtime]]:
-    """Those that a dead engine left unfinished, and those that their users can see.
+    """Return the abandoned runtimes, and those that are visible to their users.
 
-    A runtime whose replacement was left is both.
+    A runtime whose replacement is abandoned is both.
     """
     abandoned, visible = [], []
     for runtime in runtimes:
-        is_left = is_abandoned(context, runtime)
-        if is_left:
+        is_visible = runtime.phase not in (Phase.DELETING, Phase.TAKEN)
+        if is_abandoned(context, runtime):
             abandoned.append(runtime)
-        is_its_users = runtime.phase is Phase.REPLACING or not is_left
-        if is_its_users and runtime.phase not in (Phase.DELETING, Phase.TAKEN):
+            is_visible = runtime.phase is Phase.REPLACING
+        if is_visible:
             visible.append(runtime)
     return abandoned, visible
 
 
 def resolve(context: Context, runtime_id: int, *, is_repeated: bool = False) -> Runtime | None:
-    """Finish an abandoned runtime or undo it; None when it is gone.
+    """Finish an abandoned runtime or undo it. Returns None when it is gone.
 
-    Nobody was ever told of a runtime that is still CREATING, so only a repetition of its create
+    A runtime that is still CREATING was in no response yet, so only a repetition of its create
     (``is_repeated``) has it finished. One that is REPLACING is its user's: it stays, with or
     without a new service. Raises Locked where another request is at it.
     """
@@ -119,44 +74,17 @@ def resolve(context: Context, runtime_id: int, *, is_repeated: bool = False) -> 
                 context.runtimes.remove(runtime.id)
                 lock.forget()
                 return None
-            is_wanted = is_repeated and runtime.phase is Phase.CREATING
-            if is_wanted and (finished := _finish(context, runtime)):
+            is_repeated_create = is_repeated and runtime.phase is Phase.CREATING
+            if is_repeated_create and (finished := _finish(context, runtime)):
                 return finished
-            remove(context, runtime, lock)
+            intents.remove(context, runtime, lock)
             return None
     except NotFound:
         return None
 
 
-def remove(context: Context, runtime: Runtime, lock: Lock | None = None) -> frozenset[int]:
-    """End what runs for a runtime, and then its document, with its lock; the ids of its VMs.
-
-    The document stays, marked, while its service may still appear.
-    """
-    may_start = _may_still_start(context, runtime)
-    if runtime.phase is Phase.DELETING:
-        runtime = context.runtimes.claim(runtime)
-    else:
-        runtime = context.runtimes.mark(runtime, Phase.DELETING)
-    vm_ids = ending.end_runtime(context.holdings(runtime), runtime)
-    if vm_ids or not may_start:
-        context.runtimes.remove(runtime.id)
-        if lock is not None:
-            lock.forget()
-    return vm_ids
-
-
-def _may_still_start(context: Context, runtime: Runtime) -> bool:
-    """Whether oneflow may have the start of a service in its queue that a dead engine requested.
-
-    The ticket for a lock is a document too, and never has a service.
-    """
-    is_unknown = runtime.service_id is None and bool(runtime.service_name)
-    return is_unknown and abs(context.now() - runtime.intended_at) <= context.stale_seconds
-
-
 def _finish(context: Context, runtime: Runtime) -> Runtime | None:
-    """Complete a runtime whose service is there with all its VMs; None if it is not.
+    """Complete a runtime whose service is there with all its VMs. Returns None if it is not.
 
     The dead engine may have begun to end them: a service tells of that later than its VMs.
     """
@@ -174,29 +102,27 @@ def _finish(context: Context, runtime: Runtime) -> Runtime | None:
     staying = [vm for vm in ending.alive(holdings, known) if not states.is_ending(vm)]
     if len(staying) < len(vm_ids):
         return None
-    return context.runtimes.complete(runtime, service.id, vm_ids)
+    complete = dataclasses.replace(runtime.with_vms(vm_ids), service_id=service.id)
+    return context.runtimes.settle(complete)
 
 
 def _is_handed_over(context: Context, runtime: Runtime) -> bool:
-    """Whether a later document of its owner holds the service that this standby gave away."""
+    """Return whether a later document of its owner holds the service of this standby."""
     later = context.runtimes.range(runtime.id + 1, whose=runtime.owner_id)
     return any(known.service_id == runtime.service_id for known in later)
 
 
 def _resolve_replacement(context: Context, runtime: Runtime) -> Runtime:
-    """The runtime with its new service if that is there, else without any.
+    """Return the runtime with its new service if that is there, else without any.
 
     It stays as it is while its service may still appear.
     """
     if runtime.service_id is None and (finished := _finish(context, runtime)):
         return finished
     vm_ids = ending.end_runtime(context.holdings(runtime), runtime)
-    if not vm_ids and _may_still_start(context, runtime):
+    if not vm_ids and intents.may_still_start(context, runtime):
         return runtime
-    return context.runtimes.ready(runtime.without_service())
-
-
-# ---- in passing ---------------------------------------------------------------------------------
+    return context.runtimes.settle(runtime.without_service())
 
 
 def resolve_all(context: Context, runtimes: Iterable[Runtime]) -> None:
@@ -205,9 +131,7 @@ def resolve_all(context: Context, runtimes: Iterable[Runtime]) -> None:
 
 
 def remove_expired(context: Context, expired: Iterable[Runtime]) -> None:
-    """Remove what is left of the caller's runtimes that OpenNebula has ended, as much as a moment
-    allows.
-    """
+    """Remove the caller's runtimes that OpenNebula has ended, as many as a moment allows."""
     _in_passing(context, expired, _remove_expired)
 
 
@@ -223,7 +147,7 @@ def _remove_expired(context: Context, expired: Runtime) -> None:
     try:
         with locked(context, expired.id) as lock:
             if _state(lock.runtime) == _state(expired):
-                remove(context, lock.runtime, lock)
+                intents.remove(context, lock.runtime, lock)
     except (Locked, NotFound):
         log.engine.debug("Runtime %s is removed by another request", expired.id)
 

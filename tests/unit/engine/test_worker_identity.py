@@ -8,12 +8,12 @@ import sys
 
 import pytest
 
-from provision_engine.engine.safety import process
+from provision_engine.engine.safety import worker_identity
 
 WAITS = (
     "import sys\n"
-    "from provision_engine.engine.safety import process\n"
-    "print(process.identity(), flush=True)\n"
+    "from provision_engine.engine.safety import worker_identity\n"
+    "print(worker_identity.current(), flush=True)\n"
     "sys.stdin.read()\n"
 )
 
@@ -28,13 +28,15 @@ def child() -> subprocess.Popen[str]:
 
 def own(**parts: str) -> str:
     """The identity of this process, with some parts replaced."""
-    words = dict(zip(("host", "process", "started"), process.identity().split(), strict=True))
+    words = dict(
+        zip(("host", "process", "started"), worker_identity.current().split(), strict=True)
+    )
     return " ".join((words | parts).values())
 
 
 def test_this_process_lives() -> None:
-    assert process.identity() == process.identity()
-    assert not process.is_gone(process.identity())
+    assert worker_identity.current() == worker_identity.current()
+    assert not worker_identity.is_gone(worker_identity.current())
 
 
 def test_a_process_that_ended_is_gone_also_before_its_parent_has_noticed(
@@ -44,17 +46,17 @@ def test_a_process_that_ended_is_gone_also_before_its_parent_has_noticed(
     assert child.stdout
     with child:
         identity = child.stdout.readline().strip()
-        assert identity != process.identity()
-        assert not process.is_gone(identity)
+        assert identity != worker_identity.current()
+        assert not worker_identity.is_gone(identity)
         child.stdin.close()
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-        assert process.is_gone(identity), "it is a zombie now"
+        assert worker_identity.is_gone(identity), "it is a zombie now"
         child.wait()
-        assert process.is_gone(identity)
+        assert worker_identity.is_gone(identity)
 
 
 def test_a_process_that_has_the_id_of_one_that_ended_is_another() -> None:
-    assert process.is_gone(own(started="1"))
+    assert worker_identity.is_gone(own(started="1"))
 
 
 NOBODY_CAN_TELL = {
@@ -76,19 +78,19 @@ NOBODY_CAN_TELL = {
 
 @pytest.mark.parametrize("identity", NOBODY_CAN_TELL.values(), ids=NOBODY_CAN_TELL)
 def test_nothing_is_concluded_about_any_other_process(identity: str) -> None:
-    assert process.is_gone(identity) is False
+    assert worker_identity.is_gone(identity) is False
 
 
 def test_nothing_is_concluded_where_the_system_does_not_tell_its_boot(
     monkeypatch: pytest.MonkeyPatch, tmp_path: os.PathLike[str]
 ) -> None:
     before = own(started="1")
-    monkeypatch.setattr(process, "_PROC", tmp_path)
-    process._host.cache_clear()
+    monkeypatch.setattr(worker_identity, "_PROC", tmp_path)
+    worker_identity._host.cache_clear()
     try:
-        assert not process.is_gone(before)
-        assert not process.is_gone(process.identity())
+        assert not worker_identity.is_gone(before)
+        assert not worker_identity.is_gone(worker_identity.current())
     finally:
         monkeypatch.undo()
-        process._host.cache_clear()
-    assert process.is_gone(before)
+        worker_identity._host.cache_clear()
+    assert worker_identity.is_gone(before)

@@ -8,16 +8,11 @@ from typing import Any
 import pytest
 
 from provision_engine.cloud.enums import DocumentType, LcmState, ServiceState, VmState
-from provision_engine.cloud.objects import User
 from provision_engine.deadline import Deadline
 from provision_engine.engine.context import Context
 from provision_engine.engine.runtime.model import Phase, Runtime
-from provision_engine.engine.safety import process, unfinished
+from provision_engine.engine.safety import abandoned, worker_identity
 from provision_engine.errors import (
-    ActionRefused,
-    BackendDown,
-    BackendTimeout,
-    EngineError,
     Forbidden,
     Locked,
 )
@@ -28,7 +23,7 @@ STRANGER, STALE_SECONDS = 99, 120
 CONFIGURATION = f"timeout: 30\nlock: {{stale_seconds: {STALE_SECONDS}}}"
 ID, SERVICE, VM = 900, 950, 7
 NAME = "nature_2f347b8c-4f5a-4d17-98bc-4680dcbbf9b0"
-ALIVE, GONE = "elsewhere 1 1", f"{process.identity().split()[0]} 4194304 1"
+ALIVE, GONE = "elsewhere 1 1", f"{worker_identity.current().split()[0]} 4194304 1"
 OLD = NOW - STALE_SECONDS
 
 RUNNING = (VmState.ACTIVE, LcmState.RUNNING)
@@ -72,7 +67,7 @@ def test_what_a_process_works_on_is_abandoned_when_that_is_gone_or_time_is_over(
     phase: Phase, age: int, worker: str, is_abandoned: bool
 ) -> None:
     left = runtime(phase, intended_at=NOW - age, worker=worker)
-    assert unfinished.is_abandoned(request(OpenNebula()), left) is is_abandoned
+    assert abandoned.is_abandoned(request(OpenNebula()), left) is is_abandoned
 
 
 @pytest.mark.parametrize(
@@ -91,20 +86,20 @@ def test_a_service_is_deleted_under_a_lock(
     left = runtime(
         DELETING, intended_at=NOW, service_id=SERVICE, worker=worker, locked_at=locked_at
     )
-    assert unfinished.is_abandoned(request(OpenNebula()), left) is is_abandoned
+    assert abandoned.is_abandoned(request(OpenNebula()), left) is is_abandoned
 
 
 @pytest.mark.parametrize("phase", [READY, STANDBY])
 def test_what_is_settled_is_never_abandoned(phase: Phase) -> None:
     left = runtime(phase, service_id=SERVICE, worker=GONE)
-    assert not unfinished.is_abandoned(request(OpenNebula()), left)
+    assert not abandoned.is_abandoned(request(OpenNebula()), left)
 
 
 @pytest.mark.parametrize("phase", [CREATING, REPLACING, TAKEN, DELETING])
 def test_only_the_owner_settles_it_or_whoever_reconciles(phase: Phase) -> None:
     caller, left = request(OpenNebula()), runtime(phase, owner_id=STRANGER)
-    assert not unfinished.is_abandoned(caller, left)
-    assert unfinished.is_abandoned(replace(caller, is_reconciling=True), left)
+    assert not abandoned.is_abandoned(caller, left)
+    assert abandoned.is_abandoned(replace(caller, is_reconciling=True), left)
 
 
 @pytest.mark.parametrize(
@@ -125,8 +120,8 @@ def test_a_list_shows_what_its_user_has(
     phase: Phase, intended_at: int, is_abandoned: bool, is_visible: bool
 ) -> None:
     left = runtime(phase, intended_at=intended_at)
-    abandoned, visible = unfinished.partition(request(OpenNebula()), [left])
-    assert (bool(abandoned), bool(visible)) == (is_abandoned, is_visible)
+    to_settle, visible = abandoned.partition(request(OpenNebula()), [left])
+    assert (bool(to_settle), bool(visible)) == (is_abandoned, is_visible)
 
 
 # ---- what becomes of it -------------------------------------------------------------------------
@@ -199,7 +194,7 @@ def test_what_a_dead_engine_left_is_finished_or_undone(
     opennebula.add_runtime(left)
     for service_id, (state, vm_ids) in services.items():
         opennebula.add_service(state, vm_ids, service_id, NAME)
-    resolved = unfinished.resolve(request(opennebula), ID, is_repeated=True)
+    resolved = abandoned.resolve(request(opennebula), ID, is_repeated=True)
     assert phase_of(opennebula) == becomes
     assert opennebula.events == events
     assert (resolved is None) is (becomes in (None, DELETING))
@@ -216,16 +211,16 @@ def test_a_create_that_is_not_repeated_is_undone() -> None:
     opennebula = OpenNebula(vms={VM: RUNNING})
     opennebula.add_runtime(runtime())
     opennebula.add_service(ServiceState.RUNNING, [VM], SERVICE, NAME)
-    assert unfinished.resolve(request(opennebula), ID) is None
+    assert abandoned.resolve(request(opennebula), ID) is None
     assert opennebula.events == DELETED
 
 
 def test_the_time_in_which_a_service_may_appear_does_not_begin_again() -> None:
     opennebula = OpenNebula()
     opennebula.add_runtime(runtime(DELETING, intended_at=NOW - 60, worker=GONE))
-    assert unfinished.resolve(request(opennebula), ID) is None
+    assert abandoned.resolve(request(opennebula), ID) is None
     left = request(opennebula).runtimes.get(ID)
-    assert (left.intended_at, left.worker) == (NOW - 60, process.identity())
+    assert (left.intended_at, left.worker) == (NOW - 60, worker_identity.current())
 
 
 def test_a_standby_that_was_handed_over_keeps_its_service() -> None:
@@ -233,17 +228,17 @@ def test_a_standby_that_was_handed_over_keeps_its_service() -> None:
     opennebula.add_runtime(runtime(TAKEN, **OF_ITS_OWN))
     opennebula.add_runtime(replace(runtime(READY, **OF_ITS_OWN), id=ID + 1))
     opennebula.add_service(ServiceState.RUNNING, [VM], SERVICE, NAME)
-    assert unfinished.resolve(request(opennebula), ID) is None
+    assert abandoned.resolve(request(opennebula), ID) is None
     assert opennebula.events == []
     assert opennebula.ids(DocumentType.RUNTIME) == [ID + 1]
 
 
 def test_what_is_gone_or_locked_is_told() -> None:
     opennebula = OpenNebula()
-    assert unfinished.resolve(request(opennebula), ID) is None
+    assert abandoned.resolve(request(opennebula), ID) is None
     opennebula.add_runtime(runtime(locked_at=NOW))
     with pytest.raises(Locked):
-        unfinished.resolve(request(opennebula), ID)
+        abandoned.resolve(request(opennebula), ID)
 
 
 # ---- in passing ---------------------------------------------------------------------------------
@@ -268,7 +263,7 @@ def test_what_is_left_of_an_expired_runtime_is_removed_unless_it_has_changed(
     opennebula.add_runtime(replace(read, **change))
     if "owner_id" in change:
         read = replace(read, **change)
-    unfinished.remove_expired(request(opennebula), [read])
+    abandoned.remove_expired(request(opennebula), [read])
     assert (ID not in opennebula.pool) is is_removed
 
 
@@ -278,60 +273,12 @@ def test_a_request_about_something_else_spends_a_moment_and_is_never_failed() ->
     for left in lefts:
         opennebula.add_runtime(left)
     opennebula.deadline = Deadline(0)
-    unfinished.resolve_all(request(opennebula), lefts)
+    abandoned.resolve_all(request(opennebula), lefts)
     assert len(opennebula.pool) == 3
     opennebula.deadline = Deadline(20)
     opennebula.hidden = {ID + 1}
-    unfinished.resolve_all(request(opennebula), lefts)
+    abandoned.resolve_all(request(opennebula), lefts)
     assert list(opennebula.pool) == [ID + 1, ID + 2], "the first error ends it"
-
-
-# ---- intents ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("error", "is_withdrawn"),
-    [
-        (BackendTimeout("slow"), True),
-        (BackendDown("no connection"), False),
-        (ActionRefused("no"), False),
-    ],
-)
-def test_an_intent_whose_response_is_lost_is_withdrawn(
-    error: EngineError, is_withdrawn: bool
-) -> None:
-    opennebula = OpenNebula()
-    others = [{"service_name": "x"}, {"created_at": NOW}, {"phase": READY}, {"owner_id": STRANGER}]
-    for number, other in enumerate(others, ID + 1):
-        opennebula.add_runtime(replace(runtime(**other), id=number))
-    allocate = opennebula.allocate_document
-
-    def allocated(template: str, document_type: int) -> int:
-        allocate(template, document_type)
-        raise error
-
-    opennebula.allocate_document = allocated  # type: ignore[method-assign]
-    with pytest.raises(type(error)):
-        unfinished.write_intent(request(opennebula), runtime())
-    assert len(opennebula.pool) == 4 + (not is_withdrawn)
-
-
-def test_an_intent_is_written_with_its_process() -> None:
-    opennebula = OpenNebula()
-    written = unfinished.write_intent(request(opennebula), runtime())
-    assert request(opennebula).runtimes.get(written.id).worker == process.identity()
-
-
-def test_what_cannot_be_marked_for_removal_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    opennebula = OpenNebula()
-    opennebula.add_runtime(runtime())
-    unfinished.mark_for_removal(request(opennebula), runtime())
-    assert phase_of(opennebula) is DELETING
-    opennebula.caller = User(OWNER, is_administrator=False)
-    opennebula.hidden = {ID}
-    assert "could not be marked" not in caplog.text
-    unfinished.mark_for_removal(request(opennebula), runtime())
-    assert f"Runtime {ID} could not be marked for removal" in caplog.text
 
 
 def test_forbidden_is_not_hidden() -> None:
@@ -339,4 +286,4 @@ def test_forbidden_is_not_hidden() -> None:
     opennebula.add_runtime(runtime())
     opennebula.hidden = {ID}
     with pytest.raises(Forbidden):
-        unfinished.resolve(request(opennebula), ID)
+        abandoned.resolve(request(opennebula), ID)
