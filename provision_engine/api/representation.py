@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from provision_engine.engine.actions.timeline import Step
+from provision_engine.engine.plan import Plan
 from provision_engine.engine.preflight import Preflight
 from provision_engine.engine.quota import Quota
 from provision_engine.engine.runtime import sizes
 from provision_engine.engine.runtime.model import Function, Phase
-from provision_engine.engine.runtime.plan import Plan
 from provision_engine.engine.runtime.snapshot import Observation, Snapshot
 from provision_engine.engine.runtime.states import State
 from provision_engine.errors import ActionRefused, EngineError

@@ -28,13 +28,13 @@ from provision_engine.engine.actions.wait import (
     IsDone,
     IsRecovered,
     is_resumed,
-    is_settled,
     is_suspended,
     wait_until,
 )
 from provision_engine.engine.context import Context
-from provision_engine.engine.runtime.snapshot import Snapshot
+from provision_engine.engine.runtime.snapshot import Precondition, Snapshot
 from provision_engine.engine.runtime.specification import Specification
+from provision_engine.engine.standby.replenishing import replenish_later
 from provision_engine.errors import EngineError, NoFlowTemplate, NotFound, UnknownFlavours
 
 RUNTIMES = "/serverless-runtimes"
@@ -72,7 +72,7 @@ def get_runtime(runtime_id: str) -> Response:
     seconds = _limited(query.wait_seconds(request.args))
     snapshot = read.get_runtime(caller, _number(caller, runtime_id))
     query.check_known(request.args, "wait")
-    with wait_slot(caller, seconds > 0 and not snapshot.is_settled):
+    with wait_slot(caller, seconds > 0 and not snapshot.is_settled()):
         response = _tagged(_waited(caller, snapshot, seconds))
     response.make_conditional(request)
     return response
@@ -82,8 +82,8 @@ def update_runtime(runtime_id: str) -> Response:
     caller, number = _received_for("Update", runtime_id)
     seconds = _wait_seconds()
     changes, ignored = validation.to_update(context.body())
-    response = _changed(
-        caller, seconds, lambda: update.update_runtime(caller, number, changes, _match())
+    response = _change(
+        caller, seconds, lambda: update.update_runtime(caller, number, changes, _precondition())
     )
     return _with_warnings(response, ignored)
 
@@ -93,7 +93,7 @@ def delete_runtime(runtime_id: str) -> Response:
     seconds = _wait_seconds()
     with wait_slot(caller, seconds > 0):
         with change_slot(caller):
-            deleted = delete.delete_runtime(caller, number, _match())
+            deleted = delete.delete_runtime(caller, number, _precondition())
         if seconds:
             delete.wait_until_gone(caller, deleted, seconds, query.client_watch(request))
     response = Response(status=204)
@@ -104,7 +104,7 @@ def delete_runtime(runtime_id: str) -> Response:
 def recover_runtime(runtime_id: str) -> Response:
     caller, number = _received_for("Recover", runtime_id)
     seconds, may_replace = _wait_seconds("replace"), query.flag(request.args, "replace")
-    return _changed(
+    return _change(
         caller,
         seconds,
         lambda: recover.recover_runtime(caller, number, may_replace_data=may_replace),
@@ -115,13 +115,13 @@ def recover_runtime(runtime_id: str) -> Response:
 def suspend_runtime(runtime_id: str) -> Response:
     caller, number = _received_for("Suspend", runtime_id)
     seconds = _wait_seconds()
-    return _changed(caller, seconds, lambda: suspend.suspend_runtime(caller, number), is_suspended)
+    return _change(caller, seconds, lambda: suspend.suspend_runtime(caller, number), is_suspended)
 
 
 def resume_runtime(runtime_id: str) -> Response:
     caller, number = _received_for("Resume", runtime_id)
     seconds = _wait_seconds()
-    return _changed(caller, seconds, lambda: suspend.resume_runtime(caller, number), is_resumed)
+    return _change(caller, seconds, lambda: suspend.resume_runtime(caller, number), is_resumed)
 
 
 def get_timeline(runtime_id: str) -> Response:
@@ -192,7 +192,7 @@ def _limited(seconds: float) -> float:
     return min(seconds, longest)
 
 
-def _match() -> Callable[[Snapshot], bool] | None:
+def _precondition() -> Precondition | None:
     """Return the condition that If-Match sets for a runtime; None if there is none."""
     tags = request.if_match
     if not request.headers.get("If-Match") or tags.star_tag:
@@ -220,7 +220,7 @@ def _created(
     response.headers["Location"] = f"{RUNTIMES}/{created.id}"
     if is_new:
         response.status_code = 201
-        response.call_on_close(lambda: create.replenish_later(caller, specification.flavour_tuple))
+        response.call_on_close(lambda: replenish_later(caller, specification.flavour_tuple))
     return response
 
 
@@ -234,21 +234,21 @@ def _flavours_as_sent() -> Iterator[None]:
         raise NoFlowTemplate(sent) from error
 
 
-def _changed(
+def _change(
     caller: Context,
     seconds: float,
     change: Callable[[], Snapshot],
-    is_done: IsDone = is_settled,
+    is_done: IsDone = Snapshot.is_settled,
 ) -> Response:
     """Make a change, and wait for its outcome if the caller requests that."""
     with wait_slot(caller, seconds > 0):
         with change_slot(caller):
-            changed = change()
-        return _tagged(_waited_after(caller, changed, seconds, is_done))
+            snapshot = change()
+        return _tagged(_waited_after(caller, snapshot, seconds, is_done))
 
 
 def _waited(
-    caller: Context, snapshot: Snapshot, seconds: float, is_done: IsDone = is_settled
+    caller: Context, snapshot: Snapshot, seconds: float, is_done: IsDone = Snapshot.is_settled
 ) -> Snapshot:
     """Return the runtime after the requested wait."""
     if not seconds or is_done(snapshot):
@@ -259,7 +259,7 @@ def _waited(
 
 
 def _waited_after(
-    caller: Context, snapshot: Snapshot, seconds: float, is_done: IsDone = is_settled
+    caller: Context, snapshot: Snapshot, seconds: float, is_done: IsDone = Snapshot.is_settled
 ) -> Snapshot:
     """Do the same after a change, which is reported as done even if the wait fails."""
     try:

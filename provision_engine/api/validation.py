@@ -15,7 +15,6 @@ import jsonschema
 from provision_engine import log
 from provision_engine.api.representation import RUNTIME
 from provision_engine.config import load_schema
-from provision_engine.engine.actions.update import check_length
 from provision_engine.engine.runtime import scheduling
 from provision_engine.engine.runtime.model import ROLES, Function
 from provision_engine.engine.runtime.sizes import SIZES
@@ -23,6 +22,7 @@ from provision_engine.engine.runtime.specification import (
     POLICY,
     REQUIREMENTS,
     Specification,
+    check_length,
 )
 from provision_engine.errors import BadRequest
 
@@ -143,7 +143,7 @@ def _checked(sent: Json) -> Specification:
     for name, value in specification.device_info.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise BadRequest(f"{RUNTIME}.DEVICE_INFO.{name}: the number is too large")
-    check_length(specification.name, dict(specification.scheduling), specification.device_info)
+    check_length(specification.name, specification.scheduling, specification.device_info)
     _check_expressions(specification)
     return specification
 

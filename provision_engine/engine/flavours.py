@@ -14,8 +14,7 @@ from provision_engine.cloud.objects import Document
 from provision_engine.cloud.oned import MINE
 from provision_engine.engine.memory import UserMemory
 from provision_engine.engine.publishers import Publishers
-from provision_engine.engine.runtime.assignment import assign_roles
-from provision_engine.engine.runtime.dialect import FlowRole
+from provision_engine.engine.runtime.dialect import FlowRole, assign_roles
 from provision_engine.engine.runtime.specification import Specification
 from provision_engine.errors import (
     BadGateway,

@@ -174,7 +174,7 @@ def of_vm(state: int, lcm_state: int) -> Condition:
         must_report_ready=True,
         is_ready=False,
     )
-    return states.of_vm(vm)
+    return states.from_vm(vm)
 
 
 def every_condition() -> list[Condition]:
@@ -182,8 +182,8 @@ def every_condition() -> list[Condition]:
     found = [of_vm(state, 0) for state in range(12)]
     found += [of_vm(VmState.ACTIVE, lcm_state) for lcm_state in range(80)]
     services = [Service(1, "name", 2, state) for state in (-1, *ServiceState)]
-    found += [states.of_missing_vm(service) for service in (None, *services)]
-    return [*found, states.of_missing_vm(services[0], had_vm=True)]
+    found += [states.from_service(service) for service in (None, *services)]
+    return [*found, states.from_service(services[0], had_vm=True)]
 
 
 def test_the_table_has_each_reason_code() -> None:

@@ -1,4 +1,4 @@
-"""Deleting a runtime: intent first, then its service and VMs for certain, then its document."""
+"""Delete a runtime: intent first, then its service and VMs with certainty, then its document."""
 
 from __future__ import annotations
 
@@ -22,24 +22,23 @@ class Deleted:
 
 
 def delete_runtime(
-    context: Context, runtime_id: int, matches: Precondition | None = None
+    context: Context, runtime_id: int, precondition: Precondition | None = None
 ) -> Deleted:
-    """End a runtime: each of its VMs is gone or carries an order to end.
+    """End a runtime: each of its VMs is gone or has a scheduled termination.
 
-    Raises NotFound; PreconditionFailed where it does not match; Locked where it has to be
-    repeated.
+    Raises NotFound, PreconditionFailed, and Locked where it has to be repeated.
     """
     with locked(context, runtime_id) as lock:
-        runtime = read.to_end(context, lock)
-        if matches:
-            read.check_match(read.observe(context, runtime, lock.vms), matches)
+        runtime = read.load_endable(context, lock)
+        if precondition:
+            read.check(precondition, read.observe(context, runtime, lock.vms))
         return Deleted(runtime.owner_id, intents.remove(context, runtime, lock))
 
 
 def wait_until_gone(
     context: Context, deleted: Deleted, seconds: float, is_gone: Callable[[], bool]
 ) -> None:
-    """Wait until no VM is alive, the seconds are over or nobody listens any more."""
+    """Wait until no VM is alive, the seconds are over or the client has gone."""
     deadline = Deadline(seconds)
     waiting = context.with_deadline(Deadline(seconds + context.configuration.timeout_seconds))
     holdings = waiting.holdings_of(deleted.owner_id)

@@ -1,8 +1,8 @@
-"""A page of the caller's runtimes, at a cost that does not grow with their number."""
+"""List the caller's runtimes by pages, at a cost that does not grow with their number."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from provision_engine.cloud.objects import Service, Vm
@@ -13,10 +13,9 @@ from provision_engine.engine.runtime.model import Phase, Runtime
 from provision_engine.engine.runtime.snapshot import Snapshot
 from provision_engine.engine.runtime.states import State
 from provision_engine.engine.safety import abandoned, leases
-from provision_engine.engine.safety.ownership import Holdings
 
 CHUNK = 200
-"""So many runtimes are looked at together where their states decide which are shown."""
+"""So many runtimes are observed together where their states decide which are shown."""
 MAX_READ = 2000
 """So many runtimes are read for one page at most: where few of them match, it stays short."""
 NEAR_IDS = 64
@@ -37,7 +36,7 @@ class Filter:
     """Whether runtimes that wait for their create are shown too."""
 
     def matches(self, runtime: Runtime) -> bool:
-        """Whether a runtime may be shown, as far as it tells without its VMs."""
+        """Return whether a runtime may be shown, as far as that is known without its VMs."""
         flavours = [f.flavour for f in runtime.functions.values()]
         if runtime.phase is Phase.STANDBY and not self.shows_standby:
             return False
@@ -53,30 +52,30 @@ class Filter:
 
 @dataclass
 class Page:
-    """Some runtimes in the order that was asked for."""
+    """Some runtimes, in the requested direction."""
 
     snapshots: list[Snapshot] = field(default_factory=list)
     following: Cursor | None = None
     """Where the next page begins; None on the last."""
 
 
-def list_runtimes(context: Context, wanted: Filter, cursor: Cursor) -> Page:
-    """A page of the caller's runtimes with fresh states.
+def list_runtimes(context: Context, shown: Filter, cursor: Cursor) -> Page:
+    """Return a page of the caller's runtimes with fresh states.
 
-    What dead engines left and what OpenNebula has ended is not shown, and removed as far as a
-    moment allows.
+    Runtimes that a dead engine abandoned or OpenNebula has ended are not shown, and are removed as
+    far as a moment allows.
     """
-    listing = _Listing(context, wanted, cursor)
+    listing = _Listing(context, shown, cursor)
     page = listing.page()
-    abandoned.resolve_all(context, listing.left)
+    abandoned.resolve_all(context, listing.abandoned)
     abandoned.remove_expired(context, listing.expired)
     return page
 
 
 class _Listing:
-    def __init__(self, context: Context, wanted: Filter, cursor: Cursor) -> None:
-        self._context, self._filter, self._cursor = context, wanted, cursor
-        self.left: list[Runtime] = []
+    def __init__(self, context: Context, shown: Filter, cursor: Cursor) -> None:
+        self._context, self._filter, self._cursor = context, shown, cursor
+        self.abandoned: list[Runtime] = []
         self.expired: list[Runtime] = []
 
     def page(self) -> Page:
@@ -110,9 +109,9 @@ class _Listing:
         return page
 
     def _matching(self, runtimes: Sequence[Runtime]) -> list[Runtime]:
-        """In the order of the page, as far as they tell without their VMs."""
-        left, visible = abandoned.partition(self._context, runtimes)
-        self.left += left
+        """Return the runtimes that may be shown, sorted as the page is, still without their VMs."""
+        unresolved, visible = abandoned.partition(self._context, runtimes)
+        self.abandoned += unresolved
         return sorted(
             filter(self._filter.matches, visible),
             key=lambda runtime: runtime.id,
@@ -120,7 +119,7 @@ class _Listing:
         )
 
     def _fill(self, page: Page, matching: list[Runtime], limit: int) -> bool:
-        """Show runtimes as far as the page has room; whether more would follow."""
+        """Show runtimes as far as the page has room. Returns whether more would follow."""
         while matching:
             room = limit - len(page.snapshots)
             size = room if self._filter.state is None else max(room, CHUNK)
@@ -138,18 +137,17 @@ class _Listing:
         vms = self._context.cloud.oned.vms([vm_id for r in runtimes for vm_id in r.vm_ids])
         shown: list[tuple[Runtime, dict[int, Vm]]] = []
         for runtime in runtimes:
-            own = _own(self._context.holdings(runtime), runtime, vms)
+            holdings = self._context.holdings(runtime)
+            own = holdings.owned(vms[n] for n in runtime.vm_ids if n in vms)
             if leases.is_over(runtime, own, self._context.now()):
                 self.expired.append(runtime)
             else:
                 shown.append((runtime, own))
-        services = self._services([runtime for runtime, own in shown if _lacks_vms(runtime, own)])
-        return [
-            Snapshot.taken(runtime, own, services.get(runtime.service_id)) for runtime, own in shown
-        ]
+        services = self._services([r for r, own in shown if len(own) < len(r.functions)])
+        return [Snapshot.from_vms(r, own, services.get(r.service_id)) for r, own in shown]
 
     def _services(self, runtimes: Sequence[Runtime]) -> dict[int | None, Service]:
-        """The services of the caller's runtimes, by id."""
+        """Return the services of the caller's runtimes, by id."""
         ids = [runtime.service_id for runtime in runtimes if runtime.service_id is not None]
         return {
             service.id: service
@@ -159,7 +157,7 @@ class _Listing:
 
 
 def near(ids: Sequence[int]) -> list[tuple[int, int]]:
-    """Ranges that hold these ids and few others; a single one where they would be too many."""
+    """Return ranges that hold these ids and few others; a single one if there would be too many."""
     ranges: list[tuple[int, int]] = []
     for number in sorted(ids):
         if ranges and number - ranges[-1][1] <= NEAR_IDS:
@@ -169,11 +167,3 @@ def near(ids: Sequence[int]) -> list[tuple[int, int]]:
     if len(ranges) > MAX_SERVICE_CALLS:
         return [(ranges[0][0], ranges[-1][1])]
     return ranges
-
-
-def _own(holdings: Holdings, runtime: Runtime, vms: Mapping[int, Vm]) -> dict[int, Vm]:
-    return holdings.owned(vms[vm_id] for vm_id in runtime.vm_ids if vm_id in vms)
-
-
-def _lacks_vms(runtime: Runtime, own: Mapping[int, Vm]) -> bool:
-    return len(own) < len(runtime.functions)

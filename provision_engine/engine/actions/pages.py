@@ -1,4 +1,4 @@
-"""Parts of a user's runtimes, from which a page of a list is filled.
+"""Read parts of a user's runtimes, from which a page of a list is filled.
 
 oned reads a user's documents by their offset from the newest one. Offsets shift while runtimes
 come and go, ids stay: a cursor says with an id where a page begins, and with an offset where to
@@ -39,7 +39,7 @@ class Cursor:
 
     @property
     def is_empty(self) -> bool:
-        """Whether no id lies between both ends."""
+        """Return whether no id lies between both ends."""
         return self.before - self.after <= 1
 
     def behind(self, runtime_id: int, offset: int) -> Cursor:
@@ -51,7 +51,7 @@ class Cursor:
 
 @dataclass(frozen=True)
 class Part:
-    """Some of the runtimes, in the order of the list, as documents."""
+    """Some of the runtimes, sorted as the list is, as documents."""
 
     documents: list[Document]
     offsets: dict[int, int]
@@ -61,7 +61,7 @@ class Part:
 
 
 def parts(runtimes: Repository, cursor: Cursor) -> Iterator[Part]:
-    """Read the runtimes that a cursor with a limit leads to, as many as are asked for at a time."""
+    """Read the runtimes that a cursor with a limit leads to, as many as are needed at a time."""
     rest: Cursor | None = cursor
     count = min(cursor.limit or LARGEST, LARGEST - 1) + 1  # that one more tells of a next page
     while rest is not None:
@@ -98,15 +98,15 @@ class _Window:
 
     @property
     def is_newest(self) -> bool:
-        """Whether the pool begins with them."""
+        """Return whether the pool begins with them."""
         return self.offset == 0
 
     def reaches_newer(self, edge: int) -> bool:
-        """Whether nothing is missing between these documents and ids from ``edge`` on."""
+        """Return whether nothing is missing between these and ids from ``edge`` on."""
         return self.is_newest or (bool(self.documents) and self.documents[0].id >= edge)
 
     def reaches_older(self, edge: int) -> bool:
-        """Whether nothing is missing between these documents and ids below ``edge``."""
+        """Return whether nothing is missing between these and ids below ``edge``."""
         return self.is_oldest or self.documents[-1].id < edge
 
 

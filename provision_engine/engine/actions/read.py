@@ -1,4 +1,4 @@
-"""Reading one runtime, with the fresh states of its VMs."""
+"""Read one runtime, with the fresh states of its VMs."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 from provision_engine.cloud.objects import Service, Vm
 from provision_engine.engine.context import Context
-from provision_engine.engine.runtime import services, states
+from provision_engine.engine.runtime import states
 from provision_engine.engine.runtime.model import Phase, Runtime
 from provision_engine.engine.runtime.snapshot import Precondition, Snapshot
-from provision_engine.engine.safety import abandoned, leases
+from provision_engine.engine.safety import abandoned, leases, services
 from provision_engine.engine.safety.locks import Lock
 from provision_engine.errors import ActionRefused, Locked, NotFound, PreconditionFailed
 
@@ -47,7 +47,7 @@ def _resolve_unfinished(context: Context, runtime: Runtime, *, is_ending: bool =
     return runtime
 
 
-def to_end(context: Context, lock: Lock) -> Runtime:
+def load_endable(context: Context, lock: Lock) -> Runtime:
     """Return a runtime that may be ended. Raises Locked, NotFound."""
     runtime = _resolve_unfinished(context, lock.runtime, is_ending=True)
     if runtime.phase in (Phase.CREATING, Phase.TAKEN):
@@ -55,7 +55,7 @@ def to_end(context: Context, lock: Lock) -> Runtime:
     return runtime
 
 
-def to_change(context: Context, lock: Lock) -> Runtime:
+def load_changeable(context: Context, lock: Lock) -> Runtime:
     """Return a runtime that may be changed. Raises Locked, NotFound."""
     runtime = _resolve_unfinished(context, lock.runtime)
     if runtime.phase is Phase.STANDBY:
@@ -79,19 +79,19 @@ def observe(context: Context, runtime: Runtime, vms: Mapping[int, Vm] | None = N
     if leases.is_over(runtime, vms, context.now()):
         abandoned.remove_expired(context, [runtime])
         raise NotFound(f"The lease of serverless runtime {runtime.id} is over")
-    return Snapshot.taken(runtime, vms, service)
+    return Snapshot.from_vms(runtime, vms, service)
 
 
-def check_match(seen: Snapshot, matches: Precondition) -> None:
-    """Raises PreconditionFailed where a runtime is not as its caller has seen it."""
-    if not matches(seen):
-        raise PreconditionFailed(f"Serverless runtime {seen.id} is not as it was seen")
+def check(precondition: Precondition, snapshot: Snapshot) -> None:
+    """Raise PreconditionFailed where a runtime is not as its caller has read it."""
+    if not precondition(snapshot):
+        raise PreconditionFailed(f"Serverless runtime {snapshot.id} is not as it was seen")
 
 
 def _look_behind(
     context: Context, runtime: Runtime, service_id: int, vms: Mapping[int, Vm]
 ) -> tuple[Runtime, Mapping[int, Vm], Service | None]:
-    """A runtime that lacks VMs: its service tells why, or which VMs it has now.
+    """Look up why a runtime lacks VMs, or which VMs it has now: its service tells.
 
     Whoever holds the runtime's lock writes these down with the next change.
     """

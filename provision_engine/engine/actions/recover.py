@@ -1,4 +1,4 @@
-"""Letting a runtime run again under its own id, with the rights of its owner.
+"""Let a runtime run again under its own id, with the rights of its owner.
 
 What helps depends on the state of each VM. An owner may resume a VM, and have oneflow deploy a
 function that never got a VM; a VM that failed cannot be repaired by its owner, so that the
@@ -13,13 +13,12 @@ from enum import IntEnum
 
 from provision_engine.engine.actions import read, suspend
 from provision_engine.engine.context import Context
-from provision_engine.engine.runtime import services
+from provision_engine.engine.plan import plan
 from provision_engine.engine.runtime.model import Phase, Runtime
-from provision_engine.engine.runtime.plan import plan
 from provision_engine.engine.runtime.snapshot import Snapshot
 from provision_engine.engine.runtime.specification import Specification
 from provision_engine.engine.runtime.states import Condition, Reason, State
-from provision_engine.engine.safety import ending, leases, starting
+from provision_engine.engine.safety import ending, leases, services, starting
 from provision_engine.engine.safety.locks import locked
 from provision_engine.engine.time_limits import ENDING_SECONDS
 from provision_engine.errors import ActionRefused, Forbidden, Locked
@@ -56,15 +55,15 @@ def recover_runtime(
     and ``may_replace_data`` does not allow it; Locked while a function is on its way by itself.
     """
     with locked(context, runtime_id) as lock:
-        snapshot = read.observe(context, read.to_change(context, lock), lock.vms)
+        snapshot = read.observe(context, read.load_changeable(context, lock), lock.vms)
         suspend.check_awake(snapshot)
         if State.ERROR not in snapshot.states:
-            if not snapshot.is_settled:
+            if not snapshot.is_settled():
                 raise Locked(f"Serverless runtime {snapshot.id} is on its way by itself")
             return snapshot
         recovered = apply(context, snapshot, may_replace_data=may_replace_data)
     if recovered is not snapshot.runtime:
-        return Snapshot.unseen(dataclasses.replace(recovered, phase=Phase.REPLACING))
+        return Snapshot.pending(dataclasses.replace(recovered, phase=Phase.REPLACING))
     return read.get_runtime(context, runtime_id)
 
 
@@ -101,7 +100,7 @@ def _resume(context: Context, snapshot: Snapshot) -> None:
 
 
 def _retry(context: Context, runtime: Runtime) -> bool:
-    """Whether oneflow tries again; it does not in every state of a service."""
+    """Return whether oneflow tries again; it does not in every state of a service."""
     if runtime.service_id is None:
         return False
     try:
@@ -146,7 +145,7 @@ def _replace(context: Context, runtime: Runtime) -> Runtime:
 
 
 def _specification(runtime: Runtime, now: float) -> Specification:
-    """What has to be requested to get the same runtime once more."""
+    """Return the request that makes the same runtime once more."""
     left_seconds = None
     if runtime.lease_seconds is not None:
         end = leases.ends_at(runtime, ()) or 0

@@ -1,4 +1,4 @@
-"""Suspending and resuming all functions of a runtime, by OpenNebula's own actions."""
+"""Suspend and resume all functions of a runtime, by OpenNebula's own actions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def suspend_runtime(context: Context, runtime_id: int) -> Snapshot:
     to another state, ActionRefused where one is in ERROR.
     """
     with locked(context, runtime_id) as lock:
-        snapshot = read.observe(context, read.to_change(context, lock), lock.vms)
+        snapshot = read.observe(context, read.load_changeable(context, lock), lock.vms)
         _check(snapshot, {State.RUNNING, State.SUSPENDED}, "suspended")
         runtime = _write(context, snapshot.runtime, is_suspended=True)
         _act(context, snapshot, State.RUNNING, "suspend")
@@ -36,23 +36,23 @@ def resume_runtime(context: Context, runtime_id: int) -> Snapshot:
     Resuming a running runtime changes nothing. Raises as ``suspend_runtime`` does.
     """
     with locked(context, runtime_id) as lock:
-        runtime = dataclasses.replace(read.to_change(context, lock), is_suspended=True)
+        runtime = dataclasses.replace(read.load_changeable(context, lock), is_suspended=True)
         snapshot = read.observe(context, runtime, lock.vms)
         _check(snapshot, {State.RUNNING, State.SUSPENDED}, "resumed")
         _act(context, snapshot, State.SUSPENDED, "resume")
-        # Until then the VMs are suspended as they were asked to be, and in no error.
+        # Until then the VMs are suspended as their user requested, and not in ERROR.
         _wait_until_awake(context, snapshot)
         runtime = _write(context, snapshot.runtime, is_suspended=False)
         return read.observe(context, runtime, lock.release_and_read(runtime))
 
 
-def _check(snapshot: Snapshot, allowed: Collection[State], what: str) -> None:
+def _check(snapshot: Snapshot, allowed: Collection[State], action: str) -> None:
     for role, condition in snapshot.conditions.items():
         if condition.is_moving:
             raise Locked(f"{role} is {condition.state}")
         if condition.state not in allowed:
             raise ActionRefused(
-                f"{role} cannot be {what}: {condition.text or condition.state}", remedy="recover"
+                f"{role} cannot be {action}: {condition.text or condition.state}", remedy="recover"
             )
 
 
@@ -63,7 +63,7 @@ def _act(context: Context, snapshot: Snapshot, state: State, action: str) -> Non
 
 
 def _wait_until_awake(context: Context, snapshot: Snapshot) -> None:
-    """OpenNebula takes a moment to begin with a resume that it has accepted."""
+    """Wait until OpenNebula begins with a resume that it has accepted."""
     vm_ids = [vm.id for vm in snapshot.vms.values()]
     for _ in context.cloud.deadline.at_most(AWAKE_SECONDS).polls():
         vms = context.cloud.oned.vms(vm_ids).values()
@@ -76,6 +76,6 @@ def _write(context: Context, runtime: Runtime, *, is_suspended: bool) -> Runtime
 
 
 def check_awake(snapshot: Snapshot) -> None:
-    """Raises ActionRefused where a runtime was suspended at its user's request."""
+    """Raise ActionRefused where a runtime was suspended at its user's request."""
     if State.SUSPENDED in snapshot.states:
         raise ActionRefused(f"Serverless runtime {snapshot.id} is suspended", remedy="resume")

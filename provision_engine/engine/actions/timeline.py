@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -45,31 +45,18 @@ def get_timeline(context: Context, runtime_id: int) -> list[Step]:
 
 
 def steps(runtime: Runtime, service: Service | None, times: Mapping[int, VmTimes]) -> list[Step]:
-    """The steps that are known, in time order; all times are OpenNebula's, to the second.
+    """Return the known steps, the earliest first; all times are OpenNebula's, to the second.
 
     ``times`` by VM id. When a VM has booted and is ready is not recorded anywhere.
     """
-    found = [*_of_service(runtime, service)]
+    found = [Step(StepName.ASKED, runtime.created_at)]
+    if service is not None:
+        found.append(Step(StepName.SERVICE, service.started_at))
     for role, function in runtime.functions.items():
         if function.vm_id is not None and function.vm_id in times:
-            found += _of_vm(role, times[function.vm_id])
-    # Stable: of what happened within one second the order of creation decides.
-    return sorted(found, key=lambda step: step.at)
-
-
-def _of_service(runtime: Runtime, service: Service | None) -> Iterator[Step]:
-    if runtime.created_at:
-        yield Step(StepName.ASKED, runtime.created_at)
-    if service is not None and service.started_at:
-        yield Step(StepName.SERVICE, service.started_at)
-
-
-def _of_vm(role: str, times: VmTimes) -> Iterator[Step]:
-    known = {
-        StepName.VM: times.made,
-        StepName.SCHEDULED: times.scheduled,
-        StepName.COPIED: times.copied,
-    }
-    for name, at in known.items():
-        if at:
-            yield Step(name, at, role)
+            vm = times[function.vm_id]
+            found.append(Step(StepName.VM, vm.made, role))
+            found.append(Step(StepName.SCHEDULED, vm.scheduled, role))
+            found.append(Step(StepName.COPIED, vm.copied, role))
+    # Stable: steps of the same second stay in the sequence in which they were found.
+    return sorted((step for step in found if step.at), key=lambda step: step.at)

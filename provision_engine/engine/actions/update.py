@@ -1,27 +1,23 @@
-"""Updating a runtime: what differs, whether all of it is available, and then doing it."""
+"""Update a runtime: find what differs, check that all of it is available, and then do it."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Mapping
 
 from provision_engine import log
 from provision_engine.cloud import template
 from provision_engine.cloud.enums import VmState
 from provision_engine.cloud.objects import Vm
-from provision_engine.engine.actions import read, recover, resize, suspend
-from provision_engine.engine.actions.resize import Resize
+from provision_engine.engine.actions import read, recover, suspend
 from provision_engine.engine.context import Context
 from provision_engine.engine.runtime import attributes
-from provision_engine.engine.runtime.model import DeviceInfo, Function, Runtime
+from provision_engine.engine.runtime.model import Runtime
 from provision_engine.engine.runtime.snapshot import Precondition, Snapshot
-from provision_engine.engine.runtime.specification import Specification
+from provision_engine.engine.runtime.specification import Specification, check_length
 from provision_engine.engine.runtime.states import Reason, State
-from provision_engine.engine.safety import leases
+from provision_engine.engine.safety import leases, resize
 from provision_engine.engine.safety.locks import locked
 from provision_engine.errors import (
-    BadRequest,
     EngineError,
     Forbidden,
     Locked,
@@ -29,8 +25,6 @@ from provision_engine.errors import (
     UpdateFailed,
 )
 
-SENT_BYTES = 20_000
-"""Of what a device sends for one runtime: a small one reads a response into 30,000 bytes."""
 WAITING_FOR_HOST = frozenset({Reason.WAITING, Reason.NO_MATCHING_HOST, Reason.NO_CAPACITY})
 
 
@@ -43,12 +37,12 @@ def update_runtime(
     """Change what is given and differs; all of it is checked before any of it is done.
 
     Raises PreconditionFailed, Unprocessable, CapacityRefused, Locked, and UpdateFailed where a
-    function is in ERROR; what helps against that has then been tried.
+    function is in ERROR; a recovery has then been tried.
     """
     with locked(context, runtime_id) as lock:
-        snapshot = read.observe(context, read.to_change(context, lock), lock.vms)
+        snapshot = read.observe(context, read.load_changeable(context, lock), lock.vms)
         if precondition:
-            read.check_match(snapshot, precondition)
+            read.check(precondition, snapshot)
         suspend.check_awake(snapshot)
         if State.ERROR in snapshot.states:
             raise UpdateFailed(_recovery(context, snapshot))
@@ -58,19 +52,8 @@ def update_runtime(
         return read.observe(context, runtime, lock.release_and_read(runtime))
 
 
-def check_length(name: str, scheduling: Mapping[str, str], device_info: DeviceInfo) -> None:
-    """Raises BadRequest where a small device could not read the runtime any more."""
-    told = json.dumps([name, dict(scheduling), dict(device_info)], ensure_ascii=False)
-    size_bytes = len(told.encode(errors="replace"))
-    if size_bytes > SENT_BYTES:
-        raise BadRequest(
-            f"SERVERLESS_RUNTIME: NAME, SCHEDULING and DEVICE_INFO hold {size_bytes} bytes, "
-            f"more than {SENT_BYTES} together"
-        )
-
-
 def _recovery(context: Context, snapshot: Snapshot) -> dict[str, str | EngineError]:
-    """Try what helps a runtime in ERROR; why it has to be, and what came of it."""
+    """Try to recover a runtime in ERROR. Returns its errors by role, and the outcome."""
     outcome: str | EngineError = "Started; read the runtime again in a while"
     try:
         recover.apply(context, snapshot)
@@ -87,16 +70,13 @@ class _Update:
     def __init__(self, context: Context, snapshot: Snapshot, changes: Specification) -> None:
         self._context, self._snapshot, self._changes = context, snapshot, changes
         self._before, self._vms = snapshot.runtime, snapshot.vms
-        self._resizes = [
-            Resize.between(role, vm, changes.functions.get(role, Function()).sizes)
-            for role, vm in snapshot.vms.items()
-        ]
-        self._after = self._with_lease(self._changed())
+        self._resizes = resize.between(snapshot, changes.functions)
+        self._after = self._with_changes()
 
     # ---- checking: changes nothing -----------------------------------------------------------
 
     def check(self) -> None:
-        """Raises Unprocessable, CapacityRefused, Locked or BadRequest."""
+        """Raise Unprocessable, CapacityRefused, Locked or BadRequest where it cannot be done."""
         after, changes = self._after, self._changes
         # What is sent is short enough, but what it leads to may not be.
         check_length(after.name, after.scheduling, after.device_info)
@@ -130,7 +110,7 @@ class _Update:
     # ---- doing -----------------------------------------------------------------------------
 
     def apply(self) -> Runtime:
-        """Do it; the runtime as it is stored afterwards."""
+        """Do it. Returns the runtime as it is stored afterwards."""
         before, after, runtimes = self._before, self._after, self._context.runtimes
         if after == before:
             return before
@@ -141,7 +121,7 @@ class _Update:
             # From here on the VMs have the new sizes, whatever fails.
             stored = dataclasses.replace(before, functions=after.functions)
             self._tell_vms()
-            self._order_end()
+            self._schedule_end()
         except EngineError:
             self._release(stored)
             raise
@@ -175,7 +155,7 @@ class _Update:
             level = log.engine.info if isinstance(error, Forbidden) else log.engine.warning
             level("VM %s is not flagged for rescheduling: %s", vm.id, error)
 
-    def _order_end(self) -> None:
+    def _schedule_end(self) -> None:
         ends_at = self._after.lease_ends_at
         for vm in self._vms.values():
             if self._changes.lifts_lease:
@@ -185,23 +165,21 @@ class _Update:
 
     # ---- the runtime as it is to be stored ---------------------------------------------------
 
-    def _changed(self) -> Runtime:
+    def _with_changes(self) -> Runtime:
         before, changes = self._before, self._changes
-        resized = {r.role: r.applied(before.functions[r.role]) for r in self._resizes}
-        return dataclasses.replace(
+        seconds = changes.lease_seconds
+        resized = {r.role: r.resized(before.functions[r.role]) for r in self._resizes}
+        after = dataclasses.replace(
             before,
             name=changes.name or before.name,
             functions={**before.functions, **resized},
             scheduling={**before.scheduling, **changes.scheduling},
             device_info={**before.device_info, **changes.device_info},
         )
-
-    def _with_lease(self, runtime: Runtime) -> Runtime:
-        seconds = self._changes.lease_seconds
-        if seconds is None and not self._changes.lifts_lease:
-            return runtime
+        if seconds is None and not changes.lifts_lease:
+            return after
         return dataclasses.replace(
-            runtime,
+            after,
             lease_seconds=seconds,
             lease_ends_at=None if seconds is None else int(self._context.now()) + seconds,
             is_lease_renewed=seconds is not None,

@@ -1,4 +1,4 @@
-"""Waiting for a runtime, and when the outcome of a change is known."""
+"""Wait for a runtime, until the outcome of a change is known."""
 
 from __future__ import annotations
 
@@ -13,18 +13,13 @@ from provision_engine.engine.runtime.states import State
 IsDone = Callable[[Snapshot], bool]
 
 
-def is_settled(snapshot: Snapshot) -> bool:
-    """Whether no function is on its way to another state."""
-    return snapshot.is_settled
-
-
 def is_suspended(snapshot: Snapshot) -> bool:
-    """Whether a suspension has an outcome: VMs still run for a moment after it was accepted."""
+    """Return whether a suspension has ended: VMs still run for a moment after it was accepted."""
     return snapshot.states <= {State.SUSPENDED, State.ERROR}
 
 
 def is_resumed(snapshot: Snapshot) -> bool:
-    """Whether a resume has an outcome."""
+    """Return whether a resume has an outcome."""
     return snapshot.states <= {State.RUNNING, State.ERROR}
 
 
@@ -36,7 +31,7 @@ class IsRecovered:
 
     def __call__(self, snapshot: Snapshot) -> bool:
         has_failed_again = self._was_moving and State.ERROR in snapshot.states
-        self._was_moving |= not snapshot.is_settled
+        self._was_moving |= not snapshot.is_settled()
         return snapshot.states == {State.RUNNING} or has_failed_again
 
 

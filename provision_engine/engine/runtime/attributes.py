@@ -1,4 +1,4 @@
-"""Pure: a specification and a VM template become the attributes of a role's VMs."""
+"""Turn a specification and a VM template into the attributes of a role's VMs. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def role_attributes(
     capacity: Capacity,
     sr_auth: str | None,
 ) -> Attributes:
-    """A role's VM attributes: texts, vectors as dictionaries, several of a name as a list."""
+    """Return a role's VM attributes: texts, vectors as dictionaries, repeated names as a list."""
     attributes = sizes.vm_attributes(function.sizes, capacity) | {
         "MEMORY_RESIZE_MODE": capacity.memory.resize_mode,
         "HOT_RESIZE": {"CPU_HOT_ADD_ENABLED": "YES", "MEMORY_HOT_ADD_ENABLED": "YES"},
@@ -37,7 +37,7 @@ def role_attributes(
 
 
 def user_attributes(scheduling: Mapping[str, str], device_info: DeviceInfo) -> Attributes:
-    """The attributes of a VM's user template that follow from what the device sends."""
+    """Return the attributes of a VM's user template that follow from what the device sends."""
     attributes: Attributes = {}
     if requirements := scheduling.get("REQUIREMENTS"):
         attributes["SCHED_REQUIREMENTS"] = requirements.upper()
@@ -49,12 +49,12 @@ def user_attributes(scheduling: Mapping[str, str], device_info: DeviceInfo) -> A
 
 
 def texts_of_several_lines(attributes: Attributes) -> list[str]:
-    """The names of the texts in CONTEXT that hold a newline, which oneflow 7 changes."""
+    """Return the names of the texts in CONTEXT that hold a newline, which oneflow 7 changes."""
     return [name for name, text in attributes.get("CONTEXT", {}).items() if "\n" in text]
 
 
 def _disks(template: Attributes, size_mb: int) -> list[Attributes]:
-    """All disks of the VM template, the first one with the wanted size."""
+    """Return all disks of the VM template, the first one with this size."""
     disks = sizes.vectors(template, "DISK")
     return [disk | ({"SIZE": str(size_mb)} if n == 0 else {}) for n, disk in enumerate(disks)]
 

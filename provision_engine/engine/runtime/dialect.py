@@ -1,8 +1,11 @@
-"""The two dialects of oneflow: how a flow template and what is merged into it are written."""
+"""The two dialects of oneflow: how a flow template and what is merged into it are written.
+
+Also which role of a flow template plays FAAS, and which DAAS.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,15 +35,15 @@ class Dialect:
 
     @classmethod
     def from_version(cls, version: str) -> Dialect:
-        """From OpenNebula's version, such as ``6.8.0``; later releases speak as 7 does."""
+        """Return the dialect of a version such as ``6.8.0``; later releases speak as 7 does."""
         return SIX if version.split(".")[0] in ("5", "6") else SEVEN
 
     def merge_template(
         self, name: str, roles: Sequence[FlowRole], attributes: Mapping[str, Attributes]
     ) -> dict[str, Any]:
-        """What instantiate merges into the flow template; ``attributes`` by role name.
+        """Return what instantiate merges into the flow template; ``attributes`` by role name.
 
-        All roles stand in it in the template's order, since 6.x merges by position, 7.x by name.
+        All roles stand in it as in the template, since 6.x merges by position, 7.x by name.
         """
         # The service goes with the last of its VMs; otherwise oneflow would soon start new ones.
         merged = [{"name": role.name} | self._contents(attributes.get(role.name)) for role in roles]
@@ -69,7 +72,7 @@ SEVEN = Dialect(
     has_open_clone=True,
 )
 DIALECTS = (SEVEN, SIX)
-"""In the order in which a role is read."""
+"""A role is read in the first that it matches."""
 
 
 @dataclass(frozen=True)
@@ -91,3 +94,28 @@ class FlowRole:
         if not template_ids or template_ids[0] is None:
             raise BadGateway(f"Role {one_line(name)} of a flow template names no VM template")
         return cls(name, template_ids[0], dialects)
+
+
+def assign_roles(flavours: Mapping[str, str], names: Sequence[str]) -> dict[str, int]:
+    """Return which of the ``names`` play FAAS and DAAS, by index; ``flavours`` by FAAS and DAAS.
+
+    By name, else named as the flavour, else by position; no role plays both.
+    """
+    upper = [name.upper() for name in names]
+    indexes: dict[str, int] = {}
+
+    def claim(role: str, candidates: Iterable[int]) -> None:
+        free = (index for index in candidates if index not in indexes.values())
+        if role not in indexes and (found := next(free, None)) is not None:
+            indexes[role] = found
+
+    def named(name: str) -> list[int]:
+        return [index for index, known in enumerate(upper) if known == name.upper()]
+
+    for role in flavours:
+        claim(role, named(role))
+    for role, flavour in flavours.items():
+        claim(role, named(flavour))
+    for position, role in enumerate(flavours):
+        claim(role, [*range(len(names))[position : position + 1], *range(len(names))])
+    return indexes

@@ -16,12 +16,10 @@ from provision_engine.cloud.enums import DocumentType
 from provision_engine.cloud.objects import Document
 from provision_engine.engine.runtime.model import ROLES, DeviceInfo, Function, Phase, Runtime
 from provision_engine.engine.runtime.sizes import SIZES
-from provision_engine.engine.runtime.specification import POLICY, REQUIREMENTS
+from provision_engine.engine.runtime.specification import POLICY, REQUIREMENTS, SENT_BYTES
 from provision_engine.errors import BadGateway, NotFound
 from provision_engine.text import one_line
 
-SENT_BYTES = 20_000
-"""What an engine accepts of SCHEDULING and DEVICE_INFO at most."""
 MAX_NAME, MAX_FLAVOUR = 256, 128
 """In characters; a runtime without a name of its own is named as its service."""
 NAME_BYTES = 128
@@ -33,9 +31,9 @@ Json = dict[str, Any]
 
 
 def to_runtime(document: Document) -> Runtime:
-    """The runtime that a document holds. What is wrong in it is left out: its owner may write it.
+    """Return the runtime in a document. What is wrong in it is left out: its owner may write it.
 
-    Raises NotFound where the document is of another type, BadGateway where nobody can read it.
+    Raises NotFound where the document is of another type, BadGateway where it is unreadable.
     """
     if document.type != DocumentType.RUNTIME:
         raise NotFound(f"Document {document.id} is not a serverless runtime")
@@ -69,13 +67,13 @@ def to_runtime(document: Document) -> Runtime:
 
 
 def name_of(runtime: Runtime) -> str:
-    """The name of a runtime's document: the runtime's own in a form that OpenNebula accepts."""
+    """Return the name of a runtime's document: the runtime's, in a form that OpenNebula accepts."""
     plain = "".join(c if ord(c) <= 0xFFFF else "_" for c in _REFUSED.sub("_", runtime.name))
     return plain.encode()[:NAME_BYTES].decode(errors="ignore").strip() or runtime.service_name
 
 
 def body_of(runtime: Runtime) -> str:
-    """The body of a runtime's document, in plain ASCII so that any text survives."""
+    """Return the body of a runtime's document, in plain ASCII so that any text survives."""
     return json.dumps(_members(runtime), separators=(",", ":")).replace(">", "\\u003e")
 
 
@@ -121,23 +119,23 @@ def _function(body: Mapping[str, Any]) -> Function:
 
 
 def _sent(body: Json) -> tuple[dict[str, str], DeviceInfo]:
-    """SCHEDULING and DEVICE_INFO; what is longer than an engine accepts is left out."""
+    """Return SCHEDULING and DEVICE_INFO; what is longer than an engine accepts is left out."""
     scheduling, device_info = _scheduling(body), _device_info(body)
-    for kept in ((scheduling, device_info), (scheduling, {})):
-        if len(json.dumps(kept, ensure_ascii=False).encode()) <= SENT_BYTES:
-            return kept
+    for sent in ((scheduling, device_info), (scheduling, {})):
+        if len(json.dumps(sent, ensure_ascii=False).encode()) <= SENT_BYTES:
+            return sent
     return {}, {}
 
 
 def _scheduling(body: Json) -> dict[str, str]:
-    """POLICY and REQUIREMENTS, those of them that are texts."""
+    """Return POLICY and REQUIREMENTS, as far as they are texts."""
     sent = values.mapping(body.get("SCHEDULING"))
     names = [name for name in (POLICY, REQUIREMENTS) if isinstance(sent.get(name), str)]
     return {name: values.text(sent[name]) for name in names}
 
 
 def _device_info(body: Json) -> dict[str, str | int | float]:
-    """The texts and numbers of DEVICE_INFO."""
+    """Return the texts and numbers of DEVICE_INFO."""
     sent = values.mapping(body.get("DEVICE_INFO"))
     known: dict[str, str | int | float] = {}
     for name, value in sent.items():

@@ -118,7 +118,7 @@ def explain(message: str) -> Explanation:
 
 
 def _metric(found: re.Match[str]) -> str:
-    """A quota's limit as a person counts it: ``1 VM``, ``2 cores``, ``512 MB of memory``."""
+    """Return a quota's limit as a person counts it: ``1 VM``, ``2 cores``, ``512 MB of memory``."""
     limit, metric = found.groupdict().get("limit", ""), found.groupdict().get("metric", "")
     one, many = _METRICS.get(metric.removeprefix("RUNNING_"), (metric, metric))
     running = "running " if metric.startswith("RUNNING_") else ""

@@ -21,12 +21,12 @@ class Phase(StrEnum):
     """How far the lifecycle of a runtime has come."""
 
     CREATING = "CREATING"
-    """Intent to start a service; nobody was told of the runtime yet."""
+    """Intent to start a service; no client knows of the runtime yet."""
     READY = "READY"
     REPLACING = "REPLACING"
     """Intent to end the runtime's service and to start another one in its place."""
     STANDBY = "STANDBY"
-    """Ready before it is asked for: it belongs to a user, and nobody was told of it yet."""
+    """Ready before it is requested: it belongs to a user, and no client knows of it yet."""
     TAKEN = "TAKEN"
     """Intent to hand over a standby's service to the document of a create."""
     DELETING = "DELETING"
@@ -34,7 +34,7 @@ class Phase(StrEnum):
 
     @property
     def is_unfinished(self) -> bool:
-        """Whether an engine is at work, or died at it."""
+        """Return whether an engine is at work, or died at it."""
         return self not in (Phase.READY, Phase.STANDBY)
 
 
@@ -78,9 +78,9 @@ class Runtime:
     lease_ends_at: int | None = None
     """When that is over (Unix time)."""
     is_lease_renewed: bool = False
-    """Whether ``lease_ends_at`` was written into the orders of the VMs as it stands here."""
+    """Whether ``lease_ends_at`` was written into the scheduled terminations of the VMs."""
     is_suspended: bool = False
-    """Whether its user asked for it to be suspended."""
+    """Whether its user requested a suspension."""
     key: str = ""
     """The idempotency key that it was created with, and the digest of the body sent along."""
     digest: str = ""
@@ -101,7 +101,7 @@ class Runtime:
         return "-".join(function.flavour for function in self.functions.values())
 
     def with_vms(self, vm_ids: Mapping[str, int | None]) -> Runtime:
-        """The same runtime, its functions with these VMs, by role."""
+        """Return the same runtime, its functions with these VMs, by role."""
         functions = {
             role: dataclasses.replace(function, vm_id=vm_ids.get(role, function.vm_id))
             for role, function in self.functions.items()
@@ -109,11 +109,11 @@ class Runtime:
         return dataclasses.replace(self, functions=functions)
 
     def released(self) -> Runtime:
-        """The same runtime when no process works on it."""
+        """Return the same runtime when no process works on it."""
         return dataclasses.replace(self, worker="", claimed_at=None)
 
     def without_service(self) -> Runtime:
-        """The same runtime once its service and VMs have been ended."""
+        """Return the same runtime once its service and VMs have been ended."""
         return dataclasses.replace(
             self.with_vms(dict.fromkeys(self.functions)), service_id=None, is_suspended=False
         )

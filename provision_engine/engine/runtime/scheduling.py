@@ -48,12 +48,12 @@ class _Token:
 
 
 def check_rank(text: str) -> None:
-    """Raises InvalidExpression unless the text is an arithmetic expression, or empty."""
+    """Raise InvalidExpression unless the text is an arithmetic expression, or empty."""
     _Parser(text).parse(_Parser.arithmetic)
 
 
 def check_requirements(text: str) -> None:
-    """Raises InvalidExpression unless the text is a boolean expression, or empty."""
+    """Raise InvalidExpression unless the text is a boolean expression, or empty."""
     _Parser(text).parse(_Parser.boolean)
 
 
@@ -93,7 +93,7 @@ class _Parser:
     # ---- rank ----------------------------------------------------------------------------
 
     def arithmetic(self) -> None:
-        """``operand (("+" | "-" | "*" | "/") operand)*``"""
+        """Read ``operand (("+" | "-" | "*" | "/") operand)*``"""
         self._operand()
         while self._accept("+", "-", "*", "/"):
             self._operand()
@@ -112,7 +112,7 @@ class _Parser:
     # ---- requirements ----------------------------------------------------------------------
 
     def boolean(self) -> None:
-        """``condition (("&" | "|") condition)*``"""
+        """Read ``condition (("&" | "|") condition)*``"""
         self._condition()
         while self._accept("&", "|"):
             self._condition()
@@ -138,7 +138,7 @@ class _Parser:
         self._advance()
 
     def _comparator(self) -> bool:
-        """Whether what follows may be a text: only numbers are greater or less."""
+        """Return whether what follows may be a text: only numbers are greater or less."""
         if self._accept("!"):
             self._expect("=")
             return True

@@ -1,4 +1,4 @@
-"""A runtime with the conditions seen of its VMs. Pure."""
+"""A runtime with the conditions of its VMs at one moment. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Precondition = Callable[["Snapshot"], bool]
 
 @dataclass(frozen=True)
 class Observation:
-    """What was seen of one function."""
+    """One function, its VM and its condition."""
 
     condition: Condition
     vm: Vm | None = None
@@ -38,10 +38,10 @@ class Snapshot:
     """By role, FAAS first."""
 
     @classmethod
-    def unseen(cls, runtime: Runtime, vms: Mapping[int, Vm] = MappingProxyType({})) -> Snapshot:
-        """Take one of a runtime that is being created or replaced: nobody has looked at it yet.
+    def pending(cls, runtime: Runtime, vms: Mapping[int, Vm] = MappingProxyType({})) -> Snapshot:
+        """Return one whose functions are PENDING, since their VMs have not been read yet.
 
-        The VMs of a standby that became the runtime are known all the same.
+        The runtime is being created or replaced; of a standby that became it the VMs are known.
         """
         if runtime.phase is Phase.REPLACING:
             condition = Condition(State.PENDING, "VM is being replaced", Reason.REPLACING)
@@ -56,10 +56,10 @@ class Snapshot:
         return cls(runtime, observed)
 
     @classmethod
-    def taken(cls, runtime: Runtime, vms: Mapping[int, Vm], service: Service | None) -> Snapshot:
-        """Take one from fresh VMs, by id. The service explains functions that have none."""
+    def from_vms(cls, runtime: Runtime, vms: Mapping[int, Vm], service: Service | None) -> Snapshot:
+        """Return one from fresh VMs, by id. The service explains functions that have none."""
         if runtime.phase in (Phase.CREATING, Phase.REPLACING):
-            return cls.unseen(runtime)
+            return cls.pending(runtime)
         return cls(
             runtime, {role: _observe(runtime, role, vms, service) for role in runtime.functions}
         )
@@ -78,18 +78,17 @@ class Snapshot:
 
     @property
     def vms(self) -> Mapping[str, Vm]:
-        """By role, those that exist."""
+        """Return the VMs that exist, by role."""
         found = {role: observation.vm for role, observation in self.observed.items()}
         return {role: vm for role, vm in found.items() if vm is not None}
 
     @property
     def ends_at(self) -> int | None:
-        """When OpenNebula ends the runtime (Unix time); None without a lease."""
+        """Return when OpenNebula ends the runtime (Unix time); None without a lease."""
         return leases.ends_at(self.runtime, self.vms.values())
 
-    @property
     def is_settled(self) -> bool:
-        """Whether no function is on its way to another state."""
+        """Return whether no function is on its way to another state."""
         return not any(condition.is_moving for condition in self.conditions.values())
 
 
@@ -103,13 +102,13 @@ def _observe(
     function = runtime.functions[role]
     vm = _vm(function, vms)
     if vm is None:
-        condition = states.of_missing_vm(service, had_vm=function.vm_id is not None)
+        condition = states.from_service(service, had_vm=function.vm_id is not None)
         return Observation(condition, None, states.last_entry_at(service))
-    return Observation(_as_requested(runtime, states.of_vm(vm)), vm, vm.since)
+    return Observation(_as_requested(runtime, states.from_vm(vm)), vm, vm.since)
 
 
 def _as_requested(runtime: Runtime, condition: Condition) -> Condition:
-    """The condition of a VM in the light of what its user asked for."""
+    """Return the condition of a VM, with what its user requested taken into account."""
     requirements = runtime.scheduling.get(REQUIREMENTS, "").upper()
     if runtime.is_suspended and condition.reason is Reason.SUSPENDED:
         return dataclasses.replace(condition, state=State.SUSPENDED, text="VM is suspended")

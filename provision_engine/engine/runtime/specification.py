@@ -1,14 +1,18 @@
-"""What a caller asks for: a checked request, with everything empty left out."""
+"""A request: checked, with everything empty left out."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from provision_engine.cloud import template
 from provision_engine.engine.runtime.model import ROLES, DeviceInfo, Function
+from provision_engine.errors import BadRequest
 
 POLICY, REQUIREMENTS = "POLICY", "REQUIREMENTS"
+SENT_BYTES = 20_000
+"""Of what a device sends for one runtime: a small one reads a response into 30,000 bytes."""
 
 
 @dataclass(frozen=True)
@@ -36,23 +40,23 @@ class Specification:
 
     @property
     def flavour_tuple(self) -> str:
-        """FAAS's flavour, and DAAS's behind a dash; a DAAS without a flavour is none."""
+        """Return FAAS's flavour, and DAAS's behind a dash; a DAAS without a flavour is none."""
         return "-".join(f.flavour for f in self.functions.values() if f.flavour)
 
     @property
     def flavours(self) -> dict[str, str]:
-        """The flavours by role."""
+        """Return the flavours by role."""
         return {role: function.flavour for role, function in self.functions.items()}
 
     @property
     def is_about_scheduling(self) -> bool:
-        """Whether an update changes where VMs may run, and nothing that needs them to run."""
+        """Return whether an update says where VMs may run, and nothing that needs them to run."""
         is_sized = any(function.sizes for function in self.functions.values())
         is_leased = self.lease_seconds is not None or self.lifts_lease
         return bool(self.scheduling) and not is_sized and not is_leased
 
     def texts(self) -> Iterator[tuple[str, str]]:
-        """Each text that goes to OpenNebula, with its path in the request."""
+        """Yield each text that goes to OpenNebula, with its path in the request."""
         yield "NAME", self.name
         for role, function in self.functions.items():
             yield f"{role}.FLAVOUR", function.flavour
@@ -81,3 +85,14 @@ def split_tuple(flavour_tuple: str, role_names: Sequence[str]) -> list[str]:
         return [flavour_tuple]
     known = {name.upper() for name in role_names}
     return next((pair for pair in pairs if {p.upper() for p in pair} <= known), pairs[-1])
+
+
+def check_length(name: str, scheduling: Mapping[str, str], device_info: DeviceInfo) -> None:
+    """Raise BadRequest where a small device could not read the runtime any more."""
+    sent = json.dumps([name, dict(scheduling), dict(device_info)], ensure_ascii=False)
+    size_bytes = len(sent.encode(errors="replace"))
+    if size_bytes > SENT_BYTES:
+        raise BadRequest(
+            f"SERVERLESS_RUNTIME: NAME, SCHEDULING and DEVICE_INFO hold {size_bytes} bytes, "
+            f"more than {SENT_BYTES} together"
+        )

@@ -1,4 +1,4 @@
-"""From the states of VMs and services to the STATE of a function. Tables, no calls.
+"""Derive the STATE of a function from those of its VM and service. Tables, no calls.
 
 The names are OpenNebula's own; where a state occurs in the recordings, the table agrees with them.
 """
@@ -35,7 +35,7 @@ class Condition:
 
     @property
     def is_moving(self) -> bool:
-        """Whether the function is on its way to another state by itself."""
+        """Return whether the function is on its way to another state by itself."""
         return self.state in (State.PENDING, State.UPDATING)
 
 
@@ -129,18 +129,18 @@ _ENDING_SERVICE = frozenset(
 # ---- VMs --------------------------------------------------------------------------------------
 
 
-def of_vm(vm: Vm) -> Condition:
-    """The condition of a function, from its VM."""
+def from_vm(vm: Vm) -> Condition:
+    """Return the condition of a function, from its VM."""
     if vm.state == VmState.ACTIVE:
-        return _of_active(vm)
+        return _from_active_vm(vm)
     if vm.state == VmState.PENDING and vm.sched_message:
-        told = explain(vm.sched_message)
-        return Condition(State.PENDING, told.text, told.reason or Reason.WAITING)
+        explained = explain(vm.sched_message)
+        return Condition(State.PENDING, explained.text, explained.reason or Reason.WAITING)
     unknown = Condition(State.ERROR, f"VM is in the unknown state {vm.state}", Reason.FAILED)
     return _VM_STATES.get(vm.state, unknown)
 
 
-def _of_active(vm: Vm) -> Condition:
+def _from_active_vm(vm: Vm) -> Condition:
     if vm.lcm_state in _FAILED:
         text, reason = _FAILED[vm.lcm_state]
         text = _sentence(vm.lcm_state, text)
@@ -170,12 +170,12 @@ def is_alive(vm: Vm) -> bool:
 
 
 def is_ending(vm: Vm) -> bool:
-    """Whether a VM is on its way to DONE."""
+    """Return whether a VM is on its way to DONE."""
     return vm.state == VmState.ACTIVE and vm.lcm_state in ENDING_VM
 
 
 def can_be_ended(vm: Vm) -> bool:
-    """Whether OpenNebula would terminate the VM in its present state."""
+    """Return whether OpenNebula would terminate the VM in its present state."""
     if vm.state == VmState.ACTIVE:
         return vm.lcm_state in ENDABLE
     return vm.state in ENDABLE_UNLESS_ACTIVE
@@ -184,15 +184,15 @@ def can_be_ended(vm: Vm) -> bool:
 # ---- services ---------------------------------------------------------------------------------
 
 
-def of_missing_vm(service: Service | None, had_vm: bool = False) -> Condition:
-    """The condition of a function without a VM, or whose VM is gone, from its service."""
+def from_service(service: Service | None, had_vm: bool = False) -> Condition:
+    """Return the condition of a function without a VM, or whose VM is gone, from its service."""
     if service is None:
         text = "The service is gone, and its VMs with it"
         return Condition(State.ERROR, text, Reason.SERVICE_GONE)
     if service_has_failed(service):
-        told = explain(last_error(service))
-        reason = Reason.QUOTA if told.reason is Reason.QUOTA else Reason.DEPLOY_FAILED
-        text = told.text or f"The service is in state {service_state(service)}"
+        explained = explain(last_error(service))
+        reason = Reason.QUOTA if explained.reason is Reason.QUOTA else Reason.DEPLOY_FAILED
+        text = explained.text or f"The service is in state {service_state(service)}"
         return Condition(State.ERROR, text, reason)
     if service_is_ending(service) and not had_vm:
         text = f"The service is in state {service_state(service)}"
@@ -203,7 +203,7 @@ def of_missing_vm(service: Service | None, had_vm: bool = False) -> Condition:
 
 
 def service_state(service: Service) -> str:
-    """oneflow's name of a service's state."""
+    """Return oneflow's name of a service's state."""
     return next((s.name for s in ServiceState if s == service.state), f"state {service.state}")
 
 
@@ -216,22 +216,22 @@ def service_is_ending(service: Service) -> bool:
 
 
 def service_ends_by_itself(service: Service) -> bool:
-    """Whether oneflow is removing a service; it never gets done with a role that has failed."""
+    """Return whether oneflow is removing a service; with a failed role it never gets done."""
     has_failed = any(role.state in _FAILED_SERVICE for role in service.roles)
     return service_is_ending(service) and not has_failed
 
 
 def last_error(service: Service) -> str:
-    """The newest error in a service's log, or nothing."""
+    """Return the newest error in a service's log, or nothing."""
     errors = [str(e.get("message", "")) for e in service.log if e.get("severity") == "E"]
     return errors[-1] if errors else ""
 
 
 def last_entry_at(service: Service | None) -> int | None:
-    """When a service last wrote into its log (Unix time)."""
+    """Return when a service last wrote into its log (Unix time)."""
     return service.log[-1].get("timestamp") if service is not None and service.log else None
 
 
 def vm_ids(service: Service) -> dict[str, int | None]:
-    """Of each role of a service its first VM, or None as long as there is none."""
+    """Return the first VM id of each role, or None."""
     return {role.name: next(iter(role.vm_ids), None) for role in service.roles}

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable
 
 from provision_engine import log
 from provision_engine.engine.context import Context
-from provision_engine.engine.runtime import services, states
+from provision_engine.engine.runtime import states
 from provision_engine.engine.runtime.model import Phase, Runtime
-from provision_engine.engine.safety import ending, intents, worker_identity
+from provision_engine.engine.safety import ending, intents, services, worker_identity
 from provision_engine.engine.safety.locks import locked
 from provision_engine.engine.time_limits import IN_PASSING_SECONDS
 from provision_engine.errors import EngineError, Locked, NotFound

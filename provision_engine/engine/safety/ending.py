@@ -16,9 +16,9 @@ from provision_engine import log
 from provision_engine.cloud import template
 from provision_engine.cloud.enums import ServiceState
 from provision_engine.cloud.objects import Service, Vm
-from provision_engine.engine.runtime import services, states
+from provision_engine.engine.runtime import states
 from provision_engine.engine.runtime.model import Phase, Runtime
-from provision_engine.engine.safety import leases
+from provision_engine.engine.safety import leases, services
 from provision_engine.engine.safety.ownership import Holdings
 from provision_engine.engine.time_limits import ORDER_LEAST_SECONDS
 from provision_engine.errors import ActionRefused, EngineError, Forbidden, Locked, NotFound

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from provision_engine import log
 from provision_engine.engine.context import Context
-from provision_engine.engine.runtime import services
 from provision_engine.engine.runtime.model import Phase, Runtime
-from provision_engine.engine.safety import ending
+from provision_engine.engine.safety import ending, services
 from provision_engine.engine.safety.locks import Lock
 from provision_engine.engine.time_limits import MARK_LEAST_SECONDS, WITHDRAW_LEAST_SECONDS
 from provision_engine.errors import EngineError

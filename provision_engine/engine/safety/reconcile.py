@@ -22,10 +22,10 @@ from provision_engine.cloud.objects import Service
 from provision_engine.deadline import Deadline
 from provision_engine.engine.context import Context
 from provision_engine.engine.repository import readable
-from provision_engine.engine.runtime import services, states
+from provision_engine.engine.runtime import states
 from provision_engine.engine.runtime.model import Runtime
 from provision_engine.engine.runtime.states import service_state
-from provision_engine.engine.safety import abandoned, ending, intents
+from provision_engine.engine.safety import abandoned, ending, intents, services
 from provision_engine.engine.safety.locks import locked
 from provision_engine.errors import BackendTimeout, BadGateway, EngineError, Locked, NotFound
 

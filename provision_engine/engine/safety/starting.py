@@ -15,10 +15,9 @@ from provision_engine.cloud.client import CloudClient
 from provision_engine.cloud.objects import Service
 from provision_engine.engine import time_limits
 from provision_engine.engine.context import Context
-from provision_engine.engine.runtime import services
+from provision_engine.engine.plan import Plan
 from provision_engine.engine.runtime.model import Phase, Runtime
-from provision_engine.engine.runtime.plan import Plan
-from provision_engine.engine.safety import ending, intents
+from provision_engine.engine.safety import ending, intents, services
 from provision_engine.errors import EngineError
 
 UNFINISHED_TEXTS = {

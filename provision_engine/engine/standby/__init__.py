@@ -1,1 +1,1 @@
-"""Runtimes that are ready before they are asked for, and how they are handed over."""
+"""Runtimes that are ready before they are requested, and how they are handed over."""

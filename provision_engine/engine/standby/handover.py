@@ -1,4 +1,4 @@
-"""Handing a standby over to a create: its service and VMs become those of another document.
+"""Hand a standby over to a create: its service and VMs become those of another document.
 
 The steps, and what a crash after each of them leaves, stand in docs/architecture.md.
 """
@@ -11,18 +11,17 @@ from collections.abc import Iterable, Mapping
 from provision_engine import log, metrics
 from provision_engine.cloud import template
 from provision_engine.cloud.objects import Vm
-from provision_engine.engine.actions import resize
-from provision_engine.engine.actions.resize import Resize
 from provision_engine.engine.context import Context
-from provision_engine.engine.runtime import attributes, services
+from provision_engine.engine.plan import Plan
+from provision_engine.engine.runtime import attributes
 from provision_engine.engine.runtime.model import Phase, Runtime
-from provision_engine.engine.runtime.plan import Plan
 from provision_engine.engine.runtime.snapshot import Snapshot
 from provision_engine.engine.runtime.specification import REQUIREMENTS, Specification
 from provision_engine.engine.runtime.states import State
-from provision_engine.engine.safety import intents, keys, leases
+from provision_engine.engine.safety import intents, keys, leases, resize, services
 from provision_engine.engine.safety.locks import locked
-from provision_engine.engine.standby import candidates as standbys
+from provision_engine.engine.safety.resize import Resize
+from provision_engine.engine.standby import candidates
 from provision_engine.engine.time_limits import STANDBY_SHARE, WITHDRAW_LEAST_SECONDS
 from provision_engine.errors import EngineError, Locked, NotFound, UpdateFailed
 
@@ -40,14 +39,14 @@ def take(
     """
     flavours = specification.flavour_tuple
     known: list[int] = []
-    if standbys.is_kept(context, flavours):
-        known = standbys.candidates(context, flavours)
+    if candidates.is_kept(context, flavours):
+        known = candidates.ids(context, flavours)
         if not specification.scheduling.get(REQUIREMENTS):
-            blueprint = standbys.blueprint(context, planned, flavours)
+            blueprint = candidates.blueprint(context, planned, flavours)
             if taken := _Taking(context, planned, intent, blueprint).take_first(known):
                 return taken
             metrics.standby_missed()
-    standbys.make_room(_with_share(context), planned, flavours, known)
+    candidates.make_room(_with_share(context), planned, flavours, known)
     return None
 
 
@@ -57,12 +56,12 @@ class _Taking:
     def __init__(self, context: Context, planned: Plan, intent: Runtime, blueprint: str) -> None:
         self._waiting = context
         # Where a standby takes too long, there has to be time left for a create without it.
-        self._context = _with_share(context)
+        self._limited = _with_share(context)
         self._planned, self._intent, self._blueprint = planned, intent, blueprint
 
-    def take_first(self, candidates: list[int]) -> Snapshot | None:
+    def take_first(self, standby_ids: list[int]) -> Snapshot | None:
         """Hand over the first standby that fits; None where none does."""
-        for runtime_id in candidates:
+        for runtime_id in standby_ids:
             try:
                 if taken := self._take(runtime_id):
                     return taken
@@ -75,37 +74,34 @@ class _Taking:
 
     def _take(self, runtime_id: int) -> Snapshot | None:
         """Hand over one standby; None where it does not fit. Raises Locked, NotFound."""
-        with locked(self._context, runtime_id) as lock:
+        with locked(self._limited, runtime_id) as lock:
             standby = lock.runtime
             if standby.phase is not Phase.STANDBY:
                 return None
-            snapshot = Snapshot.taken(standby, lock.vms, None)
+            snapshot = Snapshot.from_vms(standby, lock.vms, None)
             if standby.blueprint != self._blueprint or State.ERROR in snapshot.states:
                 self._discard(standby)
                 return None
-            resizes = [
-                Resize.between(role, vm, self._planned.functions[role].sizes)
-                for role, vm in snapshot.vms.items()
-            ]
-            if not _fits(snapshot, resizes, self._context.now()):
+            resizes = resize.between(snapshot, self._planned.functions)
+            if not _fits(snapshot, resizes, self._limited.now()):
                 return None
             return self._hand_over(standby, resizes)
 
     def _hand_over(self, standby: Runtime, resizes: list[Resize]) -> Snapshot:
         """Give the service of a standby, whose lock is held, to the document of the create."""
-        standby = self._context.runtimes.mark(standby, Phase.TAKEN)
+        standby = self._limited.runtimes.mark(standby, Phase.TAKEN)
         new_runtime = self._write(standby)
         try:
-            vms = _adapt(self._context, new_runtime, resizes)
-            new_runtime = self._context.runtimes.settle(new_runtime)
+            vms = _adapt(self._limited, new_runtime, resizes)
+            new_runtime = self._limited.runtimes.settle(new_runtime)
         except BaseException:
             self._discard(new_runtime)
             self._remove_document(standby)
             raise
         self._remove_document(standby)
-        metrics.standby_taken(self._context.now() - standby.created_at)
+        metrics.standby_taken(self._limited.now() - standby.created_at)
         log.engine.info("Standby %s became runtime %s", standby.id, new_runtime.id)
-        return Snapshot.unseen(new_runtime, vms)
+        return Snapshot.pending(new_runtime, vms)
 
     def _write(self, standby: Runtime) -> Runtime:
         """Write the document of the create, which owns the standby's service from now on.
@@ -121,7 +117,7 @@ class _Taking:
             is_lease_renewed=self._intent.lease_seconds is not None,
         )
         try:
-            new_runtime = intents.write_intent(self._context, intended)
+            new_runtime = intents.write_intent(self._limited, intended)
         except EngineError as error:
             if services.is_unsure(error):  # it would own the service of whoever takes this next
                 self._discard(standby)
@@ -129,7 +125,7 @@ class _Taking:
                 self._give_back(standby, None)
             raise
         try:
-            keys.check_first(self._context, new_runtime)
+            keys.check_first(self._limited, new_runtime)
         except BaseException:
             self._give_back(standby, new_runtime)
             raise
@@ -137,8 +133,8 @@ class _Taking:
 
     def _give_back(self, standby: Runtime, new_runtime: Runtime | None) -> None:
         """Let a standby wait for its create again; the new runtime's document goes first."""
-        deadline = self._context.cloud.deadline.at_least(WITHDRAW_LEAST_SECONDS)
-        runtimes = self._context.with_deadline(deadline).runtimes
+        deadline = self._limited.cloud.deadline.at_least(WITHDRAW_LEAST_SECONDS)
+        runtimes = self._limited.with_deadline(deadline).runtimes
         try:
             if new_runtime is not None:
                 runtimes.remove(new_runtime.id)
@@ -147,8 +143,8 @@ class _Taking:
             log.engine.warning("Standby %s is not given back: %s", standby.id, error)
 
     def _remove_document(self, standby: Runtime) -> None:
-        """Of a standby whose service has another owner. One that stays does no harm."""
-        standbys.forget(self._waiting, standby.flavour_tuple, standby.id)
+        """Delete the document of a standby that was handed over, or leave it to a later request."""
+        candidates.forget(self._waiting, standby.flavour_tuple, standby.id)
         try:
             self._waiting.runtimes.remove(standby.id)
         except EngineError as error:
@@ -156,24 +152,24 @@ class _Taking:
 
     def _discard(self, runtime: Runtime) -> None:
         """Remove a standby that cannot be handed out; the create goes on without it."""
-        standbys.remove(_with_share(self._waiting), runtime)
+        candidates.remove(_with_share(self._waiting), runtime)
 
 
 def _with_share(context: Context) -> Context:
-    """The same request, with a share of the time that it has left."""
+    """Return the same request, with a share of the time that it has left."""
     deadline = context.cloud.deadline
     return context.with_deadline(deadline.at_most(deadline.remaining_seconds * STANDBY_SHARE))
 
 
 def _fits(snapshot: Snapshot, resizes: Iterable[Resize], now: float) -> bool:
-    """Whether a standby runs, lives long enough to lift its lease, and can get these sizes."""
+    """Return whether a standby runs, lives long enough to lift its lease, and can be resized."""
     ends_soon = snapshot.ends_at is not None and snapshot.ends_at - now < LEAST_LEASE_SECONDS
     is_possible = not any(r.exceeds_maximum() or r.shrinks_disk for r in resizes)
     return snapshot.states == {State.RUNNING} and not ends_soon and is_possible
 
 
 def _adapt(context: Context, new_runtime: Runtime, resizes: list[Resize]) -> Mapping[int, Vm]:
-    """Give the VMs what the request asks for: sizes, texts, the lease. The VMs as they are then.
+    """Give the VMs what is requested: sizes, texts, the lease. Returns them.
 
     Raises UpdateFailed where one of them has ended meanwhile.
     """
@@ -187,7 +183,7 @@ def _adapt(context: Context, new_runtime: Runtime, resizes: list[Resize]) -> Map
         else:
             leases.renew(context.cloud, vm_id, new_runtime.lease_ends_at)
     vms = context.holdings(new_runtime).vms(new_runtime.vm_ids)
-    snapshot = Snapshot.taken(dataclasses.replace(new_runtime, phase=Phase.READY), vms, None)
+    snapshot = Snapshot.from_vms(dataclasses.replace(new_runtime, phase=Phase.READY), vms, None)
     if snapshot.states != {State.RUNNING}:
         raise UpdateFailed("; ".join(known.text for known in snapshot.conditions.values()))
     return vms

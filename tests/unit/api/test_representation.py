@@ -11,9 +11,9 @@ import pytest
 
 from provision_engine.api import representation, validation
 from provision_engine.cloud.objects import Quota, Vm, parse
-from provision_engine.engine.actions import update
 from provision_engine.engine.runtime.model import Runtime
 from provision_engine.engine.runtime.snapshot import Snapshot
+from provision_engine.engine.runtime.specification import SENT_BYTES
 from tests.unit.support import function, recorded, vm
 
 FAAS = function("nature", 1, 100, 1000, 7)
@@ -28,7 +28,7 @@ RUNTIME = Runtime(
 
 
 def shown(runtime: Runtime, vms: dict[int, Vm], service: Any = None) -> dict[str, Any]:
-    return representation.members(Snapshot.taken(runtime, vms, service))
+    return representation.members(Snapshot.from_vms(runtime, vms, service))
 
 
 def nic(**addresses: str) -> str:
@@ -115,7 +115,7 @@ def test_times_are_rfc_3339(ends_at: int | None, lease: dict[str, Any]) -> None:
     leased = dataclasses.replace(
         RUNTIME, created_at=1795484885, lease_seconds=60, lease_ends_at=ends_at
     )
-    seen = representation.members(Snapshot.unseen(leased))
+    seen = representation.members(Snapshot.pending(leased))
     assert seen["CREATED"] == "2026-11-24T01:48:05Z"
     assert seen["FAAS"]["SINCE"] == "2026-11-24T01:48:05Z"
     assert seen["LEASE"] == lease
@@ -123,7 +123,7 @@ def test_times_are_rfc_3339(ends_at: int | None, lease: dict[str, Any]) -> None:
 
 def test_the_etag_changes_with_anything_that_is_shown_and_with_nothing_else() -> None:
     def etag(runtime: Runtime, *state: int) -> str:
-        snapshot = Snapshot.taken(runtime, {7: vm(*state)}, None)
+        snapshot = Snapshot.from_vms(runtime, {7: vm(*state)}, None)
         return representation.etag(representation.runtime(snapshot))
 
     renamed = dataclasses.replace(RUNTIME, name="lamp 2")
@@ -167,7 +167,7 @@ def test_no_runtime_that_a_create_accepts_is_longer_than_a_small_device_can_read
 ) -> None:
     """As long as a create allows, with the longest errors of both functions."""
     escaped = len(json.dumps(letter, ensure_ascii=False).encode()) - 2
-    text = letter * min(4096, (update.SENT_BYTES - 2000) // (3 * escaped))
+    text = letter * min(4096, (SENT_BYTES - 2000) // (3 * escaped))
     sent = {
         "NAME": letter * 128,
         "FAAS": {"FLAVOUR": letter * 128},
@@ -193,5 +193,5 @@ def test_no_runtime_that_a_create_accepts_is_longer_than_a_small_device_can_read
     )
     error = f"<ERROR>{letter * 5000}</ERROR>"
     vms = {i: vm(3, 36, vm_id=i, user_template=error) for i in runtime.vm_ids}
-    body = representation.runtime(Snapshot.taken(runtime, vms, None))
+    body = representation.runtime(Snapshot.from_vms(runtime, vms, None))
     assert len(json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()) <= 30_000

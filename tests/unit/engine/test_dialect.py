@@ -6,7 +6,14 @@ import re
 
 import pytest
 
-from provision_engine.engine.runtime.dialect import DIALECTS, SEVEN, SIX, Dialect, FlowRole
+from provision_engine.engine.runtime.dialect import (
+    DIALECTS,
+    SEVEN,
+    SIX,
+    Dialect,
+    FlowRole,
+    assign_roles,
+)
 from tests.unit.engine.samples import attributes
 from tests.unit.support import recorded
 
@@ -99,3 +106,22 @@ def test_roles_have_the_order_of_the_flow_template_since_release_6_merges_by_pos
 @pytest.mark.parametrize("spoken", DIALECTS)
 def test_the_service_goes_with_the_last_of_its_vms(spoken: Dialect) -> None:
     assert spoken.merge_template("n", [], {})["automatic_deletion"] is True
+
+
+@pytest.mark.parametrize(
+    ("flavours", "names", "indexes"),
+    [
+        ({"FAAS": "nature"}, ["FAAS"], {"FAAS": 0}),
+        ({"FAAS": "nature", "DAAS": "s3"}, ["daas", "faas"], {"FAAS": 1, "DAAS": 0}),
+        ({"FAAS": "nature", "DAAS": "s3"}, ["S3", "Nature"], {"FAAS": 1, "DAAS": 0}),
+        ({"FAAS": "a", "DAAS": "b"}, ["first", "second"], {"FAAS": 0, "DAAS": 1}),
+        ({"FAAS": "nature", "DAAS": "nature"}, ["nature", "other"], {"FAAS": 0, "DAAS": 1}),
+        ({"FAAS": "a", "DAAS": "b"}, ["DAAS", "worker"], {"FAAS": 1, "DAAS": 0}),
+        ({"FAAS": "a", "DAAS": "b"}, ["only"], {"FAAS": 0}),
+        ({"FAAS": "a"}, [], {}),
+    ],
+)
+def test_roles_are_found_by_name_then_flavour_then_position(
+    flavours: dict[str, str], names: list[str], indexes: dict[str, int]
+) -> None:
+    assert assign_roles(flavours, names) == indexes

@@ -52,11 +52,11 @@ def faas(snapshot: Snapshot) -> tuple[State, Reason | None]:
 def test_a_function_without_a_vm_is_explained_by_its_service(
     runtime: Runtime, service: Any, state: State, reason: Reason
 ) -> None:
-    assert faas(Snapshot.taken(runtime, {}, service)) == (state, reason)
+    assert faas(Snapshot.from_vms(runtime, {}, service)) == (state, reason)
 
 
 def test_a_service_that_failed_shows_in_the_function_it_left_without_a_vm() -> None:
-    seen = Snapshot.taken(BOTH.with_vms({"DAAS": None}), {7: vm()}, FAILED)
+    seen = Snapshot.from_vms(BOTH.with_vms({"DAAS": None}), {7: vm()}, FAILED)
     assert seen.conditions == {
         "FAAS": Condition(State.RUNNING),
         "DAAS": Condition(State.ERROR, "no such template", Reason.DEPLOY_FAILED),
@@ -81,7 +81,7 @@ def test_a_vm_is_suspended_only_if_that_was_requested_here(
     is_suspended: bool, state: tuple[int, int], expected: tuple[State, Reason | None]
 ) -> None:
     runtime = dataclasses.replace(RUNTIME, is_suspended=is_suspended)
-    assert faas(Snapshot.taken(runtime, {7: vm(*state)}, RUNNING)) == expected
+    assert faas(Snapshot.from_vms(runtime, {7: vm(*state)}, RUNNING)) == expected
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_a_vm_without_a_host_shows_what_its_user_required(
 ) -> None:
     runtime = dataclasses.replace(RUNTIME, scheduling={"REQUIREMENTS": "a > 1"})
     waiting = dataclasses.replace(vm(1, 0), sched_message=f"Cannot dispatch VM: {message}")
-    seen = Snapshot.taken(runtime, {7: waiting}, RUNNING)
+    seen = Snapshot.from_vms(runtime, {7: waiting}, RUNNING)
     assert seen.conditions["FAAS"] == Condition(State.PENDING, text, reason)
 
 
@@ -108,9 +108,9 @@ def test_a_vm_without_a_host_shows_what_its_user_required(
 def test_a_vm_on_its_way_to_be_suspended_is_updating(is_suspended: bool) -> None:
     runtime = dataclasses.replace(RUNTIME, is_suspended=is_suspended)
     saving = vm(3, 5)  # SAVE_SUSPEND
-    seen = Snapshot.taken(runtime, {7: saving}, RUNNING)
+    seen = Snapshot.from_vms(runtime, {7: saving}, RUNNING)
     assert faas(seen) == (State.UPDATING, Reason.CHANGING)
-    assert not seen.is_settled
+    assert not seen.is_settled()
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_a_runtime_being_created_is_pending_whatever_its_old_vms_do(
     phase: Phase, reason: Reason, since: int
 ) -> None:
     runtime = dataclasses.replace(RUNTIME, phase=phase, intended_at=50)
-    seen = Snapshot.taken(runtime, {7: vm(3, 36)}, FAILED)
+    seen = Snapshot.from_vms(runtime, {7: vm(3, 36)}, FAILED)
     assert faas(seen) == (State.PENDING, reason)
     assert seen.observed["FAAS"].since == since
     assert not seen.vms
@@ -140,15 +140,15 @@ def test_it_is_settled_when_no_function_is_in_a_transient_state(
     faas: tuple[int, int], daas: tuple[int, int], is_settled: bool
 ) -> None:
     vms = {7: vm(*faas, vm_id=7), 8: vm(*daas, vm_id=8)}
-    assert Snapshot.taken(BOTH, vms, RUNNING).is_settled is is_settled
+    assert Snapshot.from_vms(BOTH, vms, RUNNING).is_settled() is is_settled
 
 
 def test_the_lease_counts_from_the_start_of_the_first_vm() -> None:
     leased = dataclasses.replace(BOTH, lease_seconds=60)
     vms = {7: vm(started_at=1000), 8: vm(vm_id=8, started_at=990)}
-    assert Snapshot.taken(leased, vms, None).ends_at == 1050
+    assert Snapshot.from_vms(leased, vms, None).ends_at == 1050
 
 
 def test_the_vm_of_a_standby_that_is_handed_over_may_have_the_id_0() -> None:
     first = RUNTIME.with_vms({"FAAS": 0})
-    assert Snapshot.unseen(first, {0: vm(vm_id=0)}).vms["FAAS"].id == 0
+    assert Snapshot.pending(first, {0: vm(vm_id=0)}).vms["FAAS"].id == 0

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from provision_engine.engine.actions import read
-from provision_engine.engine.actions.wait import IsDone, IsRecovered, is_settled, wait_until
+from provision_engine.engine.actions.wait import IsDone, IsRecovered, wait_until
 from provision_engine.engine.runtime.model import Runtime
 from provision_engine.engine.runtime.snapshot import Observation, Snapshot
 from provision_engine.engine.runtime.states import Condition, State
@@ -48,7 +48,7 @@ def wait(
     looks: Looks,
     seconds: float = SECONDS,
     is_gone: Callable[[], bool] = lambda: False,
-    is_done: IsDone = is_settled,
+    is_done: IsDone = Snapshot.is_settled,
 ) -> Snapshot:
     return wait_until(is_done, context(Cloud(looks)), 851, seconds, is_gone)
 
@@ -100,7 +100,7 @@ RUNNING, ERROR, PENDING, UPDATING, SUSPENDED = (
     ],
 )
 def test_a_runtime_is_settled_when_no_function_moves(states: list[State], expected: bool) -> None:
-    assert is_settled(snapshot(*states)) is expected
+    assert snapshot(*states).is_settled() is expected
 
 
 @pytest.mark.parametrize(

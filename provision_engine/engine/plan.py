@@ -1,4 +1,4 @@
-"""All that a runtime will be made of, found out before anything is started."""
+"""Plan a runtime: find out what it will be made of, before anything is started."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from provision_engine.cloud.client import CloudClient
 from provision_engine.cloud.objects import Attributes
 from provision_engine.engine.context import Context
 from provision_engine.engine.flavours import FlowTemplate
-from provision_engine.engine.runtime import attributes, services
+from provision_engine.engine.runtime import attributes
 from provision_engine.engine.runtime.dialect import Dialect
-from provision_engine.engine.runtime.model import Function
+from provision_engine.engine.runtime.model import Function, Phase, Runtime
 from provision_engine.engine.runtime.specification import Specification
+from provision_engine.engine.safety import services
 from provision_engine.errors import NotFound, UnknownFlavours
 
 
@@ -31,10 +32,31 @@ class Plan:
     vm_templates: Mapping[str, Attributes]
     """By the flow template's role name."""
     version: str
-    """Of OpenNebula. Asked anew each time: it may have been upgraded under the engine."""
+    """Of OpenNebula. Read anew each time: it may have been upgraded under the engine."""
+
+    def intent(self, context: Context, specification: Specification, key: str) -> Runtime:
+        """Return what is stored of a new runtime before anything is started."""
+        now, seconds = int(context.now()), specification.lease_seconds
+        service_name = services.new_name(specification.flavour_tuple)
+        return Runtime(
+            id=-1,
+            name=specification.name or service_name,
+            functions=self.functions,
+            owner_id=context.user().id,
+            service_name=service_name,
+            phase=Phase.CREATING,
+            scheduling=specification.scheduling,
+            device_info=specification.device_info,
+            created_at=now,
+            intended_at=now,
+            lease_seconds=seconds,
+            lease_ends_at=None if seconds is None else now + seconds,
+            key=key,
+            digest=specification.digest if key else "",
+        )
 
     def start(self, cloud: CloudClient, name: str) -> int:
-        """Instantiate the service; its id. Raises NoFlowTemplate where its template has gone."""
+        """Start the service and return its id. Raises NoFlowTemplate if its template is gone."""
         dialect = Dialect.from_version(self.version)
         if dialect.changes_lines:
             self._warn_of_lines()
@@ -51,12 +73,12 @@ class Plan:
             raise UnknownFlavours.from_roles(flavours) from error
 
     def wait_for_vms(self, cloud: CloudClient, service_id: int) -> dict[str, int]:
-        """The VMs of the started service, by FAAS and DAAS."""
+        """Return the VMs of the started service, by FAAS and DAAS."""
         vm_ids = services.wait_for_vms(cloud, service_id, self.role_names.values())
         return {role: vm_ids[name] for role, name in self.role_names.items()}
 
     def _warn_of_lines(self) -> None:
-        """oneflow 7 changes texts of several lines in CONTEXT, and nobody can prevent it."""
+        """Log what oneflow 7 changes in texts of several lines in CONTEXT: nothing prevents it."""
         for role, values in self.attributes.items():
             for name in attributes.texts_of_several_lines(values):
                 log.engine.warning(
@@ -70,7 +92,7 @@ class Plan:
 def plan(context: Context, specification: Specification, version: str = "") -> Plan:
     """Find flow template, roles and sizes; changes nothing.
 
-    ``version`` is OpenNebula's if it has just been asked. Raises NoFlowTemplate, Forbidden, and
+    ``version`` is OpenNebula's if it has just been read. Raises NoFlowTemplate, Forbidden, and
     DeployFailed if a VM template is missing.
     """
     version = version or context.cloud.oned.version()

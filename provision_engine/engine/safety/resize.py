@@ -1,4 +1,4 @@
-"""Giving VMs new sizes: all of them, or none."""
+"""Give VMs new sizes: all of them, or none."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from provision_engine.engine import quota
 from provision_engine.engine.runtime import sizes, states
 from provision_engine.engine.runtime.model import Function
 from provision_engine.engine.runtime.sizes import SIZES, Sizes
+from provision_engine.engine.runtime.snapshot import Snapshot
 from provision_engine.engine.runtime.states import State
 from provision_engine.engine.time_limits import SHRINK_LEAST_SECONDS
 from provision_engine.errors import BackendTimeout, CapacityRefused, EngineError, UpdateFailed
@@ -32,49 +33,52 @@ class Resize:
     changes: Sizes
     """Those that are to differ."""
 
-    @classmethod
-    def between(cls, role: str, vm: Vm, requested: Sizes) -> Resize:
-        """Return the resize to the requested sizes, of those that the VM has at all."""
-        before = sizes.from_vm(vm)
-        changes = {n: size for n, size in requested.items() if size != before.get(n, size)}
-        return cls(role, vm, before, changes)
-
     @property
     def capacity(self) -> Sizes:
-        """The changes that vm.resize makes."""
+        """Return the changes that vm.resize makes."""
         return {name: size for name, size in self.changes.items() if SIZES[name].attributes}
 
     @property
     def growth(self) -> dict[str, int]:
-        """How much more of each size it takes."""
+        """Return how much more of each size it takes."""
         return {name: size - self.before[name] for name, size in self.changes.items()}
 
     @property
     def shrinks_disk(self) -> bool:
         return self.growth.get(DISK, 0) < 0
 
-    def applied(self, function: Function) -> Function:
+    def resized(self, function: Function) -> Function:
         """Return the function as it is to be stored."""
-        resized = {**function.sizes, **self.before, **self.changes}
-        return dataclasses.replace(function, sizes=resized)
+        all_sizes = {**function.sizes, **self.before, **self.changes}
+        return dataclasses.replace(function, sizes=all_sizes)
 
     def is_visible_in(self, vm: Vm) -> bool:
-        """Whether a VM has its new capacity."""
+        """Return whether a VM has its new capacity."""
         return self.capacity.items() <= sizes.from_vm(vm).items()
 
     @property
     def maxima(self) -> dict[str, int | None]:
-        """How far the VM can be resized while it runs."""
+        """Return how far the VM can be resized while it runs."""
         return {n: size.maximum_in_vm(self.vm) for n, size in SIZES.items() if size.maximum}
 
     def exceeds_maximum(self) -> bool:
-        """Whether the VM was created for less; many hypervisors then refuse a live resize."""
+        """Return whether the VM was created for less: many hypervisors then refuse a resize."""
         limits = self.maxima
         return any(size > (limits.get(name) or size) for name, size in self.changes.items())
 
 
+def between(snapshot: Snapshot, requested: Mapping[str, Function]) -> list[Resize]:
+    """Return the resizes of a runtime's VMs to the requested sizes, of those that they have."""
+    resizes = []
+    for role, vm in snapshot.vms.items():
+        before, after = sizes.from_vm(vm), requested.get(role, Function()).sizes
+        changes = {name: size for name, size in after.items() if size != before.get(name, size)}
+        resizes.append(Resize(role, vm, before, changes))
+    return resizes
+
+
 def _template(capacity: Sizes) -> str:
-    """For vm.resize: what it does not name stays as it is."""
+    """Return what vm.resize takes; sizes that it does not name stay as they are."""
     values = {attr: size for name, size in capacity.items() for attr in SIZES[name].attributes}
     return "\n".join(f"{attribute}={value}" for attribute, value in values.items())
 
@@ -85,7 +89,7 @@ def check(
     requested: Mapping[str, Function],
     functions: Mapping[str, Function],
 ) -> None:
-    """Raises CapacityRefused where disks would shrink or a quota leaves no room."""
+    """Raise CapacityRefused where disks would shrink or a quota leaves no room."""
     more: Counter[str] = Counter()
     for resize in resizes:
         if resize.shrinks_disk:
@@ -130,7 +134,7 @@ def _confirm(cloud: CloudClient, done: Sequence[Resize]) -> None:
 
 
 def _give_back(cloud: CloudClient, done: Iterable[Resize]) -> None:
-    """A VM that is still being resized has to come to rest before it can be resized back."""
+    """Wait until a resize ends, then restore the old capacity."""
     cloud = cloud.with_deadline(cloud.deadline.at_least(SHRINK_LEAST_SECONDS))
     for resize in done:
         before = {name: resize.before[name] for name in resize.capacity}
@@ -151,12 +155,12 @@ def _resize_disks(cloud: CloudClient, resizes: Iterable[Resize]) -> None:
 
 
 def _wait_until_running(cloud: CloudClient, vm_ids: Sequence[int]) -> Mapping[int, Vm]:
-    """The VMs once all of them run. Raises UpdateFailed, BackendTimeout."""
+    """Return the VMs once all of them run. Raises UpdateFailed, BackendTimeout."""
     if not vm_ids:
         return {}
     for _ in cloud.deadline.polls():
         vms = cloud.oned.vms(vm_ids)
-        conditions = [states.of_vm(vms[vm_id]) for vm_id in vm_ids if vm_id in vms]
+        conditions = [states.from_vm(vms[vm_id]) for vm_id in vm_ids if vm_id in vms]
         if any(condition.state is State.ERROR for condition in conditions):
             raise UpdateFailed("; ".join(condition.text for condition in conditions))
         if len(conditions) == len(vm_ids) and {c.state for c in conditions} == {State.RUNNING}:

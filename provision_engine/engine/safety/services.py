@@ -1,4 +1,4 @@
-"""Starting and finding the oneflow service of a runtime. ``ending`` ends it."""
+"""Wait for the oneflow service of a runtime, and find it again. ``ending`` ends it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from provision_engine.cloud.client import CloudClient
 from provision_engine.cloud.errors import from_text
 from provision_engine.cloud.objects import Service
 from provision_engine.engine.runtime import states
-from provision_engine.engine.runtime.assignment import assign_roles
+from provision_engine.engine.runtime.dialect import assign_roles
 from provision_engine.engine.runtime.model import Runtime
 from provision_engine.engine.safety.ownership import Holdings
 from provision_engine.engine.time_limits import APPEARING_SECONDS
@@ -24,23 +24,23 @@ from provision_engine.errors import (
 )
 
 UNSURE = (BackendTimeout, BackendUnreachable, BadGateway)
-"""After these nobody knows whether the call had an effect."""
-OURS = re.compile(r".+_[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+"""After these the call may have had an effect, or none."""
+ENGINE_NAME = re.compile(r".+_[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 """The name of a service that an engine started: its flavour tuple and a random UUID."""
 
 
 def new_name(flavour_tuple: str) -> str:
-    """A name that no other service has, by which it is found again whatever happens."""
+    """Return a name that no other service has, by which it is found again whatever happens."""
     return f"{flavour_tuple}_{uuid.uuid4()}"
 
 
 def is_ours(name: str) -> bool:
-    """Whether a service's name is one that an engine gives."""
-    return OURS.fullmatch(name) is not None
+    """Return whether a service's name is one that an engine gives."""
+    return ENGINE_NAME.fullmatch(name) is not None
 
 
 def wait_for_vms(cloud: CloudClient, service_id: int, role_names: Iterable[str]) -> dict[str, int]:
-    """Wait until each of the roles has its VM; the VMs' ids by role name.
+    """Wait until each of the roles has its VM. Returns the ids by role name.
 
     Raises DeployFailed or CapacityRefused with the service's log as soon as it has failed,
     BackendTimeout when the deadline passes first.
@@ -57,7 +57,7 @@ def wait_for_vms(cloud: CloudClient, service_id: int, role_names: Iterable[str])
 
 
 def deploy_error(service: Service) -> DeployFailed | CapacityRefused:
-    """Why a service failed, with its log; a lack of quota or capacity has an error of its own."""
+    """Return the error of a failed service, with its log; a lack of quota has one of its own."""
     log = [dict(entry) for entry in service.log]
     if any(from_text(str(entry.get("message"))) is CapacityRefused for entry in log):
         return CapacityRefused(log)
@@ -65,7 +65,7 @@ def deploy_error(service: Service) -> DeployFailed | CapacityRefused:
 
 
 def find(holdings: Holdings, name: str, *, newer_than: int) -> list[Service]:
-    """The owner's services of this name, which is unique unless a start was repeated.
+    """Return the owner's services of this name, which is unique unless a start was repeated.
 
     A service is started after its runtime's document was written, and ids only grow: only
     documents ``newer_than`` that one are read. A name that no engine gives finds nothing.
@@ -76,7 +76,7 @@ def find(holdings: Holdings, name: str, *, newer_than: int) -> list[Service]:
 
 
 def find_started(holdings: Holdings, runtime: Runtime, *, is_unsure: bool) -> list[Service] | None:
-    """The services that were started for a runtime; None where one may still appear.
+    """Return the services that were started for a runtime; None where one may still appear.
 
     ``is_unsure`` says that the response to the start was lost.
     """
@@ -91,12 +91,12 @@ def find_started(holdings: Holdings, runtime: Runtime, *, is_unsure: bool) -> li
 
 
 def is_unsure(error: BaseException) -> bool:
-    """Whether nobody knows if the call that failed had an effect."""
+    """Return whether the failed call may have had an effect."""
     return isinstance(error, UNSURE) and not isinstance(error, BackendDown)
 
 
 def assigned(runtime: Runtime, vm_ids: Mapping[str, int | None]) -> dict[str, int | None]:
-    """The VMs of a service by FAAS and DAAS; given by the names of its roles, in their order."""
+    """Return the VMs of a service by FAAS and DAAS, from those by the names of its roles."""
     flavours = {role: function.flavour for role, function in runtime.functions.items()}
     indexes = assign_roles(flavours, list(vm_ids))
     in_order = list(vm_ids.values())
