@@ -110,8 +110,8 @@ class _Listing:
 
     def _matching(self, runtimes: Sequence[Runtime]) -> list[Runtime]:
         """Return the runtimes that may be shown, sorted as the page is, still without their VMs."""
-        leftovers, visible = abandoned.partition(self._context, runtimes)
-        self.abandoned += leftovers
+        unresolved, visible = abandoned.partition(self._context, runtimes)
+        self.abandoned += unresolved
         return sorted(
             filter(self._filter.matches, visible),
             key=lambda runtime: runtime.id,

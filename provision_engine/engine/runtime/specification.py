@@ -73,17 +73,6 @@ class Specification:
                 yield path, reason
 
 
-def check_length(name: str, scheduling: Mapping[str, str], device_info: DeviceInfo) -> None:
-    """Raise BadRequest where a small device could not read the runtime any more."""
-    sent = json.dumps([name, dict(scheduling), dict(device_info)], ensure_ascii=False)
-    size_bytes = len(sent.encode(errors="replace"))
-    if size_bytes > SENT_BYTES:
-        raise BadRequest(
-            f"SERVERLESS_RUNTIME: NAME, SCHEDULING and DEVICE_INFO hold {size_bytes} bytes, "
-            f"more than {SENT_BYTES} together"
-        )
-
-
 def split_tuple(flavour_tuple: str, role_names: Sequence[str]) -> list[str]:
     """Return the flavours in a tuple. A flavour may hold a dash, so the template's roles decide.
 
@@ -96,3 +85,14 @@ def split_tuple(flavour_tuple: str, role_names: Sequence[str]) -> list[str]:
         return [flavour_tuple]
     known = {name.upper() for name in role_names}
     return next((pair for pair in pairs if {p.upper() for p in pair} <= known), pairs[-1])
+
+
+def check_length(name: str, scheduling: Mapping[str, str], device_info: DeviceInfo) -> None:
+    """Raise BadRequest where a small device could not read the runtime any more."""
+    sent = json.dumps([name, dict(scheduling), dict(device_info)], ensure_ascii=False)
+    size_bytes = len(sent.encode(errors="replace"))
+    if size_bytes > SENT_BYTES:
+        raise BadRequest(
+            f"SERVERLESS_RUNTIME: NAME, SCHEDULING and DEVICE_INFO hold {size_bytes} bytes, "
+            f"more than {SENT_BYTES} together"
+        )

@@ -14,9 +14,7 @@ from provision_engine.engine.runtime import states
 from provision_engine.engine.runtime.model import Phase, Runtime
 from provision_engine.engine.safety import ending, intents, services, worker_identity
 from provision_engine.engine.safety.locks import locked
-from provision_engine.engine.time_limits import (
-    IN_PASSING_SECONDS,
-)
+from provision_engine.engine.time_limits import IN_PASSING_SECONDS
 from provision_engine.errors import EngineError, Locked, NotFound
 
 

@@ -43,9 +43,8 @@ def _replenish(context: Context, flavours: str) -> None:
 def _create_standby(context: Context, flavours: str) -> None:
     seconds = context.configuration.standby.seconds
     role_names = context.flavours.for_tuple(flavours, {}).role_names
-    specification = dataclasses.replace(
-        Specification.from_flavours(flavours, role_names), lease_seconds=seconds
-    )
+    default = Specification.from_flavours(flavours, role_names)
+    specification = dataclasses.replace(default, lease_seconds=seconds)
     planned = plan(context, specification)
     quota.check_new(context.cloud, list(planned.functions.values()))
     intent = planned.intent(context, specification, candidates.KEY + flavours)
@@ -84,9 +83,9 @@ def _counted(context: Context, flavours: str, before: int | None = None) -> list
     found = {runtime.id: runtime for runtime in candidates.stored(context, ids)}
     for gone in set(ids) - found.keys():
         candidates.forget(context, flavours, gone)
-    leftovers = [r for r in found.values() if abandoned.is_abandoned(context, r)]
-    abandoned.resolve_all(context, leftovers)
-    return [r for r in found.values() if r.phase in COUNTED and r not in leftovers]
+    unresolved = [r for r in found.values() if abandoned.is_abandoned(context, r)]
+    abandoned.resolve_all(context, unresolved)
+    return [r for r in found.values() if r.phase in COUNTED and r not in unresolved]
 
 
 def _without_broken(context: Context, standbys: list[Runtime]) -> list[Runtime]:
