@@ -20,6 +20,7 @@ from provision_engine.cloud import template
 from provision_engine.engine.runtime import document
 from provision_engine.engine.runtime.model import Function, Phase
 from provision_engine.engine.runtime.model import Runtime as StoredRuntime
+from provision_engine.engine.runtime.sizes import SIZES
 
 RUNNING_SECONDS = 180.0
 SERVICE_RUNNING = 2
@@ -123,9 +124,7 @@ def _body(name: str, sample: Runtime) -> str:
             functions={
                 "FAAS": Function(
                     function["FLAVOUR"],
-                    function["CPU"],
-                    function["MEMORY"],
-                    function["DISK_SIZE"],
+                    {name: function[name] for name in SIZES},
                     function["VM_ID"],
                 )
             },
