@@ -86,12 +86,12 @@ class CloudClient:
 
     def read_together(self, *calls: Call[Any]) -> list[Outcome[Any]]:
         """Make calls that only read, in one request, perhaps with those of the caller's others."""
-        session, oned = self.credentials.session, self._backends.oned
 
         def send(several: Sequence[Call[Any]], deadline: Deadline) -> list[Outcome[Any]]:
-            return Oned(oned, session, deadline).together(*several)
+            client = self if deadline is self.deadline else self.with_deadline(deadline)
+            return client.oned.together(*several)
 
-        return self._backends.reads.send(session, send, self.deadline, calls)
+        return self._backends.reads.send(self.credentials.session, send, self.deadline, calls)
 
     def submit_in_background(self, call: Callable[[CloudClient], object], seconds: float) -> None:
         """Make a call when there is time for it; its own time begins then."""

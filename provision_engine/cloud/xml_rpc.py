@@ -32,7 +32,11 @@ class XmlRpc:
 
     def __init__(self, backend: Backend, session: str, deadline: Deadline) -> None:
         self._session, self._transport = session, _Transport(backend, deadline)
-        self._server = _Server(session, self._transport)
+
+    @functools.cached_property
+    def _server(self) -> _Server:
+        """Made for the first single call: a read needs none."""
+        return _Server(self._session, self._transport)
 
     def send(self, requests: Sequence[Request], *, is_repeatable: bool) -> list[Any]:
         """Send calls in one request, which are made in their order, whether some fail or not.
