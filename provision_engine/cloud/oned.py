@@ -282,9 +282,9 @@ class Oned:
             return cls._only_vm.call(ids[0])
         return cls._several_vms.call(ids)
 
-    def vms(self, ids: Sequence[int], *, with_actions: bool = True) -> dict[int, Vm]:
+    def vms(self, ids: Sequence[int]) -> dict[int, Vm]:
         """Return those of the VMs that are not DONE and that the caller may see, by id."""
-        return self.together(self.vms_call(ids, with_actions=with_actions))[0].get() if ids else {}
+        return self.together(self.vms_call(ids))[0].get() if ids else {}
 
     def documents(
         self,

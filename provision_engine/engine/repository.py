@@ -59,11 +59,16 @@ class Repository:
         Raises as get does.
         """
         runtime = self.from_outcome(runtime_id, outcomes[0])
-        needed, vms = vms_calls(runtime), outcomes[1:]
-        if needed != calls[1:]:
-            vms = self._oned.together(*needed) if needed else []
-        found = vms[0].get() if vms else {}
+        if vms_calls(runtime) != calls[1:]:
+            return runtime, self.vms(runtime)
+        found = outcomes[1].get() if calls[1:] else {}
         return runtime, owned_by(runtime.owner_id, found.values())
+
+    def vms(self, runtime: Runtime) -> Owned:
+        """Return those of a runtime's VMs that are alive and its owner's."""
+        calls = vms_calls(runtime)
+        found = self._oned.together(*calls)[0].get() if calls else {}
+        return owned_by(runtime.owner_id, found.values())
 
     def from_outcome(self, runtime_id: int, outcome: Outcome[Document]) -> Runtime:
         """Return the runtime in a document that was read. Raises as get does."""

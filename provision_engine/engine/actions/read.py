@@ -71,8 +71,7 @@ def observe(context: Context, runtime: Runtime, vms: Mapping[int, Vm] | None = N
     Writes nothing. Raises NotFound where its lease is over.
     """
     if vms is None:
-        with_actions = runtime.lease_seconds is not None
-        vms = context.holdings(runtime).vms(runtime.vm_ids, with_actions=with_actions)
+        vms = context.runtimes.vms(runtime)
     service: Service | None = None
     if len(vms) < len(runtime.functions) and runtime.service_id is not None:
         runtime, vms, service = _look_behind(context, runtime, runtime.service_id, vms)

@@ -156,12 +156,10 @@ class _Update:
             level("VM %s is not flagged for rescheduling: %s", vm.id, error)
 
     def _schedule_end(self) -> None:
-        ends_at = self._after.lease_ends_at
+        if self._changes.lease_seconds is None and not self._changes.lifts_lease:
+            return
         for vm in self._vms.values():
-            if self._changes.lifts_lease:
-                leases.lift(self._context.cloud, vm.id)
-            elif self._changes.lease_seconds is not None and ends_at is not None:
-                leases.renew(self._context.cloud, vm.id, ends_at)
+            leases.schedule_end(self._context.cloud, vm.id, self._after.lease_ends_at)
 
     # ---- the runtime as it is to be stored ---------------------------------------------------
 

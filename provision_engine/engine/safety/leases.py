@@ -101,6 +101,14 @@ def _endings(vm: Vm) -> list[ScheduledAction]:
 # ---- calls --------------------------------------------------------------------------------------
 
 
+def schedule_end(cloud: CloudClient, vm_id: int, ends_at: int | None) -> None:
+    """Let a VM live until a Unix time; None: for ever."""
+    if ends_at is None:
+        lift(cloud, vm_id)
+    else:
+        renew(cloud, vm_id, ends_at)
+
+
 def renew(cloud: CloudClient, vm_id: int, ends_at: int) -> None:
     """Let a VM live until a Unix time, by exactly one action, however many it has."""
     order = template.render({"SCHED_ACTION": action(str(ends_at))})

@@ -39,9 +39,9 @@ class Holdings:
         """Return the same holdings, read with another deadline."""
         return Holdings(self.cloud.with_deadline(deadline), self.owner_id, self._caller_id)
 
-    def vms(self, vm_ids: Sequence[int], *, with_actions: bool = True) -> dict[int, Vm]:
+    def vms(self, vm_ids: Sequence[int]) -> dict[int, Vm]:
         """Return those of the VMs that are not DONE, by id."""
-        return self.owned(self.cloud.oned.vms(vm_ids, with_actions=with_actions).values())
+        return self.owned(self.cloud.oned.vms(vm_ids).values())
 
     def vm(self, vm_id: int) -> Vm:
         """Return a VM with its scheduled actions. Raises NotFound."""

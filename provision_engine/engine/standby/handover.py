@@ -178,10 +178,7 @@ def _adapt(context: Context, new_runtime: Runtime, resizes: list[Resize]) -> Map
     for vm_id in new_runtime.vm_ids:
         if values:
             context.cloud.oned.update_vm(vm_id, template.render(values))
-        if new_runtime.lease_ends_at is None:
-            leases.lift(context.cloud, vm_id)
-        else:
-            leases.renew(context.cloud, vm_id, new_runtime.lease_ends_at)
+        leases.schedule_end(context.cloud, vm_id, new_runtime.lease_ends_at)
     vms = context.holdings(new_runtime).vms(new_runtime.vm_ids)
     snapshot = Snapshot.from_vms(dataclasses.replace(new_runtime, phase=Phase.READY), vms, None)
     if snapshot.states != {State.RUNNING}:

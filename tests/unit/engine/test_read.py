@@ -33,7 +33,7 @@ class Oned:
             raise Forbidden("no")
         return self.pool[document_id]
 
-    def vms(self, vm_ids: list[int], *, with_actions: bool) -> dict[int, Vm]:
+    def vms(self, vm_ids: list[int], *, with_actions: bool = True) -> dict[int, Vm]:
         return {i: self.vms_by_id[i] for i in vm_ids if i in self.vms_by_id}
 
     def user(self) -> User:
