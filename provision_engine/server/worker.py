@@ -6,6 +6,7 @@ tests/unit/server/test_gunicorn.py fails when an upgrade changes what they rely 
 
 from __future__ import annotations
 
+import select
 import socket
 import time
 import uuid
@@ -19,8 +20,8 @@ from provision_engine import log
 from provision_engine.server.arrival import Arrivals
 from provision_engine.server.refusals import FAILED, TOO_LATE, Reason, error_response, refusal
 
-FIRST_BYTE_SECONDS = 0.01
-"""How long a thread waits for a new connection to send something; then the main loop does."""
+SOON_SECONDS = 0.01
+"""How long a thread waits until a connection sends something; then the main loop does."""
 SILENT_SECONDS = 2.0
 """How long a stopping worker waits for connections that have not sent anything."""
 RESPONSE_SECONDS = 1.0
@@ -41,13 +42,20 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         arrivals.end_late_ones()
 
     def handle(self, connection: Any) -> Any:
-        """Read a request and answer it, in a thread.
+        """Answer the requests of a connection in a thread, as long as each follows at once.
 
-        gunicorn would let a silent connection occupy a thread for five seconds, and one that
-        sends half a request forever.
+        gunicorn would let a silent connection occupy a thread for five seconds, and pass every
+        connection through the main loop after each request, which costs as much as many answers.
         """
-        if not connection.initialized and not connection.wait_for_data(FIRST_BYTE_SECONDS):
+        if not connection.initialized and not connection.wait_for_data(SOON_SECONDS):
             return gthread._DEFER
+        result = self._answer(connection)
+        while result and self._has_thread_for_each() and _sends_soon(connection.sock):
+            result = self._answer(connection)
+        return result
+
+    def _answer(self, connection: Any) -> Any:
+        """Read a request and answer it; gunicorn would wait forever for the rest of half a one."""
         # log.request: what the thread knows of its last request is forgotten, secrets above all.
         with log.request(""), arrivals.receive(connection) as arrival:
             result = super().handle(connection)
@@ -56,6 +64,10 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         if not result:
             _wait_for_close(connection.sock)
         return result
+
+    def _has_thread_for_each(self) -> bool:
+        """Return whether no connection has to wait for a thread that stays with another one."""
+        return bool(self.alive and self.nr_conns <= self.cfg.threads)
 
     def handle_error(self, _request: Any, client: Any, address: Any, error: Any) -> None:
         """Answer what failed outside of the application; gunicorn would answer HTML."""
@@ -95,6 +107,14 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
             listener.close()
         for connection in self.pending_conns:
             connection.timeout = min(connection.timeout, time.monotonic() + SILENT_SECONDS)
+
+
+def _sends_soon(client: socket.socket) -> bool:
+    """Return whether the client sends something, or closes, before the main loop has to wait."""
+    poll = select.poll()
+    with suppress(ValueError):  # it has been closed
+        poll.register(client, select.POLLIN)
+    return bool(poll.poll(SOON_SECONDS * 1000))
 
 
 def _wait_for_close(client: socket.socket) -> None:

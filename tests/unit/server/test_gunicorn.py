@@ -54,9 +54,34 @@ def test_the_worker_overrides_these_methods_and_no_others() -> None:
         "handle_error",
         "_keepalive_after",
         "set_accept_enabled",
+        "_answer",
+        "_has_thread_for_each",
         "_leave_the_port",
     }
-    assert not hasattr(gthread.ThreadWorker, "_leave_the_port")
+    assert not any(
+        hasattr(gthread.ThreadWorker, name)
+        for name in ("_answer", "_has_thread_for_each", "_leave_the_port")
+    )
+
+
+@pytest.mark.parametrize(("connections", "answered"), [(2, 3), (3, 1)])
+def test_a_thread_stays_with_a_busy_client_unless_another_waits_for_one(
+    monkeypatch: pytest.MonkeyPatch, connections: int, answered: int
+) -> None:
+    requests: list[bytes] = []
+
+    def handle(_self: Worker, connection: Any) -> bool:
+        requests.append(connection.sock.recv(1))
+        return True
+
+    monkeypatch.setattr(gthread.ThreadWorker, "handle", handle)
+    worker = Worker.__new__(Worker)
+    worker.alive, worker.nr_conns, worker.cfg = True, connections, SimpleNamespace(threads=2)
+    served, client = socket.socketpair()
+    with served, client:
+        client.sendall(b"abc")
+        assert worker.handle(SimpleNamespace(initialized=True, sock=served)) is True
+    assert len(requests) == answered
 
 
 def test_the_main_loop_calls_the_overridden_methods() -> None:
