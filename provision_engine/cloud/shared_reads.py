@@ -1,8 +1,8 @@
 """Reads of one user that wait for each other travel in one multicall.
 
-The rule: a read uses only responses to calls that were sent after it arrived. The first read of a
-user leads and goes at once. Those that arrive meanwhile gather, and the next one to lead takes all
-of them along, each with its own calls and its own outcomes.
+The rule: a read uses only responses to calls that were sent after it arrived. The first reads of a
+user lead and go at once. Those that arrive meanwhile gather, and the next one to lead takes all of
+them along, each with its own calls and its own outcomes.
 """
 
 from __future__ import annotations
@@ -23,10 +23,12 @@ from provision_engine.errors import (
     TooManyRequests,
 )
 
+LEADERS = 2
+"""How many multicalls a user has in flight: oned works on one while another's response is read."""
 MAX_READS = 64
 """How many reads travel together at most."""
 WAIT_SECONDS = 0.1
-"""How long a read waits for the one that leads; then it leads as well: a call may be stuck."""
+"""How long a read waits for those that lead; then it leads as well: a call may be stuck."""
 SHARED_TIME = 0.5
 """The part of a read's time for travelling together; the rest is for its own calls."""
 NOT_ITS_OWN = (BackendTimeout, BackendUnreachable, BadGateway, TooManyRequests)
@@ -46,8 +48,7 @@ class _Read:
 class _User:
     def __init__(self, lock: threading.Lock) -> None:
         self.changed = threading.Condition(lock)
-        self.leader: _Read | None = None
-        """The latest read that went; others may be stuck."""
+        self.leading = 0
         self.gathered: list[_Read] = []
 
 
@@ -85,11 +86,13 @@ class SharedReads:
             user = self._users.setdefault(session, _User(self._lock))
             user.gathered.append(read)
             patience = min(self._wait_seconds, limited.remaining_seconds)
-            user.changed.wait_for(lambda: read.is_over or user.leader is None, patience)
+            user.changed.wait_for(
+                lambda: user.leading < LEADERS or read not in user.gathered, patience
+            )
             group: list[_Read] = []
             if read in user.gathered:
+                user.leading += 1
                 user.gathered.remove(read)
-                user.leader = read
                 group = [read, *user.gathered[: MAX_READS - 1]]
                 del user.gathered[: MAX_READS - 1]
             else:
@@ -97,11 +100,14 @@ class SharedReads:
         try:
             yield group
         finally:
-            with self._lock:
-                for member in group:
-                    member.is_over = True
-                if user.leader is read:
-                    user.leader = None
-                    if not user.gathered:
-                        del self._users[session]
-                user.changed.notify_all()
+            if group:
+                self._end(session, user, group)
+
+    def _end(self, session: str, user: _User, group: list[_Read]) -> None:
+        with self._lock:
+            user.leading -= 1
+            for member in group:
+                member.is_over = True
+            if not user.leading and not user.gathered:
+                del self._users[session]
+            user.changed.notify_all()

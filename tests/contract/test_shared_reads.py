@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from provision_engine.cloud.shared_reads import LEADERS
 from provision_engine.sandbox import Sandbox
 from provision_engine.sandbox.sandbox import CallRecord
 from tests.support.client import Device, Response
@@ -57,19 +58,22 @@ class Desk:
 
     @contextmanager
     def held(self, runtime_id: int) -> Iterator[Future[Response]]:
-        """A read in flight: oned has executed a call, and responds at the end."""
-        executed, answered = threading.Event(), threading.Event()
+        """As many reads in flight as lead at once: oned has executed a call of each, and responds
+        at the end. Yields the first one.
+        """
+        executed, answered = threading.Semaphore(0), threading.Event()
 
         def hold(call: CallRecord, moment: str) -> None:
             is_read = call.method.endswith((".info", ".infoset"))
             if moment == "after" and call.user == USER.name and is_read:
-                executed.set()
+                executed.release()
                 answered.wait(WAIT_SECONDS)
 
         self.sandbox.on_call = hold
         try:
-            (first,) = self.start(runtime_id)
-            assert executed.wait(WAIT_SECONDS)
+            first, *_ = self.start(*[runtime_id] * LEADERS)
+            for _ in range(LEADERS):
+                assert executed.acquire(timeout=WAIT_SECONDS)
             yield first
         finally:
             answered.set()
