@@ -23,7 +23,7 @@ from provision_engine.engine.actions import (
     timeline,
     update,
 )
-from provision_engine.engine.actions.pages import Cursor
+from provision_engine.engine.actions.listing import Cursor
 from provision_engine.engine.actions.wait import (
     IsDone,
     IsRecovered,

@@ -11,8 +11,15 @@ import pytest
 
 from provision_engine.cloud.objects import Document, Quota, Vm
 from provision_engine.cloud.oned import MINE
-from provision_engine.engine.actions.listing import MAX_READ, Filter, Page, list_runtimes
-from provision_engine.engine.actions.pages import LARGEST, OVERLAP, Cursor
+from provision_engine.engine.actions.listing import (
+    LARGEST,
+    MAX_READ,
+    OVERLAP,
+    Cursor,
+    Filter,
+    Page,
+    list_runtimes,
+)
 from provision_engine.engine.runtime.document import body_of
 from provision_engine.engine.runtime.model import Runtime
 from provision_engine.engine.runtime.snapshot import Observation, Snapshot
