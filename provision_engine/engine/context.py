@@ -10,9 +10,8 @@ from provision_engine.cloud.client import Backends, CloudClient, Credentials
 from provision_engine.cloud.objects import User
 from provision_engine.config import Configuration
 from provision_engine.deadline import Deadline
-from provision_engine.engine.flavours import Flavours
+from provision_engine.engine.flavours import Flavours, Publishers
 from provision_engine.engine.memory import Memory, UserMemory
-from provision_engine.engine.publishers import Publishers
 from provision_engine.engine.repository import Repository
 from provision_engine.engine.runtime.model import Runtime
 from provision_engine.engine.safety.ownership import Holdings

@@ -11,9 +11,8 @@ import pytest
 from provision_engine.cloud.client import Credentials
 from provision_engine.cloud.objects import Document
 from provision_engine.deadline import Deadline
-from provision_engine.engine.flavours import Flavours, FlowTemplate
+from provision_engine.engine.flavours import MAX_CHARACTERS, Flavours, FlowTemplate, Publishers
 from provision_engine.engine.memory import Memory
-from provision_engine.engine.publishers import MAX_CHARACTERS, Publishers
 from provision_engine.engine.runtime.dialect import FlowRole
 from provision_engine.engine.runtime.model import Function
 from provision_engine.engine.runtime.specification import Specification
