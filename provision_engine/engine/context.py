@@ -90,6 +90,14 @@ class Context:
         """Return the same caller with another deadline."""
         return self.with_client(self.cloud.with_deadline(deadline))
 
+    def at_least(self, seconds: float) -> Context:
+        """Return the same caller with so much time, even if the request's own is over."""
+        return self.with_deadline(self.cloud.deadline.at_least(seconds))
+
+    def at_most(self, seconds: float) -> Context:
+        """Return the same caller with no more time than that."""
+        return self.with_deadline(self.cloud.deadline.at_most(seconds))
+
     def with_client(self, cloud: CloudClient) -> Context:
         """Return the same caller with another client."""
         return dataclasses.replace(self, cloud=cloud)

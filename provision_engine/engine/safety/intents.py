@@ -33,7 +33,7 @@ def write_intent(context: Context, intent: Runtime) -> Runtime:
 
 def _withdraw(context: Context, intent: Runtime) -> None:
     """Delete a document that may have been written, if that is possible."""
-    limited = context.with_deadline(context.cloud.deadline.at_least(WITHDRAW_LEAST_SECONDS))
+    limited = context.at_least(WITHDRAW_LEAST_SECONDS)
     try:
         for runtime in limited.runtimes.newest(RECENT):
             is_same = (runtime.service_name, runtime.phase) == (intent.service_name, intent.phase)
@@ -45,7 +45,7 @@ def _withdraw(context: Context, intent: Runtime) -> None:
 
 def mark_for_removal(context: Context, runtime: Runtime) -> None:
     """Leave a runtime to a later request, if even that can be written down."""
-    context = context.with_deadline(context.cloud.deadline.at_least(MARK_LEAST_SECONDS))
+    context = context.at_least(MARK_LEAST_SECONDS)
     try:
         context.runtimes.mark(runtime, Phase.DELETING)
     except EngineError as error:

@@ -66,8 +66,7 @@ def _undo(context: Context, runtime: Runtime, *, may_have_started: bool, is_unsu
     """End all that was started, or leave it to a later request."""
     if may_have_started:
         context.flavours.forget()
-    deadline = context.cloud.deadline.at_least(time_limits.UNDO_LEAST_SECONDS)
-    limited = context.with_deadline(deadline)
+    limited = context.at_least(time_limits.UNDO_LEAST_SECONDS)
     undo = _give_up if runtime.phase is Phase.REPLACING else _remove
     try:
         found: list[Service] | None = []

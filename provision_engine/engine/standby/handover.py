@@ -157,8 +157,7 @@ class _Taking:
 
 def _with_share(context: Context) -> Context:
     """Return the same request, with a share of the time that it has left."""
-    deadline = context.cloud.deadline
-    return context.with_deadline(deadline.at_most(deadline.remaining_seconds * STANDBY_SHARE))
+    return context.at_most(context.cloud.deadline.remaining_seconds * STANDBY_SHARE)
 
 
 def _fits(snapshot: Snapshot, resizes: Iterable[Resize], now: float) -> bool:
