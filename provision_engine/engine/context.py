@@ -10,7 +10,7 @@ from provision_engine.cloud.client import Backends, CloudClient, Credentials
 from provision_engine.cloud.objects import User
 from provision_engine.config import Configuration
 from provision_engine.deadline import Deadline
-from provision_engine.engine.flavours import Flavours, Publishers
+from provision_engine.engine.flavours import Flavours
 from provision_engine.engine.memory import Memory, UserMemory
 from provision_engine.engine.repository import Repository
 from provision_engine.engine.runtime.model import Runtime
@@ -33,16 +33,10 @@ class Context:
         return Repository(self.cloud, self.memory.vms, self._login)
 
     @property
-    def publishers(self) -> Publishers:
-        """Return the publishers of flow templates, as the caller finds them."""
-        allowed = self.configuration.flavours.publishers
-        return Publishers(self.cloud, allowed, self.memory.publishers)
-
-    @property
     def flavours(self) -> Flavours:
         """Return the flow templates that the caller may use."""
-        mapping = self.configuration.mapping
-        return Flavours(self.cloud, self.remembered, mapping, self.publishers)
+        mapping, allowed = self.configuration.mapping, self.configuration.flavours.publishers
+        return Flavours(self.cloud, self.remembered, mapping, allowed, self.memory.publishers)
 
     @property
     def stale_seconds(self) -> float:

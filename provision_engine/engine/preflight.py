@@ -108,7 +108,7 @@ class Inspector:
 
     def inspect_strangers(self) -> Iterator[Finding]:
         """Yield the first usable templates that are not flavours, because of their owners."""
-        _, others = self._context.publishers.usable()
+        _, others = self._context.flavours.usable()
         strangers = [d for d in others if d.user_id != self._context.user().id]
         for template in strangers[:MAX_STRANGERS]:
             yield Finding.note(

@@ -11,7 +11,7 @@ import pytest
 from provision_engine.cloud.client import Credentials
 from provision_engine.cloud.objects import Document
 from provision_engine.deadline import Deadline
-from provision_engine.engine.flavours import MAX_CHARACTERS, Flavours, FlowTemplate, Publishers
+from provision_engine.engine.flavours import MAX_CHARACTERS, Flavours, FlowTemplate
 from provision_engine.engine.memory import Memory
 from provision_engine.engine.runtime.dialect import FlowRole
 from provision_engine.engine.runtime.model import Function
@@ -48,8 +48,8 @@ def of(
 ) -> Flavours:
     cloud: Any = oned
     memory = memory or Memory(10)
-    publishers = Publishers(cloud, allowed, memory.publishers)
-    return Flavours(cloud, memory.for_login(memory.login(ME)), mapping or {}, publishers)
+    remembered = memory.for_login(memory.login(ME))
+    return Flavours(cloud, remembered, mapping or {}, allowed, memory.publishers)
 
 
 def wanted(faas: str = "nature", daas: str = "") -> Specification:
@@ -211,21 +211,16 @@ def test_what_strangers_publish_costs_nothing_once_the_publishers_are_known(
     assert oned.read_documents <= 2
 
 
-def publishers(oned: OpenNebula, *allowed: str | int, known: dict[int, str]) -> Publishers:
-    cloud: Any = oned
-    return Publishers(cloud, allowed, known)
-
-
 def test_every_template_that_the_caller_may_use_is_found_in_few_calls() -> None:
     ids = [0, 255, 256, 257, 1279, 1280, 5000]
     oned = OpenNebula(*(flow(n, f"x{n}", "FAAS", owner=n % 2 * STRANGER, group=1) for n in ids))
-    published, others = publishers(oned, known={}).usable()
+    published, others = of(oned).usable()
     assert [found.id for found in published] == [n for n in ids if n % 2 == 0]
     assert [found.id for found in others] == [n for n in ids if n % 2]
     assert len(oned.reads) == 4  # for the newest, and for three ranges
-    assert publishers(OpenNebula(), known={}).usable() == ([], [])
+    assert of(OpenNebula()).usable() == ([], [])
     first_of_a_range = flow(256, "x", "FAAS")
-    assert publishers(OpenNebula(first_of_a_range), known={}).usable() == ([first_of_a_range], [])
+    assert of(OpenNebula(first_of_a_range)).usable() == ([first_of_a_range], [])
 
 
 @pytest.mark.parametrize("error", [BackendTimeout("slow"), BadGateway("too long")])
@@ -240,11 +235,11 @@ def test_a_part_that_takes_too_long_hides_no_other(error: EngineError) -> None:
         return read(type_, whose, **ids)
 
     oned.documents = documents_in_time  # type: ignore[method-assign,assignment]
-    published, _ = publishers(oned, known={}).usable()
+    published, _ = of(oned).usable()
     assert [found.id for found in published] == [3, 1300]
     assert documents[:4] == [1, 256, 1024, 256], "the next part is smaller"
     oned.deadline = Deadline(0)
-    assert publishers(oned, known={}).usable() == ([], [])
+    assert of(oned).usable() == ([], [])
 
 
 def test_large_templates_are_read_in_smaller_parts() -> None:
@@ -252,15 +247,16 @@ def test_large_templates_are_read_in_smaller_parts() -> None:
     oned, seen = OpenNebula(large, flow(300, "y", "FAAS")), []
     read = oned.documents
     oned.documents = lambda *kind, **ids: seen.append(ids) or read(*kind, **ids)  # type: ignore
-    publishers(oned, known={}).usable()
+    of(oned).usable()
     assert seen[2] == {"first_id": 256, "last_id": 319}
 
 
 def test_whose_templates_count_is_told_by_opennebula_each_time() -> None:
-    oned = OpenNebula(flow(5, "nature", "FAAS", owner=ALICE, group=1))
-    assert [found.id for found in publishers(oned, "user8", known={}).templates()] == [5]
+    oned, memory = OpenNebula(flow(5, "nature", "FAAS", owner=ALICE, group=1)), Memory()
+    assert of(oned, memory=memory, allowed=["user8"]).flow_template(wanted()).id == 5
     oned.pool[5] = replace(oned.pool[5], user_name="another")
-    assert publishers(oned, "user8", known={ALICE: "user8"}).templates() == []
+    with pytest.raises(NoFlowTemplate):
+        of(oned, memory=memory, allowed=["user8"]).flow_template(wanted())
 
 
 def test_the_operator_is_told_of_a_template_whose_owner_is_no_publisher(
