@@ -45,7 +45,7 @@ def start(
         cloud = _with_reserve(context.cloud)
         may_have_started = True
         service_id = planned.start(cloud, runtime.service_name)
-        vm_ids = planned.wait_for_vms(cloud, service_id)
+        vm_ids = services.wait_for_vms(cloud, service_id, planned.role_names)
         complete = dataclasses.replace(runtime.with_vms(vm_ids), service_id=service_id)
         return context.runtimes.settle(complete, phase)
     except BaseException as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -48,23 +48,19 @@ class Plan:
 
     opennebula: OpenNebula
     at_start: EngineError | None = None
-    at_wait: EngineError | None = None
+    state: ServiceState = ServiceState.DEPLOYING
     is_started: bool = True
+    role_names: ClassVar = {"FAAS": "FAAS"}
     seconds: float = 0.0
     """What was left at the start."""
 
     def start(self, cloud: Any, name: str) -> int:
         self.seconds = cloud.deadline.remaining_seconds
         if self.is_started:
-            self.opennebula.add_service(ServiceState.DEPLOYING, [VM], SERVICE, name)
+            self.opennebula.add_service(self.state, [VM], SERVICE, name)
         if self.at_start:
             raise self.at_start
         return SERVICE
-
-    def wait_for_vms(self, cloud: Any, service_id: int) -> dict[str, int]:
-        if self.at_wait:
-            raise self.at_wait
-        return {"FAAS": VM}
 
 
 def start(
@@ -98,7 +94,7 @@ def test_a_runtime_has_its_service_and_vms_when_it_is_started(before: Phase, aft
     assert stored(opennebula) == (after, SERVICE)
 
 
-REFUSED, LOST, FAILED = BackendDown("no"), BackendTimeout("late"), DeployFailed("no")
+REFUSED, LOST, FAILED = BackendDown("no"), BackendTimeout("late"), ServiceState.FAILED_DEPLOYING
 
 
 @pytest.mark.parametrize(
@@ -107,7 +103,7 @@ REFUSED, LOST, FAILED = BackendDown("no"), BackendTimeout("late"), DeployFailed(
         ({"at_start": REFUSED, "is_started": False}, None, (READY, None)),
         ({"at_start": LOST, "is_started": False}, (DELETING, None), (REPLACING, None)),
         ({"at_start": LOST}, None, (READY, None)),
-        ({"at_wait": FAILED}, None, (READY, None)),
+        ({"state": FAILED}, None, (READY, None)),
     ],
 )
 def test_a_service_that_was_started_in_vain_is_ended(
@@ -132,7 +128,7 @@ def test_what_cannot_be_ended_yet_is_written_down(
     opennebula = Timed()
     opennebula.purges_refused = 100
     with pytest.raises(DeployFailed):
-        start(opennebula, Plan(opennebula, at_wait=FAILED), phase)
+        start(opennebula, Plan(opennebula, state=FAILED), phase)
     assert stored(opennebula) == expected
     assert opennebula.at_purge[0][0] == expected, "oneflow may end it long after its response"
 
@@ -140,7 +136,7 @@ def test_what_cannot_be_ended_yet_is_written_down(
 def test_there_is_time_to_undo_a_start_when_the_requests_own_time_is_over() -> None:
     opennebula = Timed(0.0)
     with pytest.raises(DeployFailed):
-        start(opennebula, Plan(opennebula, at_wait=FAILED))
+        start(opennebula, Plan(opennebula, state=FAILED))
     assert opennebula.at_purge[0][1] == pytest.approx(0.6, abs=0.1)
 
 
