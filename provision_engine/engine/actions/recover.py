@@ -18,7 +18,7 @@ from provision_engine.engine.runtime.model import Phase, Runtime
 from provision_engine.engine.runtime.snapshot import Snapshot
 from provision_engine.engine.runtime.specification import Specification
 from provision_engine.engine.runtime.states import Condition, Reason, State
-from provision_engine.engine.safety import ending, leases, services, starting
+from provision_engine.engine.safety import ending, intents, leases, services
 from provision_engine.engine.safety.locks import locked
 from provision_engine.engine.time_limits import ENDING_SECONDS
 from provision_engine.errors import ActionRefused, Forbidden, Locked
@@ -141,7 +141,7 @@ def _replace(context: Context, runtime: Runtime) -> Runtime:
             break
     replaced = replaced.without_service()
     context.runtimes.save(replaced)
-    return starting.start(context, replaced, planned)
+    return intents.start(context, replaced, planned)
 
 
 def _specification(runtime: Runtime, now: float) -> Specification:

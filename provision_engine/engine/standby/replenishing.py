@@ -12,7 +12,7 @@ from provision_engine.engine.runtime.model import Phase, Runtime
 from provision_engine.engine.runtime.snapshot import Snapshot
 from provision_engine.engine.runtime.specification import Specification
 from provision_engine.engine.runtime.states import State
-from provision_engine.engine.safety import abandoned, intents, starting
+from provision_engine.engine.safety import abandoned, intents
 from provision_engine.engine.standby import candidates
 from provision_engine.errors import EngineError
 
@@ -53,7 +53,7 @@ def _create_standby(context: Context, flavours: str) -> None:
     if _is_surplus(context, runtime):
         context.runtimes.remove(runtime.id)
         return
-    starting.start(context, runtime, planned, Phase.STANDBY)
+    intents.start(context, runtime, planned, Phase.STANDBY)
     context.memory.standbys.add(runtime.id, runtime.owner_id, seconds)
     metrics.standbys_ready(context.memory.standbys.count())
 
