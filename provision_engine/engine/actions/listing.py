@@ -8,7 +8,7 @@ reaches the end of the pool: then nothing is missing between them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from provision_engine.cloud.objects import Document, Service, Vm
@@ -130,15 +130,19 @@ class _Listing:
     def _limited(self, limit: int) -> Page:
         page, pending, read = Page(), list[Runtime](), 0
         offsets: dict[int, int] = {}
-        for part in parts(self._context.runtimes, self._cursor):
-            read += len(part.documents)
-            offsets |= part.offsets
-            pending += self._matching(readable(part.documents))
-            is_last = part.rest is None or read > MAX_READ - MAX_COUNT
+        rest: Cursor | None = self._cursor
+        count = min(limit, LARGEST - 1) + 1  # that one more tells of a next page
+        while rest is not None:
+            documents, known, rest = _part(self._context.runtimes, rest, count)
+            count = min(count * GROWTH, max(count, MAX_COUNT))
+            read += len(documents)
+            offsets |= known
+            pending += self._matching(readable(documents))
+            is_last = rest is None or read > MAX_READ - MAX_COUNT
             if not is_last and self._filter.state is None and len(pending) < limit:
                 continue  # so that their VMs are read together
             has_more, pending = self._fill(page, pending, limit), []
-            page.following = part.rest
+            page.following = rest
             if has_more:
                 last_id = page.snapshots[-1].id
                 page.following = self._cursor.behind(last_id, offsets[last_id])
@@ -210,38 +214,22 @@ def near(ids: Sequence[int]) -> list[tuple[int, int]]:
 # ---- parts of the pool --------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Part:
-    """Some of the runtimes, sorted as the list is, as documents."""
+def _part(
+    runtimes: Repository, cursor: Cursor, count: int
+) -> tuple[list[Document], dict[int, int], Cursor | None]:
+    """Read the next documents that a cursor leads to, sorted as the list is.
 
-    documents: list[Document]
-    offsets: dict[int, int]
-    """Those of the documents by id, when they were read."""
-    rest: Cursor | None
-    """Where the next part begins; None after the last one."""
-
-
-def parts(runtimes: Repository, cursor: Cursor) -> Iterator[Part]:
-    """Read the runtimes that a cursor with a limit leads to, as many as are needed at a time."""
-    rest: Cursor | None = cursor
-    count = min(cursor.limit or LARGEST, LARGEST - 1) + 1  # that one more tells of a next page
-    while rest is not None:
-        part = _part(runtimes, rest, count)
-        yield part
-        rest = part.rest
-        count = min(count * GROWTH, max(count, MAX_COUNT))
-
-
-def _part(runtimes: Repository, cursor: Cursor, count: int) -> Part:
+    Returns them, the offsets by id, and where the next part begins; None after the last one.
+    """
     first, found, is_end = _around(runtimes, cursor, count)
     offsets = {document.id: offset for offset, document in enumerate(found, first)}
     documents = [d for d in found if cursor.after < d.id < cursor.before]
     if not cursor.is_newest_first:
         documents, is_end = documents[::-1], first == 0
     if not documents or is_end:
-        return Part(documents, offsets, None)
+        return documents, offsets, None
     rest = cursor.behind(documents[-1].id, offsets[documents[-1].id])
-    return Part(documents, offsets, None if rest.is_empty else rest)
+    return documents, offsets, None if rest.is_empty else rest
 
 
 def _around(runtimes: Repository, cursor: Cursor, count: int) -> tuple[int, list[Document], bool]:
