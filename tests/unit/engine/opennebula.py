@@ -43,8 +43,6 @@ class OpenNebula:
         self.events: Events = []
         """What was done to VMs and services."""
         self.purges_needed, self.purges_refused = 1, 0
-        self.refusing_vms: set[int] = set()
-        """VMs whose state changes before they are ended."""
 
     # ---- for tests -----------------------------------------------------------------------------
 
@@ -179,8 +177,6 @@ class OpenNebula:
         return self.vms_by_id[vm_id]
 
     def act_on_vm(self, vm_id: int, action: str) -> None:
-        if vm_id in self.refusing_vms:
-            raise ActionRefused("wrong state")
         self.events.append((action, vm_id))
 
     def add_scheduled_action(self, vm_id: int, order: str) -> int:

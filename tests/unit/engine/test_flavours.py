@@ -103,36 +103,10 @@ def test_a_user_who_may_use_no_template_at_all_is_forbidden() -> None:
         of(OpenNebula()).flow_template(wanted())
 
 
-@pytest.mark.parametrize(
-    ("roles", "assigned"),
-    [
-        (["FAAS", "DAAS"], ["FAAS", "DAAS"]),
-        (["DAAS", "FAAS"], ["FAAS", "DAAS"]),
-        (["daas", "Faas"], ["Faas", "daas"]),
-        (["S3", "Nature"], ["Nature", "S3"]),
-        (["first", "second"], ["first", "second"]),
-        (["first", "s3"], ["first", "s3"]),
-        (["FAAS", "other"], ["FAAS", "other"]),
-        (["FAAS", "DAAS", "more"], ["FAAS", "DAAS"]),
-    ],
-)
-def test_roles_are_found_by_name_then_by_flavour_then_by_position(
-    roles: list[str], assigned: list[str]
-) -> None:
-    found = FlowTemplate.from_document(flow(1, "t", *roles)).assign(wanted("nature", "s3"))
-    assert [found[role].name for role in ("FAAS", "DAAS")] == assigned
-
-
 @pytest.mark.parametrize("roles", [[], ["FAAS"], ["only"]])
 def test_a_flow_template_with_too_few_roles_does_not_match(roles: list[str]) -> None:
     with pytest.raises(NoFlowTemplate):
         FlowTemplate.from_document(flow(1, "t", *roles)).assign(wanted("nature", "s3"))
-
-
-@pytest.mark.parametrize("dialect", ["vm_template", "template_id"])
-def test_a_role_names_its_vm_template_in_either_dialect(dialect: str) -> None:
-    template = FlowTemplate.from_document(flow(1, "t", "A", "B", dialect=dialect))
-    assert [role.vm_template_id for role in template.roles] == [0, 1]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -22,13 +21,11 @@ from provision_engine.engine.actions.listing import (
 )
 from provision_engine.engine.runtime.document import body_of
 from provision_engine.engine.runtime.model import Runtime
-from provision_engine.engine.runtime.snapshot import Observation, Snapshot
-from provision_engine.engine.runtime.states import Condition, State
+from provision_engine.engine.runtime.states import State
 from tests.support.pools import POOLS as POOLS_OF_THOUSANDS
 from tests.unit.engine.samples import Cloud, context
 from tests.unit.support import OWNER, document, function, vm
 
-FAAS, DAAS = function("nature", 1, 1, 1), function("s3", 1, 1, 1)
 RUNNING, FAILED = (3, 3), (3, 36)
 VM_IDS_BEGIN_AT = 10**7
 
@@ -281,13 +278,6 @@ def test_an_unreadable_document_hides_no_other(unreadable: int, limit: int | Non
         assert sorted(shown) == [number for number in range(10) if number != unreadable]
 
 
-def test_a_runtime_whose_service_has_gone_is_shown_with_its_error() -> None:
-    oned = Oned(range(3))
-    oned.gone_vms = {1}
-    states = [seen.states for seen in page(oned, Cursor()).snapshots]
-    assert states == [{State.RUNNING}, {State.ERROR}, {State.RUNNING}]
-
-
 # ---- how much is read ---------------------------------------------------------------------------
 
 FIRST_ASCENDING_CALLS, SEARCH_CALLS = 3, 17
@@ -358,41 +348,8 @@ def test_a_page_without_a_match_is_bounded_and_has_a_cursor(is_down: bool) -> No
     assert len(oned.reads) <= 7
 
 
-# ---- filters ------------------------------------------------------------------------------------
-
-
-def runtime(name: str, has_data: bool = False) -> Runtime:
-    return Runtime(1, name, {"FAAS": FAAS} | ({"DAAS": DAAS} if has_data else {}))
-
-
-@pytest.mark.parametrize(
-    ("wanted", "shown"),
-    [
-        (Filter(), {"one", "both"}),
-        (Filter(name="one"), {"one"}),
-        (Filter(name="on"), set()),
-        (Filter(flavour="nature"), {"one", "both"}),
-        (Filter(flavour="nature-s3"), {"both"}),
-        (Filter(flavour="s3"), {"both"}),
-        (Filter(flavour="s"), set()),
-        (Filter(name="one", flavour="s3"), set()),
-    ],
-)
-def test_the_filters_of_name_and_flavour(wanted: Filter, shown: set[str]) -> None:
-    known = [runtime("one"), runtime("both", has_data=True)]
-    assert {r.name for r in known if wanted.matches(r)} == shown
-
-
-@pytest.mark.parametrize(
-    ("state", "is_shown"),
-    [(None, True), (State.ERROR, True), (State.RUNNING, True), (State.PENDING, False)],
-)
-def test_the_filter_of_state_is_about_any_function(state: State | None, is_shown: bool) -> None:
-    def observed(of: State) -> Any:
-        return Observation(Condition(of))
-
-    seen = Snapshot(
-        runtime("both", has_data=True),
-        {"FAAS": observed(State.RUNNING), "DAAS": observed(State.ERROR)},
-    )
-    assert Filter(state=state).shows(seen) is is_shown
+def test_a_filter_compares_whole_names_and_flavours() -> None:
+    known = Runtime(1, "one", {"FAAS": function("nature", 1, 1, 1)})
+    assert Filter(name="one", flavour="nature").matches(known)
+    for other in (Filter(name="on"), Filter(flavour="nat"), Filter(name="one", flavour="s3")):
+        assert not other.matches(known)

@@ -68,30 +68,23 @@ def test_a_read_shows_the_vm_that_its_service_has_now_and_writes_nothing() -> No
     assert seen.conditions["FAAS"].state is State.RUNNING
 
 
-def test_a_strangers_vm_that_a_document_names_is_not_shown() -> None:
-    oned = Oned(runtime(), service(), vms={VM: of_stranger(VM)})
-    seen = look(oned)
-    assert seen.vms == {}
-    assert seen.conditions["FAAS"].reason is Reason.GONE
-
-
-def test_a_strangers_vm_that_a_service_names_is_not_shown() -> None:
-    oned = Oned(runtime(), service(NEW_VM), vms={NEW_VM: of_stranger(NEW_VM)})
-    assert look(oned).vms == {}
-
-
-@pytest.mark.parametrize("name", ["f_x", "hidden"])
-def test_a_strangers_service_that_a_document_names_does_not_exist(name: str) -> None:
-    oned = Oned(runtime(), service(VM, owner=STRANGER, name=name))
-    seen = look(oned)
-    assert seen.conditions["FAAS"].reason is Reason.SERVICE_GONE
-
-
-@pytest.mark.parametrize("type_", [101, 1337])
-def test_a_document_that_is_not_a_service_is_not_taken_for_one(type_: int) -> None:
-    oned = Oned(runtime(), replace(service(VM), type=type_))
-    seen = look(oned)
-    assert seen.conditions["FAAS"].reason is Reason.SERVICE_GONE
+@pytest.mark.parametrize(
+    ("document", "vms", "reason"),
+    [
+        (service(), {VM: of_stranger(VM)}, Reason.GONE),
+        (service(NEW_VM), {NEW_VM: of_stranger(NEW_VM)}, Reason.GONE),
+        (service(VM, owner=STRANGER), {}, Reason.SERVICE_GONE),
+        (service(VM, owner=STRANGER, name="hidden"), {}, Reason.SERVICE_GONE),
+        # A document that is not a service is not taken for one.
+        (replace(service(VM), type=101), {}, Reason.SERVICE_GONE),
+        (replace(service(VM), type=1337), {}, Reason.SERVICE_GONE),
+    ],
+)
+def test_what_is_a_strangers_does_not_exist_whoever_names_it(
+    document: Document, vms: dict[int, Vm], reason: Reason
+) -> None:
+    seen = look(Oned(runtime(), document, vms=vms))
+    assert (seen.vms, seen.conditions["FAAS"].reason) == ({}, reason)
 
 
 @pytest.mark.parametrize("phase", ["DELETING", "TAKEN"])

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from provision_engine.engine.actions import recover
-from provision_engine.engine.actions.recover import REMEDIES, Remedy
 from provision_engine.engine.runtime.model import Runtime
 from provision_engine.engine.runtime.snapshot import Observation, Snapshot
 from provision_engine.engine.runtime.states import Condition, Reason, State
@@ -76,10 +75,6 @@ def seen(faas: Condition, daas: Condition = RUNS, runtime: Runtime = RUNTIME) ->
 def apply(opennebula: OpenNebula, snapshot: Snapshot, *, may_replace_data: bool = True) -> Runtime:
     cloud = Cloud(opennebula, opennebula)
     return recover.apply(context(cloud), snapshot, may_replace_data=may_replace_data)
-
-
-def test_the_table_of_remedies() -> None:
-    assert dict.fromkeys(RESUMED, Remedy.RESUME) | dict.fromkeys(RETRIED, Remedy.RETRY) == REMEDIES
 
 
 @pytest.mark.parametrize("reason", [*Reason, None])
