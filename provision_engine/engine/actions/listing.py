@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from provision_engine.cloud.objects import Document, Service, Vm
 from provision_engine.engine.context import Context
-from provision_engine.engine.repository import Repository, readable
+from provision_engine.engine.repository import readable
 from provision_engine.engine.runtime.model import Phase, Runtime
 from provision_engine.engine.runtime.snapshot import Snapshot
 from provision_engine.engine.runtime.states import State
@@ -133,7 +133,7 @@ class _Listing:
         rest: Cursor | None = self._cursor
         count = min(limit, LARGEST - 1) + 1  # that one more tells of a next page
         while rest is not None:
-            documents, known, rest = _part(self._context.runtimes, rest, count)
+            documents, known, rest = _part(self._context, rest, count)
             count = min(count * GROWTH, max(count, MAX_COUNT))
             read += len(documents)
             offsets |= known
@@ -215,13 +215,13 @@ def near(ids: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def _part(
-    runtimes: Repository, cursor: Cursor, count: int
+    context: Context, cursor: Cursor, count: int
 ) -> tuple[list[Document], dict[int, int], Cursor | None]:
     """Read the next documents that a cursor leads to, sorted as the list is.
 
     Returns them, the offsets by id, and where the next part begins; None after the last one.
     """
-    first, found, is_end = _around(runtimes, cursor, count)
+    first, found, is_end = _around(context, cursor, count)
     offsets = {document.id: offset for offset, document in enumerate(found, first)}
     documents = [d for d in found if cursor.after < d.id < cursor.before]
     if not cursor.is_newest_first:
@@ -232,7 +232,7 @@ def _part(
     return documents, offsets, None if rest.is_empty else rest
 
 
-def _around(runtimes: Repository, cursor: Cursor, count: int) -> tuple[int, list[Document], bool]:
+def _around(context: Context, cursor: Cursor, count: int) -> tuple[int, list[Document], bool]:
     """Read what is on both sides of the id at which a cursor begins.
 
     If it is no longer where the cursor says, it is searched for in steps that double, and are
@@ -244,12 +244,12 @@ def _around(runtimes: Repository, cursor: Cursor, count: int) -> tuple[int, list
         offset = cursor.offset or 0
     else:
         edge, newer, older = cursor.after + 1, count + OVERLAP, OVERLAP
-        offset = _size(runtimes) if cursor.offset is None else cursor.offset
+        offset = _size(context) if cursor.offset is None else cursor.offset
     step, has_turned = 0, False
     for _ in range(MAX_ATTEMPTS):
         first = max(0, offset - newer)
         size = min(offset + older - first, LARGEST)
-        documents = runtimes.at(first, size)
+        documents = context.runtimes.at(first, size)
         is_oldest = len(documents) < size
         if first > 0 and (not documents or documents[0].id < edge):
             direction = -1
@@ -261,16 +261,16 @@ def _around(runtimes: Repository, cursor: Cursor, count: int) -> tuple[int, list
         distance = abs(step) // 2 if has_turned else abs(step) * 2
         step = direction * (distance or newer + older)
         offset = max(0, offset + step)
-    return 0, runtimes.at(0, LARGEST), True
+    return 0, context.runtimes.at(0, LARGEST), True
 
 
-def _size(runtimes: Repository) -> int:
+def _size(context: Context) -> int:
     """Estimate the number of a user's runtimes, as if each had as many VMs as the newest one.
 
     OpenNebula counts a user's VMs, but no documents.
     """
-    newest = runtimes.at(0, 1)
+    newest = context.runtimes.at(0, 1)
     if not newest:
         return 0
     vms_each = max((len(runtime.vm_ids) for runtime in readable(newest)), default=1)
-    return runtimes.vms_in_use() // max(1, vms_each)
+    return int(context.cloud.oned.quota().used["VMS"]) // max(1, vms_each)

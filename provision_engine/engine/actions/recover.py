@@ -146,14 +146,11 @@ def _replace(context: Context, runtime: Runtime) -> Runtime:
 
 def _specification(runtime: Runtime, now: float) -> Specification:
     """Return the request that makes the same runtime once more."""
-    left_seconds = None
-    if runtime.lease_seconds is not None:
-        end = leases.ends_at(runtime, ()) or 0
-        left_seconds = max(1, end - int(now))
+    end = leases.ends_at(runtime, ())
     return Specification(
         name=runtime.name,
         functions=runtime.with_vms(dict.fromkeys(runtime.functions)).functions,
         scheduling=runtime.scheduling,
         device_info=runtime.device_info,
-        lease_seconds=left_seconds,
+        lease_seconds=None if end is None else max(1, end - int(now)),
     )

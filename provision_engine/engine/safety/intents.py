@@ -18,6 +18,7 @@ from provision_engine.cloud.objects import Service
 from provision_engine.engine import time_limits
 from provision_engine.engine.context import Context
 from provision_engine.engine.plan import Plan
+from provision_engine.engine.repository import readable
 from provision_engine.engine.runtime.model import Phase, Runtime
 from provision_engine.engine.safety import ending, services
 from provision_engine.engine.safety.locks import Lock
@@ -48,7 +49,7 @@ def _withdraw(context: Context, intent: Runtime) -> None:
     """Delete a document that may have been written, if that is possible."""
     limited = context.at_least(time_limits.WITHDRAW_LEAST_SECONDS)
     try:
-        for runtime in limited.runtimes.newest(RECENT):
+        for runtime in readable(limited.runtimes.at(0, RECENT)):
             is_same = (runtime.service_name, runtime.phase) == (intent.service_name, intent.phase)
             if is_same and runtime.created_at == intent.created_at:
                 limited.runtimes.remove(runtime.id)

@@ -119,10 +119,10 @@ class OpenNebula:
         return found
 
     def newest_documents(
-        self, document_type: int, count: int, whose: int = USABLE_BY_ME
+        self, document_type: int, count: int, whose: int = USABLE_BY_ME, *, offset: int = 0
     ) -> list[Document]:
         found = self.documents(document_type, whose)
-        return sorted(found, key=lambda d: d.id, reverse=True)[:count]
+        return sorted(found, key=lambda d: d.id, reverse=True)[offset : offset + count]
 
     def allocate_document(self, template: str, document_type: int) -> int:
         number = max(self.pool, default=0) + 1
