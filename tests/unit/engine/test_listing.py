@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -23,23 +23,22 @@ from provision_engine.engine.runtime.document import body_of
 from provision_engine.engine.runtime.model import Runtime
 from provision_engine.engine.runtime.states import State
 from tests.support.pools import POOLS as POOLS_OF_THOUSANDS
-from tests.unit.engine.samples import Cloud, context
-from tests.unit.support import OWNER, document, function, vm
+from tests.unit.engine.opennebula import OpenNebula
+from tests.unit.support import document, function, vm
 
 RUNNING, FAILED = (3, 3), (3, 36)
 VM_IDS_BEGIN_AT = 10**7
 
 
-class Oned:
+class Oned(OpenNebula):
     """A pool of runtimes, each with its VMs; it counts what is read from it."""
 
     def __init__(self, ids: Iterable[int], *, has_data: bool = False) -> None:
+        super().__init__()
         self.has_data = has_data
         self.vms_counted_each = 1 + has_data
-        self.pool: dict[int, Document] = {}
         self.states: dict[int, tuple[int, int]] = {}
-        self.gone_vms: set[int] = set()
-        self.reads: list[int] = []
+        self.pages_read: list[int] = []
         """The number of documents that each call has returned."""
         self.vms_read: list[int] = []
         self.before_each_read: Callable[[], None] = lambda: None
@@ -56,41 +55,27 @@ class Oned:
     def version(self) -> str:
         return "7.4.0"
 
-    def documents(
-        self, document_type: int, whose: int, *, first_id: int, last_id: int
-    ) -> list[Document]:
-        if document_type != 1337:
-            return []
-        assert whose in (MINE, OWNER)
-        assert 0 <= first_id <= last_id <= LARGEST
-        return [d for i, d in self.pool.items() if first_id <= i <= last_id]
-
     def newest_documents(
-        self, document_type: int, count: int, whose: int, *, offset: int = 0
+        self, document_type: int, count: int, whose: int = MINE, *, offset: int = 0
     ) -> list[Document]:
-        assert (document_type, whose) == (1337, MINE)
         assert 0 <= offset <= LARGEST
         assert 0 < count <= LARGEST
         self.before_each_read()
-        newest = sorted(self.pool, reverse=True)[offset : offset + count]
-        self.reads.append(len(newest))
-        return [self.pool[i] for i in newest]
+        found = super().newest_documents(document_type, count, whose, offset=offset)
+        self.pages_read.append(len(found))
+        return found
 
     def quota(self) -> Quota:
-        self.reads.append(0)
+        self.pages_read.append(0)
         return Quota({}, {"VMS": float(self.vms_counted_each * len(self.pool))})
 
-    def vms(self, vm_ids: list[int], *, with_actions: bool = False) -> dict[int, Vm]:
+    def vms(self, vm_ids: Sequence[int], *, with_actions: bool = False) -> dict[int, Vm]:
         self.vms_read.append(len(vm_ids))
-        return {
-            i: vm(*self.states.get(i - VM_IDS_BEGIN_AT, RUNNING), vm_id=i)
-            for i in vm_ids
-            if i - VM_IDS_BEGIN_AT not in self.gone_vms
-        }
+        return {i: vm(*self.states.get(i - VM_IDS_BEGIN_AT, RUNNING), vm_id=i) for i in vm_ids}
 
 
 def page(oned: Oned, cursor: Cursor, wanted: Filter | None = None) -> Page:
-    return list_runtimes(context(Cloud(oned)), wanted or Filter(), cursor)
+    return list_runtimes(oned.request(), wanted or Filter(), cursor)
 
 
 def ids(of: Page) -> list[int]:
@@ -293,12 +278,12 @@ def test_a_page_among_thousands_takes_one_call_for_documents_and_one_for_vms(
     oned, cursor = Oned(range(5000), has_data=has_data), Cursor(limit=limit)
     for number in range(5):
         cursor = replace(cursor, is_newest_first=is_down)
-        oned.reads.clear()
+        oned.pages_read.clear()
         oned.vms_read.clear()
         found = page(oned, cursor)
         assert len(ids(found)) == limit
-        assert len(oned.reads) == (1 if is_down or number else FIRST_ASCENDING_CALLS)
-        assert sum(oned.reads) <= limit + 2 * OVERLAP + 2
+        assert len(oned.pages_read) == (1 if is_down or number else FIRST_ASCENDING_CALLS)
+        assert sum(oned.pages_read) <= limit + 2 * OVERLAP + 2
         assert oned.vms_read == [limit * (1 + has_data)]
         assert found.following is not None
         cursor = found.following
@@ -315,10 +300,10 @@ def test_a_page_whose_place_is_not_known_is_found_in_few_calls(
     for place in (10, 400, 1000, 1600, 1989):
         side = {"before": pool[place]} if is_down else {"after": pool[place]}
         for offset in (None, 0, 1000, 2000):
-            oned.reads.clear()
+            oned.pages_read.clear()
             page(oned, Cursor(limit=10, offset=offset, is_newest_first=is_down, **side))
-            assert len(oned.reads) <= SEARCH_CALLS, (side, offset)
-            assert sum(oned.reads) <= SEARCH_CALLS * (10 + 2 * OVERLAP + 1)
+            assert len(oned.pages_read) <= SEARCH_CALLS, (side, offset)
+            assert sum(oned.pages_read) <= SEARCH_CALLS * (10 + 2 * OVERLAP + 1)
 
 
 @pytest.mark.parametrize("counted_each", [0, 3])
@@ -327,7 +312,7 @@ def test_a_wrong_count_of_vms_costs_a_search(counted_each: int) -> None:
     oned = Oned(range(5000))
     oned.vms_counted_each = counted_each
     assert ids(page(oned, Cursor(limit=10, is_newest_first=False))) == list(range(10))
-    assert len(oned.reads) <= SEARCH_CALLS + FIRST_ASCENDING_CALLS
+    assert len(oned.pages_read) <= SEARCH_CALLS + FIRST_ASCENDING_CALLS
 
 
 def test_only_one_page_of_vms_is_looked_at_unless_the_state_decides() -> None:
@@ -344,8 +329,8 @@ def test_a_page_without_a_match_is_bounded_and_has_a_cursor(is_down: bool) -> No
     found = page(oned, Cursor(limit=5, is_newest_first=is_down), Filter(name="nobody"))
     assert ids(found) == []
     assert found.following is not None
-    assert sum(oned.reads) - 1 <= MAX_READ
-    assert len(oned.reads) <= 7
+    assert sum(oned.pages_read) - 1 <= MAX_READ
+    assert len(oned.pages_read) <= 7
 
 
 def test_a_filter_compares_whole_names_and_flavours() -> None:
