@@ -8,8 +8,7 @@ from collections.abc import Callable, Mapping
 
 from flask import Request
 
-from provision_engine.engine.actions.listing import Filter
-from provision_engine.engine.actions.pages import LARGEST, Cursor
+from provision_engine.engine.actions.listing import LARGEST, Cursor, Filter
 from provision_engine.engine.runtime.states import State
 from provision_engine.errors import BadRequest
 

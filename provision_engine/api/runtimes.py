@@ -23,7 +23,7 @@ from provision_engine.engine.actions import (
     timeline,
     update,
 )
-from provision_engine.engine.actions.pages import Cursor
+from provision_engine.engine.actions.listing import Cursor
 from provision_engine.engine.actions.wait import (
     IsDone,
     IsRecovered,
@@ -34,7 +34,7 @@ from provision_engine.engine.actions.wait import (
 from provision_engine.engine.context import Context
 from provision_engine.engine.runtime.snapshot import Precondition, Snapshot
 from provision_engine.engine.runtime.specification import Specification
-from provision_engine.engine.standby.replenishing import replenish_later
+from provision_engine.engine.standby.stock import replenish_later
 from provision_engine.errors import EngineError, NoFlowTemplate, NotFound, UnknownFlavours
 
 RUNTIMES = "/serverless-runtimes"

@@ -23,7 +23,7 @@ from provision_engine.cloud.client import Backends
 from provision_engine.config import Configuration
 from provision_engine.engine.context import for_user
 from provision_engine.engine.memory import Memory
-from provision_engine.engine.safety.reconcile import Leftover, Reconciler, Result, Settlement
+from provision_engine.engine.safety.reconcile import Leftover, Reconciler, Result
 from provision_engine.errors import EngineError, OperatorError
 from provision_engine.text import one_line
 
@@ -60,15 +60,13 @@ def reconcile(apply: bool, older_than_seconds: float) -> int:
         leftovers = reconciler.find()
     except EngineError as error:
         raise OperatorError(one_line(str(error))) from error
-    settlements = [
-        reconciler.apply(leftover) if apply else Settlement(leftover, Result.FOUND)
-        for leftover in leftovers
-    ]
+    if apply:
+        leftovers = [reconciler.apply(leftover) for leftover in leftovers]
     if common().json:
-        print(json.dumps([_members(settlement) for settlement in settlements], indent=2))
+        print(json.dumps([_members(leftover) for leftover in leftovers], indent=2))
     else:
-        print(_as_table(settlements, apply))
-    return int(any(settlement.result is Result.FAILED for settlement in settlements))
+        print(_as_table(leftovers, apply))
+    return int(any(leftover.result is Result.FAILED for leftover in leftovers))
 
 
 def _reconciler(settings: Configuration, older_than_seconds: float) -> Reconciler:
@@ -80,8 +78,7 @@ def _reconciler(settings: Configuration, older_than_seconds: float) -> Reconcile
 # ---- output --------------------------------------------------------------------------------
 
 
-def _members(settlement: Settlement) -> dict[str, Any]:
-    leftover = settlement.leftover
+def _members(leftover: Leftover) -> dict[str, Any]:
     age = None if math.isinf(leftover.age_seconds) else round(leftover.age_seconds)
     return {
         "kind": leftover.case.kind,
@@ -92,25 +89,25 @@ def _members(settlement: Settlement) -> dict[str, Any]:
         "age_seconds": age,
         "detail": leftover.detail,
         "remedy": leftover.case.remedy,
-        "result": settlement.result,
-        "reason": settlement.reason,
+        "result": leftover.result,
+        "reason": leftover.reason,
     }
 
 
-def _as_table(settlements: Sequence[Settlement], is_applied: bool) -> str:
-    if not settlements:
+def _as_table(leftovers: Sequence[Leftover], is_applied: bool) -> str:
+    if not leftovers:
         return "Nothing is wrong."
-    shown = output.table(COLUMNS, *map(_row, settlements))
-    reasons = [f"  {_shown_id(o.leftover)}: {one_line(o.reason)}" for o in settlements if o.reason]
-    return "\n".join([shown, *reasons, _sum(settlements, is_applied)])
+    shown = output.table(COLUMNS, *map(_row, leftovers))
+    reasons = [f"  {_shown_id(o)}: {one_line(o.reason)}" for o in leftovers if o.reason]
+    return "\n".join([shown, *reasons, _sum(leftovers, is_applied)])
 
 
-def _row(settlement: Settlement) -> tuple[str, ...]:
-    leftover, case = settlement.leftover, settlement.leftover.case
+def _row(leftover: Leftover) -> tuple[str, ...]:
+    case = leftover.case
     kind = f"{case.kind} ({leftover.detail})" if leftover.detail else case.kind
     ids = ["-" if n is None else str(n) for n in (leftover.document_id, leftover.service_id)]
     age = "-" if math.isinf(leftover.age_seconds) else durations.shown(leftover.age_seconds)
-    owner, result = str(leftover.owner_id), str(settlement.result)
+    owner, result = str(leftover.owner_id), str(leftover.result)
     return (kind, *ids, owner, age, case.remedy, result, leftover.name)
 
 
@@ -120,8 +117,8 @@ def _shown_id(leftover: Leftover) -> str:
     return f"service {leftover.service_id}"
 
 
-def _sum(settlements: Sequence[Settlement], is_applied: bool) -> str:
+def _sum(leftovers: Sequence[Leftover], is_applied: bool) -> str:
     if not is_applied:
-        return f"{len(settlements)} found. Nothing was changed: --apply does it."
-    counts = {result: sum(o.result is result for o in settlements) for result in Result}
+        return f"{len(leftovers)} found. Nothing was changed: --apply does it."
+    counts = {result: sum(o.result is result for o in leftovers) for result in Result}
     return ", ".join(f"{count} {result}" for result, count in counts.items() if count) + "."

@@ -12,7 +12,6 @@ from provision_engine.config import Configuration
 from provision_engine.deadline import Deadline
 from provision_engine.engine.flavours import Flavours
 from provision_engine.engine.memory import Memory, UserMemory
-from provision_engine.engine.publishers import Publishers
 from provision_engine.engine.repository import Repository
 from provision_engine.engine.runtime.model import Runtime
 from provision_engine.engine.safety.ownership import Holdings
@@ -34,16 +33,10 @@ class Context:
         return Repository(self.cloud, self.memory.vms, self._login)
 
     @property
-    def publishers(self) -> Publishers:
-        """Return the publishers of flow templates, as the caller finds them."""
-        allowed = self.configuration.flavours.publishers
-        return Publishers(self.cloud, allowed, self.memory.publishers)
-
-    @property
     def flavours(self) -> Flavours:
         """Return the flow templates that the caller may use."""
-        mapping = self.configuration.mapping
-        return Flavours(self.cloud, self.remembered, mapping, self.publishers)
+        mapping, allowed = self.configuration.mapping, self.configuration.flavours.publishers
+        return Flavours(self.cloud, self.remembered, mapping, allowed, self.memory.publishers)
 
     @property
     def stale_seconds(self) -> float:
@@ -90,6 +83,14 @@ class Context:
     def with_deadline(self, deadline: Deadline) -> Context:
         """Return the same caller with another deadline."""
         return self.with_client(self.cloud.with_deadline(deadline))
+
+    def at_least(self, seconds: float) -> Context:
+        """Return the same caller with so much time, even if the request's own is over."""
+        return self.with_deadline(self.cloud.deadline.at_least(seconds))
+
+    def at_most(self, seconds: float) -> Context:
+        """Return the same caller with no more time than that."""
+        return self.with_deadline(self.cloud.deadline.at_most(seconds))
 
     def with_client(self, cloud: CloudClient) -> Context:
         """Return the same caller with another client."""

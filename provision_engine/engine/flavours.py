@@ -1,9 +1,16 @@
-"""Flavour tuple → flow template and its roles, cached for each user."""
+"""Flavour tuple → flow template and its roles, cached for each user.
+
+A flow template runs its script with the caller's SR_AUTH, so that a template of just any user must
+not count. Those of publishers are read with OpenNebula's filter for their owner: what other users
+publish costs nothing then. Neither a name nor group 0 is such a filter. So the templates that a
+caller may use are read, the oldest first and as far as a moment allows, and it is remembered
+which users they belong to.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +19,13 @@ from provision_engine.cloud.client import CloudClient
 from provision_engine.cloud.enums import DocumentType
 from provision_engine.cloud.objects import Document
 from provision_engine.cloud.oned import MINE
+from provision_engine.deadline import Deadline
 from provision_engine.engine.memory import UserMemory
-from provision_engine.engine.publishers import Publishers
 from provision_engine.engine.runtime.dialect import FlowRole, assign_roles
 from provision_engine.engine.runtime.specification import Specification
+from provision_engine.engine.time_limits import SEARCH_CALL_SECONDS, SEARCH_SECONDS
 from provision_engine.errors import (
+    BackendTimeout,
     BadGateway,
     DeployFailed,
     Forbidden,
@@ -25,6 +34,14 @@ from provision_engine.errors import (
     UnknownFlavours,
 )
 
+TEMPLATE = DocumentType.FLOW_TEMPLATE
+
+ADMINISTRATORS = 0
+"""OpenNebula's first user, oneadmin, and its group."""
+FIRST_IDS, GROWTH = 256, 4
+"""The width of the first range of ids that is read; each next one is wider."""
+MAX_CHARACTERS = 2**20
+"""A range whose documents are longer together is followed by a narrower one."""
 PUBLISHED = "flow templates"
 
 
@@ -78,10 +95,14 @@ class Flavours:
         cloud: CloudClient,
         remembered: UserMemory,
         mapping: Mapping[str, int],
-        publishers: Publishers,
+        publishers: Sequence[str | int],
+        known: dict[int, str],
     ) -> None:
+        """Remember the publishers that are found in ``known``: their names by id."""
         self._cloud, self._remembered, self._mapping = cloud, remembered, mapping
-        self._publishers = publishers
+        self._known = known
+        self._ids = {ADMINISTRATORS, *(who for who in publishers if isinstance(who, int))}
+        self._names = {who for who in publishers if isinstance(who, str)}
 
     def flow_template(self, specification: Specification) -> FlowTemplate:
         """Return the template for a tuple: the mapped one, else the one of that name.
@@ -104,8 +125,8 @@ class Flavours:
 
         Of several with one name the oldest counts.
         """
-        self._publishers.usable()
-        return _oldest(self._own()) | _oldest(self._publishers.templates())
+        self.usable()
+        return _oldest(self._own()) | _oldest(self._published())
 
     def vm_template(self, role: FlowRole) -> dict[str, Any]:
         """Return the attributes of a role's VM template.
@@ -124,6 +145,21 @@ class Flavours:
     def forget(self) -> None:
         """Drop the templates that are cached."""
         self._remembered.forget_cached()
+
+    def usable(self) -> tuple[list[Document], list[Document]]:
+        """Return the templates that the caller may use: those of publishers, and all others.
+
+        The publishers among their owners are remembered.
+        """
+        published: list[Document] = []
+        others: list[Document] = []
+        for template in self._from_the_oldest():
+            if self._is_published(template):
+                published.append(template)
+                self._known[template.user_id] = template.user_name
+            else:
+                others.append(template)
+        return published, others
 
     def _mapped(self, template_id: int, by_role: Mapping[str, str]) -> FlowTemplate:
         try:
@@ -144,16 +180,14 @@ class Flavours:
         return found or self._searched(name)
 
     def _looked_up(self, name: str) -> Document | None:
-        published = self._remembered.cached(
-            PUBLISHED, lambda: _oldest(self._publishers.templates())
-        )
+        published = self._remembered.cached(PUBLISHED, lambda: _oldest(self._published()))
         if name in published:
             return published[name]
         return self._remembered.cached("own flow templates", lambda: _oldest(self._own())).get(name)
 
     def _searched(self, name: str) -> Document | None:
         """Search all templates. Raises Forbidden where the caller may use none at all."""
-        published, others = self._publishers.usable()
+        published, others = self.usable()
         if not published and not others:
             raise Forbidden("This user may use no flow template at all")
         if found := _oldest(published).get(name):
@@ -169,6 +203,48 @@ class Flavours:
 
     def _own(self) -> list[Document]:
         return self._cloud.oned.documents(DocumentType.FLOW_TEMPLATE, MINE)
+
+    # ---- whose templates count ---------------------------------------------------------------
+
+    def _is_published(self, template: Document) -> bool:
+        """Return whether a template belongs to a publisher, as OpenNebula says itself."""
+        return (
+            template.user_id in self._ids
+            or template.user_name in self._names
+            or template.group_id == ADMINISTRATORS
+        )
+
+    def _published(self) -> list[Document]:
+        """Return the templates of publishers that the caller may use."""
+        if self._names - set(self._known.values()):
+            self.usable()
+        owners = sorted(self._ids.union(self._known))
+        found = [d for owner in owners for d in self._cloud.oned.documents(TEMPLATE, owner)]
+        return [template for template in found if self._is_published(template)]
+
+    def _from_the_oldest(self) -> Iterator[Document]:
+        """Read the templates that the caller may use. What takes too long is left out."""
+        deadline = self._cloud.deadline.at_most(SEARCH_SECONDS)
+        newest = self._read(deadline)
+        first, ids, end = 0, FIRST_IDS, newest[0].id if newest else -1
+        while first <= end and not deadline.is_over:
+            last = first + ids - 1
+            found = self._read(deadline, (first, last))
+            yield from found or ()
+            is_large = found is None or sum(len(d.body_text) for d in found) > MAX_CHARACTERS
+            first, ids = last + 1, max(1, ids // GROWTH) if is_large else ids * GROWTH
+
+    def _read(
+        self, deadline: Deadline, ids: tuple[int, int] | None = None
+    ) -> list[Document] | None:
+        """Read those in a range of ids, or the newest one; None where it takes too long."""
+        oned = self._cloud.with_deadline(deadline.at_most(SEARCH_CALL_SECONDS)).oned
+        try:
+            if ids is None:
+                return oned.newest_documents(TEMPLATE, 1)
+            return oned.documents(TEMPLATE, first_id=ids[0], last_id=ids[1])
+        except (BackendTimeout, BadGateway):
+            return None
 
 
 def _oldest(documents: Iterable[Document]) -> dict[str, Document]:

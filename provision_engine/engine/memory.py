@@ -21,7 +21,7 @@ V = TypeVar("V")
 Read = Callable[[int], Iterable[Runtime]]
 """Reads a user's runtimes from an id on."""
 
-MAX_LOGINS = MAX_USERS = 2_000
+MAX_LOGINS = 2_000
 MAX_ENTRIES = 100
 """Maximum number of templates and the like that are remembered for one login."""
 MAX_RUNTIMES = 10_000
@@ -48,64 +48,16 @@ class Lru(Generic[K, V]):
     def put(self, key: K, value: V) -> None:
         """Store a value, in place of the least recently used one if there are too many."""
         with self._lock:
-            self._put(key, value)
-
-    def get_or_put(self, key: K, make: Callable[[], V]) -> V:
-        """Return the value of a key, which is made and stored if there is none."""
-        with self._lock:
-            self._put(key, self._entries[key] if key in self._entries else make())
-            return self._entries[key]
-
-    def _put(self, key: K, value: V) -> None:
-        self._entries[key] = value
-        self._entries.move_to_end(key)
-        while len(self._entries) > self._max_entries:
-            self._entries.popitem(last=False)
+            self._entries[key] = value
+            self._entries.move_to_end(key)
+            if len(self._entries) > self._max_entries:
+                self._entries.popitem(last=False)
 
 
 VmsCalls = tuple[Call[dict[int, Vm]], ...]
 """The call that reads a runtime's VMs; none if it has none."""
 KnownVms = Lru[tuple[bytes, int], VmsCalls]
 """By login and runtime: how to read the VMs that a runtime had when it was last read."""
-
-
-class UserMemory:
-    """What is remembered for one user and password, from OpenNebula's first response on."""
-
-    def __init__(
-        self, seconds: float, on_look: Callable[[bool], None], keep: Callable[[UserMemory], None]
-    ) -> None:
-        """Call ``keep`` with this memory when OpenNebula has accepted the login."""
-        self._seconds, self._on_look, self._keep = seconds, on_look, keep
-        self._entries: Lru[str, tuple[float, Any]] = Lru(MAX_ENTRIES)
-        self._user: User | None = None
-
-    def user(self, load: Callable[[], User]) -> User:
-        """Return the user whom the login belongs to, loaded once."""
-        if self._user is None:
-            self._user = load()
-            self._keep(self)
-        return self._user
-
-    def cached(self, key: str, load: Callable[[], V]) -> V:
-        """Return the value cached under a key; load it if there is none, or it is too old."""
-        expires, value = self._entries.get(key) or (-math.inf, None)
-        is_hit = expires > time.monotonic()
-        self._on_look(is_hit)
-        if not is_hit:
-            value = load()
-            self._entries.put(key, (time.monotonic() + self._seconds, value))
-            self._keep(self)
-        return cast(V, value)
-
-    def has_cached(self, key: str) -> bool:
-        """Return whether ``cached`` would load nothing."""
-        expires, _ = self._entries.get(key) or (-math.inf, None)
-        return expires > time.monotonic()
-
-    def forget_cached(self) -> None:
-        """Drop everything that is cached, because some of it proved to be stale."""
-        self._entries = Lru(MAX_ENTRIES)
 
 
 class KeyIndex:
@@ -152,6 +104,46 @@ class KeyIndex:
             self._max_keys = 2 * len(self._ids) + KEY_SLACK
 
 
+class UserMemory:
+    """What is remembered for one user and password, from OpenNebula's first response on."""
+
+    def __init__(
+        self, seconds: float, on_look: Callable[[bool], None], keep: Callable[[UserMemory], None]
+    ) -> None:
+        """Call ``keep`` with this memory when OpenNebula has accepted the login."""
+        self._seconds, self._on_look, self._keep = seconds, on_look, keep
+        self._entries: Lru[str, tuple[float, Any]] = Lru(MAX_ENTRIES)
+        self._user: User | None = None
+        self.keys = KeyIndex()
+
+    def user(self, load: Callable[[], User]) -> User:
+        """Return the user whom the login belongs to, loaded once."""
+        if self._user is None:
+            self._user = load()
+            self._keep(self)
+        return self._user
+
+    def cached(self, key: str, load: Callable[[], V]) -> V:
+        """Return the value cached under a key; load it if there is none, or it is too old."""
+        expires, value = self._entries.get(key) or (-math.inf, None)
+        is_hit = expires > time.monotonic()
+        self._on_look(is_hit)
+        if not is_hit:
+            value = load()
+            self._entries.put(key, (time.monotonic() + self._seconds, value))
+            self._keep(self)
+        return cast(V, value)
+
+    def has_cached(self, key: str) -> bool:
+        """Return whether ``cached`` would load nothing."""
+        expires, _ = self._entries.get(key) or (-math.inf, None)
+        return expires > time.monotonic()
+
+    def forget_cached(self) -> None:
+        """Drop everything that is cached, because some of it proved to be stale."""
+        self._entries = Lru(MAX_ENTRIES)
+
+
 class Standbys:
     """The standbys that this process has ordered, to keep to the operator's maximum."""
 
@@ -187,7 +179,6 @@ class Memory:
         self._seconds, self._on_look = seconds, on_look
         self._salt = secrets.token_bytes(16)
         self._logins: Lru[bytes, UserMemory] = Lru(MAX_LOGINS)
-        self._keys: Lru[int, KeyIndex] = Lru(MAX_USERS)
         self.vms: KnownVms = Lru(MAX_RUNTIMES)
         """A guess, since a runtime's document decides."""
         self.publishers: dict[int, str] = {}
@@ -204,10 +195,6 @@ class Memory:
         if known is not None:
             return known
         return UserMemory(self._seconds, self._on_look, lambda made: self._logins.put(login, made))
-
-    def keys_of(self, user_id: int) -> KeyIndex:
-        """Return the index of a user's keys."""
-        return self._keys.get_or_put(user_id, KeyIndex)
 
 
 def _digest(key: str) -> bytes:

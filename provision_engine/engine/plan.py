@@ -72,11 +72,6 @@ class Plan:
             flavours = {role: function.flavour for role, function in self.functions.items()}
             raise UnknownFlavours.from_roles(flavours) from error
 
-    def wait_for_vms(self, cloud: CloudClient, service_id: int) -> dict[str, int]:
-        """Return the VMs of the started service, by FAAS and DAAS."""
-        vm_ids = services.wait_for_vms(cloud, service_id, self.role_names.values())
-        return {role: vm_ids[name] for role, name in self.role_names.items()}
-
     def _warn_of_lines(self) -> None:
         """Log what oneflow 7 changes in texts of several lines in CONTEXT: nothing prevents it."""
         for role, values in self.attributes.items():

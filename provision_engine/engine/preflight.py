@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from typing import TypeVar
 
 from provision_engine.cloud.objects import Document, VmTemplate
 from provision_engine.engine import quota
@@ -22,6 +23,7 @@ from provision_engine.errors import (
     NotFound,
 )
 
+T = TypeVar("T")
 PARTS = {
     "DISK": "DISK_SIZE has no effect: add the image of the function as a DISK",
     "NIC": "ENDPOINT stays empty: add a NIC in a network that devices reach",
@@ -108,7 +110,7 @@ class Inspector:
 
     def inspect_strangers(self) -> Iterator[Finding]:
         """Yield the first usable templates that are not flavours, because of their owners."""
-        _, others = self._context.publishers.usable()
+        _, others = self._context.flavours.usable()
         strangers = [d for d in others if d.user_id != self._context.user().id]
         for template in strangers[:MAX_STRANGERS]:
             yield Finding.note(
@@ -144,21 +146,19 @@ class Inspector:
             functions[role] = requested.sized(found.attributes, capacity)
             findings += _check_vm_template(role, found)
         if len(functions) == len(assigned):
-            findings += self._check_quota(list(functions.values()))
+            try:
+                quota.check_new(self._cloud, list(functions.values()))
+            except CapacityRefused as error:
+                hint = "delete a runtime, or have the quota raised"
+                findings.append(Finding(str(error.message), hint))
         return Preflight(flavours, document.id, owner, is_mapped, functions, tuple(findings))
 
     def _mapped(self, flavours: str, template_id: int) -> Preflight:
-        name = f"flow template {template_id}"
         hint = f"correct mapping.{flavours} in engine.conf, or publish the template"
-        try:
-            document = self._cloud.oned.document(template_id)
-        except NotFound:
-            finding = Finding(f"there is no {name}", hint)
-        except Forbidden:
-            finding = _forbidden(name, hint)
-        else:
-            return self._inspect(flavours, document, is_mapped=True)
-        return Preflight(flavours, template_id, "", True, findings=(finding,))
+        found = _read(self._cloud.oned.document, "flow template", template_id, hint, hint)
+        if isinstance(found, Finding):
+            return Preflight(flavours, template_id, "", True, findings=(found,))
+        return self._inspect(flavours, found, is_mapped=True)
 
     def _check_dialect(self, template: FlowTemplate) -> Iterator[Finding]:
         """Find roles for the other dialect, which oneflow accepts and then cannot deploy."""
@@ -172,19 +172,9 @@ class Inspector:
                 )
 
     def _look_up(self, template_id: int) -> VmTemplate | Finding:
-        name, hint = f"VM template {template_id}", "name another VM template in the flow template"
-        try:
-            return self._cloud.oned.vm_template(template_id)
-        except NotFound:
-            return Finding(f"there is no {name}", hint)
-        except Forbidden:
-            return _forbidden(name, f"allow its use: onetemplate chmod {template_id} 644")
-
-    def _check_quota(self, functions: Sequence[Function]) -> Iterator[Finding]:
-        try:
-            quota.check_new(self._cloud, functions)
-        except CapacityRefused as error:
-            yield Finding(str(error.message), "delete a runtime, or have the quota raised")
+        missing = "name another VM template in the flow template"
+        forbidden = f"allow its use: onetemplate chmod {template_id} 644"
+        return _read(self._cloud.oned.vm_template, "VM template", template_id, missing, forbidden)
 
 
 def list_flavours(context: Context) -> list[Preflight]:
@@ -207,5 +197,13 @@ def _check_vm_template(role: str, template: VmTemplate) -> Iterator[Finding]:
             yield Finding.note(text, meaning)
 
 
-def _forbidden(name: str, hint: str) -> Finding:
-    return Finding(f"{name} may not be used by this user", hint)
+def _read(
+    read: Callable[[int], T], kind: str, number: int, if_missing: str, if_forbidden: str
+) -> T | Finding:
+    """Return a template, or what prevents its use, with a hint."""
+    try:
+        return read(number)
+    except NotFound:
+        return Finding(f"there is no {kind} {number}", if_missing)
+    except Forbidden:
+        return Finding(f"{kind} {number} may not be used by this user", if_forbidden)

@@ -88,17 +88,9 @@ class Repository:
             self._oned.documents(DocumentType.RUNTIME, whose, first_id=first_id, last_id=last_id)
         )
 
-    def newest(self, count: int) -> list[Runtime]:
-        """Return the caller's newest runtimes, the newest first."""
-        return readable(self._oned.newest_documents(DocumentType.RUNTIME, count, MINE))
-
     def at(self, offset: int, count: int) -> list[Document]:
         """Return documents of the caller's runtimes from an offset on, the newest first."""
         return self._oned.newest_documents(DocumentType.RUNTIME, count, MINE, offset=offset)
-
-    def vms_in_use(self) -> int:
-        """Return the number of the caller's VMs, also of those that belong to no runtime."""
-        return int(self._oned.quota().used["VMS"])
 
     def add(self, runtime: Runtime) -> Runtime:
         """Write an intent of the caller. Returns the runtime with its id."""

@@ -11,7 +11,7 @@ from provision_engine.engine.context import Context
 from provision_engine.engine.plan import Plan, plan
 from provision_engine.engine.runtime.snapshot import Snapshot
 from provision_engine.engine.runtime.specification import Specification
-from provision_engine.engine.safety import intents, keys, leases, starting
+from provision_engine.engine.safety import intents, keys, leases
 from provision_engine.engine.safety.keys import OtherCreateIsFirst, Slot
 from provision_engine.engine.standby import handover
 
@@ -50,7 +50,7 @@ def _create(context: Context, specification: Specification, key: str, version: s
         return taken
     runtime = intents.write_intent(context, intent)
     check = partial(keys.check_first, context, runtime)
-    return Snapshot.pending(starting.start(context, runtime, planned, check=check))
+    return Snapshot.pending(intents.start(context, runtime, planned, check=check))
 
 
 def rehearse(context: Context, specification: Specification, version: str = "") -> Plan:

@@ -1,12 +1,17 @@
-"""List the caller's runtimes by pages, at a cost that does not grow with their number."""
+"""List the caller's runtimes by pages, at a cost that does not grow with their number.
+
+oned reads a user's documents by their offset from the newest one. Offsets shift while runtimes
+come and go, ids stay: a cursor says with an id where a page begins, and with an offset where to
+look for that. What is read there counts only if it holds documents on both sides of the id, or
+reaches the end of the pool: then nothing is missing between them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from provision_engine.cloud.objects import Service, Vm
-from provision_engine.engine.actions.pages import MAX_COUNT, Cursor, parts
+from provision_engine.cloud.objects import Document, Service, Vm
 from provision_engine.engine.context import Context
 from provision_engine.engine.repository import readable
 from provision_engine.engine.runtime.model import Phase, Runtime
@@ -21,6 +26,39 @@ MAX_READ = 2000
 NEAR_IDS = 64
 """Services whose ids are as near as that are read in one call."""
 MAX_SERVICE_CALLS = 20
+LARGEST = 2**31 - 1
+"""The largest id, offset or count that OpenNebula knows."""
+OVERLAP = 16
+"""So many more documents are read on each side, since others may have come or gone."""
+GROWTH, MAX_COUNT = 4, 1024
+"""Each part is larger than the one before, for lists in which a filter shows few runtimes."""
+MAX_ATTEMPTS = 24
+"""After so many parts that were read in vain, the whole pool is read."""
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """Where a page begins, in which direction, and how long it is."""
+
+    after: int = -1
+    """Only runtimes with a greater id: pages stay right while runtimes come and go."""
+    before: int = LARGEST + 1
+    """Only runtimes with a lower id."""
+    offset: int | None = None
+    """Where the page before was cut, counted from the newest document. Any number is safe."""
+    is_newest_first: bool = True
+    limit: int | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Return whether no id lies between both ends."""
+        return self.before - self.after <= 1
+
+    def behind(self, runtime_id: int, offset: int) -> Cursor:
+        """Return the cursor of what follows a runtime."""
+        if self.is_newest_first:
+            return replace(self, before=runtime_id, offset=offset)
+        return replace(self, after=runtime_id, offset=offset)
 
 
 @dataclass(frozen=True)
@@ -92,15 +130,19 @@ class _Listing:
     def _limited(self, limit: int) -> Page:
         page, pending, read = Page(), list[Runtime](), 0
         offsets: dict[int, int] = {}
-        for part in parts(self._context.runtimes, self._cursor):
-            read += len(part.documents)
-            offsets |= part.offsets
-            pending += self._matching(readable(part.documents))
-            is_last = part.rest is None or read > MAX_READ - MAX_COUNT
+        rest: Cursor | None = self._cursor
+        count = min(limit, LARGEST - 1) + 1  # that one more tells of a next page
+        while rest is not None:
+            documents, known, rest = _part(self._context, rest, count)
+            count = min(count * GROWTH, max(count, MAX_COUNT))
+            read += len(documents)
+            offsets |= known
+            pending += self._matching(readable(documents))
+            is_last = rest is None or read > MAX_READ - MAX_COUNT
             if not is_last and self._filter.state is None and len(pending) < limit:
                 continue  # so that their VMs are read together
             has_more, pending = self._fill(page, pending, limit), []
-            page.following = part.rest
+            page.following = rest
             if has_more:
                 last_id = page.snapshots[-1].id
                 page.following = self._cursor.behind(last_id, offsets[last_id])
@@ -167,3 +209,68 @@ def near(ids: Sequence[int]) -> list[tuple[int, int]]:
     if len(ranges) > MAX_SERVICE_CALLS:
         return [(ranges[0][0], ranges[-1][1])]
     return ranges
+
+
+# ---- parts of the pool --------------------------------------------------------------------------
+
+
+def _part(
+    context: Context, cursor: Cursor, count: int
+) -> tuple[list[Document], dict[int, int], Cursor | None]:
+    """Read the next documents that a cursor leads to, sorted as the list is.
+
+    Returns them, the offsets by id, and where the next part begins; None after the last one.
+    """
+    first, found, is_end = _around(context, cursor, count)
+    offsets = {document.id: offset for offset, document in enumerate(found, first)}
+    documents = [d for d in found if cursor.after < d.id < cursor.before]
+    if not cursor.is_newest_first:
+        documents, is_end = documents[::-1], first == 0
+    if not documents or is_end:
+        return documents, offsets, None
+    rest = cursor.behind(documents[-1].id, offsets[documents[-1].id])
+    return documents, offsets, None if rest.is_empty else rest
+
+
+def _around(context: Context, cursor: Cursor, count: int) -> tuple[int, list[Document], bool]:
+    """Read what is on both sides of the id at which a cursor begins.
+
+    If it is no longer where the cursor says, it is searched for in steps that double, and are
+    halved once they have gone too far. Returns the offset of the newest document, the documents
+    side by side from there on, and whether the pool ends with them.
+    """
+    if cursor.is_newest_first:
+        edge, newer, older = cursor.before, OVERLAP, count + OVERLAP
+        offset = cursor.offset or 0
+    else:
+        edge, newer, older = cursor.after + 1, count + OVERLAP, OVERLAP
+        offset = _size(context) if cursor.offset is None else cursor.offset
+    step, has_turned = 0, False
+    for _ in range(MAX_ATTEMPTS):
+        first = max(0, offset - newer)
+        size = min(offset + older - first, LARGEST)
+        documents = context.runtimes.at(first, size)
+        is_oldest = len(documents) < size
+        if first > 0 and (not documents or documents[0].id < edge):
+            direction = -1
+        elif not is_oldest and documents[-1].id >= edge:
+            direction = 1
+        else:
+            return first, documents, is_oldest
+        has_turned = has_turned or step * direction < 0
+        distance = abs(step) // 2 if has_turned else abs(step) * 2
+        step = direction * (distance or newer + older)
+        offset = max(0, offset + step)
+    return 0, context.runtimes.at(0, LARGEST), True
+
+
+def _size(context: Context) -> int:
+    """Estimate the number of a user's runtimes, as if each had as many VMs as the newest one.
+
+    OpenNebula counts a user's VMs, but no documents.
+    """
+    newest = context.runtimes.at(0, 1)
+    if not newest:
+        return 0
+    vms_each = max((len(runtime.vm_ids) for runtime in readable(newest)), default=1)
+    return int(context.cloud.oned.quota().used["VMS"]) // max(1, vms_each)

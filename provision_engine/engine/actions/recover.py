@@ -18,7 +18,7 @@ from provision_engine.engine.runtime.model import Phase, Runtime
 from provision_engine.engine.runtime.snapshot import Snapshot
 from provision_engine.engine.runtime.specification import Specification
 from provision_engine.engine.runtime.states import Condition, Reason, State
-from provision_engine.engine.safety import ending, leases, services, starting
+from provision_engine.engine.safety import ending, intents, leases, services
 from provision_engine.engine.safety.locks import locked
 from provision_engine.engine.time_limits import ENDING_SECONDS
 from provision_engine.errors import ActionRefused, Forbidden, Locked
@@ -141,19 +141,16 @@ def _replace(context: Context, runtime: Runtime) -> Runtime:
             break
     replaced = replaced.without_service()
     context.runtimes.save(replaced)
-    return starting.start(context, replaced, planned)
+    return intents.start(context, replaced, planned)
 
 
 def _specification(runtime: Runtime, now: float) -> Specification:
     """Return the request that makes the same runtime once more."""
-    left_seconds = None
-    if runtime.lease_seconds is not None:
-        end = leases.ends_at(runtime, ()) or 0
-        left_seconds = max(1, end - int(now))
+    end = leases.ends_at(runtime, ())
     return Specification(
         name=runtime.name,
         functions=runtime.with_vms(dict.fromkeys(runtime.functions)).functions,
         scheduling=runtime.scheduling,
         device_info=runtime.device_info,
-        lease_seconds=left_seconds,
+        lease_seconds=None if end is None else max(1, end - int(now)),
     )

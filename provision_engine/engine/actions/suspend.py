@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection
 
 from provision_engine.cloud.enums import VmState
 from provision_engine.engine.actions import read
@@ -24,7 +23,7 @@ def suspend_runtime(context: Context, runtime_id: int) -> Snapshot:
     """
     with locked(context, runtime_id) as lock:
         snapshot = read.observe(context, read.load_changeable(context, lock), lock.vms)
-        _check(snapshot, {State.RUNNING, State.SUSPENDED}, "suspended")
+        _check(snapshot, "suspended")
         runtime = _write(context, snapshot.runtime, is_suspended=True)
         _act(context, snapshot, State.RUNNING, "suspend")
         return read.observe(context, runtime, lock.release_and_read(runtime))
@@ -38,7 +37,7 @@ def resume_runtime(context: Context, runtime_id: int) -> Snapshot:
     with locked(context, runtime_id) as lock:
         runtime = dataclasses.replace(read.load_changeable(context, lock), is_suspended=True)
         snapshot = read.observe(context, runtime, lock.vms)
-        _check(snapshot, {State.RUNNING, State.SUSPENDED}, "resumed")
+        _check(snapshot, "resumed")
         _act(context, snapshot, State.SUSPENDED, "resume")
         # Until then the VMs are suspended as their user requested, and not in ERROR.
         _wait_until_awake(context, snapshot)
@@ -46,11 +45,11 @@ def resume_runtime(context: Context, runtime_id: int) -> Snapshot:
         return read.observe(context, runtime, lock.release_and_read(runtime))
 
 
-def _check(snapshot: Snapshot, allowed: Collection[State], action: str) -> None:
+def _check(snapshot: Snapshot, action: str) -> None:
     for role, condition in snapshot.conditions.items():
         if condition.is_moving:
             raise Locked(f"{role} is {condition.state}")
-        if condition.state not in allowed:
+        if condition.state not in (State.RUNNING, State.SUSPENDED):
             raise ActionRefused(
                 f"{role} cannot be {action}: {condition.text or condition.state}", remedy="recover"
             )

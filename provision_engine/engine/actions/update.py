@@ -123,17 +123,14 @@ class _Update:
             self._tell_vms()
             self._schedule_end()
         except EngineError:
-            self._release(stored)
+            try:
+                runtimes.settle(stored)
+            except EngineError as error:
+                log.engine.warning("Runtime %s stays claimed: %s", stored.id, error)
             raise
         after = runtimes.settle(after)
         runtimes.rename(before, after)
         return after
-
-    def _release(self, stored: Runtime) -> None:
-        try:
-            self._context.runtimes.settle(stored)
-        except EngineError as error:
-            log.engine.warning("Runtime %s stays claimed: %s", stored.id, error)
 
     def _tell_vms(self) -> None:
         """Bring SCHEDULING and DEVICE_INFO into the VMs' user templates."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from provision_engine.cloud import values
@@ -30,6 +30,28 @@ _REFUSED = re.compile(r"[&|:\\\";/'#{}$<>\x00-\x1f\x7f]")
 Json = dict[str, Any]
 
 
+def _is_true(value: object) -> bool:
+    return value is True
+
+
+_MEMBERS: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
+    "SERVICE_NAME": ("service_name", values.text),
+    "CREATED_AT": ("created_at", lambda value: values.unix_time(value) or 0),
+    "WORKER": ("worker", values.text),
+    "CLAIMED_AT": ("claimed_at", values.unix_time),
+    "LEASE_ENDS_AT": ("lease_ends_at", values.unix_time),
+    "LEASE_RENEWED": ("is_lease_renewed", _is_true),
+    "SUSPENDED": ("is_suspended", _is_true),
+    "KEY": ("key", values.text),
+    "DIGEST": ("digest", values.text),
+    "BLUEPRINT": ("blueprint", values.text),
+}
+"""What only the engine knows of a runtime: its member of ENGINE, and how it is read from there.
+
+PHASE, NAME and INTENDED_AT stand there as well, each by a rule of its own.
+"""
+
+
 def to_runtime(document: Document) -> Runtime:
     """Return the runtime in a document. What is wrong in it is left out: its owner may write it.
 
@@ -40,29 +62,20 @@ def to_runtime(document: Document) -> Runtime:
     body = document.body
     engine = values.mapping(body.get("ENGINE"))
     scheduling, device_info = _sent(body)
-    created_at = values.unix_time(engine.get("CREATED_AT")) or 0
+    known = {field: read(engine.get(name)) for name, (field, read) in _MEMBERS.items()}
     return Runtime(
         id=document.id,
         name=values.text(engine.get("NAME"), MAX_NAME) or document.name,
         functions={role: _function(body[role]) for role in ROLES if values.mapping(body.get(role))},
         owner_id=document.user_id,
         service_id=values.integer(body.get("SERVICE_ID")),
-        service_name=values.text(engine.get("SERVICE_NAME")),
         phase=_phase(document, engine),
         scheduling=scheduling,
         device_info=device_info,
-        created_at=created_at,
-        intended_at=values.unix_time(engine.get("INTENDED_AT")) or created_at,
+        intended_at=values.unix_time(engine.get("INTENDED_AT")) or known["created_at"],
         lease_seconds=values.integer(values.mapping(body.get("LEASE")).get("TTL")),
-        lease_ends_at=values.unix_time(engine.get("LEASE_ENDS_AT")),
-        is_lease_renewed=engine.get("LEASE_RENEWED") is True,
-        is_suspended=engine.get("SUSPENDED") is True,
-        key=values.text(engine.get("KEY")),
-        digest=values.text(engine.get("DIGEST")),
-        blueprint=values.text(engine.get("BLUEPRINT")),
-        worker=values.text(engine.get("WORKER")),
-        claimed_at=values.unix_time(engine.get("CLAIMED_AT")),
         locked_at=document.locked_at,
+        **known,
     )
 
 
@@ -91,23 +104,13 @@ def _members(runtime: Runtime) -> Json:
 
 
 def _engine_members(runtime: Runtime) -> Json:
-    members: Json = {
-        "PHASE": runtime.phase,
-        "SERVICE_NAME": runtime.service_name,
-        "CREATED_AT": runtime.created_at,
-        "WORKER": runtime.worker,
-        "CLAIMED_AT": runtime.claimed_at,
-        "LEASE_ENDS_AT": runtime.lease_ends_at,
-        "LEASE_RENEWED": runtime.is_lease_renewed or None,
-        "SUSPENDED": runtime.is_suspended or None,
-        "KEY": runtime.key or None,
-        "DIGEST": runtime.digest or None,
-        "BLUEPRINT": runtime.blueprint or None,
-        "NAME": None if name_of(runtime) == runtime.name else runtime.name,
-    }
+    members: Json = {"PHASE": runtime.phase}
+    members |= {name: getattr(runtime, field) for name, (field, _) in _MEMBERS.items()}
+    if name_of(runtime) != runtime.name:
+        members["NAME"] = runtime.name
     if runtime.phase.is_unfinished and runtime.intended_at != runtime.created_at:
         members["INTENDED_AT"] = runtime.intended_at
-    return {name: value for name, value in members.items() if value not in (None, "")}
+    return {name: value for name, value in members.items() if value}
 
 
 def _function(body: Mapping[str, Any]) -> Function:

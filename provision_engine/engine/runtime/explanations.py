@@ -56,46 +56,36 @@ _FRAME = re.compile(
 # The scheduler writes its own requirements first, and last the VM's own ones in brackets.
 # Scenarios pending-unsatisfiable-requirements, scheduling-expressions, quota-exceeded,
 # vm-boot-failure and failed-deploy-… of the recordings.
-MESSAGES: tuple[tuple[re.Pattern[str], str, Reason | None], ...] = (
+MESSAGES: tuple[tuple[str, str, Reason | None], ...] = (
     (
-        re.compile(r"No host meets capacity and SCHED_REQUIREMENTS: .*& \( (?P<own>.*) \)\s*$"),
+        r"No host meets capacity and SCHED_REQUIREMENTS: .*& \( (?P<own>.*) \)\s*$",
         "no host satisfies {own}",
         Reason.NO_MATCHING_HOST,
     ),
     (
-        re.compile(r"Error in SCHED_REQUIREMENTS: .*"),
+        r"Error in SCHED_REQUIREMENTS: .*",
         "the requirements cannot be parsed",
         Reason.NO_MATCHING_HOST,
     ),
+    (r"No host meets SCHED_REQUIREMENTS", UNNAMED_REQUIREMENTS, Reason.NO_MATCHING_HOST),
     (
-        re.compile(r"No host meets SCHED_REQUIREMENTS"),
-        UNNAMED_REQUIREMENTS,
-        Reason.NO_MATCHING_HOST,
-    ),
-    (
-        re.compile(r"No host with enough capacity|\[HOST\] Not enough \w+ on hosts"),
+        r"No host with enough capacity|\[HOST\] Not enough \w+ on hosts"
+        r"|No host meets capacity and SCHED_REQUIREMENTS",
         "no host has enough free CPU and memory",
         Reason.NO_CAPACITY,
     ),
     (
-        re.compile(r"No host meets capacity and SCHED_REQUIREMENTS"),
-        "no host has enough free CPU and memory",
-        Reason.NO_CAPACITY,
-    ),
-    (
-        re.compile(
-            r"(?P<whose>user|group) \[\d+\] limit of (?P<limit>\S+) reached for (?P<metric>\w+)"
-        ),
+        r"(?P<whose>user|group) \[\d+\] limit of (?P<limit>\S+) reached for (?P<metric>\w+)",
         "{whose} quota of {what} reached",
         Reason.QUOTA,
     ),
     (
-        re.compile(r"Error getting virtual machine template \[(?P<id>-?\d+)\]"),
+        r"Error getting virtual machine template \[(?P<id>-?\d+)\]",
         "VM template {id} does not exist",
         None,
     ),
     (
-        re.compile(r"Not authorized to perform USE TEMPLATE \[(?P<id>\d+)\]"),
+        r"Not authorized to perform USE TEMPLATE \[(?P<id>\d+)\]",
         "the user may not use VM template {id}",
         None,
     ),
@@ -112,7 +102,7 @@ def explain(message: str) -> Explanation:
     """Return a message of OpenNebula in words; one that is not in the table, without its frame."""
     message = _FRAME.sub("", message, count=1)
     for pattern, words, reason in MESSAGES:
-        if found := pattern.search(message):
+        if found := re.search(pattern, message):
             return Explanation(words.format(**found.groupdict(), what=_metric(found)), reason)
     return Explanation(message)
 

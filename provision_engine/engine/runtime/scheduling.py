@@ -26,7 +26,7 @@ _TOKENS = re.compile(
 )
 _ATTRIBUTE = re.compile(r"[A-Za-z][0-9A-Za-z_]*(/[0-9A-Za-z_]+)*")
 """What may stand in a quoted name of an attribute."""
-_NUMBERS = ("integer", "float")
+_NUMBERS: tuple[str, ...] = ("integer", "float")
 
 
 class InvalidExpression(ValueError):
@@ -49,12 +49,12 @@ class _Token:
 
 def check_rank(text: str) -> None:
     """Raise InvalidExpression unless the text is an arithmetic expression, or empty."""
-    _Parser(text).parse(_Parser.arithmetic)
+    _Parser(text).check("-", "+-*/", _Parser.operand)
 
 
 def check_requirements(text: str) -> None:
     """Raise InvalidExpression unless the text is a boolean expression, or empty."""
-    _Parser(text).parse(_Parser.boolean)
+    _Parser(text).check("!", "&|", _Parser.comparison)
 
 
 def _tokens(text: str) -> Iterator[_Token]:
@@ -76,86 +76,61 @@ def _unknown(character: str) -> str:
 
 
 class _Parser:
-    """A recursive descent over the tokens of one expression."""
+    """Reads the tokens of one expression, one after the other."""
 
     def __init__(self, text: str) -> None:
         self._tokens = list(_tokens(text))
         self._next = 0
-        self._depth = 0
 
-    def parse(self, expression: Callable[[_Parser], None]) -> None:
-        if self._token.kind == "end":
+    def check(self, sign: str, operators: str, read: Callable[[_Parser], None]) -> None:
+        """Read ``part (operator part)*``. A part is read by ``read``, or follows a sign, or is
+        itself an expression in parentheses.
+        """
+        is_empty, opened = self._token.kind == "end", list[str]()
+        while not is_empty:
+            while opening := self._accept(f"{sign}("):
+                opened.append(opening)
+                if len(opened) > MAX_DEPTH:
+                    raise InvalidExpression("nested too deeply", self._token.position)
+            read(self)
+            while opened and (opened[-1] == sign or self._accept(")")):
+                opened.pop()
+            if self._accept(operators):
+                continue
+            if opened:
+                raise self._unexpected("')'")
+            if self._token.kind != "end":
+                raise self._unexpected("an operator")
             return
-        expression(self)
-        if self._token.kind != "end":
-            raise self._unexpected("an operator")
 
-    # ---- rank ----------------------------------------------------------------------------
-
-    def arithmetic(self) -> None:
-        """Read ``operand (("+" | "-" | "*" | "/") operand)*``"""
-        self._operand()
-        while self._accept("+", "-", "*", "/"):
-            self._operand()
-
-    def _operand(self) -> None:
-        if self._accept("-"):
-            self._nested(self._operand)
-        elif self._accept("("):
-            self._nested(self.arithmetic)
-            self._expect(")")
-        elif self._token.kind in _NUMBERS:
-            self._advance()
+    def operand(self) -> None:
+        """Read a part of a rank."""
+        if self._token.kind in _NUMBERS:
+            self._next += 1
         else:
             self._attribute("an attribute, a number or '('")
 
-    # ---- requirements ----------------------------------------------------------------------
-
-    def boolean(self) -> None:
-        """Read ``condition (("&" | "|") condition)*``"""
-        self._condition()
-        while self._accept("&", "|"):
-            self._condition()
-
-    def _condition(self) -> None:
-        if self._accept("!"):
-            self._nested(self._condition)
-        elif self._accept("("):
-            self._nested(self.boolean)
-            self._expect(")")
-        else:
-            self._comparison()
-
-    def _comparison(self) -> None:
+    def comparison(self) -> None:
+        """Read a part of requirements. Only numbers are greater or less."""
         self._attribute("an attribute, '!' or '('")
-        takes_text = self._comparator()
-        kinds = (*_NUMBERS, "name", "string") if takes_text else _NUMBERS
+        kinds, expected = _NUMBERS, "a number"
+        if not self._accept("><"):
+            kinds, expected = (*_NUMBERS, "name", "string"), "a number or a text"
+            self._equality()
         if self._token.kind not in kinds:
-            raise self._unexpected("a number or a text" if takes_text else "a number")
+            raise self._unexpected(expected)
         if "$" in self._token.text:
             position = self._token.position + self._token.text.index("$")
             raise InvalidExpression("OpenNebula would substitute what follows '$'", position)
-        self._advance()
+        self._next += 1
 
-    def _comparator(self) -> bool:
-        """Return whether what follows may be a text: only numbers are greater or less."""
-        if self._accept("!"):
-            self._expect("=")
-            return True
-        if self._accept("@"):
-            self._expect(">")
-            return True
-        if self._accept("="):
-            return True
-        if self._accept(">", "<"):
-            return False
-        raise self._unexpected("'=', '!=', '<', '>' or '@>'")
-
-    # ---- tokens ------------------------------------------------------------------------------
-
-    @property
-    def _token(self) -> _Token:
-        return self._tokens[self._next]
+    def _equality(self) -> None:
+        first = self._accept("=!@")
+        if not first:
+            raise self._unexpected("'=', '!=', '<', '>' or '@>'")
+        second = {"!": "=", "@": ">"}.get(first)
+        if second and not self._accept(second):
+            raise self._unexpected(repr(second))
 
     def _attribute(self, expected: str) -> None:
         token = self._token
@@ -163,27 +138,19 @@ class _Parser:
             raise self._unexpected(expected)
         if not _ATTRIBUTE.fullmatch(token.text.strip('"')):
             raise InvalidExpression(f"{token.text} is not the name of an attribute", token.position)
-        self._advance()
-
-    def _accept(self, *operators: str) -> bool:
-        if self._token.kind == "operator" and self._token.text in operators:
-            self._advance()
-            return True
-        return False
-
-    def _expect(self, operator: str) -> None:
-        if not self._accept(operator):
-            raise self._unexpected(repr(operator))
-
-    def _advance(self) -> None:
         self._next += 1
 
-    def _nested(self, rule: Callable[[], None]) -> None:
-        self._depth += 1
-        if self._depth > MAX_DEPTH:
-            raise InvalidExpression("nested too deeply", self._token.position)
-        rule()
-        self._depth -= 1
+    @property
+    def _token(self) -> _Token:
+        return self._tokens[self._next]
+
+    def _accept(self, operators: str) -> str:
+        """Return the next token, read, if it is one of the operators; else nothing."""
+        token = self._token
+        if token.kind != "operator" or token.text not in operators:
+            return ""
+        self._next += 1
+        return token.text
 
     def _unexpected(self, expected: str) -> InvalidExpression:
         token = self._token

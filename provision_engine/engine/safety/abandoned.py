@@ -157,7 +157,7 @@ def _state(runtime: Runtime) -> tuple[object, ...]:
 def _in_passing(
     context: Context, runtimes: Iterable[Runtime], action: Callable[[Context, Runtime], None]
 ) -> None:
-    limited = context.with_deadline(context.cloud.deadline.at_most(IN_PASSING_SECONDS))
+    limited = context.at_most(IN_PASSING_SECONDS)
     for runtime in runtimes:
         if limited.cloud.deadline.is_over:
             return

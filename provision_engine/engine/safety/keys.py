@@ -62,7 +62,8 @@ def forget(context: Context, key: str, runtime_id: int) -> None:
 
 
 def _index(context: Context) -> KeyIndex:
-    return context.memory.keys_of(context.user().id)
+    context.user()  # once it is known, what is remembered of it stays
+    return context.remembered.keys
 
 
 def _oldest(context: Context, key: str, before: int | None = None) -> Runtime | None:

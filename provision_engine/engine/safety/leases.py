@@ -8,6 +8,7 @@ one. A second action beside the first would leave the first in force.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 
 from provision_engine.cloud import template
 from provision_engine.cloud.client import CloudClient
@@ -102,32 +103,14 @@ def _endings(vm: Vm) -> list[ScheduledAction]:
 
 
 def schedule_end(cloud: CloudClient, vm_id: int, ends_at: int | None) -> None:
-    """Let a VM live until a Unix time; None: for ever."""
-    if ends_at is None:
-        lift(cloud, vm_id)
-    else:
-        renew(cloud, vm_id, ends_at)
-
-
-def renew(cloud: CloudClient, vm_id: int, ends_at: int) -> None:
-    """Let a VM live until a Unix time, by exactly one action, however many it has."""
-    order = template.render({"SCHED_ACTION": action(str(ends_at))})
+    """Let a VM live until a Unix time, by exactly one action, whatever it has. None: for ever."""
     known = _endings(cloud.oned.vm(vm_id))
-    if known:
-        cloud.oned.update_scheduled_action(vm_id, known[0].id, order)
-    else:
-        cloud.oned.add_scheduled_action(vm_id, order)
-    _withdraw(cloud, vm_id, known[1:])
-
-
-def lift(cloud: CloudClient, vm_id: int) -> None:
-    """Let a VM live for ever."""
-    _withdraw(cloud, vm_id, _endings(cloud.oned.vm(vm_id)))
-
-
-def _withdraw(cloud: CloudClient, vm_id: int, actions: Iterable[ScheduledAction]) -> None:
-    for known in actions:
-        try:
-            cloud.oned.delete_scheduled_action(vm_id, known.id)
-        except NotFound:  # another process was faster
-            continue
+    if ends_at is not None:
+        order = template.render({"SCHED_ACTION": action(str(ends_at))})
+        if known:
+            cloud.oned.update_scheduled_action(vm_id, known.pop(0).id, order)
+        else:
+            cloud.oned.add_scheduled_action(vm_id, order)
+    for superfluous in known:
+        with suppress(NotFound):  # another process was faster
+            cloud.oned.delete_scheduled_action(vm_id, superfluous.id)

@@ -119,17 +119,14 @@ def _take_over_stale(context: Context, runtime: Runtime, since: int) -> bool:
     age_seconds = context.now() - since
     if age_seconds < LEAST_AGE_SECONDS:
         return False
-    if age_seconds <= context.stale_seconds and not _holder_is_gone(runtime, since):
+    # Whether the process that took this very lock does not exist any more.
+    is_gone = runtime.claimed_at == since and worker_identity.is_gone(runtime.worker)
+    if age_seconds <= context.stale_seconds and not is_gone:
         return False
     try:
         return _take_over(context, runtime, since)
     except Forbidden:  # of another user's runtime: its owner will
         return False
-
-
-def _holder_is_gone(runtime: Runtime, since: int) -> bool:
-    """Return whether the process that took this very lock does not exist any more."""
-    return runtime.claimed_at == since and worker_identity.is_gone(runtime.worker)
 
 
 def _take_over(context: Context, runtime: Runtime, since: int) -> bool:
@@ -139,8 +136,10 @@ def _take_over(context: Context, runtime: Runtime, since: int) -> bool:
     fresh lock of the first. An engine that wants to break one therefore draws a ticket before it
     looks again: a document of the runtime's owner that never lives long; the lowest id wins.
     """
-    oned, name = context.cloud.oned, f"{TICKET}-{runtime.id}-{since}"
-    ticket = _create_ticket(context, name)
+    oned, name, now = context.cloud.oned, f"{TICKET}-{runtime.id}-{since}", int(context.now())
+    # A DELETING document: a later request removes it once it is stale.
+    drawn = Runtime(-1, name, {}, phase=Phase.DELETING, created_at=now, intended_at=now)
+    ticket = context.runtimes.add(drawn).id
     try:
         if runtime.owner_id != context.user().id:
             oned.chown_document(ticket, runtime.owner_id)
@@ -153,14 +152,10 @@ def _take_over(context: Context, runtime: Runtime, since: int) -> bool:
         oned.unlock_document(runtime.id)
         return oned.lock_document(runtime.id) is None
     finally:
-        _delete_ticket(context, ticket)
-
-
-def _create_ticket(context: Context, name: str) -> int:
-    """Create a DELETING document; a later request removes it once it is stale."""
-    now = int(context.now())
-    ticket = Runtime(-1, name, {}, phase=Phase.DELETING, created_at=now, intended_at=now)
-    return context.runtimes.add(ticket).id
+        try:
+            context.runtimes.remove(ticket)
+        except EngineError as error:
+            log.engine.warning("Ticket %s stays until a request removes it: %s", ticket, error)
 
 
 def _first_ticket(context: Context, name: str, ticket: int, runtime: Runtime) -> int:
@@ -176,10 +171,3 @@ def _first_ticket(context: Context, name: str, ticket: int, runtime: Runtime) ->
         and not worker_identity.is_gone(t.worker)
     ]
     return min(valid, default=-1)
-
-
-def _delete_ticket(context: Context, ticket: int) -> None:
-    try:
-        context.runtimes.remove(ticket)
-    except EngineError as error:
-        log.engine.warning("Ticket %s stays until a request removes it: %s", ticket, error)

@@ -73,15 +73,13 @@ class Leftover:
     detail: str = ""
     """The phase of a document, the state of a service."""
     vm_id: int | None = None
-
-
-@dataclass(frozen=True)
-class Settlement:
-    """The result for one leftover, and the reason."""
-
-    leftover: Leftover
-    result: Result
+    result: Result = Result.FOUND
     reason: str = ""
+    """The reason for the result."""
+
+    def settled(self, result: Result, reason: object = "") -> Leftover:
+        """Return the same leftover with the result of an attempt to put it in order."""
+        return dataclasses.replace(self, result=result, reason=str(reason))
 
 
 class _UpToOwner(EngineError):
@@ -104,18 +102,18 @@ class Reconciler:
         found = [leftover for owner in self._owners() for leftover in self._find_for(owner)]
         return [f for f in found if f.age_seconds > self._older_than_seconds]
 
-    def apply(self, leftover: Leftover) -> Settlement:
+    def apply(self, leftover: Leftover) -> Leftover:
         """Put one thing in order, if it is still wrong. Never raises EngineError."""
         try:
-            return Settlement(leftover, leftover.case.apply(self._settling(), leftover))
+            return leftover.settled(leftover.case.apply(self._settling(), leftover))
         except NotFound:
-            return Settlement(leftover, Result.GONE)
+            return leftover.settled(Result.GONE)
         except _UpToOwner as error:
-            return Settlement(leftover, Result.FOUND, str(error.message))
+            return leftover.settled(Result.FOUND, error.message)
         except Locked as error:
-            return Settlement(leftover, Result.BUSY, str(error.message))
+            return leftover.settled(Result.BUSY, error.message)
         except EngineError as error:
-            return Settlement(leftover, Result.FAILED, str(error))
+            return leftover.settled(Result.FAILED, error)
 
     def _owners(self) -> list[int]:
         """Return the users whose things the caller settles."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from provision_engine.cloud.client import CloudClient
 from provision_engine.cloud.errors import from_text
@@ -39,19 +39,21 @@ def is_ours(name: str) -> bool:
     return ENGINE_NAME.fullmatch(name) is not None
 
 
-def wait_for_vms(cloud: CloudClient, service_id: int, role_names: Iterable[str]) -> dict[str, int]:
-    """Wait until each of the roles has its VM. Returns the ids by role name.
+def wait_for_vms(
+    cloud: CloudClient, service_id: int, role_names: Mapping[str, str]
+) -> dict[str, int | None]:
+    """Wait until a service has the VMs of FAAS and DAAS, whose ``role_names`` it knows.
 
     Raises DeployFailed or CapacityRefused with the service's log as soon as it has failed,
     BackendTimeout when the deadline passes first.
     """
-    expected = set(role_names)
     for _ in cloud.deadline.polls():
         service = Service.from_document(cloud.oned.document(service_id))
         if states.service_has_failed(service) or states.service_is_ending(service):
             raise deploy_error(service)
-        vm_ids = {name: vm for name, vm in states.vm_ids(service).items() if vm is not None}
-        if expected <= vm_ids.keys():
+        known = states.vm_ids(service)
+        vm_ids = {role: known.get(name) for role, name in role_names.items()}
+        if None not in vm_ids.values():
             return vm_ids
     raise BackendTimeout(f"Service {service_id} has no VMs yet")
 

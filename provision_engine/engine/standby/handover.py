@@ -21,7 +21,7 @@ from provision_engine.engine.runtime.states import State
 from provision_engine.engine.safety import intents, keys, leases, resize, services
 from provision_engine.engine.safety.locks import locked
 from provision_engine.engine.safety.resize import Resize
-from provision_engine.engine.standby import candidates
+from provision_engine.engine.standby import stock
 from provision_engine.engine.time_limits import STANDBY_SHARE, WITHDRAW_LEAST_SECONDS
 from provision_engine.errors import EngineError, Locked, NotFound, UpdateFailed
 
@@ -39,14 +39,14 @@ def take(
     """
     flavours = specification.flavour_tuple
     known: list[int] = []
-    if candidates.is_kept(context, flavours):
-        known = candidates.ids(context, flavours)
+    if stock.required(context, flavours):
+        known = stock.ids(context, flavours)
         if not specification.scheduling.get(REQUIREMENTS):
-            blueprint = candidates.blueprint(context, planned, flavours)
+            blueprint = stock.blueprint(context, planned, flavours)
             if taken := _Taking(context, planned, intent, blueprint).take_first(known):
                 return taken
             metrics.standby_missed()
-    candidates.make_room(_with_share(context), planned, flavours, known)
+    stock.make_room(_with_share(context), planned, flavours, known)
     return None
 
 
@@ -144,7 +144,7 @@ class _Taking:
 
     def _remove_document(self, standby: Runtime) -> None:
         """Delete the document of a standby that was handed over, or leave it to a later request."""
-        candidates.forget(self._waiting, standby.flavour_tuple, standby.id)
+        stock.forget(self._waiting, standby.flavour_tuple, standby.id)
         try:
             self._waiting.runtimes.remove(standby.id)
         except EngineError as error:
@@ -152,13 +152,12 @@ class _Taking:
 
     def _discard(self, runtime: Runtime) -> None:
         """Remove a standby that cannot be handed out; the create goes on without it."""
-        candidates.remove(_with_share(self._waiting), runtime)
+        stock.remove(_with_share(self._waiting), runtime)
 
 
 def _with_share(context: Context) -> Context:
     """Return the same request, with a share of the time that it has left."""
-    deadline = context.cloud.deadline
-    return context.with_deadline(deadline.at_most(deadline.remaining_seconds * STANDBY_SHARE))
+    return context.at_most(context.cloud.deadline.remaining_seconds * STANDBY_SHARE)
 
 
 def _fits(snapshot: Snapshot, resizes: Iterable[Resize], now: float) -> bool:

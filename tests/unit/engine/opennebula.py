@@ -43,8 +43,6 @@ class OpenNebula:
         self.events: Events = []
         """What was done to VMs and services."""
         self.purges_needed, self.purges_refused = 1, 0
-        self.refusing_vms: set[int] = set()
-        """VMs whose state changes before they are ended."""
 
     # ---- for tests -----------------------------------------------------------------------------
 
@@ -121,10 +119,10 @@ class OpenNebula:
         return found
 
     def newest_documents(
-        self, document_type: int, count: int, whose: int = USABLE_BY_ME
+        self, document_type: int, count: int, whose: int = USABLE_BY_ME, *, offset: int = 0
     ) -> list[Document]:
         found = self.documents(document_type, whose)
-        return sorted(found, key=lambda d: d.id, reverse=True)[:count]
+        return sorted(found, key=lambda d: d.id, reverse=True)[offset : offset + count]
 
     def allocate_document(self, template: str, document_type: int) -> int:
         number = max(self.pool, default=0) + 1
@@ -179,8 +177,6 @@ class OpenNebula:
         return self.vms_by_id[vm_id]
 
     def act_on_vm(self, vm_id: int, action: str) -> None:
-        if vm_id in self.refusing_vms:
-            raise ActionRefused("wrong state")
         self.events.append((action, vm_id))
 
     def add_scheduled_action(self, vm_id: int, order: str) -> int:

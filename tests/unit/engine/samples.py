@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from provision_engine.cloud.client import Credentials
 from provision_engine.cloud.objects import User
 from provision_engine.cloud.oned import Call, Outcome
-from provision_engine.deadline import Deadline
 from provision_engine.engine.context import Context
 from provision_engine.engine.memory import Memory
 from provision_engine.engine.runtime import attributes as attributes_of
@@ -52,22 +50,6 @@ class Together:
             return Outcome(make())
         except EngineError as error:
             return Outcome(error=error)
-
-
-class Cloud:
-    """The caller's client, with the test's replacement of OpenNebula."""
-
-    def __init__(self, oned: Any = None, oneflow: Any = None) -> None:
-        self.oned: Any = Together(oned)
-        self.oneflow = oneflow
-        self.credentials, self.deadline = ME, Deadline(20)
-        self.read_together = self.oned.together
-
-    def with_deadline(self, deadline: Deadline) -> Cloud:
-        return self
-
-    def now(self) -> float:
-        return time.time()
 
 
 def context(cloud: Any, text: str = "", caller: User = USER) -> Context:

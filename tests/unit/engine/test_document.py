@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -41,36 +42,21 @@ def of(body: object, **parts: object) -> Runtime:
     return to_runtime(document(body, **parts))
 
 
-class TestADocumentOfTheRubyEngine:
-    def test_has_integers_for_ids_and_sizes(self) -> None:
-        runtime = of(RUBY)
-        assert runtime.functions["FAAS"] == FAAS
-        assert runtime.functions["DAAS"].vm_id == 593
-        assert runtime.service_id == 850
-        assert runtime.vm_ids == [592, 593]
+def test_a_document_of_the_ruby_engine_is_a_runtime_and_the_same_once_it_was_written() -> None:
+    runtime = of(RUBY, name="lamp 7")
+    assert (runtime.name, runtime.phase, runtime.service_id) == ("lamp 7", Phase.READY, 850)
+    assert runtime.functions["FAAS"] == FAAS
+    assert runtime.vm_ids == [592, 593]
+    assert runtime.scheduling == RUBY["SCHEDULING"]
+    assert runtime.device_info == RUBY["DEVICE_INFO"]
+    assert of(body_of(runtime), name="lamp 7") == runtime
 
-    def test_is_finished_and_has_its_documents_name(self) -> None:
-        runtime = of(RUBY, name="lamp 7")
-        assert runtime.phase is Phase.READY
-        assert runtime.name == "lamp 7"
 
-    def test_keeps_scheduling_and_device_info(self) -> None:
-        runtime = of(RUBY)
-        assert runtime.scheduling == RUBY["SCHEDULING"]
-        assert runtime.device_info == RUBY["DEVICE_INFO"]
-
-    @pytest.mark.parametrize("daas", [None, {}, "", []])
-    def test_has_no_daas_if_that_is_empty(self, daas: object) -> None:
-        assert list(of({**RUBY, "DAAS": daas}).functions) == ["FAAS"]
-
-    @pytest.mark.parametrize("nothing", [None, "", []])
-    def test_may_have_null_instead_of_an_object(self, nothing: object) -> None:
-        runtime = of({**RUBY, "SCHEDULING": nothing, "DEVICE_INFO": nothing})
-        assert (runtime.scheduling, runtime.device_info) == ({}, {})
-
-    def test_is_the_same_after_the_engine_wrote_it(self) -> None:
-        runtime = of(RUBY)
-        assert of(body_of(runtime)) == runtime
+@pytest.mark.parametrize("nothing", [None, {}, "", []])
+def test_what_is_empty_in_it_is_absent(nothing: object) -> None:
+    runtime = of({**RUBY, "DAAS": nothing, "SCHEDULING": nothing, "DEVICE_INFO": nothing})
+    assert list(runtime.functions) == ["FAAS"]
+    assert (runtime.scheduling, runtime.device_info) == ({}, {})
 
 
 def test_a_document_of_another_type_is_not_a_runtime() -> None:
@@ -154,26 +140,22 @@ def test_a_runtime_is_the_same_after_it_was_stored(
     assert of(body_of(runtime), name=name_of(runtime)) == runtime
 
 
-@pytest.mark.parametrize("phase", [Phase.CREATING, Phase.REPLACING, Phase.DELETING])
-def test_an_unfinished_phase_is_stored_with_its_time_and_its_process(phase: Phase) -> None:
-    runtime = dataclasses.replace(
-        RUNTIME, phase=phase, intended_at=1795484999, worker="host 7 8", claimed_at=1795484998
-    )
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"worker": "host 7 8", "claimed_at": 1795484998},
+        {"lease_seconds": 60, "lease_ends_at": 1795484945, "is_lease_renewed": True},
+        {"is_suspended": True, "key": "k", "digest": "d", "blueprint": "b"},
+        *(
+            {"phase": phase, "intended_at": 1795484999, "worker": "host 7 8"}
+            for phase in (Phase.CREATING, Phase.REPLACING, Phase.DELETING)
+        ),
+    ],
+)
+def test_whatever_else_is_known_of_a_runtime_is_stored(parts: dict[str, Any]) -> None:
+    runtime = dataclasses.replace(RUNTIME, **parts)
     assert of(body_of(runtime)) == runtime
     assert of(body_of(runtime.released())) == runtime.released()
-
-
-def test_a_lease_a_key_and_a_suspension_are_stored() -> None:
-    runtime = dataclasses.replace(
-        RUNTIME,
-        lease_seconds=60,
-        lease_ends_at=1795484945,
-        is_lease_renewed=True,
-        is_suspended=True,
-        key="k",
-        digest="d",
-    )
-    assert of(body_of(runtime)) == runtime
 
 
 @given(name=TEXT.filter(bool), text=TEXT | st.sampled_from(["]]>", "a]]>b", "<![CDATA[", "&lt;"]))
@@ -219,18 +201,6 @@ def test_no_document_has_a_name_that_opennebula_refuses(name: str) -> None:
     assert len(accepted.encode()) <= NAME_BYTES
     assert not set(accepted) & set("&|:\\\";/'#{}$<>\n\t\x7f")
     assert all(ord(character) <= 0xFFFF for character in accepted)
-
-
-def test_members_are_where_the_ruby_engine_expects_them() -> None:
-    body = json.loads(body_of(RUNTIME))
-    assert body["SERVICE_ID"] == 850
-    assert body["FAAS"] == {
-        "FLAVOUR": "nature",
-        "CPU": 2,
-        "MEMORY": 512,
-        "DISK_SIZE": 1025,
-        "VM_ID": 592,
-    }
 
 
 def test_a_locked_document_says_since_when() -> None:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from provision_engine.engine.runtime.explanations import Explanation, Reason, explain
+from provision_engine.engine.runtime.explanations import (
+    UNNAMED_REQUIREMENTS,
+    Explanation,
+    Reason,
+    explain,
+)
 
 ROLE = "Role FAAS : Instantiate failed for template 0; [one.template.instantiate] "
 DATE = "Tue Nov 24 01:49:35 2026: "
@@ -18,70 +23,35 @@ NO_TEMPLATE = (
 )
 
 
+def limit(count: int, metric: str, whose: str = "user [2]") -> str:
+    return f"{whose} limit of {count} reached for {metric} quota in VM."
+
+
+HOST, CAPACITY, QUOTA = Reason.NO_MATCHING_HOST, Reason.NO_CAPACITY, Reason.QUOTA
+FULL = "no host has enough free CPU and memory"
+DISPATCH = f"{DATE}Cannot dispatch VM: "
+
+
 @pytest.mark.parametrize(
     ("message", "text", "reason"),
     [
-        (
-            f"{SCHEDULER} & ( ENERGY=50 )",
-            "no host satisfies ENERGY=50",
-            Reason.NO_MATCHING_HOST,
-        ),
-        (
-            f"{SCHEDULER} & ( (A > 1) & (B < 2) )",
-            "no host satisfies (A > 1) & (B < 2)",
-            Reason.NO_MATCHING_HOST,
-        ),
-        (SCHEDULER, "no host has enough free CPU and memory", Reason.NO_CAPACITY),
-        (
-            f"{DATE}Cannot dispatch VM: No host with enough capacity to deploy the VM",
-            "no host has enough free CPU and memory",
-            Reason.NO_CAPACITY,
-        ),
-        (
-            f"{DATE}[HOST] Not enough CPU on hosts: 0,1",
-            "no host has enough free CPU and memory",
-            Reason.NO_CAPACITY,
-        ),
-        (
-            f"{DATE}Cannot dispatch VM: No host meets SCHED_REQUIREMENTS",
-            "no host satisfies the requirements",
-            Reason.NO_MATCHING_HOST,
-        ),
+        (f"{SCHEDULER} & ( ENERGY=50 )", "no host satisfies ENERGY=50", HOST),
+        (f"{SCHEDULER} & ( (A > 1) & (B < 2) )", "no host satisfies (A > 1) & (B < 2)", HOST),
+        (SCHEDULER, FULL, CAPACITY),
+        (f"{DISPATCH}No host with enough capacity to deploy the VM", FULL, CAPACITY),
+        (f"{DATE}[HOST] Not enough CPU on hosts: 0,1", FULL, CAPACITY),
+        (f"{DISPATCH}No host meets SCHED_REQUIREMENTS", UNNAMED_REQUIREMENTS, HOST),
         (
             f"{DATE}Error in SCHED_REQUIREMENTS: 'A >> 1', error: syntax error",
             "the requirements cannot be parsed",
-            Reason.NO_MATCHING_HOST,
+            HOST,
         ),
-        (
-            f"{ROLE}User [2] : user [2] limit of 1 reached for VMS quota in VM.",
-            "user quota of 1 VM reached",
-            Reason.QUOTA,
-        ),
-        (
-            "user [2] limit of 2 reached for VMS quota in VM.",
-            "user quota of 2 VMs reached",
-            Reason.QUOTA,
-        ),
-        (
-            "group [1] limit of 4 reached for CPU quota in VM.",
-            "group quota of 4 cores reached",
-            Reason.QUOTA,
-        ),
-        (
-            "user [2] limit of 512 reached for MEMORY quota in VM.",
-            "user quota of 512 MB of memory reached",
-            Reason.QUOTA,
-        ),
-        (
-            "user [2] limit of 1 reached for RUNNING_VMS quota in VM.",
-            "user quota of 1 running VM reached",
-            Reason.QUOTA,
-        ),
-        (
-            "user [2] limit of 7 reached for LEASES quota in NETWORK.",
-            "user quota of 7 LEASES reached",
-            Reason.QUOTA,
-        ),
+        (f"{ROLE}User [2] : {limit(1, 'VMS')}", "user quota of 1 VM reached", QUOTA),
+        (limit(2, "VMS"), "user quota of 2 VMs reached", QUOTA),
+        (limit(4, "CPU", "group [1]"), "group quota of 4 cores reached", QUOTA),
+        (limit(512, "MEMORY"), "user quota of 512 MB of memory reached", QUOTA),
+        (limit(1, "RUNNING_VMS"), "user quota of 1 running VM reached", QUOTA),
+        (limit(7, "LEASES"), "user quota of 7 LEASES reached", QUOTA),
         (
             f"{ROLE}Error getting virtual machine template [999].",
             "VM template 999 does not exist",

@@ -11,9 +11,8 @@ import pytest
 from provision_engine.cloud.client import Credentials
 from provision_engine.cloud.objects import Document
 from provision_engine.deadline import Deadline
-from provision_engine.engine.flavours import Flavours, FlowTemplate
+from provision_engine.engine.flavours import MAX_CHARACTERS, Flavours, FlowTemplate
 from provision_engine.engine.memory import Memory
-from provision_engine.engine.publishers import MAX_CHARACTERS, Publishers
 from provision_engine.engine.runtime.dialect import FlowRole
 from provision_engine.engine.runtime.model import Function
 from provision_engine.engine.runtime.specification import Specification
@@ -49,8 +48,8 @@ def of(
 ) -> Flavours:
     cloud: Any = oned
     memory = memory or Memory(10)
-    publishers = Publishers(cloud, allowed, memory.publishers)
-    return Flavours(cloud, memory.for_login(memory.login(ME)), mapping or {}, publishers)
+    remembered = memory.for_login(memory.login(ME))
+    return Flavours(cloud, remembered, mapping or {}, allowed, memory.publishers)
 
 
 def wanted(faas: str = "nature", daas: str = "") -> Specification:
@@ -104,36 +103,10 @@ def test_a_user_who_may_use_no_template_at_all_is_forbidden() -> None:
         of(OpenNebula()).flow_template(wanted())
 
 
-@pytest.mark.parametrize(
-    ("roles", "assigned"),
-    [
-        (["FAAS", "DAAS"], ["FAAS", "DAAS"]),
-        (["DAAS", "FAAS"], ["FAAS", "DAAS"]),
-        (["daas", "Faas"], ["Faas", "daas"]),
-        (["S3", "Nature"], ["Nature", "S3"]),
-        (["first", "second"], ["first", "second"]),
-        (["first", "s3"], ["first", "s3"]),
-        (["FAAS", "other"], ["FAAS", "other"]),
-        (["FAAS", "DAAS", "more"], ["FAAS", "DAAS"]),
-    ],
-)
-def test_roles_are_found_by_name_then_by_flavour_then_by_position(
-    roles: list[str], assigned: list[str]
-) -> None:
-    found = FlowTemplate.from_document(flow(1, "t", *roles)).assign(wanted("nature", "s3"))
-    assert [found[role].name for role in ("FAAS", "DAAS")] == assigned
-
-
 @pytest.mark.parametrize("roles", [[], ["FAAS"], ["only"]])
 def test_a_flow_template_with_too_few_roles_does_not_match(roles: list[str]) -> None:
     with pytest.raises(NoFlowTemplate):
         FlowTemplate.from_document(flow(1, "t", *roles)).assign(wanted("nature", "s3"))
-
-
-@pytest.mark.parametrize("dialect", ["vm_template", "template_id"])
-def test_a_role_names_its_vm_template_in_either_dialect(dialect: str) -> None:
-    template = FlowTemplate.from_document(flow(1, "t", "A", "B", dialect=dialect))
-    assert [role.vm_template_id for role in template.roles] == [0, 1]
 
 
 @pytest.mark.parametrize(
@@ -212,21 +185,16 @@ def test_what_strangers_publish_costs_nothing_once_the_publishers_are_known(
     assert oned.read_documents <= 2
 
 
-def publishers(oned: OpenNebula, *allowed: str | int, known: dict[int, str]) -> Publishers:
-    cloud: Any = oned
-    return Publishers(cloud, allowed, known)
-
-
 def test_every_template_that_the_caller_may_use_is_found_in_few_calls() -> None:
     ids = [0, 255, 256, 257, 1279, 1280, 5000]
     oned = OpenNebula(*(flow(n, f"x{n}", "FAAS", owner=n % 2 * STRANGER, group=1) for n in ids))
-    published, others = publishers(oned, known={}).usable()
+    published, others = of(oned).usable()
     assert [found.id for found in published] == [n for n in ids if n % 2 == 0]
     assert [found.id for found in others] == [n for n in ids if n % 2]
     assert len(oned.reads) == 4  # for the newest, and for three ranges
-    assert publishers(OpenNebula(), known={}).usable() == ([], [])
+    assert of(OpenNebula()).usable() == ([], [])
     first_of_a_range = flow(256, "x", "FAAS")
-    assert publishers(OpenNebula(first_of_a_range), known={}).usable() == ([first_of_a_range], [])
+    assert of(OpenNebula(first_of_a_range)).usable() == ([first_of_a_range], [])
 
 
 @pytest.mark.parametrize("error", [BackendTimeout("slow"), BadGateway("too long")])
@@ -241,11 +209,11 @@ def test_a_part_that_takes_too_long_hides_no_other(error: EngineError) -> None:
         return read(type_, whose, **ids)
 
     oned.documents = documents_in_time  # type: ignore[method-assign,assignment]
-    published, _ = publishers(oned, known={}).usable()
+    published, _ = of(oned).usable()
     assert [found.id for found in published] == [3, 1300]
     assert documents[:4] == [1, 256, 1024, 256], "the next part is smaller"
     oned.deadline = Deadline(0)
-    assert publishers(oned, known={}).usable() == ([], [])
+    assert of(oned).usable() == ([], [])
 
 
 def test_large_templates_are_read_in_smaller_parts() -> None:
@@ -253,15 +221,16 @@ def test_large_templates_are_read_in_smaller_parts() -> None:
     oned, seen = OpenNebula(large, flow(300, "y", "FAAS")), []
     read = oned.documents
     oned.documents = lambda *kind, **ids: seen.append(ids) or read(*kind, **ids)  # type: ignore
-    publishers(oned, known={}).usable()
+    of(oned).usable()
     assert seen[2] == {"first_id": 256, "last_id": 319}
 
 
 def test_whose_templates_count_is_told_by_opennebula_each_time() -> None:
-    oned = OpenNebula(flow(5, "nature", "FAAS", owner=ALICE, group=1))
-    assert [found.id for found in publishers(oned, "user8", known={}).templates()] == [5]
+    oned, memory = OpenNebula(flow(5, "nature", "FAAS", owner=ALICE, group=1)), Memory()
+    assert of(oned, memory=memory, allowed=["user8"]).flow_template(wanted()).id == 5
     oned.pool[5] = replace(oned.pool[5], user_name="another")
-    assert publishers(oned, "user8", known={ALICE: "user8"}).templates() == []
+    with pytest.raises(NoFlowTemplate):
+        of(oned, memory=memory, allowed=["user8"]).flow_template(wanted())
 
 
 def test_the_operator_is_told_of_a_template_whose_owner_is_no_publisher(

@@ -191,7 +191,7 @@ def of(opennebula: OpenNebula, what: str) -> list[ScheduledAction]:
 )
 def test_a_renewal_leaves_exactly_one_order_to_end_and_all_others(known: Actions) -> None:
     opennebula = ordered(*known, STOP)
-    leases.renew(opennebula, 7, 5000)  # type: ignore[arg-type]
+    leases.schedule_end(opennebula, 7, 5000)  # type: ignore[arg-type]
     assert of(opennebula, "poweroff") == [STOP]
     assert [(a.action, a.at) for a in of(opennebula, "terminate")] == [(leases.END, 5000)]
 
@@ -199,7 +199,7 @@ def test_a_renewal_leaves_exactly_one_order_to_end_and_all_others(known: Actions
 @pytest.mark.parametrize("known", [(), THREE], ids=["none", "three"])
 def test_lifting_a_lease_leaves_no_order_to_end(known: Actions) -> None:
     opennebula = ordered(*known, STOP)
-    leases.lift(opennebula, 7)  # type: ignore[arg-type]
+    leases.schedule_end(opennebula, 7, None)  # type: ignore[arg-type]
     assert opennebula.vm(7).scheduled_actions == (STOP,)
 
 
@@ -212,5 +212,5 @@ def test_a_scheduled_termination_removed_by_another_process_is_not_an_error() ->
         raise NotFound("no such action")
 
     opennebula.delete_scheduled_action = deleted_by_another_process  # type: ignore[method-assign]
-    leases.renew(opennebula, 7, 5000)  # type: ignore[arg-type]
+    leases.schedule_end(opennebula, 7, 5000)  # type: ignore[arg-type]
     assert [a.at for a in of(opennebula, "terminate")] == [5000]

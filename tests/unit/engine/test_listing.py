@@ -3,39 +3,42 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
 from provision_engine.cloud.objects import Document, Quota, Vm
 from provision_engine.cloud.oned import MINE
-from provision_engine.engine.actions.listing import MAX_READ, Filter, Page, list_runtimes
-from provision_engine.engine.actions.pages import LARGEST, OVERLAP, Cursor
+from provision_engine.engine.actions.listing import (
+    LARGEST,
+    MAX_READ,
+    OVERLAP,
+    Cursor,
+    Filter,
+    Page,
+    list_runtimes,
+)
 from provision_engine.engine.runtime.document import body_of
 from provision_engine.engine.runtime.model import Runtime
-from provision_engine.engine.runtime.snapshot import Observation, Snapshot
-from provision_engine.engine.runtime.states import Condition, State
+from provision_engine.engine.runtime.states import State
 from tests.support.pools import POOLS as POOLS_OF_THOUSANDS
-from tests.unit.engine.samples import Cloud, context
-from tests.unit.support import OWNER, document, function, vm
+from tests.unit.engine.opennebula import OpenNebula
+from tests.unit.support import document, function, vm
 
-FAAS, DAAS = function("nature", 1, 1, 1), function("s3", 1, 1, 1)
 RUNNING, FAILED = (3, 3), (3, 36)
 VM_IDS_BEGIN_AT = 10**7
 
 
-class Oned:
+class Oned(OpenNebula):
     """A pool of runtimes, each with its VMs; it counts what is read from it."""
 
     def __init__(self, ids: Iterable[int], *, has_data: bool = False) -> None:
+        super().__init__()
         self.has_data = has_data
         self.vms_counted_each = 1 + has_data
-        self.pool: dict[int, Document] = {}
         self.states: dict[int, tuple[int, int]] = {}
-        self.gone_vms: set[int] = set()
-        self.reads: list[int] = []
+        self.pages_read: list[int] = []
         """The number of documents that each call has returned."""
         self.vms_read: list[int] = []
         self.before_each_read: Callable[[], None] = lambda: None
@@ -52,41 +55,27 @@ class Oned:
     def version(self) -> str:
         return "7.4.0"
 
-    def documents(
-        self, document_type: int, whose: int, *, first_id: int, last_id: int
-    ) -> list[Document]:
-        if document_type != 1337:
-            return []
-        assert whose in (MINE, OWNER)
-        assert 0 <= first_id <= last_id <= LARGEST
-        return [d for i, d in self.pool.items() if first_id <= i <= last_id]
-
     def newest_documents(
-        self, document_type: int, count: int, whose: int, *, offset: int = 0
+        self, document_type: int, count: int, whose: int = MINE, *, offset: int = 0
     ) -> list[Document]:
-        assert (document_type, whose) == (1337, MINE)
         assert 0 <= offset <= LARGEST
         assert 0 < count <= LARGEST
         self.before_each_read()
-        newest = sorted(self.pool, reverse=True)[offset : offset + count]
-        self.reads.append(len(newest))
-        return [self.pool[i] for i in newest]
+        found = super().newest_documents(document_type, count, whose, offset=offset)
+        self.pages_read.append(len(found))
+        return found
 
     def quota(self) -> Quota:
-        self.reads.append(0)
+        self.pages_read.append(0)
         return Quota({}, {"VMS": float(self.vms_counted_each * len(self.pool))})
 
-    def vms(self, vm_ids: list[int], *, with_actions: bool = False) -> dict[int, Vm]:
+    def vms(self, vm_ids: Sequence[int], *, with_actions: bool = False) -> dict[int, Vm]:
         self.vms_read.append(len(vm_ids))
-        return {
-            i: vm(*self.states.get(i - VM_IDS_BEGIN_AT, RUNNING), vm_id=i)
-            for i in vm_ids
-            if i - VM_IDS_BEGIN_AT not in self.gone_vms
-        }
+        return {i: vm(*self.states.get(i - VM_IDS_BEGIN_AT, RUNNING), vm_id=i) for i in vm_ids}
 
 
 def page(oned: Oned, cursor: Cursor, wanted: Filter | None = None) -> Page:
-    return list_runtimes(context(Cloud(oned)), wanted or Filter(), cursor)
+    return list_runtimes(oned.request(), wanted or Filter(), cursor)
 
 
 def ids(of: Page) -> list[int]:
@@ -274,13 +263,6 @@ def test_an_unreadable_document_hides_no_other(unreadable: int, limit: int | Non
         assert sorted(shown) == [number for number in range(10) if number != unreadable]
 
 
-def test_a_runtime_whose_service_has_gone_is_shown_with_its_error() -> None:
-    oned = Oned(range(3))
-    oned.gone_vms = {1}
-    states = [seen.states for seen in page(oned, Cursor()).snapshots]
-    assert states == [{State.RUNNING}, {State.ERROR}, {State.RUNNING}]
-
-
 # ---- how much is read ---------------------------------------------------------------------------
 
 FIRST_ASCENDING_CALLS, SEARCH_CALLS = 3, 17
@@ -296,12 +278,12 @@ def test_a_page_among_thousands_takes_one_call_for_documents_and_one_for_vms(
     oned, cursor = Oned(range(5000), has_data=has_data), Cursor(limit=limit)
     for number in range(5):
         cursor = replace(cursor, is_newest_first=is_down)
-        oned.reads.clear()
+        oned.pages_read.clear()
         oned.vms_read.clear()
         found = page(oned, cursor)
         assert len(ids(found)) == limit
-        assert len(oned.reads) == (1 if is_down or number else FIRST_ASCENDING_CALLS)
-        assert sum(oned.reads) <= limit + 2 * OVERLAP + 2
+        assert len(oned.pages_read) == (1 if is_down or number else FIRST_ASCENDING_CALLS)
+        assert sum(oned.pages_read) <= limit + 2 * OVERLAP + 2
         assert oned.vms_read == [limit * (1 + has_data)]
         assert found.following is not None
         cursor = found.following
@@ -318,10 +300,10 @@ def test_a_page_whose_place_is_not_known_is_found_in_few_calls(
     for place in (10, 400, 1000, 1600, 1989):
         side = {"before": pool[place]} if is_down else {"after": pool[place]}
         for offset in (None, 0, 1000, 2000):
-            oned.reads.clear()
+            oned.pages_read.clear()
             page(oned, Cursor(limit=10, offset=offset, is_newest_first=is_down, **side))
-            assert len(oned.reads) <= SEARCH_CALLS, (side, offset)
-            assert sum(oned.reads) <= SEARCH_CALLS * (10 + 2 * OVERLAP + 1)
+            assert len(oned.pages_read) <= SEARCH_CALLS, (side, offset)
+            assert sum(oned.pages_read) <= SEARCH_CALLS * (10 + 2 * OVERLAP + 1)
 
 
 @pytest.mark.parametrize("counted_each", [0, 3])
@@ -330,7 +312,7 @@ def test_a_wrong_count_of_vms_costs_a_search(counted_each: int) -> None:
     oned = Oned(range(5000))
     oned.vms_counted_each = counted_each
     assert ids(page(oned, Cursor(limit=10, is_newest_first=False))) == list(range(10))
-    assert len(oned.reads) <= SEARCH_CALLS + FIRST_ASCENDING_CALLS
+    assert len(oned.pages_read) <= SEARCH_CALLS + FIRST_ASCENDING_CALLS
 
 
 def test_only_one_page_of_vms_is_looked_at_unless_the_state_decides() -> None:
@@ -347,45 +329,12 @@ def test_a_page_without_a_match_is_bounded_and_has_a_cursor(is_down: bool) -> No
     found = page(oned, Cursor(limit=5, is_newest_first=is_down), Filter(name="nobody"))
     assert ids(found) == []
     assert found.following is not None
-    assert sum(oned.reads) - 1 <= MAX_READ
-    assert len(oned.reads) <= 7
+    assert sum(oned.pages_read) - 1 <= MAX_READ
+    assert len(oned.pages_read) <= 7
 
 
-# ---- filters ------------------------------------------------------------------------------------
-
-
-def runtime(name: str, has_data: bool = False) -> Runtime:
-    return Runtime(1, name, {"FAAS": FAAS} | ({"DAAS": DAAS} if has_data else {}))
-
-
-@pytest.mark.parametrize(
-    ("wanted", "shown"),
-    [
-        (Filter(), {"one", "both"}),
-        (Filter(name="one"), {"one"}),
-        (Filter(name="on"), set()),
-        (Filter(flavour="nature"), {"one", "both"}),
-        (Filter(flavour="nature-s3"), {"both"}),
-        (Filter(flavour="s3"), {"both"}),
-        (Filter(flavour="s"), set()),
-        (Filter(name="one", flavour="s3"), set()),
-    ],
-)
-def test_the_filters_of_name_and_flavour(wanted: Filter, shown: set[str]) -> None:
-    known = [runtime("one"), runtime("both", has_data=True)]
-    assert {r.name for r in known if wanted.matches(r)} == shown
-
-
-@pytest.mark.parametrize(
-    ("state", "is_shown"),
-    [(None, True), (State.ERROR, True), (State.RUNNING, True), (State.PENDING, False)],
-)
-def test_the_filter_of_state_is_about_any_function(state: State | None, is_shown: bool) -> None:
-    def observed(of: State) -> Any:
-        return Observation(Condition(of))
-
-    seen = Snapshot(
-        runtime("both", has_data=True),
-        {"FAAS": observed(State.RUNNING), "DAAS": observed(State.ERROR)},
-    )
-    assert Filter(state=state).shows(seen) is is_shown
+def test_a_filter_compares_whole_names_and_flavours() -> None:
+    known = Runtime(1, "one", {"FAAS": function("nature", 1, 1, 1)})
+    assert Filter(name="one", flavour="nature").matches(known)
+    for other in (Filter(name="on"), Filter(flavour="nat"), Filter(name="one", flavour="s3")):
+        assert not other.matches(known)

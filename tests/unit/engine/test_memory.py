@@ -17,7 +17,6 @@ from provision_engine.engine.memory import (
     KEY_SLACK,
     MAX_ENTRIES,
     MAX_LOGINS,
-    MAX_USERS,
     KeyIndex,
     Lru,
     Memory,
@@ -151,9 +150,6 @@ def test_the_least_recently_used_goes_first() -> None:
     assert lru.get("a") == 0
     lru.put("c", 2)
     assert [lru.get(key) for key in "abc"] == [0, None, 2]
-    assert lru.get_or_put("a", lambda: 7) == 0
-    assert lru.get_or_put("b", lambda: 7) == 7
-    assert [lru.get(key) for key in "abc"] == [0, 7, None]
 
 
 def test_what_a_process_remembers_is_bounded() -> None:
@@ -161,7 +157,6 @@ def test_what_a_process_remembers_is_bounded() -> None:
     memory, count = Memory(60), 2 * MAX_LOGINS
     for number in range(count):
         of(memory, Credentials(f"user{number}", "pass")).cached("key", lambda: 1)
-        memory.keys_of(number).candidates("key", lambda first_id: [])
     known = [of(memory, Credentials(f"user{n}", "pass")).has_cached("key") for n in range(count)]
     assert known == [False] * (count - MAX_LOGINS) + [True] * MAX_LOGINS
     for number in range(2 * MAX_ENTRIES):
@@ -234,12 +229,12 @@ def test_a_document_that_has_gone_is_forgotten_and_no_other(index: KeyIndex) -> 
     assert index.candidates("b", pool.read) == [4]
 
 
-def test_users_have_indexes_of_their_own_and_those_used_last_stay() -> None:
-    memory, pools = Memory(), {n: Pool(a=[n]) for n in range(MAX_USERS + 1)}
-    for user_id in (0, 1, *range(MAX_USERS), 0, MAX_USERS, 0, 1):
-        assert memory.keys_of(user_id).candidates("a", pools[user_id].read) == [user_id]
-    assert pools[0].read_from == [0, 1, 1, 1]
-    assert pools[1].read_from == [0, 2, 0], "it was the least recently used"
+def test_each_login_has_an_index_of_its_own() -> None:
+    memory = Memory()
+    for who, pool in ((ME, Pool(a=[1])), (OTHER, Pool(a=[2])), (ME, Pool())):
+        of(memory, who).user(lambda: User(2, False))
+        found = of(memory, who).keys.candidates("a", pool.read)
+        assert found == ([1] if who is ME else [2])
 
 
 @pytest.mark.parametrize("first", [0, 500])

@@ -7,37 +7,16 @@ from typing import Any
 
 import pytest
 
-from provision_engine.cloud.objects import Document, User, Vm
+from provision_engine.cloud.objects import Document, Vm
 from provision_engine.engine.actions import read
 from provision_engine.engine.runtime.snapshot import Snapshot
 from provision_engine.engine.runtime.states import Reason, State
-from provision_engine.errors import Forbidden, NotFound
-from tests.unit.engine.samples import Cloud, context
+from provision_engine.errors import NotFound
+from tests.unit.engine.opennebula import OpenNebula
 from tests.unit.support import OWNER, document, vm
 
 STRANGER = 99
 RUNTIME, SERVICE, VM, NEW_VM = 9, 850, 7, 8
-
-
-class Oned:
-    """Only reads: whatever else is called fails the test."""
-
-    def __init__(self, *documents: Document, vms: dict[int, Vm] | None = None) -> None:
-        self.pool = {d.id: d for d in documents}
-        self.vms_by_id = vms or {}
-
-    def document(self, document_id: int) -> Document:
-        if document_id not in self.pool:
-            raise NotFound("no such document")
-        if self.pool[document_id].name == "hidden":
-            raise Forbidden("no")
-        return self.pool[document_id]
-
-    def vms(self, vm_ids: list[int], *, with_actions: bool = True) -> dict[int, Vm]:
-        return {i: self.vms_by_id[i] for i in vm_ids if i in self.vms_by_id}
-
-    def user(self) -> User:
-        return User(OWNER, is_administrator=False)
 
 
 def runtime(vm_id: int = VM, service_id: int = SERVICE, **engine: Any) -> Document:
@@ -55,43 +34,44 @@ def of_stranger(vm_id: int) -> Vm:
     return replace(vm(vm_id=vm_id), user_id=STRANGER, nic={"IP": "10.6.6.6"})
 
 
-def look(oned: Oned) -> Snapshot:
-    caller = context(Cloud(oned))
-    return read.observe(caller, read.find_runtime(caller, RUNTIME))
+def look(*documents: Document, vms: dict[int, Vm] | None = None) -> Snapshot:
+    """Return what a read shows; it changes nothing."""
+    opennebula = OpenNebula(*documents)
+    opennebula.vms_by_id = vms or {}
+    opennebula.hidden = {d.id for d in documents if d.name == "hidden"}
+    opennebula.lock_document = None  # type: ignore[assignment,method-assign]
+    try:
+        caller = opennebula.request()
+        return read.observe(caller, read.find_runtime(caller, RUNTIME))
+    finally:
+        assert opennebula.pool == {d.id: d for d in documents}
+        assert opennebula.events == []
 
 
 def test_a_read_shows_the_vm_that_its_service_has_now_and_writes_nothing() -> None:
     """Row C: a repaired link that was written without the lock lost an update."""
-    oned = Oned(runtime(), service(NEW_VM), vms={NEW_VM: vm(vm_id=NEW_VM)})
-    seen = look(oned)
+    seen = look(runtime(), service(NEW_VM), vms={NEW_VM: vm(vm_id=NEW_VM)})
     assert seen.runtime.vm_ids == [NEW_VM]
     assert seen.conditions["FAAS"].state is State.RUNNING
 
 
-def test_a_strangers_vm_that_a_document_names_is_not_shown() -> None:
-    oned = Oned(runtime(), service(), vms={VM: of_stranger(VM)})
-    seen = look(oned)
-    assert seen.vms == {}
-    assert seen.conditions["FAAS"].reason is Reason.GONE
-
-
-def test_a_strangers_vm_that_a_service_names_is_not_shown() -> None:
-    oned = Oned(runtime(), service(NEW_VM), vms={NEW_VM: of_stranger(NEW_VM)})
-    assert look(oned).vms == {}
-
-
-@pytest.mark.parametrize("name", ["f_x", "hidden"])
-def test_a_strangers_service_that_a_document_names_does_not_exist(name: str) -> None:
-    oned = Oned(runtime(), service(VM, owner=STRANGER, name=name))
-    seen = look(oned)
-    assert seen.conditions["FAAS"].reason is Reason.SERVICE_GONE
-
-
-@pytest.mark.parametrize("type_", [101, 1337])
-def test_a_document_that_is_not_a_service_is_not_taken_for_one(type_: int) -> None:
-    oned = Oned(runtime(), replace(service(VM), type=type_))
-    seen = look(oned)
-    assert seen.conditions["FAAS"].reason is Reason.SERVICE_GONE
+@pytest.mark.parametrize(
+    ("document", "vms", "reason"),
+    [
+        (service(), {VM: of_stranger(VM)}, Reason.GONE),
+        (service(NEW_VM), {NEW_VM: of_stranger(NEW_VM)}, Reason.GONE),
+        (service(VM, owner=STRANGER), {}, Reason.SERVICE_GONE),
+        (service(VM, owner=STRANGER, name="hidden"), {}, Reason.SERVICE_GONE),
+        # A document that is not a service is not taken for one.
+        (replace(service(VM), type=101), {}, Reason.SERVICE_GONE),
+        (replace(service(VM), type=1337), {}, Reason.SERVICE_GONE),
+    ],
+)
+def test_what_is_a_strangers_does_not_exist_whoever_names_it(
+    document: Document, vms: dict[int, Vm], reason: Reason
+) -> None:
+    seen = look(runtime(), document, vms=vms)
+    assert (seen.vms, seen.conditions["FAAS"].reason) == ({}, reason)
 
 
 @pytest.mark.parametrize("phase", ["DELETING", "TAKEN"])
@@ -99,13 +79,13 @@ def test_what_another_user_left_unfinished_is_left_alone(phase: str) -> None:
     """Row 4: also where the caller may change it. Any call but a read would fail here."""
     published = replace(runtime(PHASE=phase, CREATED_AT=1), user_id=STRANGER)
     with pytest.raises(NotFound):
-        look(Oned(published))
+        look(published)
 
 
 @pytest.mark.parametrize("phase", ["CREATING", "REPLACING"])
 def test_what_another_user_left_half_made_is_pending(phase: str) -> None:
     published = replace(runtime(PHASE=phase, CREATED_AT=1), user_id=STRANGER)
-    seen = look(Oned(published))
+    seen = look(published)
     assert seen.states == {State.PENDING}
 
 
@@ -118,4 +98,4 @@ def test_the_lease_of_another_users_runtime_that_is_over_changes_nothing() -> No
     }
     published = replace(document(body, id_=RUNTIME), user_id=STRANGER)
     with pytest.raises(NotFound):
-        look(Oned(published))
+        look(published)

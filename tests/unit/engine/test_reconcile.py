@@ -12,7 +12,7 @@ from provision_engine.cloud.enums import ServiceState
 from provision_engine.cloud.objects import Document, User, Vm
 from provision_engine.engine.runtime.model import Phase, Runtime
 from provision_engine.engine.safety import reconcile
-from provision_engine.engine.safety.reconcile import Reconciler, Result, Settlement
+from provision_engine.engine.safety.reconcile import Reconciler, Result
 from provision_engine.errors import BackendTimeout, BadGateway
 from tests.unit.engine.opennebula import NOW, OpenNebula
 from tests.unit.engine.test_abandoned import (
@@ -122,7 +122,7 @@ def test_a_document_that_cannot_be_read_is_shown_and_what_it_mentions_is_known()
     made.pool[ID] = document(f'{{broken "VM_ID": "{VM}", {NAME}', id_=ID)
     assert found(made) == [("unreadable", "no runtime", "none")]
     (leftover,) = Reconciler(request(made), HOUR).find()
-    assert Reconciler(request(made), 0).apply(leftover) == Settlement(leftover, Result.FOUND)
+    assert Reconciler(request(made), 0).apply(leftover) == leftover.settled(Result.FOUND)
     del made.pool[SERVICE]
     assert found(made) == [("unreadable", "no runtime", "none")]
     made.pool[ID] = document("{broken", id_=ID)
@@ -217,8 +217,8 @@ def test_an_administrator_settles_what_others_left_also_users_who_are_gone() -> 
     made.user_ids = lambda: [OWNER]  # type: ignore[method-assign]
     made.vms_by_id[8] = replace(lost_vm(user_id=STRANGER, service_id=77), id=8)
     reconciler = Reconciler(request(made), 0)
-    settlements = [reconciler.apply(leftover) for leftover in reconciler.find()]
-    assert [(o.leftover.owner_id, o.result) for o in settlements] == [
+    settled = [reconciler.apply(leftover) for leftover in reconciler.find()]
+    assert [(o.owner_id, o.result) for o in settled] == [
         (OWNER, Result.DONE),
         (STRANGER, Result.DONE),
     ]
@@ -302,8 +302,8 @@ def test_only_its_owner_recovers_a_service() -> None:
     made.caller = User(0, is_administrator=True)
     reconciler = Reconciler(request(made), 0)
     (leftover,) = reconciler.find()
-    assert reconciler.apply(leftover) == Settlement(
-        leftover, Result.FOUND, "only its owner can recover it"
+    assert reconciler.apply(leftover) == leftover.settled(
+        Result.FOUND, "only its owner can recover it"
     )
     assert made.events == []
 
@@ -313,5 +313,5 @@ def test_what_cannot_be_done_says_why() -> None:
     reconciler = Reconciler(request(made), 0)
     (leftover,) = reconciler.find()
     made.hidden = {ID}
-    refused = Settlement(leftover, Result.FAILED, "Permission denied by OpenNebula: no")
+    refused = leftover.settled(Result.FAILED, "Permission denied by OpenNebula: no")
     assert reconciler.apply(leftover) == refused

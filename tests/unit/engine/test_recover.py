@@ -8,12 +8,11 @@ from typing import Any
 import pytest
 
 from provision_engine.engine.actions import recover
-from provision_engine.engine.actions.recover import REMEDIES, Remedy
 from provision_engine.engine.runtime.model import Runtime
 from provision_engine.engine.runtime.snapshot import Observation, Snapshot
 from provision_engine.engine.runtime.states import Condition, Reason, State
 from provision_engine.errors import ActionRefused
-from tests.unit.engine.samples import Cloud, context
+from tests.unit.engine.opennebula import OpenNebula
 from tests.unit.support import OWNER, function, vm
 
 RESUMED = {
@@ -35,20 +34,12 @@ REPLACED = dataclasses.replace(RUNTIME, service_id=860)
 RUNS = Condition(State.RUNNING)
 
 
-class OpenNebula:
-    """oned and oneflow; records what is done."""
-
-    def __init__(self, *, is_retrying: bool = True) -> None:
-        self.done: list[tuple[Any, ...]] = []
-        self._is_retrying = is_retrying
-
-    def act_on_vm(self, vm_id: int, action: str) -> None:
-        self.done.append((action, vm_id))
+class NoRetry(OpenNebula):
+    """A oneflow that does not try again."""
 
     def recover_service(self, service_id: int) -> None:
-        self.done.append(("retry", service_id))
-        if not self._is_retrying:
-            raise ActionRefused("nothing failed")
+        super().recover_service(service_id)
+        raise ActionRefused("nothing failed")
 
 
 @pytest.fixture(autouse=True)
@@ -74,12 +65,7 @@ def seen(faas: Condition, daas: Condition = RUNS, runtime: Runtime = RUNTIME) ->
 
 
 def apply(opennebula: OpenNebula, snapshot: Snapshot, *, may_replace_data: bool = True) -> Runtime:
-    cloud = Cloud(opennebula, opennebula)
-    return recover.apply(context(cloud), snapshot, may_replace_data=may_replace_data)
-
-
-def test_the_table_of_remedies() -> None:
-    assert dict.fromkeys(RESUMED, Remedy.RESUME) | dict.fromkeys(RETRIED, Remedy.RETRY) == REMEDIES
+    return recover.apply(opennebula.request(), snapshot, may_replace_data=may_replace_data)
 
 
 @pytest.mark.parametrize("reason", [*Reason, None])
@@ -87,11 +73,11 @@ def test_each_reason_has_its_remedy(reason: Reason | None) -> None:
     opennebula = OpenNebula()
     runtime = apply(opennebula, seen(failed(reason)))
     if reason in RESUMED:
-        assert (opennebula.done, runtime) == ([("resume", 7)], RUNTIME)
+        assert (opennebula.events, runtime) == ([("resume", 7)], RUNTIME)
     elif reason in RETRIED:
-        assert (opennebula.done, runtime) == ([("retry", 850)], RUNTIME)
+        assert (opennebula.events, runtime) == ([("recover", 850)], RUNTIME)
     else:
-        assert (opennebula.done, runtime) == ([], REPLACED)
+        assert (opennebula.events, runtime) == ([], REPLACED)
 
 
 @pytest.mark.parametrize("state", [s for s in State if s is not State.ERROR])
@@ -99,7 +85,7 @@ def test_each_reason_has_its_remedy(reason: Reason | None) -> None:
 def test_a_function_without_an_error_needs_no_remedy(state: State, reason: Reason | None) -> None:
     opennebula = OpenNebula()
     apply(opennebula, seen(failed(Reason.STOPPED), Condition(state, "why", reason)))
-    assert opennebula.done == [("resume", 7)]
+    assert opennebula.events == [("resume", 7)]
 
 
 @pytest.mark.parametrize(
@@ -108,7 +94,7 @@ def test_a_function_without_an_error_needs_no_remedy(state: State, reason: Reaso
         (Reason.STOPPED, Reason.SUSPENDED, [("resume", 7), ("resume", 8)], RUNTIME),
         (Reason.STOPPED, Reason.BOOT_FAILED, [], REPLACED),
         (Reason.DEPLOY_FAILED, Reason.BOOT_FAILED, [], REPLACED),
-        (Reason.DEPLOY_FAILED, Reason.QUOTA, [("retry", 850)], RUNTIME),
+        (Reason.DEPLOY_FAILED, Reason.QUOTA, [("recover", 850)], RUNTIME),
     ],
 )
 def test_the_greater_remedy_of_two_helps_both_functions(
@@ -117,20 +103,20 @@ def test_the_greater_remedy_of_two_helps_both_functions(
     for pair in ((one, other), (other, one)):
         opennebula = OpenNebula()
         assert apply(opennebula, seen(*map(failed, pair))) == runtime
-        assert opennebula.done == done
+        assert opennebula.events == done
 
 
 def test_if_oneflow_does_not_retry_the_runtime_is_replaced() -> None:
-    opennebula = OpenNebula(is_retrying=False)
+    opennebula = NoRetry()
     assert apply(opennebula, seen(failed(Reason.QUOTA))) == REPLACED
-    assert opennebula.done == [("retry", 850)]
+    assert opennebula.events == [("recover", 850)]
 
 
 def test_a_runtime_without_a_service_is_replaced() -> None:
     opennebula = OpenNebula()
     bare = dataclasses.replace(RUNTIME, service_id=None)
     assert apply(opennebula, seen(failed(Reason.QUOTA), runtime=bare)) == REPLACED
-    assert opennebula.done == []
+    assert opennebula.events == []
 
 
 def test_the_disk_of_a_daas_is_lost_only_if_that_is_allowed() -> None:

@@ -30,60 +30,21 @@ def is_accepted(check: Check, text: str) -> bool:
 # ---- tables -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        " \t ",
-        "FREE_CPU",
-        "free_cpu",
-        "42",
-        "-42",
-        "1.5",
-        "-A",
-        "- -A",
-        "A + B",
-        "A - 5",
-        "A * 2 / 3 - B",
-        "(A)",
-        "-(A + B) * C",
-        '"PCI/0000_01"',
-        '"A" + B',
-        "A\t+\tB",
-    ],
-)
-def test_a_rank_is_an_arithmetic_expression(text: str) -> None:
-    check_rank(text)
+RANKS_OF_TABLE = """
+FREE_CPU; free_cpu; 42; -42; 1.5; -A; - -A; A + B; A - 5; A * 2 / 3 - B; (A); -(A + B) * C;
+"PCI/0000_01"; "A" + B; A\t+\tB
+"""
+REQUIREMENTS_OF_TABLE = """
+A = 1; A=1; A = -1; A = 1.5; A = B; A = "text"; A = ""; A = "é漢 <&>"; A != B; A ! = B;
+CLUSTER @> "100"; A @> 1; A > 1; A < 1.5; !A = 1; !!(A = 1); (A > 1) & (B < 2) | !(C = 3);
+A = 1 & B = 2 | C = 3; "PCI/0000" = 1
+"""
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "   ",
-        "A = 1",
-        "A=1",
-        "A = -1",
-        "A = 1.5",
-        "A = B",
-        'A = "text"',
-        'A = ""',
-        'A = "é漢 <&>"',
-        "A != B",
-        "A ! = B",
-        'CLUSTER @> "100"',
-        "A @> 1",
-        "A > 1",
-        "A < 1.5",
-        "!A = 1",
-        "!!(A = 1)",
-        "(A > 1) & (B < 2) | !(C = 3)",
-        "A = 1 & B = 2 | C = 3",
-        '"PCI/0000" = 1',
-    ],
-)
-def test_requirements_are_a_boolean_expression(text: str) -> None:
-    check_requirements(text)
+def test_an_expression_is_empty_or_as_the_grammar_says() -> None:
+    for check, table in ((check_rank, RANKS_OF_TABLE), (check_requirements, REQUIREMENTS_OF_TABLE)):
+        for text in ("", " \t ", *table.replace("\n", "").split(";")):
+            check(text)
 
 
 @pytest.mark.parametrize(

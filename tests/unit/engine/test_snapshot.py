@@ -143,12 +143,6 @@ def test_it_is_settled_when_no_function_is_in_a_transient_state(
     assert Snapshot.from_vms(BOTH, vms, RUNNING).is_settled() is is_settled
 
 
-def test_the_lease_counts_from_the_start_of_the_first_vm() -> None:
-    leased = dataclasses.replace(BOTH, lease_seconds=60)
-    vms = {7: vm(started_at=1000), 8: vm(vm_id=8, started_at=990)}
-    assert Snapshot.from_vms(leased, vms, None).ends_at == 1050
-
-
 def test_the_vm_of_a_standby_that_is_handed_over_may_have_the_id_0() -> None:
     first = RUNTIME.with_vms({"FAAS": 0})
     assert Snapshot.pending(first, {0: vm(vm_id=0)}).vms["FAAS"].id == 0
