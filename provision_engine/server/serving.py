@@ -19,7 +19,7 @@ from gunicorn.errors import HaltServer
 from provision_engine import config, log, metrics_directory
 from provision_engine.config import Configuration
 from provision_engine.errors import OperatorError
-from provision_engine.pidfile import PidFile
+from provision_engine.pidfile import PidFile, Record
 from provision_engine.server.arrival import Application, with_timed_body
 from provision_engine.server.listener import ServerError, is_loopback, listen, tls_context
 from provision_engine.server.logger import EngineLogger
@@ -39,15 +39,10 @@ RESERVED_FILES = 256
 """Descriptors of a worker that are not connections of clients: logs, backends, libraries."""
 
 
-def serve(
-    configuration: Configuration,
-    *,
-    on_ready: Callable[[], None] = lambda: None,
-    on_fork: Callable[[], None] = lambda: None,
-) -> None:
+def serve(configuration: Configuration, on_ready: Callable[[], None] = lambda: None) -> None:
     """Answer requests in this process and its workers until SIGTERM ends it.
 
-    `on_ready` is called when the port is open, `on_fork` in each worker. Raises OperatorError when
+    `on_ready` is called when the port is open, before there are workers. Raises OperatorError when
     it cannot start; ends with SystemExit.
     """
     pid_file = PidFile(configuration.server.pid_file)
@@ -61,11 +56,11 @@ def serve(
         _allow_many_files()
         metrics_directory.prepare(pid_file.path.with_suffix(".metrics"))
 
-        def forget_master() -> None:
-            pid_file.forget()
-            on_fork()
+        def ready() -> None:
+            pid_file.describe(Record.from_configuration(configuration, os.getpid()))
+            on_ready()
 
-        Server(configuration, listener.detach(), tls, on_ready, forget_master).run()
+        Server(configuration, listener.detach(), tls, ready, pid_file.forget).run()
     finally:
         pid_file.release()
 

@@ -11,14 +11,15 @@ from typing import Any, NamedTuple
 import click
 
 from provision_engine import config
-from provision_engine.cli import credentials, record
-from provision_engine.cli.launch import REACHED_AT
+from provision_engine.cli import credentials
 from provision_engine.cli.options import common
 from provision_engine.client import DEFAULT_URL, Client, ClientError
 from provision_engine.errors import OperatorError
 
 URL_VARIABLE = "PROVISION_ENGINE_URL"
 COMPLETION_SECONDS = 3.0
+REACHED_AT = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+"""An address that means every interface cannot be connected to."""
 
 Completion = Callable[[click.Context, click.Parameter, str], list[str]]
 
@@ -52,8 +53,7 @@ def address() -> Address:
 def _configured(path: Path) -> Address:
     """The URL of an engine with this configuration, from its own host."""
     settings = config.load(path)
-    host = REACHED_AT.get(settings.host, settings.host)
-    return Address(record.url(settings, host), str(path))
+    return Address(settings.url(REACHED_AT.get(settings.host, "")), str(path))
 
 
 def _completion(find: Callable[[Client], Iterable[str]]) -> Completion:
