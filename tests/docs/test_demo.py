@@ -17,9 +17,9 @@ LIMIT_SECONDS = 120
 DEMO = [sys.executable, "-P", "-m", "provision_engine.demo"]
 FAILING = """
 from provision_engine.client import Function
-from provision_engine.demo import story
-story.WANTED = Function("unheard-of")
-story.main([])
+from provision_engine import demo
+demo.WANTED = Function("unheard-of")
+demo.main([])
 """
 
 
