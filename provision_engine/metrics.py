@@ -2,7 +2,7 @@
 
 No label has a value that a user chose: routes are those of the program, methods those of HTTP,
 calls those of the backends' adapters. In a server each process writes to its own files in one
-directory (metrics_directory.py), which takes microseconds; the process that serves /metrics adds
+directory (server/serving.py), which takes microseconds; the process that serves /metrics adds
 them up.
 """
 
@@ -18,9 +18,8 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 from prometheus_client.exposition import choose_encoder
 
 from provision_engine import __version__
-from provision_engine.metrics_directory import VARIABLE
 
-IS_SHARED = VARIABLE in os.environ
+IS_SHARED = "PROMETHEUS_MULTIPROC_DIR" in os.environ
 """Whether processes are added up. prometheus_client decides it when it is imported, too."""
 
 REQUEST_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)

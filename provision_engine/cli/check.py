@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import click
 
-from provision_engine import one_auth
 from provision_engine.cli import credentials
 from provision_engine.cli.options import Command, config_option, configuration
 from provision_engine.cloud.client import Backends
@@ -52,8 +51,8 @@ Notes (a VM template without a NIC, for instance) are not failures.""",
     "--user",
     metavar="NAME",
     help="Log in as this user, with a password from a prompt or the first line of the input "
-    f"(default: the credentials in the file that {one_auth.VARIABLE} names or in "
-    f"{one_auth.DEFAULT_FILE}, or a prompt).",
+    f"(default: the credentials in the file that {credentials.VARIABLE} names or in "
+    f"{credentials.DEFAULT_FILE}, or a prompt).",
 )
 @click.option("--color", type=click.Choice(("auto", "always", "never")), default="auto")
 @click.argument("flavours", nargs=-1, metavar="[FLAVOUR]...")
@@ -127,7 +126,7 @@ def _hint_of_login(error: Exception) -> str:
     if isinstance(error, Unauthorized):
         return "is the password right? try it with: oneuser show --user USER --password PASSWORD"
     if isinstance(error, OperatorError):
-        file, variable = one_auth.DEFAULT_FILE, one_auth.VARIABLE
+        file, variable = credentials.DEFAULT_FILE, credentials.VARIABLE
         return f"write USER:PASSWORD to {file}, or name the file in {variable}"
     return "see the log of oned"
 

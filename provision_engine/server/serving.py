@@ -7,16 +7,18 @@ import math
 import os
 import pkgutil
 import resource
+import shutil
 import signal
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 
-from provision_engine import config, log, metrics_directory
+from provision_engine import config, log
 from provision_engine.config import Configuration
 from provision_engine.errors import OperatorError
 from provision_engine.pidfile import PidFile, Record
@@ -54,7 +56,7 @@ def serve(configuration: Configuration, on_ready: Callable[[], None] = lambda: N
         listener = listen(configuration.host, configuration.port, patience_seconds)
         _warn(configuration, pid_file)
         _allow_many_files()
-        metrics_directory.prepare(pid_file.path.with_suffix(".metrics"))
+        _prepare_metrics(pid_file.path.with_suffix(".metrics"))
 
         def ready() -> None:
             pid_file.describe(Record.from_configuration(configuration, os.getpid()))
@@ -118,7 +120,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             "when_ready": self._when_ready,
             "post_fork": lambda _master, _worker: self._on_fork(),
             "pre_request": lambda _worker, _request: arrivals.head_arrived(),
-            "child_exit": lambda _master, worker: metrics_directory.forget_process(worker.pid),
+            "child_exit": lambda _master, worker: _forget_gauges(worker.pid),
         }
         if self._tls is not None:
             settings["certfile"] = str(configuration.tls.certificate)
@@ -186,6 +188,23 @@ def _allow_many_files() -> None:
     if soft != resource.RLIM_INFINITY and soft < aim:
         with suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (aim, hard))
+
+
+def _prepare_metrics(directory: Path) -> None:
+    """Make an empty directory in which the processes of this engine share what they count.
+
+    prometheus_client reads its name when it is imported. Raises OSError.
+    """
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory)
+
+
+def _forget_gauges(process_id: int) -> None:
+    """Drop the gauges of a process that has ended, such as its requests in flight."""
+    from prometheus_client import multiprocess
+
+    multiprocess.mark_process_dead(process_id)  # type: ignore[no-untyped-call]
 
 
 def _connections(threads: int) -> int:

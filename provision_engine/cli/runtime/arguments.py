@@ -6,8 +6,7 @@ import re
 
 import click
 
-from provision_engine import one_auth
-from provision_engine.cli import options
+from provision_engine.cli import credentials, options
 from provision_engine.cli.options import Decorator, all_of, common_option, count, size_mb
 from provision_engine.cli.runtime import connection, exit_codes
 from provision_engine.cli.runtime.connection import complete_flavours, complete_ids
@@ -20,8 +19,8 @@ address of the engine:
   the installed engine.conf.
 \b
 credentials:
-  USER:PASSWORD of OpenNebula, in the file that {one_auth.VARIABLE} names or in
-  {one_auth.DEFAULT_FILE}; without either, a prompt on a terminal. Never from the
+  USER:PASSWORD of OpenNebula, in the file that {credentials.VARIABLE} names or in
+  {credentials.DEFAULT_FILE}; without either, a prompt on a terminal. Never from the
   command line.
 \b
 {exit_codes.explained()}

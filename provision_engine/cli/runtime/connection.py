@@ -30,7 +30,7 @@ class Address(NamedTuple):
     """Where the URL was given, to show to the user."""
 
 
-def connect(login: tuple[str, str], **settings: Any) -> Client:
+def connect(login: credentials.Login, **settings: Any) -> Client:
     """A client for the engine that the command line or the environment names."""
     return Client(address().url, *login, verify=common().ca_file or True, **settings)
 
