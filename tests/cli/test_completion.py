@@ -139,7 +139,7 @@ def shell(name: str, *words: str, directory: Path) -> list[str]:
     """What a real shell completes the last of these words to."""
     path = installed(name)
     command = directory / "provision-engine"
-    command.write_text(f'#!/bin/sh\nexec {sys.executable} -P -m provision_engine.cli "$@"\n')
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -P -m provision_engine "$@"\n')
     command.chmod(0o755)
     text = ASKED[name].format(
         script=call("completion", name).stdout,
