@@ -33,7 +33,7 @@ COMMANDS = {
     "check": ("check", "Check configuration, OpenNebula and flavours."),
     "logs": ("logs", "Show the logs in time order."),
     "reconcile": ("reconcile", "Find and remove what was left behind."),
-    "runtime": ("runtime", "Create and manage runtimes."),
+    "runtime": ("runtime.actions", "Create and manage runtimes."),
     "completion": ("program", "Print completion for bash, zsh or fish."),
     "sandbox": ("program", "Run a simulated OpenNebula to try it with."),
 }
