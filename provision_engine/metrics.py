@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from functools import cache
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, multiprocess
@@ -39,12 +38,12 @@ _request_seconds = Histogram(
     ("method", "route", "waited"),
     buckets=REQUEST_SECONDS,
 )
-_in_flight = Gauge(
-    "provision_engine_http_requests_in_flight",
+in_flight = Gauge(
+    "provision_engine_http_requestsin_flight",
     "Requests in flight.",
     multiprocess_mode="livesum",
 )
-_waiting = Gauge(
+waiting = Gauge(
     "provision_engine_http_requests_waiting",
     "Requests in flight that wait until a runtime is ready (?wait=).",
     multiprocess_mode="livesum",
@@ -105,21 +104,13 @@ _call_seconds_of = cache(_call_seconds.labels)
 _hit, _miss = _cache.labels("hit"), _cache.labels("miss")
 
 
-def request_began() -> float:
-    """Count a request in; return the time to pass to request_answered."""
-    _in_flight.inc()
-    return time.perf_counter()
-
-
-def request_left() -> None:
-    """Count a request out, however it ended."""
-    _in_flight.dec()
-
-
 def request_answered(
     method: str, route: str, status: int, began_at: float, *, waited: bool = False
 ) -> None:
-    """Count a response. ``route`` is the rule of the URL map, or NO_ROUTE; never the path."""
+    """Count a response to a request that began at this time of time.perf_counter().
+
+    ``route`` is the rule of the URL map, or NO_ROUTE; never the path.
+    """
     method = method if method in METHODS else "other"
     _requests_of(method, route, str(status)).inc()
     seconds = time.perf_counter() - began_at
@@ -163,11 +154,6 @@ def standby_missed() -> None:
 def standbys_ready(count: int) -> None:
     """Set how many standbys of this process wait."""
     _standby_ready.set(count)
-
-
-def waiting() -> AbstractContextManager[None]:
-    """Within it the request counts as waiting."""
-    return _waiting.track_inprogress()
 
 
 def exposition(accept: str) -> tuple[bytes, str]:

@@ -130,7 +130,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{NAME}: {error}", file=sys.stderr)
         return FAILED
     except BrokenPipeError:
-        _discard_output()
+        # The interpreter flushes what is left to nowhere when it ends.
+        with contextlib.suppress(OSError):  # tests have no descriptor
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return CLOSED_PIPE
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
@@ -145,9 +147,3 @@ def _run(arguments: Sequence[str]) -> int:
     except click.exceptions.NoArgsIsHelpError as help:
         print(help.format_message())
         return DONE
-
-
-def _discard_output() -> None:
-    """Let the interpreter flush what is left to nowhere when it ends."""
-    with contextlib.suppress(OSError):  # tests have no descriptor
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

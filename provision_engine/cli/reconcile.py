@@ -20,7 +20,6 @@ from provision_engine.cli.options import (
     json_option,
 )
 from provision_engine.cloud.client import Backends
-from provision_engine.config import Configuration
 from provision_engine.engine.context import for_user
 from provision_engine.engine.memory import Memory
 from provision_engine.engine.safety.reconcile import Leftover, Reconciler, Result, Settlement
@@ -55,7 +54,10 @@ def reconcile(apply: bool, older_than_seconds: float) -> int:
     It uses the credentials in the file that ONE_AUTH names, or in ~/.one/one_auth, and covers what
     that user owns; with an administrator's, it covers all users.
     """
-    reconciler = _reconciler(configuration(), older_than_seconds)
+    settings = configuration()
+    backends, memory = Backends(settings), Memory(settings.cache.seconds)
+    context = for_user(*credentials.stored(), backends, settings, memory)
+    reconciler = Reconciler(context, older_than_seconds)
     try:
         leftovers = reconciler.find()
     except EngineError as error:
@@ -66,15 +68,15 @@ def reconcile(apply: bool, older_than_seconds: float) -> int:
     ]
     if common().json:
         print(json.dumps([_members(settlement) for settlement in settlements], indent=2))
+    elif not settlements:
+        print("Nothing is wrong.")
     else:
-        print(_as_table(settlements, apply))
+        print(output.table(COLUMNS, *map(_row, settlements)))
+        for settlement in settlements:
+            if settlement.reason:
+                print(f"  {_shown_id(settlement.leftover)}: {one_line(settlement.reason)}")
+        print(_sum(settlements, apply))
     return int(any(settlement.result is Result.FAILED for settlement in settlements))
-
-
-def _reconciler(settings: Configuration, older_than_seconds: float) -> Reconciler:
-    backends, memory = Backends(settings), Memory(settings.cache.seconds)
-    context = for_user(*credentials.stored(), backends, settings, memory)
-    return Reconciler(context, older_than_seconds)
 
 
 # ---- output --------------------------------------------------------------------------------
@@ -95,14 +97,6 @@ def _members(settlement: Settlement) -> dict[str, Any]:
         "result": settlement.result,
         "reason": settlement.reason,
     }
-
-
-def _as_table(settlements: Sequence[Settlement], is_applied: bool) -> str:
-    if not settlements:
-        return "Nothing is wrong."
-    shown = output.table(COLUMNS, *map(_row, settlements))
-    reasons = [f"  {_shown_id(o.leftover)}: {one_line(o.reason)}" for o in settlements if o.reason]
-    return "\n".join([shown, *reasons, _sum(settlements, is_applied)])
 
 
 def _row(settlement: Settlement) -> tuple[str, ...]:

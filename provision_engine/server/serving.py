@@ -97,6 +97,7 @@ class Server(BaseApplication):  # type: ignore[misc]
         configuration, server = self._configuration, self._configuration.server
         # Requests that only wait (?wait=) have threads of their own, so that they delay no others.
         threads = server.threads + configuration.wait.max_requests
+        longest_request_seconds = configuration.timeout_seconds + configuration.wait.max_seconds
         settings = {
             "bind": f"fd://{self._descriptor}",
             "worker_class": Worker,
@@ -105,7 +106,8 @@ class Server(BaseApplication):  # type: ignore[misc]
             "worker_connections": _connections(threads),
             "keepalive": KEEP_ALIVE_SECONDS,
             "graceful_timeout": server.grace_seconds,
-            "timeout": _longest_request_seconds(configuration),
+            # How long a worker may be silent before it is replaced.
+            "timeout": math.ceil(longest_request_seconds) + server.grace_seconds + 30,
             "limit_request_line": REQUEST_LINE_BYTES,
             "limit_request_field_size": HEADER_BYTES,
             "limit_request_fields": HEADER_FIELDS,
@@ -143,7 +145,9 @@ class Server(BaseApplication):  # type: ignore[misc]
         except OperatorError as error:
             log.engine.error("The configuration was not reloaded: %s", error)
             return
-        self._warn_of_restart(configuration)
+        old, new = self._configuration, configuration
+        if (old.host, old.port, old.server.pid_file) != (new.host, new.port, new.server.pid_file):
+            log.engine.warning("A new host, port or server.pid_file takes a restart")
         self._configuration, self._tls, self.callable = configuration, tls, application
         super().reload()
 
@@ -152,11 +156,6 @@ class Server(BaseApplication):  # type: ignore[misc]
             Arbiter(self).run()
         except (RuntimeError, HaltServer) as error:
             raise ServerError(f"the server cannot start: {error}") from error
-
-    def _warn_of_restart(self, new: Configuration) -> None:
-        old = self._configuration
-        if (old.host, old.port, old.server.pid_file) != (new.host, new.port, new.server.pid_file):
-            log.engine.warning("A new host, port or server.pid_file takes a restart")
 
     def _when_ready(self, _master: Arbiter) -> None:
         # gunicorn would replace the program without the pid file noticing.
@@ -213,12 +212,6 @@ def _connections(threads: int) -> int:
     if files == resource.RLIM_INFINITY:
         return CONNECTIONS_PER_WORKER
     return max(threads + 1, min(CONNECTIONS_PER_WORKER, files - RESERVED_FILES))
-
-
-def _longest_request_seconds(configuration: Configuration) -> int:
-    """Return how long a worker may be silent before it is replaced."""
-    longest = configuration.timeout_seconds + configuration.wait.max_seconds
-    return math.ceil(longest) + configuration.server.grace_seconds + 30
 
 
 def _refuse_restart(_signal: int, _frame: object) -> None:
