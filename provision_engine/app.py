@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 import uuid
 
 from flask import Flask, Response, g, request
@@ -23,24 +24,17 @@ ANSWER_BYTES = 30_000
 SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 # Requests that Flask refuses by itself.
-HTTP_ERRORS: dict[int, type[EngineError]] = {
-    400: errors.BadRequest,
-    404: errors.NotFound,
-    405: errors.MethodNotAllowed,
-    413: errors.BodyTooLarge,
+HTTP_ERRORS: dict[int | None, type[EngineError]] = {
+    kind.status: kind
+    for kind in (errors.BadRequest, errors.NotFound, errors.MethodNotAllowed, errors.BodyTooLarge)
 }
-
-
-class _Json(DefaultJSONProvider):
-    ensure_ascii = False
-    sort_keys = False
-    compact = True
 
 
 def create_app(configuration: Configuration) -> Flask:
     """Create the application; it may be created before a server forks."""
     app = Flask("provision_engine", static_folder=None)
-    app.json = _Json(app)
+    app.json = json = DefaultJSONProvider(app)
+    json.ensure_ascii, json.sort_keys, json.compact = False, False, True
     app.config["MAX_CONTENT_LENGTH"] = configuration.limits.body_bytes
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     # Each path has one spelling (see also admission.py), but for those that the first engine had.
@@ -53,13 +47,14 @@ def create_app(configuration: Configuration) -> Flask:
     app.register_blueprint(routes)
     app.before_request(_begin)
     app.after_request(_end)
-    app.teardown_request(lambda _error: metrics.request_left())
+    app.teardown_request(lambda _error: metrics.in_flight.dec())
     app.register_error_handler(Exception, _error_response)
     return app
 
 
 def _begin() -> None:
-    g.began_at = metrics.request_began()
+    metrics.in_flight.inc()
+    g.began_at = time.perf_counter()
     sent = request.headers.get("X-Request-ID", "")
     log.request_id.set(sent if SANE_REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex[:8])
     log.secrets.set(())

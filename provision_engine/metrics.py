@@ -2,7 +2,7 @@
 
 No label has a value that a user chose: routes are those of the program, methods those of HTTP,
 calls those of the backends' adapters. In a server each process writes to its own files in one
-directory (metrics_directory.py), which takes microseconds; the process that serves /metrics adds
+directory (server/serving.py), which takes microseconds; the process that serves /metrics adds
 them up.
 """
 
@@ -11,16 +11,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from functools import cache
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, multiprocess
 from prometheus_client.exposition import choose_encoder
 
 from provision_engine import __version__
-from provision_engine.metrics_directory import VARIABLE
 
-IS_SHARED = VARIABLE in os.environ
+IS_SHARED = "PROMETHEUS_MULTIPROC_DIR" in os.environ
 """Whether processes are added up. prometheus_client decides it when it is imported, too."""
 
 REQUEST_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -40,12 +38,12 @@ _request_seconds = Histogram(
     ("method", "route", "waited"),
     buckets=REQUEST_SECONDS,
 )
-_in_flight = Gauge(
-    "provision_engine_http_requests_in_flight",
+in_flight = Gauge(
+    "provision_engine_http_requestsin_flight",
     "Requests in flight.",
     multiprocess_mode="livesum",
 )
-_waiting = Gauge(
+waiting = Gauge(
     "provision_engine_http_requests_waiting",
     "Requests in flight that wait until a runtime is ready (?wait=).",
     multiprocess_mode="livesum",
@@ -106,21 +104,13 @@ _call_seconds_of = cache(_call_seconds.labels)
 _hit, _miss = _cache.labels("hit"), _cache.labels("miss")
 
 
-def request_began() -> float:
-    """Count a request in; return the time to pass to request_answered."""
-    _in_flight.inc()
-    return time.perf_counter()
-
-
-def request_left() -> None:
-    """Count a request out, however it ended."""
-    _in_flight.dec()
-
-
 def request_answered(
     method: str, route: str, status: int, began_at: float, *, waited: bool = False
 ) -> None:
-    """Count a response. ``route`` is the rule of the URL map, or NO_ROUTE; never the path."""
+    """Count a response to a request that began at this time of time.perf_counter().
+
+    ``route`` is the rule of the URL map, or NO_ROUTE; never the path.
+    """
     method = method if method in METHODS else "other"
     _requests_of(method, route, str(status)).inc()
     seconds = time.perf_counter() - began_at
@@ -164,11 +154,6 @@ def standby_missed() -> None:
 def standbys_ready(count: int) -> None:
     """Set how many standbys of this process wait."""
     _standby_ready.set(count)
-
-
-def waiting() -> AbstractContextManager[None]:
-    """Within it the request counts as waiting."""
-    return _waiting.track_inprogress()
 
 
 def exposition(accept: str) -> tuple[bytes, str]:

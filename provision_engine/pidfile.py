@@ -1,4 +1,4 @@
-"""The pid file: it identifies the running engine.
+"""The pid file: it identifies the running engine. Beside it is what the engine says about itself.
 
 A running engine holds it locked, and the kernel releases the lock when the process ends. So
 neither a file that was left behind nor a process id that was reused is taken for an engine.
@@ -7,15 +7,37 @@ neither a file that was left behind nor a process id that was reused is taken fo
 from __future__ import annotations
 
 import fcntl
+import json
 import os
+import tempfile
 import time
 from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from provision_engine.config import DEFAULT_PATH, Configuration
 from provision_engine.errors import OperatorError
 
-_PID_BYTES = 32
+_PID_BYTES, _RECORD_BYTES = 32, 65_536
 _GLANCE_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Record:
+    """A running engine: where it listens, and the file it was configured by, links resolved.
+
+    Commands compare it with their own configuration, which may be another one by now.
+    """
+
+    pid: int
+    url: str
+    configuration: str
+
+    @classmethod
+    def from_configuration(cls, configuration: Configuration, pid: int) -> Record:
+        """Return the record of an engine with this configuration; without a file, the usual one."""
+        path = (configuration.path or DEFAULT_PATH).resolve()
+        return cls(pid, configuration.url(), str(path))
 
 
 class AlreadyRunningError(OperatorError):
@@ -27,6 +49,7 @@ class PidFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._record = path.with_suffix(".json")
         self.was_stale = False
         self._descriptor = -1
         self._owner = 0
@@ -66,12 +89,31 @@ class PidFile:
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, f"{self._owner}\n".encode(), 0)
 
+    def describe(self, record: Record) -> None:
+        """Write the record of this engine. An engine that cannot write it runs all the same."""
+        with suppress(OSError):
+            descriptor, name = tempfile.mkstemp(dir=self.path.parent, prefix=".engine-")
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                json.dump(asdict(record), file)
+            os.chmod(name, 0o644)
+            os.replace(name, self._record)
+
+    def described(self, pid: int) -> Record | None:
+        """Return the record of the engine with this pid; None if it wrote none, as 2.0.0 did."""
+        try:
+            with self._record.open("rb") as file:
+                record = Record(**json.loads(file.read(_RECORD_BYTES)))
+        except (OSError, ValueError, TypeError):
+            return None
+        return record if record.pid == pid else None
+
     def release(self) -> None:
-        """Remove the file; does nothing in a process that only inherited it."""
+        """Remove the file and the record; does nothing in a process that only inherited them."""
         if self._descriptor < 0 or os.getpid() != self._owner:
             return
-        with suppress(OSError):
-            self.path.unlink()
+        for path in (self._record, self.path):
+            with suppress(OSError):
+                path.unlink()
         self.forget()
 
     def forget(self) -> None:

@@ -13,8 +13,6 @@ _UNPRINTABLE = re.compile(
 
 def one_line(text: str) -> str:
     """Return the text with every character that breaks or hides a line escaped visibly."""
-    return text if text.isprintable() else _UNPRINTABLE.sub(_escaped, text)
-
-
-def _escaped(match: re.Match[str]) -> str:
-    return match[0].encode("unicode_escape").decode("ascii")
+    if text.isprintable():
+        return text
+    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)

@@ -254,7 +254,7 @@ def _waited(
     if not seconds or is_done(snapshot):
         return snapshot
     is_gone = query.client_watch(request)
-    with metrics.waiting():
+    with metrics.waiting.track_inprogress():
         return wait_until(is_done, caller, snapshot.id, seconds, is_gone)
 
 

@@ -7,7 +7,6 @@ allows the browser to load and run nothing else.
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -37,18 +36,15 @@ COMPRESSED_ALREADY = (".woff2",)
 MIN_COMPRESSED_BYTES = 1400
 
 
-def _assets() -> Iterator[tuple[str, tuple[str, str]]]:
-    """Yield the scripts, styles, images and fonts of the page: all below FILES but Swagger's."""
-    for file in sorted(FILES.rglob("*")):
-        name = file.relative_to(FILES).as_posix()
-        if file.suffix in TYPES and not name.startswith("swagger/"):
-            yield f"/ui/{name}", (name, TYPES[file.suffix])
-
-
 # Path → file and type. Nothing else is served.
 PAGES = {"/ui": ("ui.html", HTML), "/docs": ("docs.html", HTML)}
+_NAMES = (file.relative_to(FILES).as_posix() for file in sorted(FILES.rglob("*.*")))
 ASSETS = {
-    **dict(_assets()),
+    **{
+        f"/ui/{name}": (name, TYPES[Path(name).suffix])
+        for name in _NAMES
+        if Path(name).suffix in TYPES and not name.startswith("swagger/")
+    },
     "/docs/swagger-ui-bundle.js": ("swagger/swagger-ui-bundle.js.gz", SCRIPT),
     "/docs/swagger-ui.css": ("swagger/swagger-ui.css.gz", STYLE),
 }

@@ -5,13 +5,16 @@ from __future__ import annotations
 import gzip
 import heapq
 import json
+import os
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
+from itertools import chain
+from operator import attrgetter
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import click
 
@@ -63,17 +66,13 @@ def logs(request: str | None, follow: bool, rotated: bool) -> int:
         raise OperatorError(
             f"{directory}: there is no such directory; was the engine ever started?"
         )
-    shown = 0
+    files = {component: _lines(directory / f"{component}.log") for component in COMPONENTS}
     try:
-        # Before the files are read, so that nothing written meanwhile is lost.
-        tails = {component: _added(directory / f"{component}.log") for component in COMPONENTS}
-        for tail in tails.values():
-            next(tail)
-        shown = _show(
-            merged(_entries(c, _lines(directory, c, rotated)) for c in COMPONENTS), request
-        )
-        if follow:
-            _show(followed(tails), request)
+        older = {c: _rotated(directory, c) if rotated else () for c in COMPONENTS}
+        shown = _show({c: chain(older[c], iter(files[c].__next__, None)) for c in files}, request)
+        while follow:
+            time.sleep(POLL_SECONDS)
+            _show({c: iter(lines.__next__, None) for c, lines in files.items()}, request)
     except BrokenPipeError:
         raise  # an OSError too, but not of a file
     except OSError as error:
@@ -81,20 +80,8 @@ def logs(request: str | None, follow: bool, rotated: bool) -> int:
     return int(shown == 0 and request is not None)
 
 
-def merged(files: Iterable[Iterable[Entry]]) -> Iterator[Entry]:
-    """All entries of the three files in time order, and at the same time in that of the files."""
-    return heapq.merge(*files, key=lambda entry: entry.at)
-
-
-def followed(tails: Mapping[str, Iterator[list[str]]]) -> Iterator[Entry]:
-    """What is written from now on, endlessly, across rotations."""
-    while True:
-        yield from merged(_entries(component, next(tail)) for component, tail in tails.items())
-        time.sleep(POLL_SECONDS)
-
-
 def parse_line(component: str, line: str) -> Entry | None:
-    """The entry in one line; None if there is none, as in the first line of a file."""
+    """Return the entry in one line; None if there is none, as in the first line of a file."""
     line = line.rstrip("\n")
     with suppress(ValueError, KeyError):
         if line.startswith("{"):
@@ -114,7 +101,7 @@ def parse_line(component: str, line: str) -> Entry | None:
 
 
 def _entries(component: str, lines: Iterable[str]) -> Iterator[Entry]:
-    """The entries of one file. A line of any other form belongs to the entry before it."""
+    """Yield the entries of one file. A line of any other form belongs to the entry before it."""
     last = Entry(0.0, component, "", "")
     for line in lines:
         if line.startswith(_FIRST_LINE) or not line.strip():
@@ -129,45 +116,50 @@ def _entries(component: str, lines: Iterable[str]) -> Iterator[Entry]:
         yield last
 
 
-def _lines(directory: Path, component: str, with_rotated: bool) -> Iterator[str]:
-    current = directory / f"{component}.log"
-    older = directory.glob(f"{component}.log?*") if with_rotated else ()
-    for path in [*sorted(older, key=lambda path: path.stat().st_mtime), current]:
+def _rotated(directory: Path, component: str) -> Iterator[str]:
+    """Yield the lines of the rotated files, the oldest first."""
+    older = directory.glob(f"{component}.log?*")
+    for path in sorted(older, key=lambda path: path.stat().st_mtime):
         with suppress(FileNotFoundError):
             opened = gzip.open if path.suffix == ".gz" else open
             with opened(path, "rt", encoding="utf-8", errors="replace") as file:
                 yield from file
 
 
-def _added(path: Path) -> Iterator[list[str]]:
-    """Each time the whole lines that were added since, also to a file that takes its place."""
-    (identity, at), rest = _state(path), ""
+def _lines(path: Path) -> Iterator[str | None]:
+    """Yield the lines of a file, and None whenever there are no more, across rotations."""
+    is_first = True
     while True:
-        lines: list[str] = []
-        current, size = _state(path)
-        if current != identity or size < at:
-            identity, at, rest = current, 0, ""
-        if size > at:
-            with suppress(FileNotFoundError), path.open("rb") as file:
-                file.seek(at)
-                added = file.read()
-                at += len(added)
-                *lines, rest = (rest + added.decode("utf-8", "replace")).split("\n")
-        yield lines
+        with suppress(FileNotFoundError), path.open("rb") as file:
+            line = b""
+            while True:
+                line += file.readline()
+                # Once all lines were read, one that is incomplete is still being written.
+                if line.endswith(b"\n") or (line and is_first):
+                    yield line.decode("utf-8", "replace")
+                    line = b""
+                elif _is_replaced(path, file):
+                    break
+                else:
+                    is_first = False
+                    yield None
+        yield None
 
 
-def _state(path: Path) -> tuple[int, int]:
-    """What identifies a file, and its size; zeros if there is none."""
+def _is_replaced(path: Path, file: BinaryIO) -> bool:
+    """Return whether the path is another file by now, or this one was emptied."""
     try:
         found = path.stat()
     except FileNotFoundError:
-        return 0, 0
-    return found.st_ino, found.st_size
+        return False
+    return found.st_ino != os.fstat(file.fileno()).st_ino or found.st_size < file.tell()
 
 
-def _show(entries: Iterable[Entry], request: str | None) -> int:
+def _show(files: Mapping[str, Iterable[str]], request: str | None) -> int:
+    """Print the entries of all files in time order, and return how many there are."""
+    entries = [_entries(component, lines) for component, lines in files.items()]
     count = 0
-    for entry in entries:
+    for entry in heapq.merge(*entries, key=attrgetter("at")):
         if request is None or entry.request == request:
             print(f"{entry.component:<11} {entry.text}", flush=True)
             count += 1

@@ -33,7 +33,7 @@ COMMANDS = {
     "check": ("check", "Check configuration, OpenNebula and flavours."),
     "logs": ("logs", "Show the logs in time order."),
     "reconcile": ("reconcile", "Find and remove what was left behind."),
-    "runtime": ("runtime", "Create and manage runtimes."),
+    "runtime": ("runtime.actions", "Create and manage runtimes."),
     "completion": ("program", "Print completion for bash, zsh or fish."),
     "sandbox": ("program", "Run a simulated OpenNebula to try it with."),
 }
@@ -130,7 +130,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{NAME}: {error}", file=sys.stderr)
         return FAILED
     except BrokenPipeError:
-        _discard_output()
+        # The interpreter flushes what is left to nowhere when it ends.
+        with contextlib.suppress(OSError):  # tests have no descriptor
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return CLOSED_PIPE
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
@@ -145,9 +147,3 @@ def _run(arguments: Sequence[str]) -> int:
     except click.exceptions.NoArgsIsHelpError as help:
         print(help.format_message())
         return DONE
-
-
-def _discard_output() -> None:
-    """Let the interpreter flush what is left to nowhere when it ends."""
-    with contextlib.suppress(OSError):  # tests have no descriptor
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

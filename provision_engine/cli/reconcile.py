@@ -20,7 +20,6 @@ from provision_engine.cli.options import (
     json_option,
 )
 from provision_engine.cloud.client import Backends
-from provision_engine.config import Configuration
 from provision_engine.engine.context import for_user
 from provision_engine.engine.memory import Memory
 from provision_engine.engine.safety.reconcile import Leftover, Reconciler, Result
@@ -55,7 +54,10 @@ def reconcile(apply: bool, older_than_seconds: float) -> int:
     It uses the credentials in the file that ONE_AUTH names, or in ~/.one/one_auth, and covers what
     that user owns; with an administrator's, it covers all users.
     """
-    reconciler = _reconciler(configuration(), older_than_seconds)
+    settings = configuration()
+    backends, memory = Backends(settings), Memory(settings.cache.seconds)
+    context = for_user(*credentials.stored(), backends, settings, memory)
+    reconciler = Reconciler(context, older_than_seconds)
     try:
         leftovers = reconciler.find()
     except EngineError as error:
@@ -64,15 +66,15 @@ def reconcile(apply: bool, older_than_seconds: float) -> int:
         leftovers = [reconciler.apply(leftover) for leftover in leftovers]
     if common().json:
         print(json.dumps([_members(leftover) for leftover in leftovers], indent=2))
+    elif not leftovers:
+        print("Nothing is wrong.")
     else:
-        print(_as_table(leftovers, apply))
+        print(output.table(COLUMNS, *map(_row, leftovers)))
+        for leftover in leftovers:
+            if leftover.reason:
+                print(f"  {_shown_id(leftover)}: {one_line(leftover.reason)}")
+        print(_sum(leftovers, apply))
     return int(any(leftover.result is Result.FAILED for leftover in leftovers))
-
-
-def _reconciler(settings: Configuration, older_than_seconds: float) -> Reconciler:
-    backends, memory = Backends(settings), Memory(settings.cache.seconds)
-    context = for_user(*credentials.stored(), backends, settings, memory)
-    return Reconciler(context, older_than_seconds)
 
 
 # ---- output --------------------------------------------------------------------------------
@@ -92,14 +94,6 @@ def _members(leftover: Leftover) -> dict[str, Any]:
         "result": leftover.result,
         "reason": leftover.reason,
     }
-
-
-def _as_table(leftovers: Sequence[Leftover], is_applied: bool) -> str:
-    if not leftovers:
-        return "Nothing is wrong."
-    shown = output.table(COLUMNS, *map(_row, leftovers))
-    reasons = [f"  {_shown_id(o)}: {one_line(o.reason)}" for o in leftovers if o.reason]
-    return "\n".join([shown, *reasons, _sum(leftovers, is_applied)])
 
 
 def _row(leftover: Leftover) -> tuple[str, ...]:

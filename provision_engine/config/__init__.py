@@ -8,7 +8,6 @@ from provision_engine.config.loading import DEFAULT_PATH as DEFAULT_PATH
 from provision_engine.config.loading import ENVIRONMENT_VARIABLE as ENVIRONMENT_VARIABLE
 from provision_engine.config.loading import load as load
 from provision_engine.config.loading import parse as parse
-from provision_engine.config.messages import ConfigurationError as ConfigurationError
 from provision_engine.config.model import Capacity as Capacity
 from provision_engine.config.model import Configuration as Configuration
 from provision_engine.config.model import Lease as Lease
@@ -17,5 +16,6 @@ from provision_engine.config.model import Lock as Lock
 from provision_engine.config.model import Log as Log
 from provision_engine.config.model import Tls as Tls
 from provision_engine.config.schema import SCHEMAS as SCHEMAS
+from provision_engine.config.schema import ConfigurationError as ConfigurationError
 from provision_engine.config.schema import load_schema as load_schema
 from provision_engine.config.schema import schema as schema

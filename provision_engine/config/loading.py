@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, get_type_hints
 
-import jsonschema
-
-from provision_engine.config.messages import ConfigurationError, reason, shown
 from provision_engine.config.model import Configuration, Document
 from provision_engine.config.reader import MissingError, read_document, read_text
-from provision_engine.config.schema import leaves, rules_at, schema
+from provision_engine.config.schema import ConfigurationError, leaves, shown, violation
 from provision_engine.text import one_line
 
 DEFAULT_PATH = Path("/etc/provision-engine/engine.conf")
@@ -38,81 +35,50 @@ def load(path: Path | None = None) -> Configuration:
     Only the default file may be missing: then every key has its default. Raises
     ConfigurationError, one line that says what is wrong.
     """
-    named = path or _path_of_environment()
+    named = path or Path(os.environ.get(ENVIRONMENT_VARIABLE) or DEFAULT_PATH)
     try:
-        return parse(read_text(named or DEFAULT_PATH), named or DEFAULT_PATH)
+        return parse(read_text(named), named)
     except MissingError:
-        if named is None:
-            return _configuration(None, {})
-        raise
+        if path or os.environ.get(ENVIRONMENT_VARIABLE):
+            raise
+        return _configuration(None, {})
 
 
 def parse(text: str, source: Path) -> Configuration:
     """Make a configuration of YAML text; `source` is named in errors."""
     written = read_document(text, source)
-    _validate(written, source)
+    if reason := violation(written):
+        raise ConfigurationError(f"{shown(source)}: {one_line(reason)}")
     return _configuration(source, written)
 
 
-def _path_of_environment() -> Path | None:
-    value = os.environ.get(ENVIRONMENT_VARIABLE)
-    return Path(value) if value else None
-
-
-def _is_finite(_checker: object, value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-# Draft 4 and not a later one: in draft 4, 2.0 is not an integer.
-_Validator: Any = jsonschema.validators.extend(  # type: ignore[no-untyped-call]
-    jsonschema.Draft4Validator,
-    type_checker=jsonschema.Draft4Validator.TYPE_CHECKER.redefine("number", _is_finite),
-)
-
-
-def _validate(written: Document, source: Path) -> None:
-    errors = _Validator(schema()).iter_errors(written)
-    first = min(errors, key=lambda error: [str(key) for key in error.absolute_path], default=None)
-    if first is not None:
-        raise ConfigurationError(f"{shown(source)}: {one_line(reason(first))}")
-
-
 def _configuration(source: Path | None, written: Document) -> Configuration:
-    given = _given(written)
-    values = {name: _frozen(name, given.get(name)) for name in leaves()}
-    values.update(_derived(values))
+    given = dict(_given(written))
+    values = {name: _frozen(name, rules, given.get(name)) for name, rules in leaves().items()}
+    values |= _derived(values)
     _check_together(values, source)
     path, document = source.absolute() if source else None, _shown_document(given)
     made: Configuration = _section(Configuration, values, path=path, _document=document)
     return made
 
 
-def _given(written: Document) -> Document:
-    """Return the values in the file by the dotted names of their keys."""
-    given: Document = {}
-    for name in leaves():
-        *sections, key = name.split(".")
-        section: Any = written
-        for outer in sections:
-            section = section.get(outer) or {}
-        if key in section:
-            given[name] = section[key]
-    return given
+def _given(written: Document | None, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the values in the file with the dotted names of their keys."""
+    for key, value in (written or {}).items():
+        if f"{path}{key}" in leaves():
+            yield f"{path}{key}", value
+        else:
+            yield from _given(value, f"{path}{key}.")
 
 
-def _rules(name: str) -> Document:
-    return rules_at(tuple(name.split(".")))
-
-
-def _frozen(name: str, value: Any) -> Any:
+def _frozen(name: str, rules: Document, value: Any) -> Any:
     """Return a value as the configuration holds it; what the file leaves out is the default."""
-    if value is None:
-        value = _rules(name).get("default")
+    value = rules.get("default") if value is None else value
     if isinstance(value, dict):
         return MappingProxyType(value)
     if isinstance(value, list):
         return tuple(value)
-    if _is_path(name):
+    if _is_path(rules):
         return Path(value) if value else None
     return value.rstrip("/") if name == "oneflow_server" else value
 
@@ -169,16 +135,16 @@ def _check_together(values: Document, source: Path | None) -> None:
 
 def _shown_document(given: Document) -> Document:
     document: Document = {}
-    for name in leaves():
-        if (name in CONTRACT_KEYS or name in given) and not _is_path(name):
+    for name, rules in leaves().items():
+        if (name in CONTRACT_KEYS or name in given) and not _is_path(rules):
             *sections, key = name.split(".")
             section = document
             for outer in sections:
                 section = section.setdefault(outer, {})
-            section[key] = given[name] if name in given else _rules(name).get("default")
+            section[key] = given.get(name, rules.get("default"))
     return document
 
 
-def _is_path(name: str) -> bool:
+def _is_path(rules: Document) -> bool:
     """Whether a key holds a path of this machine, which is no caller's concern."""
-    return str(_rules(name).get("pattern", "")).startswith("^/")
+    return str(rules.get("pattern", "")).startswith("^/")

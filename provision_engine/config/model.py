@@ -163,6 +163,11 @@ class Configuration:
     tls: Tls
     _document: Document = field(repr=False)
 
+    def url(self, host: str = "") -> str:
+        """Return where the engine listens, by another name of its host if given."""
+        scheme, host = "https" if self.tls.certificate else "http", host or self.host
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}"
+
     def as_document(self) -> Document:
         """Return the body of GET /server/config: the keys of engine.conf without colons.
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from provision_engine.config.messages import ConfigurationError, shown
 from provision_engine.config.model import Document
+from provision_engine.config.schema import ConfigurationError, shown
 from provision_engine.text import one_line
 
 _FILE_BYTES = 1_048_576

@@ -1,15 +1,37 @@
-"""schemas/config.json: which keys exist, what they allow, and their defaults."""
+"""schemas/config.json: which keys exist, their defaults, and what a violation of it means."""
 
 from __future__ import annotations
 
+import difflib
 import json
+import math
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
+
+import jsonschema
 
 from provision_engine.config.model import Document
+from provision_engine.errors import OperatorError
+from provision_engine.text import one_line
 
 SCHEMAS = Path(__file__).parent.parent / "schemas"
+
+_SHOWN_CHARACTERS = 80
+_CREDENTIALS = re.compile(r"//.*@")
+_NAMES_OF_TYPES = {
+    "integer": "an integer",
+    "number": "a number",
+    "boolean": "true or false",
+    "object": "a mapping (keys and values)",
+    "string": "a string",
+}
+
+
+class ConfigurationError(OperatorError):
+    """The configuration cannot be used; the text is one line that names the key or the line."""
 
 
 def load_schema(name: str) -> Document:
@@ -24,21 +46,84 @@ def schema() -> Document:
     return load_schema("config.json")
 
 
-def rules_at(path: tuple[str, ...]) -> Document:
-    """Return what the schema says about one key, its references resolved."""
-    rules = schema()
-    for key in path:
-        below = rules.get("properties", {}).get(key) or rules.get("items")
-        rules = below or rules["additionalProperties"]
-    for part in rules.get("allOf", ()):
-        rules = {**schema()["definitions"][part["$ref"].rsplit("/", 1)[-1]], **rules}
-    return rules
+@cache
+def leaves() -> dict[str, Document]:
+    """Return the rules of every key that holds a value, by its dotted name."""
+    return dict(_leaves(schema(), ""))
 
 
-def leaves(rules: Document | None = None, path: tuple[str, ...] = ()) -> Iterator[str]:
-    """Yield the dotted name of every key that holds a value."""
-    rules = schema() if rules is None else rules
-    if "properties" not in rules:
-        yield ".".join(path)
-    for key, below in rules.get("properties", {}).items():
-        yield from leaves(below, (*path, key))
+def _leaves(rules: Document, path: str) -> Iterator[tuple[str, Document]]:
+    for key, below in rules["properties"].items():
+        if "properties" in below:
+            yield from _leaves(below, f"{path}{key}.")
+            continue
+        for part in below.get("allOf", ()):
+            below = schema()["definitions"][part["$ref"].rpartition("/")[2]] | below
+        yield f"{path}{key}", below
+
+
+# ---- violations ------------------------------------------------------------------------
+
+
+def _is_finite(_checker: object, value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+# Draft 4 and not a later one: in draft 4, 2.0 is not an integer.
+_Validator: Any = jsonschema.validators.extend(  # type: ignore[no-untyped-call]
+    jsonschema.Draft4Validator,
+    type_checker=jsonschema.Draft4Validator.TYPE_CHECKER.redefine("number", _is_finite),
+)
+
+
+def violation(document: Document) -> str | None:
+    """Return what is wrong with a document, for the person who wrote the file; None if nothing."""
+    errors = list(_Validator(schema()).iter_errors(document))
+    if not errors:
+        return None
+    error = min(errors, key=lambda error: [str(key) for key in error.absolute_path])
+    name = ".".join(str(key) for key in error.absolute_path)
+    if error.validator == "additionalProperties":
+        return _unknown_key(f"{name}." if name else "", error)
+    if error.validator == "dependencies":
+        return f"{name}: certificate and key must be given together"
+    return f"{name or 'the file'} is {shown(error.instance)}: must be {_allowed(error.schema)}"
+
+
+def _unknown_key(path: str, error: jsonschema.ValidationError) -> str:
+    known, given = error.schema["properties"], error.instance  # type: ignore[index]
+    here = [f"{path}{key}" for key in known]
+    unknown = next(key for key in given if key not in known)  # type: ignore[union-attr]
+    name = f"{path}{unknown}"
+    elsewhere = next((leaf for leaf in leaves() if leaf.rpartition(".")[2] == unknown), None)
+    near = _nearest(name, here) or elsewhere or _nearest(name, list(leaves()))
+    hint = f"did you mean {near}?" if near else f"allowed are {', '.join(here)}"
+    return f"{name} is unknown: {hint}"
+
+
+def _nearest(name: str, candidates: list[str]) -> str | None:
+    return next(iter(difflib.get_close_matches(name, candidates, n=1, cutoff=0.7)), None)
+
+
+def _allowed(rules: Document) -> str:
+    if "enum" in rules:
+        return " or ".join(rules["enum"])
+    if "title" in rules:
+        return str(rules["title"])
+    kinds = rules["type"] if isinstance(rules["type"], list) else [rules["type"]]
+    name = _NAMES_OF_TYPES[kinds[0]]
+    if "minimum" in rules:
+        return f"{name} from {rules['minimum']} to {rules['maximum']}"
+    return name
+
+
+def shown(value: object) -> str:
+    """Return a value for an error message: short, on one line, without the credentials of a URL."""
+    if isinstance(value, Path):
+        return one_line(str(value))
+    try:
+        text = json.dumps(value, default=str, ensure_ascii=False)
+    except (ValueError, TypeError, RecursionError):  # YAML can nest a list in itself
+        text = "…"
+    text = _CREDENTIALS.sub("//***@", one_line(text))
+    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"

@@ -9,14 +9,14 @@ from __future__ import annotations
 import logging
 
 from provision_engine.config import Log
-from provision_engine.log.context import request as request
-from provision_engine.log.context import request_id as request_id
-from provision_engine.log.context import secret as secret
-from provision_engine.log.context import secrets as secrets
 from provision_engine.log.handlers import LogError as LogError
 from provision_engine.log.handlers import new_handler
 from provision_engine.log.redaction import one_line as one_line
 from provision_engine.log.redaction import redact as redact
+from provision_engine.log.redaction import request as request
+from provision_engine.log.redaction import request_id as request_id
+from provision_engine.log.redaction import secret as secret
+from provision_engine.log.redaction import secrets as secrets
 
 engine = logging.getLogger("provision_engine.engine")
 cloud = logging.getLogger("provision_engine.CloudClient")

@@ -1,12 +1,14 @@
-"""Removes from a line what it may not contain: secrets, and anything that breaks or hides it."""
+"""The request that a thread handles, and what no line may contain: its secrets, and line breaks."""
 
 from __future__ import annotations
 
 import json
 import re
 import urllib.parse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
-from provision_engine.log.context import secrets
 from provision_engine.text import one_line as escaped
 
 LINE_CHARACTERS = 65_536
@@ -19,6 +21,31 @@ _SR_AUTH = re.compile(
 _AUTHORIZATION = re.compile(
     r"(authorization[\"']?\s*[:=]\s*[b\"']{0,2}(?:[a-z]+\s+)?)[A-Za-z0-9+/_.~-]+=*", re.IGNORECASE
 )
+
+
+request_id: ContextVar[str] = ContextVar("request_id", default="")
+"""Every line of engine.log and CloudClient.log names it."""
+secrets: ContextVar[tuple[str, ...]] = ContextVar("secrets", default=())
+"""Replaced by *** in every line of this request."""
+
+
+@contextmanager
+def request(identifier: str) -> Iterator[None]:
+    """Within it every line names this request; its secrets are forgotten at the end."""
+    named, hidden = request_id.set(identifier), secrets.set(())
+    try:
+        yield
+    finally:
+        secrets.reset(hidden)
+        request_id.reset(named)
+
+
+def secret(*values: str) -> None:
+    """Replace these values by *** in every later line of this request.
+
+    A thread that is started without a copy of the caller's context does not know them.
+    """
+    secrets.set((*secrets.get(), *(value for value in values if value)))
 
 
 def redact(text: str) -> str:

@@ -8,7 +8,6 @@ import socket
 import ssl
 import struct
 import time
-from pathlib import Path
 from typing import Any
 
 from provision_engine.config import Tls
@@ -34,7 +33,11 @@ def listen(host: str, port: int, patience_seconds: float = 0.0) -> socket.socket
     until = time.monotonic() + patience_seconds
     while True:
         listener = socket.socket(family, socket.SOCK_STREAM)
-        _set_options(listener)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Linux hands this one on to each accepted connection, so a client that does not read its
+        # response cannot block a thread forever.
+        timeval = struct.pack("@ll", SEND_SECONDS, 0)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeval)
         try:
             listener.bind(address)
             listener.listen(BACKLOG)
@@ -61,7 +64,10 @@ def tls_context(tls: Tls) -> ssl.SSLContext | None:
     if tls.certificate is None or tls.key is None:
         return None
     for key, path in (("tls.certificate", tls.certificate), ("tls.key", tls.key)):
-        _check_readable(key, path)
+        try:
+            path.open("rb").close()
+        except OSError as error:
+            raise ServerError(f"{key} {path} cannot be read: {error.strerror}") from error
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
         context.load_cert_chain(tls.certificate, tls.key, password=_no_password)
@@ -73,14 +79,6 @@ def tls_context(tls: Tls) -> ssl.SSLContext | None:
     return context
 
 
-def _set_options(listener: socket.socket) -> None:
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    # Linux hands this one on to each accepted connection, so a client that does not read its
-    # response cannot block a thread forever.
-    timeval = struct.pack("@ll", SEND_SECONDS, 0)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeval)
-
-
 def _address(host: str, port: int) -> tuple[socket.AddressFamily, Any]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -89,13 +87,6 @@ def _address(host: str, port: int) -> tuple[socket.AddressFamily, Any]:
     # "localhost" has an IPv4 and an IPv6 address; device clients expect IPv4.
     family, _, _, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
     return family, address
-
-
-def _check_readable(key: str, path: Path) -> None:
-    try:
-        path.open("rb").close()
-    except OSError as error:
-        raise ServerError(f"{key} {path} cannot be read: {error.strerror}") from error
 
 
 def _no_password() -> str:

@@ -7,19 +7,21 @@ import math
 import os
 import pkgutil
 import resource
+import shutil
 import signal
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 
-from provision_engine import config, log, metrics_directory
+from provision_engine import config, log
 from provision_engine.config import Configuration
 from provision_engine.errors import OperatorError
-from provision_engine.pidfile import PidFile
+from provision_engine.pidfile import PidFile, Record
 from provision_engine.server.arrival import Application, with_timed_body
 from provision_engine.server.listener import ServerError, is_loopback, listen, tls_context
 from provision_engine.server.logger import EngineLogger
@@ -39,15 +41,10 @@ RESERVED_FILES = 256
 """Descriptors of a worker that are not connections of clients: logs, backends, libraries."""
 
 
-def serve(
-    configuration: Configuration,
-    *,
-    on_ready: Callable[[], None] = lambda: None,
-    on_fork: Callable[[], None] = lambda: None,
-) -> None:
+def serve(configuration: Configuration, on_ready: Callable[[], None] = lambda: None) -> None:
     """Answer requests in this process and its workers until SIGTERM ends it.
 
-    `on_ready` is called when the port is open, `on_fork` in each worker. Raises OperatorError when
+    `on_ready` is called when the port is open, before there are workers. Raises OperatorError when
     it cannot start; ends with SystemExit.
     """
     pid_file = PidFile(configuration.server.pid_file)
@@ -59,13 +56,13 @@ def serve(
         listener = listen(configuration.host, configuration.port, patience_seconds)
         _warn(configuration, pid_file)
         _allow_many_files()
-        metrics_directory.prepare(pid_file.path.with_suffix(".metrics"))
+        _prepare_metrics(pid_file.path.with_suffix(".metrics"))
 
-        def forget_master() -> None:
-            pid_file.forget()
-            on_fork()
+        def ready() -> None:
+            pid_file.describe(Record.from_configuration(configuration, os.getpid()))
+            on_ready()
 
-        Server(configuration, listener.detach(), tls, on_ready, forget_master).run()
+        Server(configuration, listener.detach(), tls, ready, pid_file.forget).run()
     finally:
         pid_file.release()
 
@@ -100,6 +97,7 @@ class Server(BaseApplication):  # type: ignore[misc]
         configuration, server = self._configuration, self._configuration.server
         # Requests that only wait (?wait=) have threads of their own, so that they delay no others.
         threads = server.threads + configuration.wait.max_requests
+        longest_request_seconds = configuration.timeout_seconds + configuration.wait.max_seconds
         settings = {
             "bind": f"fd://{self._descriptor}",
             "worker_class": Worker,
@@ -108,7 +106,8 @@ class Server(BaseApplication):  # type: ignore[misc]
             "worker_connections": _connections(threads),
             "keepalive": KEEP_ALIVE_SECONDS,
             "graceful_timeout": server.grace_seconds,
-            "timeout": _longest_request_seconds(configuration),
+            # How long a worker may be silent before it is replaced.
+            "timeout": math.ceil(longest_request_seconds) + server.grace_seconds + 30,
             "limit_request_line": REQUEST_LINE_BYTES,
             "limit_request_field_size": HEADER_BYTES,
             "limit_request_fields": HEADER_FIELDS,
@@ -123,7 +122,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             "when_ready": self._when_ready,
             "post_fork": lambda _master, _worker: self._on_fork(),
             "pre_request": lambda _worker, _request: arrivals.head_arrived(),
-            "child_exit": lambda _master, worker: metrics_directory.forget_process(worker.pid),
+            "child_exit": lambda _master, worker: _forget_gauges(worker.pid),
         }
         if self._tls is not None:
             settings["certfile"] = str(configuration.tls.certificate)
@@ -146,7 +145,9 @@ class Server(BaseApplication):  # type: ignore[misc]
         except OperatorError as error:
             log.engine.error("The configuration was not reloaded: %s", error)
             return
-        self._warn_of_restart(configuration)
+        old, new = self._configuration, configuration
+        if (old.host, old.port, old.server.pid_file) != (new.host, new.port, new.server.pid_file):
+            log.engine.warning("A new host, port or server.pid_file takes a restart")
         self._configuration, self._tls, self.callable = configuration, tls, application
         super().reload()
 
@@ -155,11 +156,6 @@ class Server(BaseApplication):  # type: ignore[misc]
             Arbiter(self).run()
         except (RuntimeError, HaltServer) as error:
             raise ServerError(f"the server cannot start: {error}") from error
-
-    def _warn_of_restart(self, new: Configuration) -> None:
-        old = self._configuration
-        if (old.host, old.port, old.server.pid_file) != (new.host, new.port, new.server.pid_file):
-            log.engine.warning("A new host, port or server.pid_file takes a restart")
 
     def _when_ready(self, _master: Arbiter) -> None:
         # gunicorn would replace the program without the pid file noticing.
@@ -193,18 +189,29 @@ def _allow_many_files() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (aim, hard))
 
 
+def _prepare_metrics(directory: Path) -> None:
+    """Make an empty directory in which the processes of this engine share what they count.
+
+    prometheus_client reads its name when it is imported. Raises OSError.
+    """
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory)
+
+
+def _forget_gauges(process_id: int) -> None:
+    """Drop the gauges of a process that has ended, such as its requests in flight."""
+    from prometheus_client import multiprocess
+
+    multiprocess.mark_process_dead(process_id)  # type: ignore[no-untyped-call]
+
+
 def _connections(threads: int) -> int:
     """Return how many a worker accepts: gunicorn ends when it runs out of descriptors."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files == resource.RLIM_INFINITY:
         return CONNECTIONS_PER_WORKER
     return max(threads + 1, min(CONNECTIONS_PER_WORKER, files - RESERVED_FILES))
-
-
-def _longest_request_seconds(configuration: Configuration) -> int:
-    """Return how long a worker may be silent before it is replaced."""
-    longest = configuration.timeout_seconds + configuration.wait.max_seconds
-    return math.ceil(longest) + configuration.server.grace_seconds + 30
 
 
 def _refuse_restart(_signal: int, _frame: object) -> None:

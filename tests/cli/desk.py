@@ -30,7 +30,7 @@ class RealEngine(Engine):
         return [
             sys.executable,
             "-m",
-            "provision_engine.cli",
+            "provision_engine",
             "--config",
             str(self.file),
             *arguments,
@@ -53,7 +53,7 @@ class Desk:
         return call("runtime", *arguments, **{"ONE_AUTH": None, **self.environment(**environment)})
 
     def line(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "provision_engine.cli", "runtime", *arguments]
+        return [sys.executable, "-m", "provision_engine", "runtime", *arguments]
 
     def done(self, *arguments: str) -> str:
         """What it prints if it succeeds, without the id of a runtime that it waits for."""

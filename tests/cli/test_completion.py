@@ -42,7 +42,7 @@ def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[Engine]:
     auth.write_text("devuser:devpass")
     monkeypatch.setenv("ONE_AUTH", str(auth))
     monkeypatch.setenv("PROVISION_ENGINE_URL", "http://engine.test")
-    monkeypatch.setattr("provision_engine.cli.runtime.connection.Client", Engine)
+    monkeypatch.setattr("provision_engine.cli.runtime.arguments.Client", Engine)
     monkeypatch.setattr(Engine, "calls", ())
     return Engine
 
@@ -107,7 +107,7 @@ def test_without_a_login_nothing_is_offered(
 
 
 def test_an_unreachable_engine_offers_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("provision_engine.cli.runtime.connection.Client", Client)
+    monkeypatch.setattr("provision_engine.cli.runtime.arguments.Client", Client)
     monkeypatch.setenv("PROVISION_ENGINE_URL", "http://127.0.0.1:1")
     assert candidates("runtime", "show", "") == set()
 
@@ -139,7 +139,7 @@ def shell(name: str, *words: str, directory: Path) -> list[str]:
     """What a real shell completes the last of these words to."""
     path = installed(name)
     command = directory / "provision-engine"
-    command.write_text(f'#!/bin/sh\nexec {sys.executable} -P -m provision_engine.cli "$@"\n')
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -P -m provision_engine "$@"\n')
     command.chmod(0o755)
     text = ASKED[name].format(
         script=call("completion", name).stdout,

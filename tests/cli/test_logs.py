@@ -142,7 +142,7 @@ def test_logs_that_are_elsewhere_are_reported(tmp_path: Path, settings: str, rea
 
 
 def test_following_continues_across_a_rotation(written: Path) -> None:
-    command = [sys.executable, "-m", "provision_engine.cli", "logs", "--config", str(written)]
+    command = [sys.executable, "-m", "provision_engine", "logs", "--config", str(written)]
     directory = written.parent / "logs"
     output = written.parent / "output"
     with output.open("w") as file:

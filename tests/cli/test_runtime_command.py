@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from provision_engine.cli import output
-from provision_engine.cli import runtime as command
+from provision_engine.cli.runtime import actions
 from provision_engine.cli.runtime import exit_codes as codes
 from tests.support.ports import free_port
 from tests.support.waiting import wait_until
@@ -386,7 +386,7 @@ def test_only_a_terminal_is_prompted_for_credentials(desk: Desk, tmp_path: Path)
 
 
 def test_no_argument_accepts_a_password() -> None:
-    for name, action in command.runtime.commands.items():
+    for name, action in actions.runtime.commands.items():
         options = {word for one in action.params for word in one.opts}
         assert "--url" in options, name
         assert not options & {"--password", "--user", "--auth", "--token"}, name

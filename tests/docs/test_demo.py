@@ -14,12 +14,12 @@ import pytest
 from .pages import ROOT
 
 LIMIT_SECONDS = 120
-DEMO = [sys.executable, "-P", "-m", "provision_engine.demo"]
+DEMO = [sys.executable, "-P", str(ROOT / "examples/demo.py")]
 FAILING = """
+import demo
 from provision_engine.client import Function
-from provision_engine.demo import story
-story.WANTED = Function("unheard-of")
-story.main([])
+demo.WANTED = Function("unheard-of")
+demo.main([])
 """
 
 
@@ -27,7 +27,11 @@ def start(command: list[str], directory: Path) -> subprocess.Popen[str]:
     """A demo whose files go to the directory."""
     return subprocess.Popen(
         command,
-        env={"TMPDIR": str(directory), "PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)},
+        env={
+            "TMPDIR": str(directory),
+            "PATH": "/usr/bin:/bin",
+            "PYTHONPATH": f"{ROOT}:{ROOT}/examples",
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

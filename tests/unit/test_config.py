@@ -14,7 +14,7 @@ import yaml
 
 from provision_engine import config
 from provision_engine.config import ConfigurationError, loading
-from provision_engine.config.schema import leaves, rules_at
+from provision_engine.config.schema import leaves
 
 SHIPPED = Path(__file__).parents[2] / "etc" / "engine.conf"
 SOURCE = Path("/etc/x/engine.conf")
@@ -149,8 +149,7 @@ def test_old_and_new_validators_accept_schema_and_document(validator: Any) -> No
 
 
 def test_each_key_of_the_schema_is_described_and_each_default_is_valid() -> None:
-    for name in leaves():
-        rules = rules_at(tuple(name.split(".")))
+    for name, rules in leaves().items():
         assert rules["description"].endswith("."), name
         if "default" in rules:
             sections = name.split(".")

@@ -16,7 +16,7 @@ import click
 from provision_engine import client
 from provision_engine.cli import credentials
 from provision_engine.cli.options import Command, Decorator, all_of, common, duration_seconds
-from provision_engine.cli.runtime import arguments, connection, exit_codes, show
+from provision_engine.cli.runtime import arguments, exit_codes, show
 from provision_engine.cli.runtime.arguments import ID, IF_MATCH, SPECIFICATION, WAIT
 from provision_engine.client import Client, ClientError, Function, Runtime, Unreachable
 from provision_engine.errors import OperatorError
@@ -41,13 +41,13 @@ def _action(*options: Decorator) -> Callable[[Callable[..., int | None]], None]:
         @functools.wraps(do)
         def run(**values: Any) -> int | None:
             try:
-                with connection.connect(credentials.stored_or_typed()) as api:
+                with arguments.connect(credentials.stored_or_typed()) as api:
                     if "id" in values:
                         values["number"] = runtime_id(api, values.pop("id"))
                     return do(api, **values)
             except ClientError as error:
                 if isinstance(error, Unreachable | client.Unusable):
-                    error.error = f"{error.error} (address from {connection.address().source})"
+                    error.error = f"{error.error} (address from {arguments.address().source})"
                 show.error(error)
                 return exit_codes.of(error)
 

@@ -1,27 +1,37 @@
-"""The options of the actions of `provision-engine runtime`."""
+"""The command line of `provision-engine runtime`: the engine that it names, and its options."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import click
 
-from provision_engine import one_auth
-from provision_engine.cli import options
-from provision_engine.cli.options import Decorator, all_of, common_option, count, size_mb
-from provision_engine.cli.runtime import connection, exit_codes
-from provision_engine.cli.runtime.connection import complete_flavours, complete_ids
+from provision_engine import config
+from provision_engine.cli import credentials, options
+from provision_engine.cli.options import Decorator, all_of, common, common_option, count, size_mb
+from provision_engine.cli.runtime import exit_codes
+from provision_engine.client import DEFAULT_URL, Client, ClientError
 from provision_engine.client.models import STATES
+from provision_engine.errors import OperatorError
 
+URL_VARIABLE = "PROVISION_ENGINE_URL"
+COMPLETION_SECONDS = 3.0
+REACHED_AT = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+"""An address that means every interface cannot be connected to."""
 WAIT_SECONDS = 300
 EPILOG = f"""\b
 address of the engine:
-  The first of: --url, the file in --config, the variable {connection.URL_VARIABLE},
+  The first of: --url, the file in --config, the variable {URL_VARIABLE},
   the installed engine.conf.
 \b
 credentials:
-  USER:PASSWORD of OpenNebula, in the file that {one_auth.VARIABLE} names or in
-  {one_auth.DEFAULT_FILE}; without either, a prompt on a terminal. Never from the
+  USER:PASSWORD of OpenNebula, in the file that {credentials.VARIABLE} names or in
+  {credentials.DEFAULT_FILE}; without either, a prompt on a terminal. Never from the
   command line.
 \b
 {exit_codes.explained()}
@@ -29,6 +39,58 @@ credentials:
 CPU counts cores; memory and disk are MB, or written as 512M or 1G; times are seconds, or written
 as 90s, 15m, 12h or 7d. Where an ID is expected, the name of a runtime will do.
 """
+
+Completion = Callable[[click.Context, click.Parameter, str], list[str]]
+
+
+# ---- the engine ------------------------------------------------------------------------
+
+
+class Address(NamedTuple):
+    url: str
+    source: str
+    """Where the URL was given, to show to the user."""
+
+
+def connect(login: credentials.Login, **settings: Any) -> Client:
+    """Return a client for the engine that the command line or the environment names."""
+    return Client(address().url, *login, verify=common().ca_file or True, **settings)
+
+
+def address() -> Address:
+    """Return the first of --url, --config, the environment and the installed engine.conf."""
+    given, named = common(), os.environ.get(URL_VARIABLE)
+    if given.url:
+        return Address(given.url, "--url")
+    if named and not given.config:
+        return Address(named, URL_VARIABLE)
+    installed = Path(os.environ.get(config.ENVIRONMENT_VARIABLE) or config.DEFAULT_PATH)
+    path = (given.config or installed).absolute()
+    if given.config or os.access(path, os.R_OK):
+        settings = config.load(path)
+        return Address(settings.url(REACHED_AT.get(settings.host, "")), str(path))
+    return Address(DEFAULT_URL, "the default")
+
+
+def _completion(find: Callable[[Client], Iterable[str]]) -> Completion:
+    """Return a completion that asks the engine; nothing is offered if that or the login fails."""
+
+    def complete(context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
+        with contextlib.suppress(ClientError, OperatorError), context:
+            api = connect(credentials.stored(), tries=1, timeout_seconds=COMPLETION_SECONDS)
+            return [text for text in find(api) if text.startswith(begun)]
+        return []
+
+    return complete
+
+
+complete_ids = _completion(lambda api: (str(runtime.id) for runtime in api.list_runtimes()))
+complete_flavours = _completion(
+    lambda api: (flavour.name for flavour in api.flavours() if flavour.is_deployable)
+)
+
+
+# ---- options ---------------------------------------------------------------------------
 
 
 def text(name: str, help: str, **settings: object) -> Decorator:
