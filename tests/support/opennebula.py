@@ -206,9 +206,9 @@ class OpenNebula:
             timeout=FLOW_SECONDS,
         )
 
-    def start_service(self, flow_template_id: int, name: str) -> int:
+    def start_service(self, flow_template_id: int, name: str, **merged: Any) -> int:
         """Creates a service without the engine."""
-        params = {"merge_template": {"name": name}}
+        params = {"merge_template": {"name": name, **merged}}
         answer = self.flow(
             "POST",
             f"/service_template/{flow_template_id}/action",
