@@ -5,9 +5,7 @@ from __future__ import annotations
 import http.client
 import socket
 import threading
-import xmlrpc.client
 from collections.abc import Iterator
-from typing import Any
 from urllib.parse import urlsplit
 from xml.parsers.expat import ExpatError
 
@@ -15,7 +13,7 @@ import pytest
 
 from provision_engine.sandbox import CallRecord, Sandbox
 from provision_engine.sandbox.faults import Fault, Faults
-from tests.support.opennebula import RUNTIME, OpenNebula, Transport
+from tests.support.opennebula import RUNTIME, OpenNebula
 from tests.support.users import OTHER, USER
 from tests.support.waiting import WAIT_SECONDS, wait_until
 
@@ -47,17 +45,6 @@ def locked(sandbox: Sandbox, one: OpenNebula) -> None:
     one.call("document.allocate", 'NAME="old"', RUNTIME)
     one.call("document.lock", 30, 3, True)
     sandbox.clear_calls()
-
-
-def multicall(sandbox: Sandbox) -> list[Any]:
-    """The results of the batch."""
-    calls = [
-        {"methodName": f"one.{method}", "params": [USER.session, *arguments]}
-        for method, *arguments in BATCH
-    ]
-    with xmlrpc.client.ServerProxy(sandbox.oned_url, Transport()) as proxy:
-        results: Any = proxy.system.multicall(calls)
-    return list(results)
 
 
 def done(sandbox: Sandbox) -> list[bool]:
@@ -104,21 +91,21 @@ def test_a_response_is_lost_after_the_effect_or_is_garbage_without_one(
 )
 @pytest.mark.usefixtures("locked")
 def test_a_multicall_whose_response_is_lost(
-    sandbox: Sandbox, fault: str, expected: list[bool]
+    sandbox: Sandbox, one: OpenNebula, fault: str, expected: list[bool]
 ) -> None:
     sandbox.faults.set_text(f"oned:{fault}")
     with pytest.raises(BROKEN):
-        multicall(sandbox)
+        one.multicall(*BATCH)
     assert done(sandbox) == expected
 
 
 @pytest.mark.usefixtures("locked")
-def test_a_multicall_that_hangs_in_the_middle(sandbox: Sandbox) -> None:
+def test_a_multicall_that_hangs_in_the_middle(sandbox: Sandbox, one: OpenNebula) -> None:
     fault = sandbox.faults.set("oned", "hang", method="one.document.rename")
 
     def call() -> None:
         with pytest.raises(BROKEN):
-            multicall(sandbox)
+            one.multicall(*BATCH)
 
     thread = threading.Thread(target=call)
     thread.start()
@@ -136,14 +123,18 @@ def test_a_multicall_that_hangs_in_the_middle(sandbox: Sandbox) -> None:
     ],
 )
 @pytest.mark.usefixtures("locked")
-def test_one_call_of_a_multicall_fails(sandbox: Sandbox, kind: str, result: object) -> None:
+def test_one_call_of_a_multicall_fails(
+    sandbox: Sandbox, one: OpenNebula, kind: str, result: object
+) -> None:
     sandbox.faults.set("oned", kind, method="one.document.rename")
-    assert multicall(sandbox) == [[[True, 30, 0]], result, [[True, 30, 0]]]
+    assert one.multicall(*BATCH) == [[[True, 30, 0]], result, [[True, 30, 0]]]
     assert done(sandbox) == [True, False, True]
 
 
 @pytest.mark.usefixtures("locked")
-def test_a_multicall_is_recorded_and_then_each_of_its_calls(sandbox: Sandbox) -> None:
+def test_a_multicall_is_recorded_and_then_each_of_its_calls(
+    sandbox: Sandbox, one: OpenNebula
+) -> None:
     """Around each of which `on_call` is called."""
     told = []
 
@@ -151,7 +142,7 @@ def test_a_multicall_is_recorded_and_then_each_of_its_calls(sandbox: Sandbox) ->
         told.append((record.method, moment, sum(done(sandbox))))
 
     sandbox.on_call = on_call
-    multicall(sandbox)
+    one.multicall(*BATCH)
     parts = [f"one.{method}" for method, *_ in BATCH]
     assert [(c.method, c.user, c.is_part) for c in sandbox.calls] == [
         ("system.multicall", "", False),

@@ -117,6 +117,16 @@ class OpenNebula:
         with xmlrpc.client.ServerProxy(self.oned_url, Transport()) as server:
             return getattr(server, f"one.{method}")(self.user.session, *params)
 
+    def multicall(self, *calls: tuple[Any, ...]) -> list[Any]:
+        """The results of several calls, each a method and its parameters, in one request."""
+        parts = [
+            {"methodName": f"one.{method}", "params": [self.user.session, *params]}
+            for method, *params in calls
+        ]
+        with xmlrpc.client.ServerProxy(self.oned_url, Transport()) as server:
+            results: Any = server.system.multicall(parts)
+        return list(results)
+
     def _xml(self, method: str, *params: Any) -> etree._Element:
         return etree.fromstring(self.call(method, *params).encode())
 
