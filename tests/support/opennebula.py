@@ -132,8 +132,7 @@ class OpenNebula:
 
     def ids(self, kind: int, whose: int = MINE) -> set[int]:
         """The ids of the documents of a type."""
-        pool = self._xml("documentpool.info", whose, -1, -1, kind)
-        return {int(text) for text in pool.xpath("DOCUMENT/ID/text()")}
+        return set(self.names(kind, whose))
 
     def vm_ids(self) -> set[int]:
         """The ids of the user's VMs that are not DONE."""
@@ -177,10 +176,13 @@ class OpenNebula:
             *_mismatches("VM", vm_ids, self.vm_ids()),
         ]
 
+    def names(self, kind: int, whose: int = MINE) -> dict[int, str]:
+        """The names of the documents of a type, by id."""
+        pool = self._xml("documentpool.info", whose, -1, -1, kind)
+        return {int(d.findtext("ID") or -1): d.findtext("NAME") or "" for d in pool}
+
     def flow_template_id(self, name: str, whose: int = USABLE) -> int:
-        pool = self._xml("documentpool.info", whose, -1, -1, FLOW_TEMPLATE)
-        found = [d for d in pool.iterfind("DOCUMENT") if d.findtext("NAME") == name]
-        return min(int(d.findtext("ID") or -1) for d in found)
+        return min(id for id, found in self.names(FLOW_TEMPLATE, whose).items() if found == name)
 
     def document(self, document_id: int) -> etree._Element:
         return self._xml("document.info", document_id, False)
