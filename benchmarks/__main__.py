@@ -18,23 +18,32 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import figures, memory
-from benchmarks.bare import BareClient
-from benchmarks.lab import Lab, swept
-from benchmarks.processes import Cloud, engine, sandbox
+from benchmarks.lab import RUNNING_SECONDS, Lab, swept
+from benchmarks.processes import engine
 from benchmarks.rows import ROWS
+from tests.support.installation import Installation, sandbox_process
+from tests.support.users import User
+from tests.support.waiting import PATIENCE
 
 
 def main() -> int:
     options = _options()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    PATIENCE.seconds = RUNNING_SECONDS
     if options.what == "memory":
         return memory.main(options.requests, options.users, is_json=options.json)
     with _cloud(options) as cloud, tempfile.TemporaryDirectory() as directory:
-        circumstances = _circumstances(cloud)
+        circumstances = _circumstances(cloud, options)
         found: list[figures.Figure] = []
         with engine(cloud, Path(directory) / "engine") as served:
             lab = Lab(
-                cloud, served, Path(directory), options.rounds, options.count, options.seconds
+                cloud,
+                options.flavour,
+                served,
+                Path(directory),
+                options.rounds,
+                options.count,
+                options.seconds,
             )
             with swept(lab):
                 for row in options.rows:
@@ -46,21 +55,20 @@ def main() -> int:
 
 
 @contextmanager
-def _cloud(options: argparse.Namespace) -> Iterator[Cloud]:
-    if not options.oned:
-        with sandbox(options.release, options.profile) as cloud:
-            yield cloud
+def _cloud(options: argparse.Namespace) -> Iterator[Installation]:
+    if options.oned:
+        yield Installation("", options.oned, options.oneflow, options.user)
         return
-    user, _, password = options.user.partition(":")
-    yield Cloud(options.oned, options.oneflow, user, password, options.flavour)
+    measured = ("--latency", "measured", "--timings", "measured")
+    delays = measured if options.profile == "measured" else ("--vms-visible-seconds", "0")
+    with sandbox_process(options.release, "--hosts", "2000", *delays) as cloud:
+        yield cloud
 
 
-def _circumstances(cloud: Cloud) -> dict[str, Any]:
-    client = BareClient(cloud.oned_url, cloud.oneflow_url, cloud.user, cloud.password)
-    version = client.version()
-    client.close()
+def _circumstances(cloud: Installation, options: argparse.Namespace) -> dict[str, Any]:
+    kind = "OpenNebula" if options.oned else f"sandbox {options.release} ({options.profile})"
     return {
-        "cloud": f"{cloud.name} {version}",
+        "cloud": f"{kind} {cloud.opennebula.version()}",
         "cores": os.cpu_count(),
         "Python": platform.python_version(),
         "load before": _load(),
@@ -85,7 +93,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.add_argument("--oned", help="URL of a real oned, such as http://127.0.0.1:2633/RPC2")
     parser.add_argument("--oneflow", help="URL of its oneflow, such as http://127.0.0.1:2474")
-    parser.add_argument("--user", help="NAME:PASSWORD of an ordinary user of it")
+    parser.add_argument("--user", type=User.from_text, help="NAME:PASSWORD of an ordinary user")
     parser.add_argument("--flavour", default="Function", help="a flow template with one role")
     parser.add_argument("--rows", type=_rows, default=list(ROWS), help=",".join(ROWS))
     parser.add_argument("--skip", type=_rows, default=[], help="rows to leave out")

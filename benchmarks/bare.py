@@ -6,20 +6,18 @@ it has to, so that what it takes is what OpenNebula and the wire take.
 
 from __future__ import annotations
 
-import base64
-import contextlib
 import http.client
 import json
 import re
 import time
-from collections.abc import Sequence
 from urllib.parse import urlsplit
 from xml.sax.saxutils import escape
 
+from tests.support.client import authorization
+from tests.support.installation import Installation
+from tests.support.opennebula import FLOW_TEMPLATE, RUNTIME, USABLE
+
 POLL_SECONDS = 0.02
-MINE, USABLE = -3, -2
-SERVICE, FLOW_TEMPLATE, RUNTIME = 100, 101, 1337
-_NAMED = re.compile(r"&lt;DOCUMENT&gt;&lt;ID&gt;(\d+)&lt;.*?&lt;NAME&gt;(.*?)&lt;", re.DOTALL)
 _NUMBER = re.compile(r"<i4>(\d+)</i4>")
 
 Parameter = str | int | bool
@@ -28,12 +26,11 @@ Parameter = str | int | bool
 class BareClient:
     """Calls of one user to oned and oneflow, over one persistent connection to each."""
 
-    def __init__(self, oned_url: str, oneflow_url: str, user: str, password: str) -> None:
-        self._session = f"{user}:{password}"
-        token = base64.b64encode(self._session.encode()).decode()
-        self._oneflow_headers = {"Authorization": f"Basic {token}"}
-        self._oned, self._oned_path = _connection(oned_url)
-        self._oneflow, _ = _connection(oneflow_url)
+    def __init__(self, cloud: Installation) -> None:
+        self._session = cloud.user.session
+        self._oneflow_headers = authorization(cloud.user)
+        self._oned, self._oned_path = _connection(cloud.oned_url)
+        self._oneflow, _ = _connection(cloud.oneflow_url)
 
     def close(self) -> None:
         self._oned.close()
@@ -44,61 +41,26 @@ class BareClient:
         self.call("one.document.info", document_id, False)
         self.call("one.vmpool.infoset", str(vm_id), True)
 
-    def create(self, template_id: int, name: str, contents: dict[str, object]) -> tuple[int, int]:
-        """Instantiate, and poll until the VM's id is visible: service id and VM id."""
-        body = {"perform": "instantiate", "params": {"merge_template": {"name": name} | contents}}
+    def read_flow_templates(self) -> None:
+        """The call by which a flow template is found by its name."""
+        self.call("one.documentpool.info", USABLE, -1, -1, FLOW_TEMPLATE)
+
+    def create(self, template_id: int, name: str) -> int:
+        """Instantiate, and poll until the VM's id is visible. Returns the service's id."""
+        body = {"perform": "instantiate", "params": {"merge_template": {"name": name}}}
         answer = self.flow("POST", f"/service_template/{template_id}/action", {"action": body})
         service_id = int(json.loads(answer)["DOCUMENT"]["ID"])
-        while True:
-            seen = self.call("one.document.info", service_id, False)
-            if found := re.search(r'"deploy_id":\s*(\d+)', seen):
-                return service_id, int(found[1])
+        while "deploy_id" not in self.call("one.document.info", service_id, False):
             time.sleep(POLL_SECONDS)
+        return service_id
 
     def delete(self, service_id: int) -> None:
         """How long oneflow takes to end a running service."""
         self.flow("DELETE", f"/service/{service_id}")
 
-    def remove(self, service_id: int) -> None:
-        """End a service in any state; oneflow may need a second request."""
-        body = {"action": {"perform": "recover", "params": {"delete": True}}}
-        with contextlib.suppress(RuntimeError):
-            self.flow("DELETE", f"/service/{service_id}")
-            return
-        for _ in range(2):
-            with contextlib.suppress(RuntimeError):
-                self.flow("POST", f"/service/{service_id}/action", body)
-
-    def service_state(self, service_id: int) -> int:
-        """The state's number in oneflow (2 is RUNNING)."""
-        seen = self.call("one.document.info", service_id, False)
-        found = re.search(r'"state":\s*(\d+)', seen)
-        return int(found[1]) if found else -1
-
-    def page(self, first_id: int, last_id: int, vm_ids: Sequence[int]) -> None:
-        """The pair of calls that a page of the list needs, if the ids are known."""
-        self.call("one.documentpool.info", MINE, first_id, last_id, RUNTIME)
-        self.call("one.vmpool.infoset", ",".join(map(str, vm_ids)), True)
-
     def add_document(self, template: str) -> int:
         """Write a document of type 1337 and return its id."""
         return int(_NUMBER.findall(self.call("one.document.allocate", template, RUNTIME))[0])
-
-    def names(self, kind: int, whose: int = MINE) -> dict[int, str]:
-        """The names of the documents of a type, by id."""
-        pool = self.call("one.documentpool.info", whose, -1, -1, kind)
-        return {int(number): name for number, name in _NAMED.findall(pool)}
-
-    def flow_template(self, name: str) -> int:
-        """The id of the flow template with this name. Raises RuntimeError."""
-        for number, known in self.names(FLOW_TEMPLATE, USABLE).items():
-            if known == name:
-                return number
-        raise RuntimeError(f"the user sees no flow template {name}")
-
-    def version(self) -> str:
-        found = re.search(r"<string>([\d.]+)<", self.call("one.system.version"))
-        return found[1] if found else "unknown"
 
     def call(self, method: str, *parameters: Parameter) -> str:
         """One call to oned; returns the raw response. Raises RuntimeError for an error."""

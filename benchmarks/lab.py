@@ -12,15 +12,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.bare import RUNTIME, SERVICE, BareClient
-from benchmarks.device import Device, Runtime
+from benchmarks.bare import BareClient
+from benchmarks.device import Device
 from benchmarks.figures import at_once
-from benchmarks.processes import Cloud, Engine
+from benchmarks.processes import Engine
 from provision_engine.cloud import template
 from provision_engine.engine.runtime import document
-from provision_engine.engine.runtime.model import Function, Phase
-from provision_engine.engine.runtime.model import Runtime as StoredRuntime
+from provision_engine.engine.runtime.model import Function, Phase, Runtime
 from provision_engine.engine.runtime.sizes import SIZES
+from tests.support.client import Json
+from tests.support.installation import Installation
+from tests.support.opennebula import RUNTIME, SERVICE
+from tests.support.waiting import wait_until
 
 RUNNING_SECONDS = 180.0
 SERVICE_RUNNING = 2
@@ -31,7 +34,8 @@ WRITERS = 4
 class Lab:
     """A cloud, an engine in front of it, and one name for everything that is created."""
 
-    cloud: Cloud
+    cloud: Installation
+    flavour: str
     engine: Engine
     directory: Path
     rounds: int
@@ -43,41 +47,42 @@ class Lab:
     documents: list[int] = field(default_factory=list)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
-    def device(self, port: int = 0) -> Device:
-        cloud = self.cloud
-        return Device(cloud.user, cloud.password, port or self.engine.port, self.name)
+    @property
+    def members(self) -> Json:
+        """What a create asks for: a function, named so that it is found for its removal."""
+        return {"NAME": self.name, "FAAS": {"FLAVOUR": self.flavour}}
+
+    def device(self, url: str = "") -> Device:
+        return Device(url or self.engine.url, self.cloud.user)
 
     def bare(self) -> BareClient:
-        cloud = self.cloud
-        return BareClient(cloud.oned_url, cloud.oneflow_url, cloud.user, cloud.password)
+        return BareClient(self.cloud)
 
     def new_name(self) -> str:
         return f"{self.name}-{next(self._numbers)}"
 
     @contextmanager
-    def runtime(self) -> Iterator[tuple[Device, Runtime]]:
+    def runtime(self) -> Iterator[tuple[Device, Json]]:
         """A running runtime, which is deleted afterwards."""
-        device = self.device()
-        made = device.create(self.cloud.flavour)
-        try:
-            device.wait_until_running(made["ID"], RUNNING_SECONDS, 0.1)
-            yield device, made
-        finally:
-            device.close()
-            self.delete(made["ID"])
+        with contextlib.closing(self.device()) as device:
+            made = device.create(**self.members)
+            try:
+                device.read_until(made["ID"], "RUNNING")
+                yield device, made
+            finally:
+                self.delete(made["ID"])
 
     def delete(self, runtime_id: int) -> None:
-        device = self.device()
-        device.delete(runtime_id)
-        device.close()
+        """Repeat the request while the runtime is locked: a standby may still be created."""
+        with contextlib.closing(self.device()) as device:
+            wait_until(lambda: device.delete(runtime_id).status in (204, 404), interval_seconds=0.2)
 
-    def wait_for_service(self, client: BareClient, service_id: int) -> None:
-        """Waits until oneflow can undeploy it with one DELETE."""
-        end = time.monotonic() + RUNNING_SECONDS
-        while client.service_state(service_id) != SERVICE_RUNNING and time.monotonic() < end:
-            time.sleep(0.2)
+    def wait_for_service(self, service_id: int) -> None:
+        """Wait until oneflow can undeploy it with one DELETE."""
+        one = self.cloud.opennebula
+        wait_until(lambda: one.service_state(service_id) == SERVICE_RUNNING, interval_seconds=0.2)
 
-    def write_documents(self, total: int, sample: Runtime) -> None:
+    def write_documents(self, total: int, sample: Json) -> None:
         """Write this many documents of runtimes directly, with the VM of a sample."""
         missing = total - len(self.documents)
         text = template.document(f"{self.name}-document", _body(self.name, sample))
@@ -92,42 +97,35 @@ class Lab:
 
     def sweep(self) -> list[str]:
         """Remove everything that has this run's name; returns what could not be removed."""
-        left: list[str] = []
-        client = self.bare()
-        for number, name in client.names(RUNTIME).items():
+        one, left = self.cloud.opennebula, list[str]()
+        for number, name in one.names(RUNTIME).items():
             if name == f"{self.name}-document":
-                _try(left, f"document {number}", client.call, "one.document.delete", number)
+                _try(left, f"document {number}", one.call, "document.delete", number)
             elif name == self.name:
                 _try(left, f"runtime {number}", self.delete, number)
-        for number, name in client.names(SERVICE).items():
+        for number, name in one.names(SERVICE).items():
             if name.startswith(f"{self.name}-"):
-                _try(left, f"service {number}", client.remove, number)
-        client.close()
+                _try(left, f"service {number}", one.end_service, number)
         return left
 
 
 def _try(left: list[str], what: str, action: Callable[..., Any], *arguments: Any) -> None:
     try:
         action(*arguments)
-    except (RuntimeError, OSError) as error:
+    except (AssertionError, RuntimeError, OSError) as error:
         left.append(f"{what}: {error}")
 
 
-def _body(name: str, sample: Runtime) -> str:
+def _body(name: str, sample: Json) -> str:
     """The document as the engine would write it."""
     now = int(time.time())
     function = sample["FAAS"]
+    sizes = {size: function[size] for size in SIZES}
     return document.body_of(
-        StoredRuntime(
+        Runtime(
             id=-1,
             name=f"{name}-document",
-            functions={
-                "FAAS": Function(
-                    function["FLAVOUR"],
-                    {name: function[name] for name in SIZES},
-                    function["VM_ID"],
-                )
-            },
+            functions={"FAAS": Function(function["FLAVOUR"], sizes, function["VM_ID"])},
             service_id=sample["SERVICE_ID"],
             service_name=f"{name}-document",
             phase=Phase.READY,

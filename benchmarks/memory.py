@@ -12,8 +12,10 @@ from pathlib import Path
 
 from benchmarks.device import Device
 from benchmarks.figures import at_once
-from benchmarks.processes import Cloud, engine
+from benchmarks.processes import engine
 from provision_engine.sandbox import Sandbox, Timings
+from tests.support.installation import Installation
+from tests.support.users import USER, User
 
 PARTS = 10
 CLIENTS = 4
@@ -43,14 +45,14 @@ def measure(requests: int, users: int) -> list[float]:
     process.start()
     try:
         oned_url, oneflow_url, owned = ours.recv()
-        cloud = Cloud(oned_url, oneflow_url)
+        cloud = Installation("", oned_url, oneflow_url, USER)
         with (
             tempfile.TemporaryDirectory() as directory,
             engine(cloud, Path(directory), server={"workers": 1}) as served,
         ):
             found = []
             for part in range(PARTS):
-                send = functools.partial(_requests, served.port, owned, requests, part)
+                send = functools.partial(_requests, served.url, owned, requests, part)
                 at_once(send, CLIENTS)
                 found.append(served.memory_mb())
             return found
@@ -59,19 +61,17 @@ def measure(requests: int, users: int) -> list[float]:
         process.join()
 
 
-def _requests(
-    port: int, owned: dict[int, list[int]], requests: int, part: int, client: int
-) -> None:
+def _requests(url: str, owned: dict[int, list[int]], requests: int, part: int, client: int) -> None:
     """A client's share of a tenth: the users take turns, each with a read or a list."""
     share = requests // PARTS // CLIENTS
     users = sorted(owned)
     first = (part * requests // PARTS + client * share) % len(users)
     for turn, user in enumerate(islice(cycle(users[first:] + users[:first]), share)):
-        device = Device(f"user{user}", f"pass{user}", port, "bench")
+        device = Device(url, User(f"user{user}", f"pass{user}"))
         if turn % 5:
             device.read(owned[user][turn % len(owned[user])])
         else:
-            device.list("limit=10")
+            device.list(limit=10)
         device.close()
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import closing, contextmanager
 
-from benchmarks.device import Device, Runtime
+from benchmarks.device import Device
 from benchmarks.figures import Figure, at_once, for_seconds, p50, p95, timed_ms, times_ms
-from benchmarks.lab import RUNNING_SECONDS, Lab
+from benchmarks.lab import Lab
 from benchmarks.processes import engine, engines_behind_proxy
+from tests.support.client import RUNTIMES, Json, states
+from tests.support.waiting import wait_until
 
 AT_ONCE = 8
 READS = 60
@@ -20,7 +20,6 @@ LOOKUPS = 2
 """Of a key in each create: before and after its document is written."""
 AMONG = (0, 1_000, 5_000)
 LIMIT = 10
-FASTER_SECONDS = 0.02
 
 
 def read(lab: Lab) -> list[Figure]:
@@ -65,23 +64,20 @@ def throughput(lab: Lab) -> list[Figure]:
 def create(lab: Lab) -> list[Figure]:
     """Creates one after the other, and deletes of running runtimes."""
     device, client = lab.device(), lab.bare()
-    flow_template = client.flow_template(lab.cloud.flavour)
+    template_id = lab.cloud.opennebula.flow_template_id(lab.flavour)
     services: list[int] = []
-    runtimes: list[Runtime] = []
+    runtimes: list[Json] = []
     times: dict[str, list[float]] = {"bare create": [], "create": [], "bare delete": []}
     times["delete"] = []
     for _ in range(lab.count):
-        spent_ms, (service_id, _) = timed_ms(
-            lambda: client.create(flow_template, lab.new_name(), {})
-        )
+        spent_ms, service_id = timed_ms(lambda: client.create(template_id, lab.new_name()))
         services.append(service_id)
         times["bare create"].append(spent_ms)
-        spent_ms, made = timed_ms(lambda: device.create(lab.cloud.flavour))
+        spent_ms, made = timed_ms(lambda: device.create(**lab.members))
         runtimes.append(made)
         times["create"].append(spent_ms)
     for service_id in [*services, *(made["SERVICE_ID"] for made in runtimes)]:
-        lab.wait_for_service(client, service_id)
-    device, client = lab.device(), lab.bare()
+        lab.wait_for_service(service_id)
     for service_id, made in zip(services, runtimes, strict=True):
         times["bare delete"].append(timed_ms(lambda n=service_id: client.delete(n))[0])
         times["delete"].append(timed_ms(lambda n=made["ID"]: device.delete(n))[0])
@@ -107,19 +103,20 @@ def creates_at_once(lab: Lab) -> list[Figure]:
 
 
 def _bare_creates(lab: Lab) -> None:
+    template_id = lab.cloud.opennebula.flow_template_id(lab.flavour)
+
     def work(_: int) -> None:
-        client = lab.bare()
-        client.create(client.flow_template(lab.cloud.flavour), lab.new_name(), {})
-        client.close()
+        with closing(lab.bare()) as client:
+            client.read_flow_templates()
+            client.create(template_id, lab.new_name())
 
     at_once(work, AT_ONCE)
 
 
 def _creates(lab: Lab) -> None:
     def work(_: int) -> None:
-        device = lab.device()
-        device.create(lab.cloud.flavour)
-        device.close()
+        with closing(lab.device()) as device:
+            device.create(**lab.members)
 
     at_once(work, AT_ONCE)
 
@@ -135,15 +132,16 @@ def page(lab: Lab) -> list[Figure]:
 
 
 def _page(lab: Lab, number: int) -> Figure:
-    device, queries = lab.device(), []
+    device, paths = lab.device(), list[str]()
     for order in ("desc", "asc"):
-        queries.append(f"limit={LIMIT}&order={order}")
+        paths.append(f"{RUNTIMES}?limit={LIMIT}&order={order}")
         for before in (number // 2, number - LIMIT) if number else ():
-            link = device.list_following(f"limit={before}&order={order}")
-            queries.append(link.replace(f"limit={before}", f"limit={LIMIT}"))
-    spent_ms = [p50(times_ms(lambda q=query: device.list(q), PAGES)) for query in queries]
+            path = f"{RUNTIMES}?limit={before}&order={order}"
+            link = device.request("GET", path).next_page
+            paths.append(link.replace(f"limit={before}", f"limit={LIMIT}"))
+    spent_ms = [p50(times_ms(lambda p=path: device.request("GET", p), PAGES)) for path in paths]
     device.close()
-    what = f"page of {LIMIT} among {number:,} runtimes, slowest of {len(queries)} queries, p50"
+    what = f"page of {LIMIT} among {number:,} runtimes, slowest of {len(paths)} queries, p50"
     return Figure(what, "ms", max(spent_ms), most_alone=15)
 
 
@@ -158,11 +156,18 @@ def key(lab: Lab) -> list[Figure]:
         for number in AMONG:
             lab.write_documents(number, sample)
             device = lab.device()
-            first_ms = timed_ms(lambda d=device: d.create_nothing(lab.new_name()))[0]
+
+            def rejected_ms(key: str, device: Device = device) -> float:
+                """The time of a create that is rejected, since no flavour has this name."""
+                headers = {"Idempotency-Key": key} if key else {}
+                faas = {"FLAVOUR": "no-such-flavour"}
+                return timed_ms(lambda: device.post(headers=headers, NAME=lab.name, FAAS=faas))[0]
+
+            first_ms = rejected_ms(lab.new_name())
             without_ms, with_ms = [], []
             for _ in range(lab.rounds * KEYS):
-                without_ms.append(timed_ms(lambda d=device: d.create_nothing(""))[0])
-                with_ms.append(timed_ms(lambda d=device: d.create_nothing(lab.new_name()))[0])
+                without_ms.append(rejected_ms(""))
+                with_ms.append(rejected_ms(lab.new_name()))
             device.close()
             more_ms = LOOKUPS * (p50(with_ms) - p50(without_ms))
             among = f"among {number:,} runtimes"
@@ -173,14 +178,12 @@ def key(lab: Lab) -> list[Figure]:
 
 def standby(lab: Lab) -> list[Figure]:
     """From the POST until a GET returns RUNNING, cold and with a standby."""
-    cold_ms = _until_running(lab, lab.device(), lab.count, lambda device: None)
-    with _keeping_standbys(lab, 1) as (device, is_ready):
-        warm_ms = _until_running(lab, device, 2 * lab.count, lambda _: is_ready())
-    with _keeping_standbys(lab, 2) as (device, is_ready):
-        is_ready()
-        began = time.perf_counter()
-        made = [device.create(lab.cloud.flavour) for _ in range(AT_ONCE)]
-        seconds = time.perf_counter() - began
+    cold_ms = _until_running(lab, lab.device(), lab.count, lambda: None)
+    with _keeping_standbys(lab, 1) as (device, wait):
+        warm_ms = _until_running(lab, device, 2 * lab.count, wait)
+    with _keeping_standbys(lab, 2) as (device, wait):
+        wait()
+        spent_ms, made = timed_ms(lambda: [device.create(**lab.members) for _ in range(AT_ONCE)])
         for runtime in made:
             lab.delete(runtime["ID"])
     served_warm = sum(bool(runtime["FAAS"].get("ENDPOINT")) for runtime in made)
@@ -188,47 +191,44 @@ def standby(lab: Lab) -> list[Figure]:
         Figure("POST until RUNNING, cold, p50", "ms", p50(cold_ms)),
         Figure("POST until RUNNING, with a standby, p50", "ms", p50(warm_ms), most_alone=300),
         Figure(f"{AT_ONCE} devices in a row, 2 standbys: served warm", "", served_warm),
-        Figure(f"{AT_ONCE} devices in a row, 2 standbys: all created", "ms", seconds * 1000),
+        Figure(f"{AT_ONCE} devices in a row, 2 standbys: all created", "ms", spent_ms),
     ]
 
 
 @contextmanager
 def _keeping_standbys(lab: Lab, count: int) -> Iterator[tuple[Device, Callable[[], None]]]:
     """A client of an engine that keeps so many standbys, and a wait until all of them run."""
-    settings = {"flavours": {lab.cloud.flavour: count}, "seconds": 900}
+    settings = {"flavours": {lab.flavour: count}, "seconds": 900}
     with engine(lab.cloud, lab.directory / f"standby{count}", standby=settings) as served:
-        device = lab.device(served.port)
-        before = {found["ID"] for found in device.list("standby=true")}
+        device = lab.device(served.url)
+        before = {found["ID"] for found in device.list(standby="true")}
 
-        def wait() -> None:
-            end = time.monotonic() + RUNNING_SECONDS
-            while time.monotonic() < end:
-                found = [s for s in device.list("standby=true") if s.get("PHASE") == "STANDBY"]
-                states = [s["FAAS"]["STATE"] for s in found if s["ID"] not in before]
-                if states == ["RUNNING"] * count:
-                    return
-                time.sleep(0.1)
-            raise RuntimeError("the standbys did not become ready")
+        def own() -> list[Json]:
+            return [s for s in device.list(standby="true") if s["ID"] not in before]
+
+        def are_ready() -> bool:
+            found = [states(s) for s in own() if s.get("PHASE") == "STANDBY"]
+            return found == [{"RUNNING"}] * count
 
         try:
-            lab.delete(device.create(lab.cloud.flavour)["ID"])  # which orders the standbys
-            yield device, wait
+            lab.delete(device.create(**lab.members)["ID"])  # which orders the standbys
+            yield device, lambda: wait_until(are_ready, interval_seconds=0.1)
         finally:
-            for found in lab.device(served.port).list("standby=true"):
-                if found["ID"] not in before:
-                    lab.delete(found["ID"])
+            for found in own():
+                lab.delete(found["ID"])
 
 
 def _until_running(
-    lab: Lab, device: Device, count: int, prepare: Callable[[Device], Any]
+    lab: Lab, device: Device, count: int, prepare: Callable[[], None]
 ) -> list[float]:
+    def create() -> Json:
+        return device.create_running(**lab.members)
+
     spent_ms = []
     for _ in range(count):
-        prepare(device)
-        began = time.perf_counter()
-        made = device.create(lab.cloud.flavour)
-        device.wait_until_running(made["ID"], RUNNING_SECONDS, FASTER_SECONDS)
-        spent_ms.append((time.perf_counter() - began) * 1000)
+        prepare()
+        spent, made = timed_ms(create)
+        spent_ms.append(spent)
         lab.delete(made["ID"])
     return spent_ms
 
@@ -244,7 +244,7 @@ def engines(lab: Lab) -> list[Figure]:
                 spent_ms = for_seconds(
                     AT_ONCE,
                     lab.seconds * lab.rounds,
-                    lambda p=port: lab.device(p),
+                    lambda p=port: lab.device(f"http://127.0.0.1:{p}"),
                     lambda device: device.read(made["ID"]),
                 )
             what = f"{count} engine{'s' * (count > 1)} behind haproxy, {AT_ONCE} clients"

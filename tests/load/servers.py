@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,8 +12,7 @@ from typing import Any
 from tests.load.devices import Findings
 from tests.reliability.proxies import haproxy
 from tests.support.engine import Backend, EngineProcess, engine_process
-from tests.support.installation import Installation, Target
-from tests.support.users import USER
+from tests.support.installation import Installation, Target, sandbox_process
 
 
 @contextlib.contextmanager
@@ -25,19 +22,8 @@ def backend(aim: Target, release: str) -> Iterator[Installation]:
         with aim.installation(release) as found:
             yield found
         return
-    ports = ["--oned-port", "0", "--oneflow-port", "0"]
-    command = [sys.executable, "-m", "provision_engine.sandbox", "--release", release, *ports]
-    process = subprocess.Popen(
-        [*command, "--hosts", "1000"], stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
-    try:
-        assert process.stdout is not None
-        lines = itertools.takewhile(lambda line: line != "ready\n", process.stdout)
-        urls = dict(line.split()[:2] for line in lines if "http" in line)
-        yield Installation(release, urls["oned"], urls["oneflow"], USER)
-    finally:
-        process.terminate()
-        process.wait(30)
+    with sandbox_process(release, "--hosts", "1000") as found:
+        yield found
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ import os
 import socket
 import ssl
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.support.engine import EngineProcess
@@ -40,13 +40,15 @@ def replaced(text: str, changes: dict[str, str]) -> str:
 
 @contextlib.contextmanager
 def haproxy(
-    directory: Path, engines: list[EngineProcess], request_seconds: int = 10
+    directory: Path, engines: Sequence[EngineProcess], request_seconds: int = 10
 ) -> Iterator[int]:
     """HAProxy as shipped, which may be less patient; its port."""
     port, file = free_port(), directory / "haproxy.cfg"
     patience = {"http-request 10s": f"http-request {request_seconds}s"}
     file.write_text(replaced((ETC / "haproxy.cfg").read_text(), patience))
-    addresses = {f"PROVISION_ENGINE_{n}": f"127.0.0.1:{e.port}" for n, e in enumerate(engines, 1)}
+    # A server that is left out is one that nobody listens for.
+    ports = [*(e.port for e in engines), *(free_port() for _ in range(len(engines), 3))]
+    addresses = {f"PROVISION_ENGINE_{n}": f"127.0.0.1:{p}" for n, p in enumerate(ports, 1)}
     environment = addresses | {"PROVISION_ENGINE_BIND": f"127.0.0.1:{port}"}
     command = [program("haproxy"), "-q", "-db", "-f", str(file)]
     with _running(command, port, environment):
@@ -54,7 +56,7 @@ def haproxy(
 
 
 @contextlib.contextmanager
-def nginx(directory: Path, engines: list[EngineProcess]) -> Iterator[int]:
+def nginx(directory: Path, engines: Sequence[EngineProcess]) -> Iterator[int]:
     """nginx as shipped, with TLS; its port."""
     port = free_port()
     certificate, key = make_certificate(directory)

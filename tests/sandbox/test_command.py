@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from provision_engine.sandbox.command import main
-
-from .client import DEADLINE_SECONDS
+from tests.support.waiting import WAIT_SECONDS
 
 ROOT = Path(__file__).parents[2]
 ANY_PORTS = ["--oned-port", "0", "--oneflow-port", "0"]
@@ -37,7 +36,7 @@ def _start(*flags: str) -> tuple[subprocess.Popen[str], list[str]]:
 
 def _end(process: subprocess.Popen[str], number: int = signal.SIGTERM) -> int:
     process.send_signal(number)
-    process.communicate(timeout=DEADLINE_SECONDS)
+    process.communicate(timeout=WAIT_SECONDS)
     return process.returncode
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import json
 import re
@@ -101,21 +102,35 @@ def request(
     Raises OSError or http.client.HTTPException when the connection breaks, also when it breaks
     in the middle of the response.
     """
-    sent = body_of(body) if isinstance(body, Mapping) else body
-    login = authorization(user) if user else {}
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=seconds)
-    start = time.monotonic()
-    try:
-        connection.request(method, path, sent, login | dict(headers or {}))
-        response = connection.getresponse()
-        content = response.read()
-    finally:
-        connection.close()
-    if not content and method != "HEAD" and response.status not in (204, 304):
+    login = authorization(user) if user else {}
+    with contextlib.closing(connection):
+        response = exchange(connection, method, path, body, login | dict(headers or {}))
+    if not response.content and method != "HEAD" and response.status not in (204, 304):
         # A server that dies may send only the header section.
-        raise http.client.IncompleteRead(content)
+        raise http.client.IncompleteRead(response.content)
+    return response
+
+
+def exchange(
+    connection: http.client.HTTPConnection,
+    method: str,
+    path: str,
+    body: Body,
+    headers: Mapping[str, str],
+) -> Response:
+    """One request over a connection, which is open afterwards if the server keeps it open."""
+    sent = body_of(body) if isinstance(body, Mapping) else body
+    start = time.monotonic()
+    connection.request(method, path, sent, dict(headers))
+    response = connection.getresponse()
+    content = response.read()
     spent = time.monotonic() - start
     return Response(response.status, dict(response.getheaders()), content, spent)
+
+
+def with_query(path: str, query: Mapping[str, Any]) -> str:
+    return f"{path}?{urlencode(query)}" if query else path
 
 
 class Device:
@@ -131,8 +146,7 @@ class Device:
 
     def request(self, method: str, path: str, body: Body = None, **options: Any) -> Response:
         """Any request; ``query`` holds its parameters, the others are those of `request`."""
-        if query := urlencode(options.pop("query", {})):
-            path = f"{path}?{query}"
+        path = with_query(path, options.pop("query", {}))
         options = {"user": self.user, "seconds": 120.0} | options
         response = request(self.port, method, path, body, **options)
         check(response, method)
@@ -193,7 +207,7 @@ class Device:
 
     def page(self, path: str = RUNTIMES, **query: Any) -> tuple[list[Json], str]:
         """A page and the address of the next one, empty on the last."""
-        response = self.request("GET", path, query=query)
+        response = self.request("GET", with_query(path, query))
         assert response.status == 200, response.text
         for runtime in response.runtimes:
             if "SERVICE_ID" in runtime:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import yaml
 from werkzeug.serving import WSGIRequestHandler, make_server
@@ -91,6 +91,8 @@ class EngineProcess:
     settings: Mapping[str, Any]
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
+    SERVER: ClassVar[Mapping[str, Any]] = {"workers": 1}
+    LOG: ClassVar[Mapping[str, Any]] = {"level": 0}
 
     def __post_init__(self) -> None:
         self.file = self.directory / "engine.conf"
@@ -101,12 +103,12 @@ class EngineProcess:
         self._guard = threading.Lock()
 
     def _complete(self) -> dict[str, Any]:
-        server = {"workers": 1, "pid_file": str(self.pid_file)}
+        server = {**self.SERVER, "pid_file": str(self.pid_file)}
         given = dict(self.settings)
         return given | {
             "host": "127.0.0.1",
             "port": self.port,
-            "log": {"level": 0, "directory": str(self.logs)},
+            "log": {**self.LOG, "directory": str(self.logs)},
             "server": server | given.get("server", {}),
         }
 

@@ -117,13 +117,22 @@ class OpenNebula:
         with xmlrpc.client.ServerProxy(self.oned_url, Transport()) as server:
             return getattr(server, f"one.{method}")(self.user.session, *params)
 
+    def multicall(self, *calls: tuple[Any, ...]) -> list[Any]:
+        """The results of several calls, each a method and its parameters, in one request."""
+        parts = [
+            {"methodName": f"one.{method}", "params": [self.user.session, *params]}
+            for method, *params in calls
+        ]
+        with xmlrpc.client.ServerProxy(self.oned_url, Transport()) as server:
+            results: Any = server.system.multicall(parts)
+        return list(results)
+
     def _xml(self, method: str, *params: Any) -> etree._Element:
         return etree.fromstring(self.call(method, *params).encode())
 
     def ids(self, kind: int, whose: int = MINE) -> set[int]:
         """The ids of the documents of a type."""
-        pool = self._xml("documentpool.info", whose, -1, -1, kind)
-        return {int(text) for text in pool.xpath("DOCUMENT/ID/text()")}
+        return set(self.names(kind, whose))
 
     def vm_ids(self) -> set[int]:
         """The ids of the user's VMs that are not DONE."""
@@ -167,10 +176,13 @@ class OpenNebula:
             *_mismatches("VM", vm_ids, self.vm_ids()),
         ]
 
+    def names(self, kind: int, whose: int = MINE) -> dict[int, str]:
+        """The names of the documents of a type, by id."""
+        pool = self._xml("documentpool.info", whose, -1, -1, kind)
+        return {int(d.findtext("ID") or -1): d.findtext("NAME") or "" for d in pool}
+
     def flow_template_id(self, name: str, whose: int = USABLE) -> int:
-        pool = self._xml("documentpool.info", whose, -1, -1, FLOW_TEMPLATE)
-        found = [d for d in pool.iterfind("DOCUMENT") if d.findtext("NAME") == name]
-        return min(int(d.findtext("ID") or -1) for d in found)
+        return min(id for id, found in self.names(FLOW_TEMPLATE, whose).items() if found == name)
 
     def document(self, document_id: int) -> etree._Element:
         return self._xml("document.info", document_id, False)
@@ -206,9 +218,9 @@ class OpenNebula:
             timeout=FLOW_SECONDS,
         )
 
-    def start_service(self, flow_template_id: int, name: str) -> int:
+    def start_service(self, flow_template_id: int, name: str, **merged: Any) -> int:
         """Creates a service without the engine."""
-        params = {"merge_template": {"name": name}}
+        params = {"merge_template": {"name": name, **merged}}
         answer = self.flow(
             "POST",
             f"/service_template/{flow_template_id}/action",
