@@ -30,9 +30,9 @@ SHOWN_CHARACTERS = 100
 SHOWN_MEMBERS, LOGGED_MEMBERS = 8, 3
 """The maximum number of ignored members named in the headers of a response, and in the log."""
 DEVICE_INFO_NAME = re.compile(r"[A-Z][A-Z0-9_]*")
-EXPRESSIONS: Mapping[str, tuple[Callable[[str], None], str]] = {
-    POLICY: (scheduling.check_rank, "a rank"),
-    REQUIREMENTS: (scheduling.check_requirements, "requirements"),
+EXPRESSIONS: Mapping[str, tuple[Callable[[str], str], str]] = {
+    POLICY: (scheduling.rank, "a rank"),
+    REQUIREMENTS: (scheduling.requirements, "requirements"),
 }
 
 Json = dict[str, Any]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from provision_engine.cloud.objects import Attributes
 from provision_engine.config import Capacity
+from provision_engine.engine.runtime import scheduling as expressions
 from provision_engine.engine.runtime import sizes
 from provision_engine.engine.runtime.model import DeviceInfo, Function
-from provision_engine.engine.runtime.specification import Specification
+from provision_engine.engine.runtime.scheduling import InvalidExpression
+from provision_engine.engine.runtime.specification import POLICY, REQUIREMENTS, Specification
 from provision_engine.engine.safety import leases
 
 
@@ -39,13 +41,21 @@ def role_attributes(
 def user_attributes(scheduling: Mapping[str, str], device_info: DeviceInfo) -> Attributes:
     """Return the attributes of a VM's user template that follow from what the device sends."""
     attributes: Attributes = {}
-    if requirements := scheduling.get("REQUIREMENTS"):
-        attributes["SCHED_REQUIREMENTS"] = requirements.upper()
-    if policy := scheduling.get("POLICY"):
-        attributes["SCHED_RANK"] = policy.upper()
+    if requirements := _expression(expressions.requirements, scheduling.get(REQUIREMENTS, "")):
+        attributes["SCHED_REQUIREMENTS"] = requirements
+    if rank := _expression(expressions.rank, scheduling.get(POLICY, "")):
+        attributes["SCHED_RANK"] = rank
     if device_info:
         attributes["DEVICE_INFO"] = {name: str(value) for name, value in device_info.items()}
     return attributes
+
+
+def _expression(read: Callable[[str], str], text: str) -> str:
+    """Return an expression for the scheduler; nothing of one that a document's owner broke."""
+    try:
+        return read(text.upper())
+    except InvalidExpression:
+        return ""
 
 
 def texts_of_several_lines(attributes: Attributes) -> list[str]:

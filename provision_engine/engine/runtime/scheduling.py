@@ -1,4 +1,4 @@
-"""Scheduling expressions: which texts OpenNebula's scheduler can parse.
+"""Scheduling expressions: which texts OpenNebula's scheduler can parse, and what it gets of them.
 
 A requirement that does not parse leaves its VM waiting for ever, and on OpenNebula 7 a rank with
 a character that the scanner does not know stops the scheduling of the whole cloud. So both are
@@ -9,7 +9,7 @@ checked before they are sent. The tokens and the grammar are OpenNebula's own (s
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 MAX_DEPTH = 50
@@ -21,7 +21,7 @@ _TOKENS = re.compile(
       | (?P<integer>-?[0-9]+)
       | (?P<name>[A-Za-z][0-9A-Za-z_]*)
       | (?P<string>"[^"]*")
-      | (?P<operator>[@!&|=><()*+/^-])""",
+      | (?P<operator>[@!&|=><()*+/^,-])""",
     re.VERBOSE,
 )
 _ATTRIBUTE = re.compile(r"[A-Za-z][0-9A-Za-z_]*(/[0-9A-Za-z_]+)*")
@@ -47,14 +47,26 @@ class _Token:
         return "the end of the expression" if self.kind == "end" else repr(self.text)
 
 
-def check_rank(text: str) -> None:
-    """Raise InvalidExpression unless the text is an arithmetic expression, or empty."""
-    _Parser(text).check("-", "+-*/", _Parser.operand)
+def rank(text: str) -> str:
+    """Return the rank of a policy: the sum of its expressions, which commas separate.
+
+    Raises InvalidExpression unless each one is an arithmetic expression, or the text is empty.
+    """
+    return " + ".join(_Parser(text).parts("-", "+-*/", _Parser.operand))
 
 
-def check_requirements(text: str) -> None:
-    """Raise InvalidExpression unless the text is a boolean expression, or empty."""
-    _Parser(text).check("!", "&|", _Parser.comparison)
+def requirements(text: str) -> str:
+    """Return the requirements of a text, in which commas separate what has to hold all together.
+
+    Raises InvalidExpression unless each one is a boolean expression, or the text is empty.
+    """
+    return all_of(_Parser(text).parts("!", "&|", _Parser.comparison))
+
+
+def all_of(expressions: Iterable[str]) -> str:
+    """Return the requirements that hold where each one of several does; empty ones are left out."""
+    several = [expression for expression in expressions if expression.strip()]
+    return several[0] if len(several) == 1 else " & ".join(f"({one})" for one in several)
 
 
 def _tokens(text: str) -> Iterator[_Token]:
@@ -79,15 +91,18 @@ class _Parser:
     """Reads the tokens of one expression, one after the other."""
 
     def __init__(self, text: str) -> None:
-        self._tokens = list(_tokens(text))
+        self._text, self._tokens = text, list(_tokens(text))
         self._next = 0
 
-    def check(self, sign: str, operators: str, read: Callable[[_Parser], None]) -> None:
-        """Read ``part (operator part)*``. A part is read by ``read``, or follows a sign, or is
-        itself an expression in parentheses.
+    def parts(self, sign: str, operators: str, read: Callable[[_Parser], None]) -> list[str]:
+        """Return the expressions between commas, each one ``part (operator part)*``.
+
+        A part is read by ``read``, or follows a sign, or is an expression in parentheses.
         """
-        is_empty, opened = self._token.kind == "end", list[str]()
-        while not is_empty:
+        if self._token.kind == "end":
+            return []
+        opened, commas = list[str](), list[int]()
+        while True:
             while opening := self._accept(f"{sign}("):
                 opened.append(opening)
                 if len(opened) > MAX_DEPTH:
@@ -95,13 +110,18 @@ class _Parser:
             read(self)
             while opened and (opened[-1] == sign or self._accept(")")):
                 opened.pop()
+            position = self._token.position - 1
             if self._accept(operators):
                 continue
             if opened:
                 raise self._unexpected("')'")
-            if self._token.kind != "end":
+            if self._accept(","):
+                commas.append(position)
+            elif self._token.kind == "end":
+                starts, ends = [0, *(n + 1 for n in commas)], [*commas, None]
+                return [self._text[a:b] for a, b in zip(starts, ends, strict=True)]
+            else:
                 raise self._unexpected("an operator")
-            return
 
     def operand(self) -> None:
         """Read a part of a rank."""

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from provision_engine.engine.runtime.scheduling import (
     MAX_DEPTH,
     InvalidExpression,
-    check_rank,
-    check_requirements,
+    rank,
+    requirements,
 )
 
-Check = Callable[[str], None]
+Check = Callable[[str], str]
 
 
 def is_accepted(check: Check, text: str) -> bool:
@@ -42,7 +42,7 @@ A = 1 & B = 2 | C = 3; "PCI/0000" = 1
 
 
 def test_an_expression_is_empty_or_as_the_grammar_says() -> None:
-    for check, table in ((check_rank, RANKS_OF_TABLE), (check_requirements, REQUIREMENTS_OF_TABLE)):
+    for check, table in ((rank, RANKS_OF_TABLE), (requirements, REQUIREMENTS_OF_TABLE)):
         for text in ("", " \t ", *table.replace("\n", "").split(";")):
             check(text)
 
@@ -51,43 +51,43 @@ def test_an_expression_is_empty_or_as_the_grammar_says() -> None:
     ("check", "text", "position", "reason"),
     [
         # The scanner reads -5 as one number, so there is no operator.
-        (check_rank, "A -5", 3, "expected an operator, not '-5'"),
-        (check_rank, "A-5", 2, "expected an operator, not '-5'"),
-        (check_rank, "A B", 3, "expected an operator, not 'B'"),
-        (check_rank, "A +", 4, "not the end of the expression"),
-        (check_rank, "+ A", 1, "expected an attribute, a number or '('"),
-        (check_rank, "(A", 3, "expected ')'"),
-        (check_rank, "A)", 2, "expected an operator"),
-        (check_rank, "()", 2, "expected an attribute"),
-        (check_rank, "A = 1", 3, "expected an operator"),
-        (check_rank, "A % 2", 3, "'%' is not part of a scheduling expression"),
-        (check_rank, "A; B", 2, "';' is not part"),
-        (check_rank, "_A", 1, "'_' is not part"),
-        (check_rank, ".5", 1, "'.' is not part"),
-        (check_rank, "1.", 2, "'.' is not part"),
-        (check_rank, "1.5.2", 4, "'.' is not part"),
-        (check_rank, "A\nB", 2, "is not part"),
-        (check_rank, "énergie", 1, "'é' is not part"),
-        (check_rank, '""', 1, "is not the name of an attribute"),
-        (check_rank, '"a b"', 1, "is not the name of an attribute"),
-        (check_rank, '"A', 1, "the quote is never closed"),
-        (check_requirements, "A", 2, "expected '=', '!=', '<', '>' or '@>'"),
-        (check_requirements, "A == 1", 4, "expected a number or a text"),
-        (check_requirements, "A >= 1", 4, "expected a number, not '='"),
-        (check_requirements, "A > B", 5, "expected a number, not 'B'"),
-        (check_requirements, 'A < "1"', 5, "expected a number"),
-        (check_requirements, "A @ 1", 5, "expected '>'"),
-        (check_requirements, "A ! 1", 5, "expected '='"),
-        (check_requirements, "A =", 4, "not the end of the expression"),
-        (check_requirements, "1 = A", 1, "expected an attribute"),
-        (check_requirements, "A = 1 &", 8, "not the end of the expression"),
-        (check_requirements, "A = 1 && B = 2", 8, "expected an attribute"),
-        (check_requirements, "A = 1 AND B = 2", 7, "expected an operator, not 'AND'"),
-        (check_requirements, "(A = 1", 7, "expected ')'"),
-        (check_requirements, "A = 'x'", 5, '"\'" is not part'),
-        (check_requirements, 'A = "x', 5, "the quote is never closed"),
-        (check_requirements, '"" = 1', 1, '"" is not the name of an attribute'),
-        (check_requirements, "A + 1 = 2", 3, "expected '='"),
+        (rank, "A -5", 3, "expected an operator, not '-5'"),
+        (rank, "A-5", 2, "expected an operator, not '-5'"),
+        (rank, "A B", 3, "expected an operator, not 'B'"),
+        (rank, "A +", 4, "not the end of the expression"),
+        (rank, "+ A", 1, "expected an attribute, a number or '('"),
+        (rank, "(A", 3, "expected ')'"),
+        (rank, "A)", 2, "expected an operator"),
+        (rank, "()", 2, "expected an attribute"),
+        (rank, "A = 1", 3, "expected an operator"),
+        (rank, "A % 2", 3, "'%' is not part of a scheduling expression"),
+        (rank, "A; B", 2, "';' is not part"),
+        (rank, "_A", 1, "'_' is not part"),
+        (rank, ".5", 1, "'.' is not part"),
+        (rank, "1.", 2, "'.' is not part"),
+        (rank, "1.5.2", 4, "'.' is not part"),
+        (rank, "A\nB", 2, "is not part"),
+        (rank, "énergie", 1, "'é' is not part"),
+        (rank, '""', 1, "is not the name of an attribute"),
+        (rank, '"a b"', 1, "is not the name of an attribute"),
+        (rank, '"A', 1, "the quote is never closed"),
+        (requirements, "A", 2, "expected '=', '!=', '<', '>' or '@>'"),
+        (requirements, "A == 1", 4, "expected a number or a text"),
+        (requirements, "A >= 1", 4, "expected a number, not '='"),
+        (requirements, "A > B", 5, "expected a number, not 'B'"),
+        (requirements, 'A < "1"', 5, "expected a number"),
+        (requirements, "A @ 1", 5, "expected '>'"),
+        (requirements, "A ! 1", 5, "expected '='"),
+        (requirements, "A =", 4, "not the end of the expression"),
+        (requirements, "1 = A", 1, "expected an attribute"),
+        (requirements, "A = 1 &", 8, "not the end of the expression"),
+        (requirements, "A = 1 && B = 2", 8, "expected an attribute"),
+        (requirements, "A = 1 AND B = 2", 7, "expected an operator, not 'AND'"),
+        (requirements, "(A = 1", 7, "expected ')'"),
+        (requirements, "A = 'x'", 5, '"\'" is not part'),
+        (requirements, 'A = "x', 5, "the quote is never closed"),
+        (requirements, '"" = 1', 1, '"" is not the name of an attribute'),
+        (requirements, "A + 1 = 2", 3, "expected '='"),
     ],
 )
 def test_anything_else_is_refused_with_the_position_and_the_reason(
@@ -103,10 +103,10 @@ def test_anything_else_is_refused_with_the_position_and_the_reason(
 @pytest.mark.parametrize(
     ("check", "opening", "inner", "closing"),
     [
-        (check_rank, "(", "A", ")"),
-        (check_rank, "- ", "A", ""),
-        (check_requirements, "(", "A = 1", ")"),
-        (check_requirements, "!", "A = 1", ""),
+        (rank, "(", "A", ")"),
+        (rank, "- ", "A", ""),
+        (requirements, "(", "A = 1", ")"),
+        (requirements, "!", "A = 1", ""),
     ],
 )
 def test_the_nesting_of_an_expression_is_limited(
@@ -118,9 +118,45 @@ def test_the_nesting_of_an_expression_is_limited(
             check(opening * depth + inner + closing * depth)
 
 
+@pytest.mark.parametrize(
+    ("check", "text", "expected"),
+    [
+        (rank, "", ""),
+        (rank, "ENERGY", "ENERGY"),
+        (rank, "ENERGY,LATENCY", "ENERGY + LATENCY"),
+        (rank, "A * 2,-(B)", "A * 2 + -(B)"),
+        (requirements, "", ""),
+        (requirements, "x > 1", "x > 1"),
+        (requirements, "x > 1,y = 2 | z = 3", "(x > 1) & (y = 2 | z = 3)"),
+        (requirements, 'NAME = "a,b",x > 1', '(NAME = "a,b") & (x > 1)'),
+    ],
+)
+def test_several_expressions_with_commas_between_become_one(
+    check: Check, text: str, expected: str
+) -> None:
+    assert check(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("check", "text", "position"),
+    [
+        (rank, "A,", 3),
+        (rank, ",A", 1),
+        (rank, "A,,B", 3),
+        (rank, "(A,B)", 3),
+        (requirements, "x > 1,", 7),
+        (requirements, "(x > 1, y > 1)", 7),
+    ],
+)
+def test_a_comma_stands_between_expressions(check: Check, text: str, position: int) -> None:
+    with pytest.raises(InvalidExpression) as caught:
+        check(text)
+    assert caught.value.position == position
+
+
 def test_parentheses_beside_one_another_are_not_nested() -> None:
-    check_rank(" + ".join(["(A)"] * 10 * MAX_DEPTH))
-    check_requirements(" & ".join(["!(A = 1)"] * 10 * MAX_DEPTH))
+    rank(" + ".join(["(A)"] * 10 * MAX_DEPTH))
+    requirements(" & ".join(["!(A = 1)"] * 10 * MAX_DEPTH))
 
 
 # ---- for any text -------------------------------------------------------------------------------
@@ -130,7 +166,7 @@ SCANNED = re.compile(r"""(?:[ \t0-9A-Za-z_.@!&|=><()*+/^-]|"[^"]*")*""")
 
 PIECES = ["A", "b_1", "-", "5", "1.5", '"', '""', '"x"', "é", "%", "\n", ".", "_", " "]
 TEXTS = st.text(max_size=30) | st.lists(
-    st.sampled_from([*PIECES, *"@!&|=><()*+/^"]), max_size=12
+    st.sampled_from([*PIECES, *"@!&|=><()*+/^,"]), max_size=12
 ).map("".join)
 NAMES = st.from_regex(r"[A-Za-z][0-9A-Za-z_]{0,5}", fullmatch=True)
 ATTRIBUTES = NAMES | st.from_regex(
@@ -169,30 +205,29 @@ REQUIREMENTS = st.recursive(
 
 @given(RANKS)
 def test_every_rank_of_the_grammar_is_accepted(text: str) -> None:
-    check_rank(text)
+    rank(text)
 
 
 @given(REQUIREMENTS)
 def test_all_requirements_of_the_grammar_are_accepted(text: str) -> None:
-    check_requirements(text)
+    requirements(text)
 
 
-@pytest.mark.parametrize("check", [check_rank, check_requirements])
+@pytest.mark.parametrize("check", [rank, requirements])
 @given(text=TEXTS | RANKS | REQUIREMENTS)
-def test_accepted_expressions_have_only_characters_the_scanner_knows(
-    check: Check, text: str
-) -> None:
+def test_the_scheduler_gets_only_characters_that_its_scanner_knows(check: Check, text: str) -> None:
     if is_accepted(check, text):
-        assert SCANNED.fullmatch(text), text
+        assert SCANNED.fullmatch(check(text)), text
+        assert is_accepted(check, check(text))
 
 
-@pytest.mark.parametrize("check", [check_rank, check_requirements])
+@pytest.mark.parametrize("check", [rank, requirements])
 @given(text=TEXTS | RANKS | REQUIREMENTS)
 def test_accepted_expressions_are_valid_in_upper_case_too(check: Check, text: str) -> None:
     assert not is_accepted(check, text) or is_accepted(check, text.upper())
 
 
-@pytest.mark.parametrize("check", [check_rank, check_requirements])
+@pytest.mark.parametrize("check", [rank, requirements])
 @given(text=TEXTS)
 def test_the_position_of_an_error_is_in_the_text_or_at_its_end(check: Check, text: str) -> None:
     if not is_accepted(check, text):
