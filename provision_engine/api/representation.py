@@ -84,7 +84,7 @@ def plan(planned: Plan, ignored: Iterable[str]) -> Json:
     """
     warnings = [{"CODE": "IGNORED", "PATH": path, "TEXT": warning(path)} for path in ignored]
     roles = {
-        role: {"NAME": name, "ATTRIBUTES": _without_credentials(planned.attributes[name])}
+        role: {"NAME": name, "ATTRIBUTES": _without_credentials(planned.vm_attributes(name))}
         for role, name in planned.role_names.items()
     }
     return {

@@ -44,6 +44,7 @@ CODES: dict[object, type[pyone.OneException]] = {
 """oned's own codes, as pyone reads them in the response to a single call."""
 
 ONEFLOW: dict[int, type[EngineError]] = {
+    400: errors.ActionRefused,  # before anything was done
     401: errors.Unauthorized,
     403: errors.Forbidden,
     404: errors.NotFound,

@@ -220,7 +220,8 @@ class Vm:
     id: int
     state: int
     lcm_state: int
-    cpu: float
+    cpu_share: float
+    vcpu: int | None
     memory_mb: int
     cpu_max: int | None
     memory_max_mb: int | None
@@ -233,6 +234,8 @@ class Vm:
     is_ready: bool
     error: str
     sched_message: str
+    requirements: str
+    """SCHED_REQUIREMENTS, of the operator and the device together."""
     name: str
     user_id: int
     service_id: int | None
@@ -256,7 +259,8 @@ class Vm:
             id=number(element, "ID"),
             state=number(element, "STATE"),
             lcm_state=number(element, "LCM_STATE"),
-            cpu=real(template, "CPU"),
+            cpu_share=real(template, "CPU"),
+            vcpu=_limit(template, "VCPU"),
             memory_mb=number(template, "MEMORY"),
             cpu_max=_limit(template, "VCPU_MAX"),
             memory_max_mb=_limit(template, "MEMORY_MAX"),
@@ -267,6 +271,7 @@ class Vm:
             is_ready=text(user, "READY").upper() == "YES",
             error=text(user, "ERROR")[: values.MAX_TEXT],
             sched_message=text(user, "SCHED_MESSAGE")[: values.MAX_TEXT],
+            requirements=text(user, "SCHED_REQUIREMENTS"),
             name=text(element, "NAME"),
             user_id=number(element, "UID"),
             service_id=values.integer(text(user, "SERVICE_ID")),

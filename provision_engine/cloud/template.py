@@ -5,7 +5,9 @@ Source: the scenarios template-syntax and hostile-values-through-oneflow of the 
 
 from __future__ import annotations
 
+import re
 import unicodedata
+from typing import Any
 from xml.sax.saxutils import escape
 
 from provision_engine.cloud.objects import Attributes
@@ -56,6 +58,60 @@ def _attribute(name: str, value: str | Attributes) -> str:
     if isinstance(value, dict):
         return f"{name}=[{','.join(_attribute(key, item) for key, item in value.items())}]"
     return f"{name}={quoted(value)}"
+
+
+_TEXT = r'"(?:[^"\\]|\\"?+)*+"'
+"""Only a quote can be escaped: any other backslash is itself."""
+_QUOTED = rf"(?P<quoted>{_TEXT})"
+_BLANK = re.compile(r"(?:\s|\#[^\n]*)*")
+_ATTRIBUTE = re.compile(
+    rf"""(?P<name>[A-Za-z]\w*)\s*=[ \t]*(?:{_QUOTED}
+    |\[(?P<vector>(?:[^\]"]|{_TEXT})*)\]|(?P<plain>[^\n"\[]*))""",
+    re.DOTALL | re.VERBOSE,
+)
+_MEMBER = re.compile(
+    rf"\s*(?P<name>[A-Za-z]\w*)\s*=\s*(?:{_QUOTED}|(?P<plain>[^\",]*))\s*(?:,|\Z)", re.DOTALL
+)
+
+
+def parse(text: str) -> Attributes:
+    """Return the attributes of a template. Raises ValueError where the text is none."""
+    found: dict[str, list[Any]] = {}
+    position = _end_of_blank(text, 0)
+    while position < len(text):
+        match = _ATTRIBUTE.match(text, position)
+        if match is None:
+            raise ValueError(f"character {position + 1} begins no attribute of a template")
+        vector = match["vector"]
+        found.setdefault(match["name"].upper(), []).append(
+            _text(match) if vector is None else _members(vector, match.start("vector"))
+        )
+        position = _end_of_blank(text, match.end())
+    return {name: several if len(several) > 1 else several[0] for name, several in found.items()}
+
+
+def _members(vector: str, start: int) -> dict[str, str]:
+    members, position = {}, 0
+    vector = vector.rstrip()
+    while position < len(vector):
+        match = _MEMBER.match(vector, position)
+        if match is None:
+            place = start + position + 1
+            raise ValueError(f"character {place} begins no member of a vector of a template")
+        members[match["name"].upper()] = _text(match)
+        position = match.end()
+    return members
+
+
+def _end_of_blank(text: str, position: int) -> int:
+    match = _BLANK.match(text, position)
+    return match.end() if match else position
+
+
+def _text(match: re.Match[str]) -> str:
+    if (quoted := match["quoted"]) is not None:
+        return quoted[1:-1].replace('\\"', '"')
+    return str(match["plain"]).strip()
 
 
 def quoted(text: str) -> str:

@@ -9,9 +9,7 @@ which users they belong to.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from provision_engine import log
@@ -21,7 +19,7 @@ from provision_engine.cloud.objects import Document
 from provision_engine.cloud.oned import MINE
 from provision_engine.deadline import Deadline
 from provision_engine.engine.memory import UserMemory
-from provision_engine.engine.runtime.dialect import FlowRole, assign_roles
+from provision_engine.engine.runtime.flow_template import FlowRole, FlowTemplate
 from provision_engine.engine.runtime.specification import Specification
 from provision_engine.engine.time_limits import SEARCH_CALL_SECONDS, SEARCH_SECONDS
 from provision_engine.errors import (
@@ -29,7 +27,6 @@ from provision_engine.errors import (
     BadGateway,
     DeployFailed,
     Forbidden,
-    NoFlowTemplate,
     NotFound,
     UnknownFlavours,
 )
@@ -43,48 +40,6 @@ FIRST_IDS, GROWTH = 256, 4
 MAX_CHARACTERS = 2**20
 """A range whose documents are longer together is followed by a narrower one."""
 PUBLISHED = "flow templates"
-
-
-@dataclass(frozen=True)
-class FlowTemplate:
-    """A service template of oneflow."""
-
-    id: int
-    roles: tuple[FlowRole, ...]
-    digest: str = ""
-    """Of its body."""
-    owner_name: str = ""
-
-    @classmethod
-    def from_document(cls, document: Document) -> FlowTemplate:
-        """Return the template in a document.
-
-        Raises NotFound where the document is of another type, BadGateway where it is wrong.
-        """
-        if document.type != DocumentType.FLOW_TEMPLATE:
-            raise NotFound(f"Document {document.id} is not a flow template")
-        roles = document.body.get("roles")
-        if not isinstance(roles, list):
-            raise BadGateway(f"Flow template {document.id} has no list of roles")
-        digest = hashlib.sha256(document.body_text.encode()).hexdigest()
-        return cls(document.id, tuple(map(FlowRole.from_body, roles)), digest, document.user_name)
-
-    @property
-    def role_names(self) -> list[str]:
-        """Return the names of the roles, in their order."""
-        return [role.name for role in self.roles]
-
-    def assign(self, specification: Specification) -> dict[str, FlowRole]:
-        """Return the roles that play FAAS and DAAS. Raises NoFlowTemplate where one is missing."""
-        flavours = specification.flavours
-        indexes = assign_roles(flavours, self.role_names)
-        for role in flavours:
-            if role not in indexes:
-                known = self.role_names[:8]
-                raise NoFlowTemplate(
-                    f"Flow template {self.id} has no role for {role}; its roles are {known}"
-                )
-        return {role: self.roles[indexes[role]] for role in flavours}
 
 
 class Flavours:

@@ -10,13 +10,13 @@ from provision_engine import log
 from provision_engine.cloud.client import CloudClient
 from provision_engine.cloud.objects import Attributes
 from provision_engine.engine.context import Context
-from provision_engine.engine.flavours import FlowTemplate
 from provision_engine.engine.runtime import attributes
 from provision_engine.engine.runtime.dialect import Dialect
+from provision_engine.engine.runtime.flow_template import FlowTemplate
 from provision_engine.engine.runtime.model import Function, Phase, Runtime
 from provision_engine.engine.runtime.specification import Specification
 from provision_engine.engine.safety import services
-from provision_engine.errors import NotFound, UnknownFlavours
+from provision_engine.errors import CapacityRefused, NotFound, UnknownFlavours
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,11 @@ class Plan:
     role_names: Mapping[str, str]
     """FAAS and DAAS → the flow template's name of that role."""
     attributes: Mapping[str, Attributes]
-    """By the flow template's role name."""
+    """What the engine adds to a role's VMs, by the flow template's role name."""
     vm_templates: Mapping[str, Attributes]
     """By the flow template's role name."""
+    operators: Mapping[str, Attributes]
+    """What the operator says of a role's VMs, by the flow template's role name."""
     version: str
     """Of OpenNebula. Read anew each time: it may have been upgraded under the engine."""
 
@@ -55,6 +57,10 @@ class Plan:
             digest=specification.digest if key else "",
         )
 
+    def vm_attributes(self, role_name: str) -> Attributes:
+        """Return the attributes of a role's VMs: the operator's under the engine's."""
+        return {**self.operators[role_name], **self.attributes[role_name]}
+
     def start(self, cloud: CloudClient, name: str) -> int:
         """Start the service and return its id. Raises NoFlowTemplate if its template is gone."""
         dialect = Dialect.from_version(self.version)
@@ -67,7 +73,7 @@ class Plan:
                         role,
                         text_name,
                     )
-        merge = dialect.merge_template(name, self.flow.roles, self.attributes)
+        merge = self.flow.merge_template(dialect, name, self.attributes, self.vm_templates)
         log.engine.debug(
             "Instantiating service_template %s with options %s",
             self.flow.id,
@@ -87,22 +93,32 @@ def plan(context: Context, specification: Specification, version: str = "") -> P
     DeployFailed if a VM template is missing.
     """
     version = version or context.cloud.oned.version()
+    dialect = Dialect.from_version(version)
     flavours, configuration = context.flavours, context.configuration
     flow = flavours.flow_template(specification)
+    flow.check_inputs(dialect)
     assigned = flow.assign(specification)
     sr_auth = context.cloud.credentials.token if configuration.context.sr_auth else None
-    functions, values, vm_templates = {}, {}, {}
+    functions, added, vm_templates, operators = {}, {}, {}, {}
     for role, requested in specification.functions.items():
-        vm_template = flavours.vm_template(assigned[role])
-        vm_templates[assigned[role].name] = vm_template
-        functions[role] = requested.sized(vm_template, configuration.capacity)
-        values[assigned[role].name] = attributes.role_attributes(
-            functions[role],
-            vm_template,
+        name = assigned[role].name
+        vm_templates[name] = flavours.vm_template(assigned[role])
+        operators[name] = dialect.operators(assigned[role].body, vm_templates[name])
+        functions[role] = requested.sized(operators[name], configuration.capacity)
+        added[name] = attributes.role_attributes(
+            requested,
+            operators[name],
             specification,
             flow.id,
             configuration.capacity,
             sr_auth,
         )
+        if dialect.joins_disks(assigned[role].body) and added[name].pop("DISK", None):
+            _check_disk(role, requested)
     names = {role: flow_role.name for role, flow_role in assigned.items()}
-    return Plan(flow, functions, names, values, vm_templates, version)
+    return Plan(flow, functions, names, added, vm_templates, operators, version)
+
+
+def _check_disk(role: str, requested: Function) -> None:
+    if "DISK_SIZE" in requested.sizes:
+        raise CapacityRefused(f"{role}.DISK_SIZE: the flow template lists the disks of its VM")

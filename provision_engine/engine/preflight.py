@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TypeVar
 
-from provision_engine.cloud.objects import Document, VmTemplate
+from provision_engine.cloud.objects import Attributes, Document, VmTemplate
 from provision_engine.engine import quota
 from provision_engine.engine.context import Context
-from provision_engine.engine.flavours import FlowTemplate
 from provision_engine.engine.runtime import sizes
 from provision_engine.engine.runtime.dialect import Dialect
+from provision_engine.engine.runtime.flow_template import FlowTemplate
 from provision_engine.engine.runtime.model import Function
 from provision_engine.engine.runtime.specification import Specification
 from provision_engine.errors import (
@@ -134,6 +134,11 @@ class Inspector:
             finding = Finding(str(error.message), hint)
             return Preflight(flavours, document.id, owner, is_mapped, findings=(finding,))
         findings = [*self._check_dialect(template)]
+        try:
+            template.check_inputs(self.dialect)
+        except NoFlowTemplate as error:
+            hint = "write a default into it: M|text|What it is for| |default"
+            findings.append(Finding(str(error.message), hint))
         if document.others_may_change:
             findings.append(_writable(f"flow template {document.id}"))
         functions = {}
@@ -142,9 +147,15 @@ class Inspector:
             if isinstance(found, Finding):
                 findings.append(Finding(f"{role}: {found.text}", found.hint))
                 continue
+            try:
+                operators = self.dialect.operators(flow_role.body, found.attributes)
+            except BadGateway as error:
+                hint = "write the role's contents in OpenNebula's template syntax"
+                findings.append(Finding(str(error.message), hint))
+                continue
             requested, capacity = specification.functions[role], self._configuration.capacity
-            functions[role] = requested.sized(found.attributes, capacity)
-            findings += _check_vm_template(role, found)
+            functions[role] = requested.sized(operators, capacity)
+            findings += _check_vm_template(role, found, operators)
         if len(functions) == len(assigned):
             try:
                 quota.check_new(self._cloud, list(functions.values()))
@@ -188,11 +199,11 @@ def _writable(name: str) -> Finding:
     return Finding.note(text, "remove their permission MANAGE: chmod 644")
 
 
-def _check_vm_template(role: str, template: VmTemplate) -> Iterator[Finding]:
+def _check_vm_template(role: str, template: VmTemplate, operators: Attributes) -> Iterator[Finding]:
     if template.others_may_change:
         yield _writable(f"{role}: VM template {template.id} ({template.name})")
     for part, meaning in PARTS.items():
-        if not sizes.vectors(template.attributes, part):
+        if not sizes.vectors(operators, part):
             text = f"{role}: VM template {template.id} ({template.name}) has no {part}"
             yield Finding.note(text, meaning)
 

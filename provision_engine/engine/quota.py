@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from provision_engine.cloud.client import CloudClient
 from provision_engine.cloud.objects import Quota as Quota
 from provision_engine.engine.context import Context
-from provision_engine.engine.runtime import sizes
 from provision_engine.engine.runtime.model import Function
 from provision_engine.errors import CapacityRefused
 
@@ -26,15 +25,16 @@ def check_new(
     check(cloud, _total(functions), _total(freed))
 
 
-def _total(functions: Sequence[Function]) -> dict[str, int]:
-    total = Counter({"VMS": len(functions)})
+def _total(functions: Sequence[Function]) -> dict[str, float]:
+    total: defaultdict[str, float] = defaultdict(float)
     for function in functions:
-        total.update(sizes.quota_of(function.sizes))
+        for metric, size in function.quota().items():
+            total[metric] += size
     return total
 
 
 def check(
-    cloud: CloudClient, more: Mapping[str, int], freed: Mapping[str, int] = MappingProxyType({})
+    cloud: CloudClient, more: Mapping[str, float], freed: Mapping[str, float] = MappingProxyType({})
 ) -> None:
     """Raise CapacityRefused where a quota leaves no room for what would be used in addition,
     also when something else is freed.
@@ -49,5 +49,5 @@ def check(
         if growth > 0 and 0 <= limit < used + growth:
             raise CapacityRefused(
                 f"The user's quota of {name} is {limit:g}, of which {used:g} is used; "
-                f"this needs {growth} more"
+                f"this needs {growth:g} more"
             )

@@ -13,8 +13,8 @@ from enum import IntEnum
 
 from provision_engine.engine.actions import read, suspend
 from provision_engine.engine.context import Context
-from provision_engine.engine.plan import plan
-from provision_engine.engine.runtime.model import Phase, Runtime
+from provision_engine.engine.plan import Plan, plan
+from provision_engine.engine.runtime.model import Function, Phase, Runtime
 from provision_engine.engine.runtime.snapshot import Snapshot
 from provision_engine.engine.runtime.specification import Specification
 from provision_engine.engine.runtime.states import Condition, Reason, State
@@ -122,7 +122,7 @@ def _replace(context: Context, runtime: Runtime) -> Runtime:
     or deleted. What a crash leaves is resolved by ``abandoned``.
     """
     holdings = context.holdings(runtime)
-    planned = plan(context, _specification(runtime, context.now()))
+    planned = _plan(context, runtime)
     replaced = dataclasses.replace(
         runtime,
         service_name=services.new_name(runtime.flavour_tuple),
@@ -140,13 +140,19 @@ def _replace(context: Context, runtime: Runtime) -> Runtime:
     return intents.start(context, replaced, planned)
 
 
-def _specification(runtime: Runtime, now: float) -> Specification:
-    """Return the request that makes the same runtime once more."""
+def _plan(context: Context, runtime: Runtime) -> Plan:
+    """Plan the same runtime once more: a size that is the operator's is left to the operator."""
     end = leases.ends_at(runtime, ())
-    return Specification(
+    specification = Specification(
         name=runtime.name,
-        functions=runtime.with_vms(dict.fromkeys(runtime.functions)).functions,
+        functions={role: Function(f.flavour) for role, f in runtime.functions.items()},
         scheduling=runtime.scheduling,
         device_info=runtime.device_info,
-        lease_seconds=None if end is None else max(1, end - int(now)),
+        lease_seconds=None if end is None else max(1, end - int(context.now())),
     )
+    planned = plan(context, specification)
+    own = {
+        role: Function(f.flavour, dict(f.sizes.items() - planned.functions[role].sizes.items()))
+        for role, f in runtime.functions.items()
+    }
+    return plan(context, dataclasses.replace(specification, functions=own), planned.version)

@@ -138,9 +138,10 @@ class _Update:
         is_moved = before.scheduling != after.scheduling
         if not is_moved and before.device_info == after.device_info:
             return
-        values = template.render(attributes.user_attributes(after.scheduling, after.device_info))
         for vm in self._vms.values():
-            self._context.cloud.oned.update_vm(vm.id, values)
+            operators = attributes.operators_requirements(vm.requirements, before.scheduling)
+            values = attributes.user_attributes(after.scheduling, after.device_info, operators)
+            self._context.cloud.oned.update_vm(vm.id, template.render(values))
             if is_moved and vm.state == VmState.ACTIVE:
                 self._reschedule(vm)
 

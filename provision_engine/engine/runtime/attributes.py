@@ -16,38 +16,69 @@ from provision_engine.engine.safety import leases
 
 
 def role_attributes(
-    function: Function,
+    requested: Function,
     template: Attributes,
     specification: Specification,
     flow_template_id: int,
     capacity: Capacity,
     sr_auth: str | None,
 ) -> Attributes:
-    """Return a role's VM attributes: texts, vectors as dictionaries, repeated names as a list."""
-    attributes = sizes.vm_attributes(function.sizes, capacity) | {
-        "MEMORY_RESIZE_MODE": capacity.memory.resize_mode,
+    """Return what is added to the operator's ``template`` of a role's VMs, or stands in its place.
+
+    Texts, vectors as dictionaries, repeated names as a list.
+    """
+    function = requested.sized(template, capacity)
+    attributes = sizes.vm_attributes(requested.sizes, function.sizes, template, capacity) | {
         "HOT_RESIZE": {"CPU_HOT_ADD_ENABLED": "YES", "MEMORY_HOT_ADD_ENABLED": "YES"},
     }
-    if disks := sizes.vectors(template, "DISK"):
-        attributes["DISK"] = [disks[0] | {"SIZE": str(function.sizes["DISK_SIZE"])}, *disks[1:]]
-    if context := _context(template, sr_auth):
-        attributes["CONTEXT"] = context
+    if "MEMORY_RESIZE_MODE" not in template:
+        attributes["MEMORY_RESIZE_MODE"] = capacity.memory.resize_mode
+    disk_size = str(function.sizes["DISK_SIZE"])
+    disks = sizes.vectors(template, "DISK")
+    if disks and disks[0].get("SIZE") != disk_size:
+        attributes["DISK"] = [disks[0] | {"SIZE": disk_size}, *disks[1:]]
+    context = next(iter(sizes.vectors(template, "CONTEXT")), {})
+    if (own := _context(context, sr_auth)) != context:
+        attributes["CONTEXT"] = own
     if specification.lease_seconds is not None:
-        attributes["SCHED_ACTION"] = leases.action(f"+{specification.lease_seconds}")
-    attributes |= user_attributes(specification.scheduling, specification.device_info)
-    return attributes | {"FLAVOURS": str(flow_template_id)}
+        lease = leases.action(f"+{specification.lease_seconds}")
+        attributes["SCHED_ACTION"] = [
+            *leases.others(sizes.vectors(template, "SCHED_ACTION")),
+            lease,
+        ]
+    operators = str(template.get("SCHED_REQUIREMENTS", ""))
+    sent = user_attributes(specification.scheduling, specification.device_info, operators)
+    return attributes | sent | {"FLAVOURS": str(flow_template_id)}
 
 
-def user_attributes(scheduling: Mapping[str, str], device_info: DeviceInfo) -> Attributes:
-    """Return the attributes of a VM's user template that follow from what the device sends."""
+def user_attributes(
+    scheduling: Mapping[str, str], device_info: DeviceInfo, operators: str
+) -> Attributes:
+    """Return the attributes of a VM's user template that follow from what the device sends.
+
+    The ``operators`` requirements have to hold as well.
+    """
     attributes: Attributes = {}
-    if requirements := _expression(expressions.requirements, scheduling.get(REQUIREMENTS, "")):
-        attributes["SCHED_REQUIREMENTS"] = requirements
+    if requirements := _requirements(scheduling):
+        attributes["SCHED_REQUIREMENTS"] = expressions.all_of([operators, requirements])
     if rank := _expression(expressions.rank, scheduling.get(POLICY, "")):
         attributes["SCHED_RANK"] = rank
     if device_info:
         attributes["DEVICE_INFO"] = {name: str(value) for name, value in device_info.items()}
     return attributes
+
+
+def operators_requirements(requirements: str, scheduling: Mapping[str, str]) -> str:
+    """Return what the operator requires, of a VM's requirements and what its device has sent."""
+    sent = _requirements(scheduling)
+    if requirements == sent:
+        return ""
+    before, joint, after = requirements.rpartition(f") & ({sent})")
+    return before.removeprefix("(") if joint and not after else requirements
+
+
+def _requirements(scheduling: Mapping[str, str]) -> str:
+    return _expression(expressions.requirements, scheduling.get(REQUIREMENTS, ""))
 
 
 def _expression(read: Callable[[str], str], text: str) -> str:
@@ -63,11 +94,10 @@ def texts_of_several_lines(attributes: Attributes) -> list[str]:
     return [name for name, text in attributes.get("CONTEXT", {}).items() if "\n" in text]
 
 
-def _context(template: Attributes, sr_auth: str | None) -> Attributes:
-    context = next(iter(sizes.vectors(template, "CONTEXT")), {})
+def _context(context: Mapping[str, str], sr_auth: str | None) -> Attributes:
+    own = dict(context)
     # oneflow 7 puts commas into texts of several lines; a script survives that as base64.
-    script = context.get("START_SCRIPT", "")
-    if "\n" in script:
-        context = {name: value for name, value in context.items() if name != "START_SCRIPT"}
-        context["START_SCRIPT_BASE64"] = base64.b64encode(script.encode()).decode()
-    return context | ({"SR_AUTH": sr_auth} if sr_auth else {})
+    if "\n" in (script := own.get("START_SCRIPT", "")):
+        del own["START_SCRIPT"]
+        own["START_SCRIPT_BASE64"] = base64.b64encode(script.encode()).decode()
+    return own | ({"SR_AUTH": sr_auth} if sr_auth else {})

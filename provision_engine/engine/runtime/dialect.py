@@ -1,21 +1,20 @@
 """The two dialects of oneflow: how a flow template and what is merged into it are written.
 
-Also which role of a flow template plays FAAS, and which DAAS.
+Source: the scenarios of operators' templates of the recordings.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from provision_engine.cloud import values
+from provision_engine.cloud import template, values
 from provision_engine.cloud.objects import Attributes
-from provision_engine.cloud.template import render
 from provision_engine.errors import BadGateway
 from provision_engine.text import one_line
 
-MAX_NAME = 128
+Body = dict[str, Any]
+"""Of a flow template or a role, or a part of it."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +25,17 @@ class Dialect:
     vm_template: str
     """Names the VM template of a role."""
     contents: str
-    """A role's own attributes, in what is merged into the flow template."""
+    """A role's own attributes, in a flow template and in what is merged into it."""
+    inputs: str
+    """The user inputs of a flow template or a role: texts such as ``M|text|What for| |default``."""
+    values: str
+    """Their values, in what is merged."""
     are_contents_text: bool
+    """Whether contents are a text, which replaces that of the flow template, or an object, which
+    oneflow merges into it and then into the VM template, key by key; it joins lists.
+    """
     changes_lines: bool
-    """Whether oneflow puts a comma before each newline in CONTEXT."""
+    """Whether oneflow puts a comma before each newline in vectors, those of VM templates too."""
     has_open_clone: bool
     """Whether document.clone needs no right to the document."""
 
@@ -38,27 +44,85 @@ class Dialect:
         """Return the dialect of a version such as ``6.8.0``; later releases speak as 7 does."""
         return SIX if version.split(".")[0] in ("5", "6") else SEVEN
 
-    def merge_template(
-        self, name: str, roles: Sequence[FlowRole], attributes: Mapping[str, Attributes]
-    ) -> dict[str, Any]:
-        """Return what instantiate merges into the flow template; ``attributes`` by role name.
+    def operators(self, role: Body, vm_template: Attributes) -> Attributes:
+        """Return what the operator says of a role's VMs: its VM template, under its contents.
 
-        All roles stand in it as in the template, since 6.x merges by position, 7.x by name.
+        Raises BadGateway where the contents are no template.
         """
-        # The service goes with the last of its VMs; otherwise oneflow would soon start new ones.
-        merged = [{"name": role.name} | self._contents(attributes.get(role.name)) for role in roles]
-        return {"automatic_deletion": True, "name": name, "roles": merged}
+        contents = self._contents(role)
+        if self.are_contents_text:
+            return vm_template | contents
+        merged = {
+            name: vm_template[name] | value
+            for name, value in contents.items()
+            if isinstance(value, dict) and isinstance(vm_template.get(name), dict)
+        }
+        return vm_template | contents | merged
 
-    def _contents(self, attributes: Attributes | None) -> dict[str, Any]:
-        if attributes is None:
-            return {}
-        return {self.contents: render(attributes) if self.are_contents_text else attributes}
+    def merged_contents(self, role: Body, vm_template: Attributes, added: Attributes) -> Body:
+        """Return what is merged into a role, so that its VMs get the attributes ``added``."""
+        if self.are_contents_text:
+            return {self.contents: template.render(self._contents(role) | added)}
+        # oneflow 7 does not send what an empty list stands for: OpenNebula then takes it from the
+        # VM template, with its newlines, or leaves it out.
+        operators, contents = self.operators(role, vm_template), self._contents(role)
+        emptied: Attributes = {
+            n: [] for n, v in vm_template.items() if n not in contents and _has_lines(v)
+        }
+        replaced: Attributes = {
+            name: {key: [] for key in operators[name].keys() - value.keys()} | value
+            for name, value in added.items()
+            if isinstance(value, dict) and isinstance(operators.get(name), dict)
+        }
+        return {self.contents: emptied | added | replaced}
+
+    def joins_disks(self, role: Body) -> bool:
+        """Return whether a disk that is merged into a role would be one more."""
+        return not self.are_contents_text and isinstance(self._contents(role).get("DISK"), list)
+
+    def missing_inputs(self, body: Body) -> list[str]:
+        """Return the inputs and networks of a flow template or role that a person has to choose."""
+        inputs, networks = _texts(body.get(self.inputs)), _texts(body.get("networks"))
+        mandatory = {name: text for name, text in inputs.items() if text.startswith("M|")}
+        return [name for name, text in (mandatory | networks).items() if not _default(text)]
+
+    def input_values(self, body: Body) -> Body:
+        """Return the defaults of user inputs: oneflow wants a value for each one in the request."""
+        inputs = _texts(body.get(self.inputs))
+        return {self.values: {n: _default(t) for n, t in inputs.items()}} if inputs else {}
+
+    def _contents(self, role: Body) -> Attributes:
+        contents = role.get(self.contents)
+        if not self.are_contents_text:
+            return values.mapping(contents)
+        try:
+            return template.parse(contents) if isinstance(contents, str) else {}
+        except ValueError as error:
+            name = one_line(values.text(role.get("name")))
+            raise BadGateway(f"Role {name} of a flow template: {error}") from error
+
+
+def _has_lines(value: object) -> bool:
+    """Return whether a text in a vector, or in one of several, has more than one line."""
+    vectors = [value] if isinstance(value, dict) else values.objects(value)
+    return any("\n" in str(text) for vector in vectors for text in vector.values())
+
+
+def _texts(body: object) -> dict[str, str]:
+    return {name: text for name, text in values.mapping(body).items() if isinstance(text, str)}
+
+
+def _default(description: str) -> str:
+    """Return the default in ``M|text|What it is for|choices|default``; empty without one."""
+    return "|".join(description.split("|")[4:]).strip()
 
 
 SIX = Dialect(
     "6.x",
     vm_template="vm_template",
     contents="vm_template_contents",
+    inputs="custom_attrs",
+    values="custom_attrs_values",
     are_contents_text=True,
     changes_lines=False,
     has_open_clone=False,
@@ -67,55 +131,11 @@ SEVEN = Dialect(
     "7.x",
     vm_template="template_id",
     contents="template_contents",
+    inputs="user_inputs",
+    values="user_inputs_values",
     are_contents_text=False,
     changes_lines=True,
     has_open_clone=True,
 )
 DIALECTS = (SEVEN, SIX)
 """A role is read in the first that it matches."""
-
-
-@dataclass(frozen=True)
-class FlowRole:
-    """A role of a flow template: its name, and the id of its VM template."""
-
-    name: str
-    vm_template_id: int
-    dialects: tuple[Dialect, ...] = DIALECTS
-    """Those in which it names its VM template."""
-
-    @classmethod
-    def from_body(cls, body: object) -> FlowRole:
-        """Read a role in any dialect. Raises BadGateway where it names no VM template."""
-        members = values.mapping(body)
-        name = values.text(members.get("name"), MAX_NAME)
-        dialects = tuple(dialect for dialect in DIALECTS if dialect.vm_template in members)
-        template_ids = [values.integer(members[dialect.vm_template]) for dialect in dialects]
-        if not template_ids or template_ids[0] is None:
-            raise BadGateway(f"Role {one_line(name)} of a flow template names no VM template")
-        return cls(name, template_ids[0], dialects)
-
-
-def assign_roles(flavours: Mapping[str, str], names: Sequence[str]) -> dict[str, int]:
-    """Return which of the ``names`` play FAAS and DAAS, by index; ``flavours`` by FAAS and DAAS.
-
-    By name, else named as the flavour, else by position; no role plays both.
-    """
-    upper = [name.upper() for name in names]
-    indexes: dict[str, int] = {}
-
-    def claim(role: str, candidates: Iterable[int]) -> None:
-        free = (index for index in candidates if index not in indexes.values())
-        if role not in indexes and (found := next(free, None)) is not None:
-            indexes[role] = found
-
-    def named(name: str) -> list[int]:
-        return [index for index, known in enumerate(upper) if known == name.upper()]
-
-    for role in flavours:
-        claim(role, named(role))
-    for role, flavour in flavours.items():
-        claim(role, named(flavour))
-    for position, role in enumerate(flavours):
-        claim(role, [*range(len(names))[position : position + 1], *range(len(names))])
-    return indexes

@@ -46,11 +46,19 @@ class Function:
     sizes: Sizes = field(default_factory=dict)
     """Those that are requested; all of them, once it is planned."""
     vm_id: int | None = None
+    cpu_share: float | None = None
+    """Of the host's CPU, where the operator's template decides it; else it is the size."""
 
     def sized(self, template: Attributes, capacity: Capacity) -> Function:
-        """Return the function with all sizes; ``template`` is what its VM template says."""
+        """Return the function with all sizes; ``template`` is what the operator says of its VM."""
         complete = sizes.complete(self.sizes, template, capacity)
-        return dataclasses.replace(self, sizes=complete)
+        share = sizes.cpu_share(self.sizes, template)
+        return dataclasses.replace(self, sizes=complete, cpu_share=share)
+
+    def quota(self) -> dict[str, float]:
+        """Return what the function counts towards a user's quota, by metric."""
+        share = {} if self.cpu_share is None else {"CPU": self.cpu_share}
+        return {"VMS": 1, **sizes.quota_of(self.sizes), **share}
 
 
 @dataclass(frozen=True)

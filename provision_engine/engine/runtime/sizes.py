@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from provision_engine.cloud.objects import Attributes, Vm
@@ -27,11 +27,13 @@ class Size:
     in_vm: Callable[[Vm], int | None]
     default: Callable[[Capacity], int]
     """What engine.conf says, where neither the request nor the VM template says anything."""
-    attributes: tuple[str, ...] = ()
+    attributes: Mapping[str, Callable[[Vm], float | None]] = field(default_factory=dict)
     """Those of a VM that hold it, by which a running VM is resized. A disk has none: it stands
     in DISK, is resized by a call of its own, and cannot shrink."""
     maximum: str = ""
     """The attribute that says how far a running VM can be resized."""
+    no_maximum_beside: str = ""
+    """The attribute beside which OpenNebula refuses that one."""
     maximum_in_vm: Callable[[Vm], int | None] = lambda vm: None
     multiplier: Callable[[Capacity], int] = lambda capacity: 1
     """The maximum of a new VM is so many times its size."""
@@ -41,11 +43,12 @@ SIZES: Mapping[str, Size] = {
     "CPU": Size(
         unit="cores",
         quota="CPU",
-        in_template=lambda template: template.get("CPU"),
-        in_vm=lambda vm: math.ceil(vm.cpu),  # a part of a core counts as one
+        in_template=lambda template: template.get("VCPU") or template.get("CPU"),
+        in_vm=lambda vm: vm.vcpu or math.ceil(vm.cpu_share),
         default=lambda capacity: capacity.cpu.default_cores,
-        attributes=("CPU", "VCPU"),
+        attributes={"CPU": lambda vm: vm.cpu_share, "VCPU": lambda vm: vm.vcpu},
         maximum="VCPU_MAX",
+        no_maximum_beside="TOPOLOGY",
         maximum_in_vm=lambda vm: vm.cpu_max,
         multiplier=lambda capacity: capacity.cpu.multiplier,
     ),
@@ -55,7 +58,7 @@ SIZES: Mapping[str, Size] = {
         in_template=lambda template: template.get("MEMORY"),
         in_vm=lambda vm: vm.memory_mb,
         default=lambda capacity: capacity.memory.default_mb,
-        attributes=("MEMORY",),
+        attributes={"MEMORY": lambda vm: vm.memory_mb},
         maximum="MEMORY_MAX",
         maximum_in_vm=lambda vm: vm.memory_max_mb,
         multiplier=lambda capacity: capacity.memory.multiplier,
@@ -84,15 +87,31 @@ def from_vm(vm: Vm) -> dict[str, int]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def vm_attributes(sizes: Sizes, capacity: Capacity) -> Attributes:
-    """Return the attributes of a new VM that hold its sizes, and how far it can be resized."""
+def vm_attributes(
+    requested: Sizes, sizes: Sizes, template: Attributes, capacity: Capacity
+) -> Attributes:
+    """Return the attributes of a new VM that hold its sizes, and how far it can be resized.
+
+    What its template says stays as it is written there, unless the size is ``requested``.
+    """
     attributes: Attributes = {}
     for name, value in sizes.items():
         size = SIZES[name]
-        attributes |= dict.fromkeys(size.attributes, str(value))
-        if size.maximum:
+        written = size.attributes.keys() & {n for n in template if _number(template[n])}
+        if written and value == 1:
+            written |= size.attributes.keys()  # a VM without VCPU has one
+        if name in requested:
+            written = set()
+        attributes |= dict.fromkeys(size.attributes.keys() - written, str(value))
+        if size.maximum and size.no_maximum_beside not in template:
             attributes[size.maximum] = str(value * size.multiplier(capacity))
     return attributes
+
+
+def cpu_share(requested: Sizes, template: Attributes) -> float | None:
+    """Return the share of a host's CPU where it is not the number of cores: the operator's."""
+    is_written = "CPU" not in requested and _number(template.get("CPU")) is not None
+    return float(template["CPU"]) if is_written else None
 
 
 def quota_of(sizes: Sizes) -> dict[str, int]:

@@ -33,6 +33,11 @@ def action(at: str) -> Attributes:
     return {"ACTION": END, "TIME": at}
 
 
+def others(actions: Iterable[Attributes]) -> list[Attributes]:
+    """Return the scheduled actions of a template that stay beside a lease: it replaces an end."""
+    return [action for action in actions if not str(action.get("ACTION")).startswith("terminate")]
+
+
 def granted(requested_seconds: int | None, policy: Lease) -> int | None:
     """Return the lease of a new runtime: as requested, else the default. None: for ever.
 

@@ -73,10 +73,17 @@ def between(snapshot: Snapshot, requested: Mapping[str, Function]) -> list[Resiz
     return resizes
 
 
-def _template(capacity: Sizes) -> str:
-    """Return what vm.resize takes; sizes that it does not name stay as they are."""
-    values = {attr: size for name, size in capacity.items() for attr in SIZES[name].attributes}
-    return "\n".join(f"{attribute}={value}" for attribute, value in values.items())
+def _template(capacity: Sizes, former: Vm | None = None) -> str:
+    """Return what vm.resize takes for sizes, or for those of a ``former`` state of the VM.
+
+    What it does not name stays as it is.
+    """
+    values = {
+        attribute: size if former is None else in_vm(former) or size
+        for name, size in capacity.items()
+        for attribute, in_vm in SIZES[name].attributes.items()
+    }
+    return "\n".join(f"{attribute}={value:g}" for attribute, value in values.items())
 
 
 def check(
@@ -133,10 +140,10 @@ def _give_back(cloud: CloudClient, done: Iterable[Resize]) -> None:
     """Wait until a resize ends, then restore the old capacity."""
     cloud = cloud.with_deadline(cloud.deadline.at_least(SHRINK_LEAST_SECONDS))
     for resize in done:
-        before = {name: resize.before[name] for name in resize.capacity}
         try:
             _wait_until_running(cloud, [resize.vm.id])
-            cloud.oned.resize_vm(resize.vm.id, _template(before))
+            before = {name: resize.before[name] for name in resize.capacity}
+            cloud.oned.resize_vm(resize.vm.id, _template(before, resize.vm))
         except EngineError as error:
             log.engine.error("%s keeps its new size: %s", resize.role, error)
 

@@ -10,7 +10,7 @@ from provision_engine.cloud.client import CloudClient
 from provision_engine.cloud.errors import from_text
 from provision_engine.cloud.objects import Service
 from provision_engine.engine.runtime import states
-from provision_engine.engine.runtime.dialect import assign_roles
+from provision_engine.engine.runtime.flow_template import assign_roles
 from provision_engine.engine.runtime.model import Runtime
 from provision_engine.engine.safety.ownership import Holdings
 from provision_engine.engine.time_limits import APPEARING_SECONDS

@@ -14,7 +14,7 @@ from provision_engine.cloud.objects import Vm
 from provision_engine.engine.context import Context
 from provision_engine.engine.plan import Plan
 from provision_engine.engine.runtime import attributes
-from provision_engine.engine.runtime.model import Phase, Runtime
+from provision_engine.engine.runtime.model import Function, Phase, Runtime
 from provision_engine.engine.runtime.snapshot import Snapshot
 from provision_engine.engine.runtime.specification import REQUIREMENTS, Specification
 from provision_engine.engine.runtime.states import State
@@ -83,7 +83,8 @@ class _Taking:
                 self._discard(standby)
                 return None
             resizes = resize.between(snapshot, self._planned.functions)
-            if not _fits(snapshot, resizes, self._limited.now()):
+            shares_fit = all(_has_share(r.vm, self._planned.functions[r.role]) for r in resizes)
+            if not (shares_fit and _fits(snapshot, resizes, self._limited.now())):
                 return None
             return self._hand_over(standby, resizes)
 
@@ -167,13 +168,18 @@ def _fits(snapshot: Snapshot, resizes: Iterable[Resize], now: float) -> bool:
     return snapshot.states == {State.RUNNING} and not ends_soon and is_possible
 
 
+def _has_share(vm: Vm, function: Function) -> bool:
+    """Return whether a VM has as much of its host's CPU as it would have without a standby."""
+    return function.cpu_share is not None or vm.cpu_share >= (vm.vcpu or 1)
+
+
 def _adapt(context: Context, new_runtime: Runtime, resizes: list[Resize]) -> Mapping[int, Vm]:
     """Give the VMs what is requested: sizes, texts, the lease. Returns them.
 
     Raises UpdateFailed where one of them has ended meanwhile.
     """
     resize.apply(context.cloud, resizes)
-    values = attributes.user_attributes(new_runtime.scheduling, new_runtime.device_info)
+    values = attributes.user_attributes(new_runtime.scheduling, new_runtime.device_info, "")
     for vm_id in new_runtime.vm_ids:
         if values:
             context.cloud.oned.update_vm(vm_id, template.render(values))

@@ -137,3 +137,54 @@ def test_a_documents_template_is_xml_in_which_a_name_is_escaped() -> None:
 def test_a_body_that_would_end_its_cdata_section_is_refused() -> None:
     with pytest.raises(ValueError, match="CDATA"):
         template.document_body("]]>")
+
+
+# ---- reading what operators write ---------------------------------------------------------------
+
+NAMES = st.from_regex(r"[A-Z][A-Z0-9_]{0,8}", fullmatch=True)
+TEXTS = st.text(max_size=20).filter(lambda text: why_not(text) is None)
+VECTORS = st.dictionaries(NAMES, TEXTS, min_size=1, max_size=3)
+VALUES = TEXTS | VECTORS | st.lists(TEXTS | VECTORS, min_size=2, max_size=3)
+
+
+@given(st.dictionaries(NAMES, VALUES, max_size=4))
+def test_what_is_rendered_is_read_back(written: dict) -> None:
+    assert template.parse(render(written)) == written
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", {}),
+        ("# only a comment\n\n", {}),
+        ('memory = 512 \n\nCPU="0.1"', {"MEMORY": "512", "CPU": "0.1"}),
+        ("# a comment\nA=1 # kept as it is\nB=2", {"A": "1 # kept as it is", "B": "2"}),
+        (
+            'NIC = [ NETWORK_ID = "$Public",\n  NAME = _NIC0 ]',
+            {"NIC": {"NETWORK_ID": "$Public", "NAME": "_NIC0"}},
+        ),
+        ('A=[B="]",C="a,b=c"]', {"A": {"B": "]", "C": "a,b=c"}}),
+        ('A="say \\"hi\\"\nto all"B="2"', {"A": 'say "hi"\nto all', "B": "2"}),
+        ("A=\nB=1", {"A": "", "B": "1"}),
+        ("A=1\nA=2", {"A": ["1", "2"]}),
+    ],
+)
+def test_what_operators_write_is_read(text: str, expected: dict) -> None:
+    assert template.parse(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("A", 1),
+        ("A=1\nB", 5),
+        ('A="x', 3),
+        ("A=[B", 3),
+        ("A=[B]", 4),
+        ('A=[B="1" C="2"]', 4),
+        ("<A/>", 1),
+    ],
+)
+def test_what_is_no_template_is_refused_with_the_place(text: str, place: int) -> None:
+    with pytest.raises(ValueError, match=f"character {place} "):
+        template.parse(text)

@@ -10,10 +10,10 @@ from provision_engine.engine.runtime.dialect import (
     SEVEN,
     SIX,
     Dialect,
-    FlowRole,
-    assign_roles,
 )
-from tests.unit.engine.samples import attributes
+from provision_engine.engine.runtime.flow_template import FlowRole, FlowTemplate
+from provision_engine.errors import BadGateway
+from tests.unit.engine.samples import FUNCTION_TEMPLATE, attributes
 from tests.unit.support import recorded
 
 
@@ -28,9 +28,9 @@ def parsed(text: str) -> dict:
 
 
 def merge(name: str, role_names: list[str], spoken: Dialect, flow_template_id: int) -> dict:
-    flow = [FlowRole(role, 0) for role in role_names]
-    by_role = {role: attributes(flow_template_id) for role in role_names}
-    return spoken.merge_template(name, flow, by_role)
+    flow = FlowTemplate(flow_template_id, tuple(FlowRole(role, 0) for role in role_names))
+    added = {role: attributes(flow_template_id) for role in role_names}
+    return flow.merge_template(spoken, name, added, dict.fromkeys(role_names, FUNCTION_TEMPLATE))
 
 
 CASES = [
@@ -78,44 +78,59 @@ def test_the_version_determines_the_dialect(version: str, spoken: Dialect) -> No
     assert Dialect.from_version(version) is spoken
 
 
-@pytest.mark.parametrize(
-    ("body", "dialects"),
-    [
-        ({"vm_template": 5}, (SIX,)),
-        ({"template_id": 5}, (SEVEN,)),
-        ({"vm_template": 5, "template_id": 5}, (SEVEN, SIX)),
-    ],
-)
-def test_a_role_tells_in_which_dialects_it_names_its_vm_template(
-    body: dict[str, int], dialects: tuple[Dialect, ...]
-) -> None:
-    assert FlowRole.from_body({"name": "A"} | body) == FlowRole("A", 5, dialects)
+# ---- what the operator says ---------------------------------------------------------------------
 
 
-def test_roles_have_the_order_of_the_flow_template_since_release_6_merges_by_position() -> None:
-    flow = [FlowRole("Other", 1), FlowRole("DAAS", 1), FlowRole("FAAS", 0)]
-    made = SIX.merge_template("n", flow, {"FAAS": {"CPU": "1"}})
-    assert made["roles"] == [
-        {"name": "Other"},
-        {"name": "DAAS"},
-        {"name": "FAAS", "vm_template_contents": 'CPU="1"'},
-    ]
+def test_contents_stand_in_place_of_what_the_vm_template_says() -> None:
+    vm_template = {"MEMORY": "128", "CONTEXT": {"A": "1", "B": "2"}, "NIC": {"NETWORK": "net"}}
+    text = 'MEMORY="512"\nCONTEXT=[B="3"]\nNIC=[NETWORK_ID="$Public"]'
+    six = SIX.operators({"vm_template_contents": text}, vm_template)
+    assert six == {"MEMORY": "512", "CONTEXT": {"B": "3"}, "NIC": {"NETWORK_ID": "$Public"}}
+    contents = {"MEMORY": 512, "CONTEXT": {"B": "3"}, "NIC": [{"NETWORK_ID": "$Public"}]}
+    seven = SEVEN.operators({"template_contents": contents}, vm_template)
+    assert seven == contents | {"CONTEXT": {"A": "1", "B": "3"}}
 
 
-@pytest.mark.parametrize(
-    ("flavours", "names", "indexes"),
-    [
-        ({"FAAS": "nature"}, ["FAAS"], {"FAAS": 0}),
-        ({"FAAS": "nature", "DAAS": "s3"}, ["daas", "faas"], {"FAAS": 1, "DAAS": 0}),
-        ({"FAAS": "nature", "DAAS": "s3"}, ["S3", "Nature"], {"FAAS": 1, "DAAS": 0}),
-        ({"FAAS": "a", "DAAS": "b"}, ["first", "second"], {"FAAS": 0, "DAAS": 1}),
-        ({"FAAS": "nature", "DAAS": "nature"}, ["nature", "other"], {"FAAS": 0, "DAAS": 1}),
-        ({"FAAS": "a", "DAAS": "b"}, ["DAAS", "worker"], {"FAAS": 1, "DAAS": 0}),
-        ({"FAAS": "a", "DAAS": "b"}, ["only"], {"FAAS": 0}),
-        ({"FAAS": "a"}, [], {}),
-    ],
-)
-def test_roles_are_found_by_name_then_flavour_then_position(
-    flavours: dict[str, str], names: list[str], indexes: dict[str, int]
-) -> None:
-    assert assign_roles(flavours, names) == indexes
+def test_release_6_gets_the_operators_contents_with_what_is_added() -> None:
+    role = {"vm_template_contents": 'MEMORY="512"\nAPPEND="NIC"\nNOTE="${DAAS.template.memory}"'}
+    made = SIX.merged_contents(role, {}, {"MEMORY": "64"})
+    assert made == {
+        "vm_template_contents": 'MEMORY="64"\nAPPEND="NIC"\nNOTE="${DAAS.template.memory}"'
+    }
+
+
+def test_release_7_gets_what_is_added_and_leaves_texts_of_several_lines_to_opennebula() -> None:
+    vm_template = {
+        "RAW": {"DATA": "<a>\n</a>"},
+        "NOTE": "one\ntwo",
+        "CONTEXT": {"START_SCRIPT": "a\nb", "TOKEN": "YES"},
+    }
+    context = {"START_SCRIPT_BASE64": "YQpi", "TOKEN": "YES"}
+    made = SEVEN.merged_contents({}, vm_template, {"CONTEXT": context, "MEMORY": "64"})
+    emptied = {"START_SCRIPT": []}
+    assert made["template_contents"] == {
+        "RAW": [],
+        "CONTEXT": context | emptied,
+        "MEMORY": "64",
+    }
+
+
+@pytest.mark.parametrize("text", ["MEMORY", "NIC=[NETWORK", 'A="1" B', "A=[=1]", "= 5"])
+def test_contents_that_are_no_template_are_refused_with_the_role(text: str) -> None:
+    with pytest.raises(BadGateway, match="Role FAAS of a flow template: character"):
+        SIX.operators({"name": "FAAS", "vm_template_contents": text}, {})
+
+
+@pytest.mark.parametrize("spoken", [SIX, SEVEN])
+def test_each_user_input_gets_its_default(spoken: Dialect) -> None:
+    body = {spoken.inputs: {"A": "M|text|What| |one|two", "B": "O|text|What", "C": 5}}
+    assert spoken.input_values(body) == {spoken.values: {"A": "one|two", "B": ""}}
+    assert spoken.input_values({spoken.inputs: []}) == spoken.input_values({}) == {}
+
+
+@pytest.mark.parametrize("spoken", [SIX, SEVEN])
+def test_mandatory_inputs_and_networks_need_a_default(spoken: Dialect) -> None:
+    inputs = {"A": "M|text|What| |", "B": "O|text|What| |", "C": "M|text|What| |here", "D": "M|x"}
+    networks = {"Public": "M|network|Public| |id:0", "Private": "M|network|Private| |"}
+    body = {spoken.inputs: inputs, "networks": networks}
+    assert spoken.missing_inputs(body) == ["A", "D", "Private"]

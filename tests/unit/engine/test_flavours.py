@@ -11,9 +11,9 @@ import pytest
 from provision_engine.cloud.client import Credentials
 from provision_engine.cloud.objects import Document
 from provision_engine.deadline import Deadline
-from provision_engine.engine.flavours import MAX_CHARACTERS, Flavours, FlowTemplate
+from provision_engine.engine.flavours import MAX_CHARACTERS, Flavours
 from provision_engine.engine.memory import Memory
-from provision_engine.engine.runtime.dialect import FlowRole
+from provision_engine.engine.runtime.flow_template import FlowRole, FlowTemplate
 from provision_engine.engine.runtime.model import Function
 from provision_engine.engine.runtime.specification import Specification
 from provision_engine.errors import (
