@@ -207,14 +207,6 @@ def test_what_a_dead_engine_left_is_finished_or_undone(
         assert opennebula.pool[ID].locked_at is None
 
 
-def test_a_create_that_is_not_repeated_is_undone() -> None:
-    opennebula = OpenNebula(vms={VM: RUNNING})
-    opennebula.add_runtime(runtime())
-    opennebula.add_service(ServiceState.RUNNING, [VM], SERVICE, NAME)
-    assert abandoned.resolve(request(opennebula), ID) is None
-    assert opennebula.events == DELETED
-
-
 def test_the_time_in_which_a_service_may_appear_does_not_begin_again() -> None:
     opennebula = OpenNebula()
     opennebula.add_runtime(runtime(DELETING, intended_at=NOW - 60, worker=GONE))

@@ -13,7 +13,7 @@ from provision_engine.deadline import Deadline
 from provision_engine.engine.runtime.model import Phase
 from provision_engine.engine.safety import keys
 from provision_engine.engine.safety.keys import OtherCreateIsFirst
-from provision_engine.errors import Conflict, Locked
+from provision_engine.errors import Locked
 from tests.unit.engine.opennebula import NOW, OpenNebula
 from tests.unit.engine.test_abandoned import NAME, RUNNING, SERVICE, VM, request, runtime
 
@@ -64,12 +64,6 @@ def test_the_oldest_runtime_of_a_key_that_its_user_can_see_is_found(
     assert slot.taken == 0
     gone = [n for n, phase in enumerate(phases, 1) if phase in (Phase.DELETING, Phase.TAKEN)]
     assert [opennebula.reads.count(f"document {n}") for n in gone] == [1] * len(gone)
-
-
-@pytest.mark.parametrize("phase", [Phase.READY, Phase.CREATING])
-def test_another_body_is_a_conflict(phase: Phase) -> None:
-    with pytest.raises(Conflict, match="Serverless runtime 1 was created with this key"):
-        keys.find(request(pool(phase)), "k", "another", Slot())
 
 
 def test_a_repetition_waits_for_the_create_and_holds_a_slot_meanwhile() -> None:

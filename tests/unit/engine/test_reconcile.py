@@ -165,22 +165,6 @@ def test_a_vm_whose_service_is_gone_is_lost(
 # ---- for whom -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("caller", "owners"),
-    [
-        (User(OWNER, is_administrator=False), [OWNER]),
-        (User(0, is_administrator=True), [OWNER, STRANGER]),
-    ],
-)
-def test_a_user_finds_its_own_and_an_administrator_everybodys(
-    caller: User, owners: list[int]
-) -> None:
-    made = opennebula(READY)
-    made.add_runtime(replace(READY, id=ID + 1, owner_id=STRANGER))
-    made.caller = caller
-    assert [f.owner_id for f in Reconciler(request(made), 0).find()] == owners
-
-
 def test_a_user_whose_documents_cannot_be_read_hides_no_other() -> None:
     made, documents = opennebula(READY), OpenNebula.documents
     made.caller = User(0, is_administrator=True)
