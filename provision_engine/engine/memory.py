@@ -63,7 +63,7 @@ KnownVms = Lru[tuple[bytes, int], VmsCalls]
 class KeyIndex:
     """Which of a user's runtimes were created with an idempotency key.
 
-    It knows the keys that it has seen and the highest document id. Ids only grow, so one call
+    It knows the keys that it has read and the highest document id. Ids only grow, so one call
     brings what was created since, by whatever engine. It only says where to look: the documents
     themselves decide, and an index that knows nothing reads them all once.
     """

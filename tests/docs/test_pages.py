@@ -14,8 +14,7 @@ from provision_engine import errors
 from provision_engine.cloud.enums import ServiceState, VmState
 from provision_engine.cloud.objects import Service
 from provision_engine.engine.runtime import scheduling, states
-from provision_engine.engine.runtime.explanations import MESSAGES
-from provision_engine.engine.runtime.states import Condition, Reason
+from provision_engine.engine.runtime.states import MESSAGES, Condition, Reason
 from provision_engine.server.refusals import REFUSALS
 
 from . import messages

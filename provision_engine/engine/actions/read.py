@@ -10,7 +10,7 @@ from provision_engine.engine.runtime import states
 from provision_engine.engine.runtime.model import Phase, Runtime
 from provision_engine.engine.runtime.snapshot import Precondition, Snapshot
 from provision_engine.engine.safety import abandoned, leases, services
-from provision_engine.engine.safety.locks import Lock
+from provision_engine.engine.safety.locks import RuntimeLock
 from provision_engine.errors import ActionRefused, Locked, NotFound, PreconditionFailed
 
 
@@ -47,7 +47,7 @@ def _resolve_unfinished(context: Context, runtime: Runtime, *, is_ending: bool =
     return runtime
 
 
-def load_endable(context: Context, lock: Lock) -> Runtime:
+def load_endable(context: Context, lock: RuntimeLock) -> Runtime:
     """Return a runtime that may be ended. Raises Locked, NotFound."""
     runtime = _resolve_unfinished(context, lock.runtime, is_ending=True)
     if runtime.phase in (Phase.CREATING, Phase.TAKEN):
@@ -55,7 +55,7 @@ def load_endable(context: Context, lock: Lock) -> Runtime:
     return runtime
 
 
-def load_changeable(context: Context, lock: Lock) -> Runtime:
+def load_changeable(context: Context, lock: RuntimeLock) -> Runtime:
     """Return a runtime that may be changed. Raises Locked, NotFound."""
     runtime = _resolve_unfinished(context, lock.runtime)
     if runtime.phase is Phase.STANDBY:

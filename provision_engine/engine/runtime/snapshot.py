@@ -9,10 +9,9 @@ from types import MappingProxyType
 
 from provision_engine.cloud.objects import Service, Vm
 from provision_engine.engine.runtime import states
-from provision_engine.engine.runtime.explanations import UNNAMED_REQUIREMENTS
 from provision_engine.engine.runtime.model import Function, Phase, Runtime
 from provision_engine.engine.runtime.specification import REQUIREMENTS
-from provision_engine.engine.runtime.states import Condition, Reason, State
+from provision_engine.engine.runtime.states import UNNAMED_REQUIREMENTS, Condition, Reason, State
 from provision_engine.engine.safety import leases
 
 Precondition = Callable[["Snapshot"], bool]

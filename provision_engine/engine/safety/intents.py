@@ -21,7 +21,7 @@ from provision_engine.engine.plan import Plan
 from provision_engine.engine.repository import readable
 from provision_engine.engine.runtime.model import Phase, Runtime
 from provision_engine.engine.safety import ending, services
-from provision_engine.engine.safety.locks import Lock
+from provision_engine.engine.safety.locks import RuntimeLock
 from provision_engine.errors import EngineError
 
 RECENT = 100
@@ -162,7 +162,7 @@ def _mark_for_removal(context: Context, runtime: Runtime) -> None:
 # ---- ending --------------------------------------------------------------------------------------
 
 
-def remove(context: Context, runtime: Runtime, lock: Lock | None = None) -> frozenset[int]:
+def remove(context: Context, runtime: Runtime, lock: RuntimeLock | None = None) -> frozenset[int]:
     """End what runs for a runtime, then delete its document and lock. Returns the ids of its VMs.
 
     The document stays, marked, while its service may still appear.

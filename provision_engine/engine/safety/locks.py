@@ -25,7 +25,7 @@ LEAST_AGE_SECONDS = 2.0
 TICKET = "takeover"
 
 
-class Lock:
+class RuntimeLock:
     """A runtime's lock that this request holds, and the runtime as it was read with it."""
 
     runtime: Runtime
@@ -94,14 +94,14 @@ class Lock:
 
 
 @contextmanager
-def locked(context: Context, runtime_id: int) -> Iterator[Lock]:
+def locked(context: Context, runtime_id: int) -> Iterator[RuntimeLock]:
     """Hold a runtime's lock. Raises Locked where another change holds it, NotFound.
 
     A lock left by a dead engine is taken over: at once if its process ran on this host, else when
     the lock is older than ``lock.stale_seconds``. A holder that slept for so long does not give it
     back: another engine may hold it by now.
     """
-    lock = Lock(context, runtime_id)
+    lock = RuntimeLock(context, runtime_id)
     try:
         lock.acquire()
         yield lock

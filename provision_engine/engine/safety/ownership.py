@@ -17,7 +17,7 @@ from provision_engine.cloud.oned import Call, Oned, Outcome
 from provision_engine.deadline import Deadline
 from provision_engine.errors import Forbidden, NotFound
 
-Owned = TypeVar("Owned", Vm, VmTimes, Service)
+Found = TypeVar("Found", Vm, VmTimes, Service)
 
 
 def owned_by(owner_id: int, vms: Iterable[Vm]) -> dict[int, Vm]:
@@ -106,7 +106,7 @@ class Holdings:
             raise NotFound(f"User {self.owner_id} has no service {service_id}") from error
         return self._checked(Service.from_document(document), f"service {service_id}")
 
-    def _checked(self, found: Owned, name: str) -> Owned:
+    def _checked(self, found: Found, name: str) -> Found:
         if found.user_id != self.owner_id:
             raise NotFound(f"User {self.owner_id} has no {name}")
         return found

@@ -181,7 +181,7 @@ def _leftovers(context: Context, owner_id: int) -> Iterator[Leftover]:
             age, detail = math.inf, "no runtime"  # nothing in it tells its age
             yield Leftover(UNREADABLE, document.id, None, owner_id, document.name, age, detail)
         for service in known.values():
-            if services.is_ours(service.name) and not documents.know_service(service):
+            if services.ENGINE_NAME.fullmatch(service.name) and not documents.know_service(service):
                 age, detail = _age_seconds(context, _last_change(service)), service_state(service)
                 yield Leftover(ORPHAN, None, service.id, owner_id, service.name, age, detail)
     vm_ids = documents.vm_ids()
@@ -322,9 +322,9 @@ UNFINISHED = Case("unfinished", "remove", _resolve)
 SERVICE_GONE = Case("service gone", "remove", _remove_document)
 """A runtime whose service does not exist any more."""
 ORPHAN = Case("orphan", "remove", _end_service)
-"""A service of ours that no document knows."""
+"""A service of an engine that no document knows."""
 LOST_VM = Case("lost VM", "end", _end_vm)
-"""A VM of ours that lives although its service is gone, and that no document knows."""
+"""A VM of an engine that lives although its service is gone, and that no document knows."""
 FAILED = Case("failed", "recover", _recover)
 """A runtime whose service is stuck in a FAILED state."""
 DOOMED = Case("failed", "remove", _remove)
@@ -332,4 +332,4 @@ DOOMED = Case("failed", "remove", _remove)
 STALE_LOCK = Case("stale lock", "unlock", _unlock)
 """A runtime that a dead engine left locked."""
 UNREADABLE = Case("unreadable", "none", lambda context, leftover: Result.FOUND)
-"""A document of our type that no engine wrote, or a user whose documents cannot be read."""
+"""A document that no engine wrote, or a user whose documents cannot be read."""

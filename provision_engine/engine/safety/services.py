@@ -34,11 +34,6 @@ def new_name(flavour_tuple: str) -> str:
     return f"{flavour_tuple}_{uuid.uuid4()}"
 
 
-def is_ours(name: str) -> bool:
-    """Return whether a service's name is one that an engine gives."""
-    return ENGINE_NAME.fullmatch(name) is not None
-
-
 def wait_for_vms(
     cloud: CloudClient, service_id: int, role_names: Mapping[str, str]
 ) -> dict[str, int | None]:
@@ -72,7 +67,7 @@ def find(holdings: Holdings, name: str, *, newer_than: int) -> list[Service]:
     A service is started after its runtime's document was written, and ids only grow: only
     documents ``newer_than`` that one are read. A name that no engine gives finds nothing.
     """
-    if not is_ours(name):
+    if not ENGINE_NAME.fullmatch(name):
         return []
     return [service for service in holdings.services(newer_than + 1) if service.name == name]
 

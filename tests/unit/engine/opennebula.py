@@ -14,11 +14,11 @@ from provision_engine.cloud.objects import Document, ScheduledAction, User, Vm, 
 from provision_engine.cloud.oned import ALL, MINE, USABLE_BY_ME, Call, Outcome
 from provision_engine.deadline import Deadline
 from provision_engine.engine.context import Context
+from provision_engine.engine.memory import Memory
 from provision_engine.engine.runtime.document import body_of, name_of
 from provision_engine.engine.runtime.model import Runtime
-from provision_engine.errors import ActionRefused, Forbidden, NotFound
-from tests.unit.engine import samples
-from tests.unit.support import OWNER, document, vm
+from provision_engine.errors import ActionRefused, EngineError, Forbidden, NotFound
+from tests.unit.support import OWNER, configuration, document, vm
 
 NOW = 1_795_484_885
 Events = list[tuple[Any, ...]]
@@ -48,7 +48,10 @@ class OpenNebula:
 
     def request(self, text: str = "") -> Context:
         """A request of the caller; ``text`` is the configuration."""
-        return samples.context(self, text, self.caller)
+        cloud: Any = self
+        made = Context(cloud, configuration(text), Memory(10))
+        made.remembered.user(lambda: self.caller)
+        return made
 
     def add_runtime(self, runtime: Runtime) -> None:
         body = json.loads(json.dumps(body_of(runtime)))
@@ -71,9 +74,21 @@ class OpenNebula:
         return self
 
     def together(self, *several: Call[Any]) -> list[Outcome[Any]]:
-        return samples.Together(self).together(*several)
+        return [self._outcome(call) for call in several]
 
     read_together = together
+
+    def _outcome(self, call: Call[Any]) -> Outcome[Any]:
+        named = {
+            "_only_vm": lambda: self.vms([*call.arguments], with_actions=True),
+            "_several_vms": lambda: self.vms(list(call.arguments[0]), with_actions=False),
+        }
+        method = call.method.name
+        make = named.get(method) or (lambda: getattr(self, method)(*call.arguments))
+        try:
+            return Outcome(make())
+        except EngineError as error:
+            return Outcome(error=error)
 
     def now(self) -> float:
         return NOW + 0.5
