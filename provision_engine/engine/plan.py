@@ -58,8 +58,15 @@ class Plan:
     def start(self, cloud: CloudClient, name: str) -> int:
         """Start the service and return its id. Raises NoFlowTemplate if its template is gone."""
         dialect = Dialect.from_version(self.version)
-        if dialect.changes_lines:
-            self._warn_of_lines()
+        if dialect.changes_lines:  # in CONTEXT, and nothing prevents it
+            for role, values in self.attributes.items():
+                for text_name in attributes.texts_of_several_lines(values):
+                    log.engine.warning(
+                        "Role %s: OpenNebula puts a comma at the end of each line of CONTEXT/%s; "
+                        "keep it in one line, for example as Base64",
+                        role,
+                        text_name,
+                    )
         merge = dialect.merge_template(name, self.flow.roles, self.attributes)
         log.engine.debug(
             "Instantiating service_template %s with options %s",
@@ -71,17 +78,6 @@ class Plan:
         except NotFound as error:  # it was removed while it was cached here
             flavours = {role: function.flavour for role, function in self.functions.items()}
             raise UnknownFlavours.from_roles(flavours) from error
-
-    def _warn_of_lines(self) -> None:
-        """Log what oneflow 7 changes in texts of several lines in CONTEXT: nothing prevents it."""
-        for role, values in self.attributes.items():
-            for name in attributes.texts_of_several_lines(values):
-                log.engine.warning(
-                    "Role %s: OpenNebula puts a comma at the end of each line of CONTEXT/%s; "
-                    "keep it in one line, for example as Base64",
-                    role,
-                    name,
-                )
 
 
 def plan(context: Context, specification: Specification, version: str = "") -> Plan:

@@ -83,7 +83,9 @@ def apply(context: Context, snapshot: Snapshot, *, may_replace_data: bool = Fals
     if remedy is Remedy.REPLACE:
         _check_data(snapshot.runtime, may_replace_data=may_replace_data)
         return _replace(context, snapshot.runtime)
-    _resume(context, snapshot)
+    for role, vm in snapshot.vms.items():
+        if _remedy(snapshot.conditions[role]) is Remedy.RESUME:
+            context.cloud.oned.act_on_vm(vm.id, "resume")
     return snapshot.runtime
 
 
@@ -91,12 +93,6 @@ def _remedy(condition: Condition) -> Remedy:
     if condition.state is not State.ERROR:
         return Remedy.NONE
     return REMEDIES.get(condition.reason, Remedy.REPLACE)
-
-
-def _resume(context: Context, snapshot: Snapshot) -> None:
-    for role, vm in snapshot.vms.items():
-        if _remedy(snapshot.conditions[role]) is Remedy.RESUME:
-            context.cloud.oned.act_on_vm(vm.id, "resume")
 
 
 def _retry(context: Context, runtime: Runtime) -> bool:

@@ -39,8 +39,13 @@ def resume_runtime(context: Context, runtime_id: int) -> Snapshot:
         snapshot = read.observe(context, runtime, lock.vms)
         _check(snapshot, "resumed")
         _act(context, snapshot, State.SUSPENDED, "resume")
-        # Until then the VMs are suspended as their user requested, and not in ERROR.
-        _wait_until_awake(context, snapshot)
+        # Until OpenNebula begins with the resume, the VMs are suspended as their user requested,
+        # and not in ERROR.
+        vm_ids = [vm.id for vm in snapshot.vms.values()]
+        for _ in context.cloud.deadline.at_most(AWAKE_SECONDS).polls():
+            vms = context.cloud.oned.vms(vm_ids).values()
+            if not any(vm.state == VmState.SUSPENDED for vm in vms):
+                break
         runtime = _write(context, snapshot.runtime, is_suspended=False)
         return read.observe(context, runtime, lock.release_and_read(runtime))
 
@@ -59,15 +64,6 @@ def _act(context: Context, snapshot: Snapshot, state: State, action: str) -> Non
     for role, vm in snapshot.vms.items():
         if snapshot.conditions[role].state is state:
             context.cloud.oned.act_on_vm(vm.id, action)
-
-
-def _wait_until_awake(context: Context, snapshot: Snapshot) -> None:
-    """Wait until OpenNebula begins with a resume that it has accepted."""
-    vm_ids = [vm.id for vm in snapshot.vms.values()]
-    for _ in context.cloud.deadline.at_most(AWAKE_SECONDS).polls():
-        vms = context.cloud.oned.vms(vm_ids).values()
-        if not any(vm.state == VmState.SUSPENDED for vm in vms):
-            return
 
 
 def _write(context: Context, runtime: Runtime, *, is_suspended: bool) -> Runtime:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from provision_engine.cloud.objects import Service, VmTimes
 from provision_engine.engine.actions import read
 from provision_engine.engine.context import Context
-from provision_engine.engine.runtime.model import Runtime
 
 
 class StepName(StrEnum):
@@ -38,17 +35,13 @@ class Step:
 
 
 def get_timeline(context: Context, runtime_id: int) -> list[Step]:
-    """Return the steps that a runtime took. Raises NotFound, Forbidden."""
+    """Return the steps that a runtime took, the earliest first. Raises NotFound, Forbidden.
+
+    All times are OpenNebula's, to the second. When a VM has booted and is ready is not recorded
+    anywhere.
+    """
     runtime = read.find_runtime(context, runtime_id)
     service, times = context.holdings(runtime).history(runtime.service_id, runtime.vm_ids)
-    return steps(runtime, service, times)
-
-
-def steps(runtime: Runtime, service: Service | None, times: Mapping[int, VmTimes]) -> list[Step]:
-    """Return the known steps, the earliest first; all times are OpenNebula's, to the second.
-
-    ``times`` by VM id. When a VM has booted and is ready is not recorded anywhere.
-    """
     found = [Step(StepName.ASKED, runtime.created_at)]
     if service is not None:
         found.append(Step(StepName.SERVICE, service.started_at))

@@ -26,8 +26,8 @@ def role_attributes(
         "MEMORY_RESIZE_MODE": capacity.memory.resize_mode,
         "HOT_RESIZE": {"CPU_HOT_ADD_ENABLED": "YES", "MEMORY_HOT_ADD_ENABLED": "YES"},
     }
-    if disks := _disks(template, function.sizes["DISK_SIZE"]):
-        attributes["DISK"] = disks
+    if disks := sizes.vectors(template, "DISK"):
+        attributes["DISK"] = [disks[0] | {"SIZE": str(function.sizes["DISK_SIZE"])}, *disks[1:]]
     if context := _context(template, sr_auth):
         attributes["CONTEXT"] = context
     if specification.lease_seconds is not None:
@@ -51,12 +51,6 @@ def user_attributes(scheduling: Mapping[str, str], device_info: DeviceInfo) -> A
 def texts_of_several_lines(attributes: Attributes) -> list[str]:
     """Return the names of the texts in CONTEXT that hold a newline, which oneflow 7 changes."""
     return [name for name, text in attributes.get("CONTEXT", {}).items() if "\n" in text]
-
-
-def _disks(template: Attributes, size_mb: int) -> list[Attributes]:
-    """Return all disks of the VM template, the first one with this size."""
-    disks = sizes.vectors(template, "DISK")
-    return [disk | ({"SIZE": str(size_mb)} if n == 0 else {}) for n, disk in enumerate(disks)]
 
 
 def _context(template: Attributes, sr_auth: str | None) -> Attributes:

@@ -37,11 +37,6 @@ class Size:
     """The maximum of a new VM is so many times its size."""
 
 
-def first_disk(template: Attributes) -> Attributes:
-    """Return the attributes of a VM template's first disk; none without disks."""
-    return next(iter(vectors(template, "DISK")), {})
-
-
 SIZES: Mapping[str, Size] = {
     "CPU": Size(
         unit="cores",
@@ -68,7 +63,7 @@ SIZES: Mapping[str, Size] = {
     "DISK_SIZE": Size(
         unit="MB",
         quota="SYSTEM_DISK_SIZE",
-        in_template=lambda template: first_disk(template).get("SIZE"),
+        in_template=lambda template: next(iter(vectors(template, "DISK")), {}).get("SIZE"),
         in_vm=lambda vm: vm.disk_size_mb,
         default=lambda capacity: capacity.disk.default_mb,
     ),

@@ -150,19 +150,16 @@ class _Ending:
         for vm in alive(self._holdings, self._vm_ids) if self._alive is None else self._alive:
             if states.is_ending(vm) or vm.id in self._shutting_down:
                 self._order(vm, GRACE_SECONDS)
-            elif states.can_be_ended(vm):
-                self._terminate(vm)
-            else:
+            elif not states.can_be_ended(vm):
                 self._order(vm, 0)
+            else:
+                try:
+                    self._holdings.cloud.oned.act_on_vm(vm.id, leases.END)
+                except ActionRefused:  # its state has just changed
+                    self._order(vm, 0)
+                except NotFound:
+                    pass
         return frozenset(self._vm_ids)
-
-    def _terminate(self, vm: Vm) -> None:
-        try:
-            self._holdings.cloud.oned.act_on_vm(vm.id, leases.END)
-        except ActionRefused:  # its state has just changed
-            self._order(vm, 0)
-        except NotFound:
-            pass
 
     def _order(self, vm: Vm, in_seconds: int) -> None:
         """Have OpenNebula itself end a VM from then on, as soon as its state allows."""

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from provision_engine import log
-from provision_engine.cloud.client import CloudClient
 from provision_engine.cloud.objects import Service
 from provision_engine.engine import time_limits
 from provision_engine.engine.context import Context
@@ -73,7 +72,11 @@ def start(
     may_have_started = False
     try:
         check()
-        cloud = _with_reserve(context.cloud)
+        # A part of the request's time is reserved for undoing.
+        remaining_seconds = context.cloud.deadline.remaining_seconds
+        share_seconds = remaining_seconds * time_limits.RESERVED_SHARE
+        reserved_seconds = min(time_limits.RESERVED_SECONDS, share_seconds)
+        cloud = context.at_most(remaining_seconds - reserved_seconds).cloud
         may_have_started = True
         service_id = planned.start(cloud, runtime.service_name)
         vm_ids = services.wait_for_vms(cloud, service_id, planned.role_names)
@@ -83,14 +86,6 @@ def start(
         is_unsure = may_have_started and services.is_unsure(error)
         _undo(context, runtime, may_have_started=may_have_started, is_unsure=is_unsure)
         raise
-
-
-def _with_reserve(cloud: CloudClient) -> CloudClient:
-    """Return a client without the part of the request's time that is reserved for undoing."""
-    remaining_seconds = cloud.deadline.remaining_seconds
-    share_seconds = remaining_seconds * time_limits.RESERVED_SHARE
-    reserved_seconds = min(time_limits.RESERVED_SECONDS, share_seconds)
-    return cloud.with_deadline(cloud.deadline.at_most(remaining_seconds - reserved_seconds))
 
 
 def _undo(context: Context, runtime: Runtime, *, may_have_started: bool, is_unsure: bool) -> None:

@@ -71,17 +71,9 @@ def _oldest(context: Context, key: str, before: int | None = None) -> Runtime | 
     for runtime_id in candidates(context, key):
         if before is not None and runtime_id >= before:
             return None
-        runtime = _visible(context, runtime_id)
-        if runtime is not None:
-            return runtime
-        forget(context, key, runtime_id)
+        with suppress(NotFound):
+            runtime = context.runtimes.get(runtime_id)
+            if runtime.phase not in (Phase.DELETING, Phase.TAKEN):
+                return runtime
+        forget(context, key, runtime_id)  # it has gone, or is being deleted, which is final
     return None
-
-
-def _visible(context: Context, runtime_id: int) -> Runtime | None:
-    """Return None where the runtime has gone, or is being deleted, which is final."""
-    try:
-        runtime = context.runtimes.get(runtime_id)
-    except NotFound:
-        return None
-    return None if runtime.phase in (Phase.DELETING, Phase.TAKEN) else runtime

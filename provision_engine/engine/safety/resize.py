@@ -52,10 +52,6 @@ class Resize:
         all_sizes = {**function.sizes, **self.before, **self.changes}
         return dataclasses.replace(function, sizes=all_sizes)
 
-    def is_visible_in(self, vm: Vm) -> bool:
-        """Return whether a VM has its new capacity."""
-        return self.capacity.items() <= sizes.from_vm(vm).items()
-
     @property
     def maxima(self) -> dict[str, int | None]:
         """Return how far the VM can be resized while it runs."""
@@ -125,7 +121,7 @@ def _confirm(cloud: CloudClient, done: Sequence[Resize]) -> None:
     """Wait until the VMs run with their new sizes. A driver may refuse them silently."""
     vms = _wait_until_running(cloud, [resize.vm.id for resize in done])
     for resize in done:
-        if resize.is_visible_in(vms[resize.vm.id]):
+        if resize.capacity.items() <= sizes.from_vm(vms[resize.vm.id]).items():
             continue
         if resize.exceeds_maximum():
             limits = " and ".join(f"{n} {SIZES[name].unit}" for name, n in resize.maxima.items())

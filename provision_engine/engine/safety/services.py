@@ -39,26 +39,20 @@ def wait_for_vms(
 ) -> dict[str, int | None]:
     """Wait until a service has the VMs of FAAS and DAAS, whose ``role_names`` it knows.
 
-    Raises DeployFailed or CapacityRefused with the service's log as soon as it has failed,
-    BackendTimeout when the deadline passes first.
+    Raises DeployFailed with the service's log as soon as it has failed, CapacityRefused with it
+    for a lack of quota, BackendTimeout when the deadline passes first.
     """
     for _ in cloud.deadline.polls():
         service = Service.from_document(cloud.oned.document(service_id))
         if states.service_has_failed(service) or states.service_is_ending(service):
-            raise deploy_error(service)
+            log = [dict(entry) for entry in service.log]
+            is_quota = any(from_text(str(e.get("message"))) is CapacityRefused for e in log)
+            raise CapacityRefused(log) if is_quota else DeployFailed(log)
         known = states.vm_ids(service)
         vm_ids = {role: known.get(name) for role, name in role_names.items()}
         if None not in vm_ids.values():
             return vm_ids
     raise BackendTimeout(f"Service {service_id} has no VMs yet")
-
-
-def deploy_error(service: Service) -> DeployFailed | CapacityRefused:
-    """Return the error of a failed service, with its log; a lack of quota has one of its own."""
-    log = [dict(entry) for entry in service.log]
-    if any(from_text(str(entry.get("message"))) is CapacityRefused for entry in log):
-        return CapacityRefused(log)
-    return DeployFailed(log)
 
 
 def find(holdings: Holdings, name: str, *, newer_than: int) -> list[Service]:

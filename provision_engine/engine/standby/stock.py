@@ -132,7 +132,9 @@ def replenish_later(context: Context, flavours: str) -> None:
 def _replenish(context: Context, flavours: str) -> None:
     """Create the standbys of a flavour tuple that the caller lacks. Raises no Exception."""
     try:
-        for _ in range(_missing(context, flavours)):
+        ready = _without_broken(context, _counted(context, flavours))
+        missing = required(context, flavours) - len(ready)
+        for _ in range(min(missing, _allowed(context))):
             _create_standby(context, flavours)
     except EngineError as error:
         log.engine.warning("No standby of %s is created: %s", flavours, error)
@@ -157,12 +159,6 @@ def _create_standby(context: Context, flavours: str) -> None:
     intents.start(context, runtime, planned, Phase.STANDBY)
     context.memory.standbys.add(runtime.id, runtime.owner_id, seconds)
     metrics.standbys_ready(context.memory.standbys.count())
-
-
-def _missing(context: Context, flavours: str) -> int:
-    """Return how many standbys of a flavour tuple the caller lacks, up to the maximum."""
-    ready = _without_broken(context, _counted(context, flavours))
-    return max(0, min(required(context, flavours) - len(ready), _allowed(context)))
 
 
 def _counted(context: Context, flavours: str, before: int | None = None) -> list[Runtime]:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provision_engine.cloud.objects import Document, parse
+from provision_engine.cloud.objects import parse
 from provision_engine.cloud.template import document_body
 from provision_engine.engine.runtime.document import NAME_BYTES, body_of, name_of, to_runtime
 from provision_engine.engine.runtime.model import Phase, Runtime
@@ -201,11 +201,3 @@ def test_no_document_has_a_name_that_opennebula_refuses(name: str) -> None:
     assert len(accepted.encode()) <= NAME_BYTES
     assert not set(accepted) & set("&|:\\\";/'#{}$<>\n\t\x7f")
     assert all(ord(character) <= 0xFFFF for character in accepted)
-
-
-def test_a_locked_document_says_since_when() -> None:
-    xml = (
-        "<DOCUMENT><ID>1</ID><UID>2</UID><NAME>n</NAME><TYPE>1337</TYPE><LOCK><LOCKED>3</LOCKED>"
-        "<TIME>1795484884</TIME></LOCK><TEMPLATE><BODY>{}</BODY></TEMPLATE></DOCUMENT>"
-    )
-    assert Document.from_xml(parse(xml)).locked_at == 1795484884
