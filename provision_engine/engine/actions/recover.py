@@ -122,11 +122,21 @@ def _replace(context: Context, runtime: Runtime) -> Runtime:
     or deleted. What a crash leaves is resolved by ``abandoned``.
     """
     holdings = context.holdings(runtime)
-    planned = plan(context, _specification(runtime, context.now()))
+    end, left_seconds = leases.ends_at(runtime, ()), None
+    if runtime.lease_seconds is not None:
+        left_seconds = max(1, (end or 0) - int(context.now()))
+    specification = Specification(
+        name=runtime.name,
+        functions=runtime.with_vms(dict.fromkeys(runtime.functions)).functions,
+        scheduling=runtime.scheduling,
+        device_info=runtime.device_info,
+        lease_seconds=left_seconds,
+    )
+    planned = plan(context, specification)
     replaced = dataclasses.replace(
         runtime,
         service_name=services.new_name(runtime.flavour_tuple),
-        lease_ends_at=leases.ends_at(runtime, ()),
+        lease_ends_at=end,
         is_lease_renewed=runtime.lease_seconds is not None,
     )
     replaced = context.runtimes.mark(replaced, Phase.REPLACING)
@@ -138,15 +148,3 @@ def _replace(context: Context, runtime: Runtime) -> Runtime:
     replaced = replaced.without_service()
     context.runtimes.save(replaced)
     return intents.start(context, replaced, planned)
-
-
-def _specification(runtime: Runtime, now: float) -> Specification:
-    """Return the request that makes the same runtime once more."""
-    end = leases.ends_at(runtime, ())
-    return Specification(
-        name=runtime.name,
-        functions=runtime.with_vms(dict.fromkeys(runtime.functions)).functions,
-        scheduling=runtime.scheduling,
-        device_info=runtime.device_info,
-        lease_seconds=None if end is None else max(1, end - int(now)),
-    )
