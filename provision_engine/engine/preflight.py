@@ -15,13 +15,7 @@ from provision_engine.engine.runtime import sizes
 from provision_engine.engine.runtime.dialect import Dialect
 from provision_engine.engine.runtime.model import Function
 from provision_engine.engine.runtime.specification import Specification
-from provision_engine.errors import (
-    BadGateway,
-    CapacityRefused,
-    Forbidden,
-    NoFlowTemplate,
-    NotFound,
-)
+from provision_engine.errors import BadGateway, CapacityRefused, Forbidden, NoFlowTemplate, NotFound
 
 T = TypeVar("T")
 PARTS = {

@@ -6,13 +6,7 @@ import re
 
 import pytest
 
-from provision_engine.engine.runtime.dialect import (
-    SEVEN,
-    SIX,
-    Dialect,
-    FlowRole,
-    assign_roles,
-)
+from provision_engine.engine.runtime.dialect import SEVEN, SIX, Dialect, FlowRole, assign_roles
 from tests.unit.engine.samples import attributes
 from tests.unit.support import recorded
 
