@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from flask import Response, current_app, jsonify, request
 
 from provision_engine import log, metrics
-from provision_engine.api import context, query, representation, validation
+from provision_engine.api import incoming, representation, validation
 from provision_engine.api.slots import change_slot, wait_slot
 from provision_engine.engine import preflight, quota
 from provision_engine.engine.actions import (
@@ -31,7 +31,7 @@ from provision_engine.engine.actions.wait import (
     is_suspended,
     wait_until,
 )
-from provision_engine.engine.context import Context
+from provision_engine.engine.context import Context, for_user
 from provision_engine.engine.runtime.snapshot import Precondition, Snapshot
 from provision_engine.engine.runtime.specification import Specification
 from provision_engine.engine.standby.stock import replenish_later
@@ -46,9 +46,9 @@ def create_runtime() -> Response:
     header = request.headers.get("Idempotency-Key")
     version = _check_login(caller, has_key=header is not None)
     key, seconds = validation.idempotency_key(header), _wait_seconds("dry_run")
-    specification, ignored = validation.to_create(context.body())
+    specification, ignored = validation.to_create(incoming.body())
     with _flavours_as_sent():
-        if query.flag(request.args, "dry_run"):
+        if incoming.flag(request.args, "dry_run"):
             planned = create.rehearse(caller, specification, version)
             response = jsonify(representation.plan(planned, ignored))
         else:
@@ -58,8 +58,8 @@ def create_runtime() -> Response:
 
 def list_runtimes() -> Response:
     caller = _received("List a Serverless Runtime")
-    query.check_known(request.args, *query.LIST)
-    wanted, cursor = query.filter_of(request.args), query.cursor(request.args)
+    incoming.check_known(request.args, *incoming.LIST)
+    wanted, cursor = incoming.filter_of(request.args), incoming.cursor(request.args)
     page = listing.list_runtimes(caller, wanted, cursor)
     response = jsonify([representation.runtime(snapshot) for snapshot in page.snapshots])
     if page.following is not None:
@@ -69,9 +69,9 @@ def list_runtimes() -> Response:
 
 def get_runtime(runtime_id: str) -> Response:
     caller = _received("Read a Serverless Runtime", runtime_id)
-    seconds = _limited(query.wait_seconds(request.args))
+    seconds = _limited(incoming.wait_seconds(request.args))
     snapshot = read.get_runtime(caller, _number(caller, runtime_id))
-    query.check_known(request.args, "wait")
+    incoming.check_known(request.args, "wait")
     with wait_slot(caller, seconds > 0 and not snapshot.is_settled()):
         response = _tagged(_waited(caller, snapshot, seconds))
     response.make_conditional(request)
@@ -81,7 +81,7 @@ def get_runtime(runtime_id: str) -> Response:
 def update_runtime(runtime_id: str) -> Response:
     caller, number = _received_for("Update", runtime_id)
     seconds = _wait_seconds()
-    changes, ignored = validation.to_update(context.body())
+    changes, ignored = validation.to_update(incoming.body())
     response = _change(
         caller, seconds, lambda: update.update_runtime(caller, number, changes, _precondition())
     )
@@ -95,7 +95,7 @@ def delete_runtime(runtime_id: str) -> Response:
         with change_slot(caller):
             deleted = delete.delete_runtime(caller, number, _precondition())
         if seconds:
-            delete.wait_until_gone(caller, deleted, seconds, query.client_watch(request))
+            delete.wait_until_gone(caller, deleted, seconds, incoming.client_watch(request))
     response = Response(status=204)
     del response.headers["Content-Type"]  # of nothing
     return response
@@ -103,7 +103,7 @@ def delete_runtime(runtime_id: str) -> Response:
 
 def recover_runtime(runtime_id: str) -> Response:
     caller, number = _received_for("Recover", runtime_id)
-    seconds, may_replace = _wait_seconds("replace"), query.flag(request.args, "replace")
+    seconds, may_replace = _wait_seconds("replace"), incoming.flag(request.args, "replace")
     return _change(
         caller,
         seconds,
@@ -127,19 +127,19 @@ def resume_runtime(runtime_id: str) -> Response:
 def get_timeline(runtime_id: str) -> Response:
     caller = _received("Read the timeline of a Serverless Runtime", runtime_id)
     steps = timeline.get_timeline(caller, _number(caller, runtime_id))
-    query.check_known(request.args)
+    incoming.check_known(request.args)
     return jsonify(representation.timeline(steps))
 
 
 def list_flavours() -> Response:
     caller = _received("List flavours")
-    query.check_known(request.args)
+    incoming.check_known(request.args)
     return jsonify(representation.preflights(preflight.list_flavours(caller)))
 
 
 def get_quota() -> Response:
     caller = _received("Read the quota")
-    query.check_known(request.args)
+    incoming.check_known(request.args)
     return jsonify(representation.quota(quota.get_quota(caller)))
 
 
@@ -149,7 +149,9 @@ def get_quota() -> Response:
 def _received(action: str, runtime_id: str = "") -> Context:
     """Log a request and return its context. Raises Unauthorized."""
     log.engine.info("Received request to %s", f"{action} {runtime_id[:40]}".rstrip())
-    return context.of_request()
+    user, password = incoming.credentials(request.headers.get("Authorization"))
+    shared = current_app.extensions
+    return for_user(user, password, shared["backends"], shared["configuration"], shared["memory"])
 
 
 def _received_for(action: str, runtime_id: str, *, is_ending: bool = False) -> tuple[Context, int]:
@@ -183,8 +185,8 @@ def _number(caller: Context, runtime_id: str) -> int:
 
 def _wait_seconds(*also_known: str) -> float:
     """Return how long the request waits; no other parameters are known. Raises BadRequest."""
-    query.check_known(request.args, "wait", *also_known)
-    return _limited(query.wait_seconds(request.args))
+    incoming.check_known(request.args, "wait", *also_known)
+    return _limited(incoming.wait_seconds(request.args))
 
 
 def _limited(seconds: float) -> float:
@@ -230,7 +232,7 @@ def _flavours_as_sent() -> Iterator[None]:
     try:
         yield
     except UnknownFlavours as error:
-        sent = validation.sent_functions(context.body(), error.message)
+        sent = validation.sent_functions(incoming.body(), error.message)
         raise NoFlowTemplate(sent) from error
 
 
@@ -253,7 +255,7 @@ def _waited(
     """Return the runtime after the requested wait."""
     if not seconds or is_done(snapshot):
         return snapshot
-    is_gone = query.client_watch(request)
+    is_gone = incoming.client_watch(request)
     with metrics.waiting.track_inprogress():
         return wait_until(is_done, caller, snapshot.id, seconds, is_gone)
 
@@ -288,5 +290,5 @@ def _with_warnings(response: Response, ignored: list[str]) -> Response:
 def _next_page(cursor: Cursor) -> str:
     """Return the URL of the next page, relative to the server."""
     edge = {"before": cursor.before} if cursor.is_newest_first else {"after": cursor.after}
-    other = {n: request.args[n] for n in query.LIST if n in request.args}
+    other = {n: request.args[n] for n in incoming.LIST if n in request.args}
     return f"{request.path}?{urlencode(other | edge | {'offset': cursor.offset})}"
