@@ -39,7 +39,7 @@ _request_seconds = Histogram(
     buckets=REQUEST_SECONDS,
 )
 in_flight = Gauge(
-    "provision_engine_http_requestsin_flight",
+    "provision_engine_http_requests_in_flight",
     "Requests in flight.",
     multiprocess_mode="livesum",
 )
