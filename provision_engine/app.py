@@ -41,7 +41,7 @@ def create_app(configuration: Configuration) -> Flask:
     app.url_map.merge_slashes = False
     app.extensions["configuration"] = configuration
     app.extensions["backends"] = Backends(configuration)
-    app.extensions["memory"] = Memory(configuration.cache.seconds, metrics.cache_looked)
+    app.extensions["memory"] = Memory(configuration.cache_seconds, metrics.cache_looked)
     app.extensions["probe"] = Probe(app.extensions["backends"])
     app.extensions |= slots.slots(configuration)
     app.register_blueprint(routes)

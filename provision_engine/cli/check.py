@@ -78,7 +78,7 @@ def _check(user: str | None, flavours: Sequence[str]) -> Iterator[Line]:
         return
     try:
         login = credentials.typed(user) if user else credentials.stored_or_typed()
-        memory = Memory(settings.cache.seconds)
+        memory = Memory(settings.cache_seconds)
         inspector = Inspector(for_user(*login, backends, settings, memory))
     except (EngineError, OperatorError) as error:
         yield Line(FAILED, f"log in: {one_line(str(error))}", _hint_of_login(error))

@@ -55,7 +55,7 @@ def reconcile(apply: bool, older_than_seconds: float) -> int:
     that user owns; with an administrator's, it covers all users.
     """
     settings = configuration()
-    backends, memory = Backends(settings), Memory(settings.cache.seconds)
+    backends, memory = Backends(settings), Memory(settings.cache_seconds)
     context = for_user(*credentials.stored(), backends, settings, memory)
     reconciler = Reconciler(context, older_than_seconds)
     try:
