@@ -40,10 +40,6 @@ class Record:
         return cls(pid, configuration.url(), str(path))
 
 
-class AlreadyRunningError(OperatorError):
-    """Another engine holds the file."""
-
-
 class PidFile:
     """One pid file; `was_stale` is set by `acquire` when a killed engine had left it behind."""
 
@@ -70,15 +66,14 @@ class PidFile:
     def acquire(self) -> None:
         """Lock the file and write this process's id into it.
 
-        Raises AlreadyRunningError when an engine runs, OperatorError when the file cannot
-        be written.
+        Raises OperatorError when an engine runs or the file cannot be written.
         """
         while self._descriptor < 0:
             descriptor = self._open()
             if not _lock_patiently(descriptor):
                 pid = _read(descriptor)
                 os.close(descriptor)
-                raise AlreadyRunningError(f"the engine is already running (pid {pid})")
+                raise OperatorError(f"the engine is already running (pid {pid})")
             if not self._is_current(descriptor):
                 # An engine that just ended has removed this file: start over.
                 os.close(descriptor)

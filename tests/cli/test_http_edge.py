@@ -19,6 +19,7 @@ import pytest
 from gunicorn.http import errors
 
 from provision_engine import config
+from provision_engine.errors import OperatorError
 from provision_engine.server import listener, refusals, serving
 from provision_engine.server.worker import Worker
 from tests.support.programs import make_certificate
@@ -309,7 +310,7 @@ def test_the_timeout_of_a_worker_exceeds_every_request() -> None:
 def test_only_after_a_killed_engine_a_start_waits_for_the_port() -> None:
     with listener.listen("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(listener.ServerError, match="Address already in use"):
+        with pytest.raises(OperatorError, match="Address already in use"):
             listener.listen("127.0.0.1", port)
         threading.Timer(0.3, taken.close).start()
         listener.listen("127.0.0.1", port, patience_seconds=10).close()
