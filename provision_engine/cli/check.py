@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import click
 
-from provision_engine.cli import credentials
+from provision_engine import credentials
 from provision_engine.cli.options import Command, config_option, configuration
 from provision_engine.cloud.client import Backends
 from provision_engine.cloud.probe import Probe

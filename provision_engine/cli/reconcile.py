@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from provision_engine import durations
-from provision_engine.cli import credentials, output
+from provision_engine import credentials, durations
+from provision_engine.cli import output
 from provision_engine.cli.options import (
     Command,
     common,

@@ -21,7 +21,7 @@ from gunicorn.errors import HaltServer
 from provision_engine import config, log
 from provision_engine.config import Configuration
 from provision_engine.errors import OperatorError
-from provision_engine.pidfile import PidFile, Record
+from provision_engine.process import PidFile, Record
 from provision_engine.server.arrival import Application, with_timed_body
 from provision_engine.server.listener import is_loopback, listen, tls_context
 from provision_engine.server.logger import EngineLogger

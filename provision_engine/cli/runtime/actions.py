@@ -13,8 +13,7 @@ from typing import Any
 
 import click
 
-from provision_engine import client
-from provision_engine.cli import credentials
+from provision_engine import client, credentials
 from provision_engine.cli.options import Command, Decorator, all_of, common, duration_seconds
 from provision_engine.cli.runtime import arguments, exit_codes, show
 from provision_engine.cli.runtime.arguments import ID, IF_MATCH, SPECIFICATION, WAIT

@@ -1,7 +1,7 @@
-"""The pid file: it identifies the running engine. Beside it is what the engine says about itself.
+"""The process of the engine: how it is started, found by its pid file, and stopped.
 
-A running engine holds it locked, and the kernel releases the lock when the process ends. So
-neither a file that was left behind nor a process id that was reused is taken for an engine.
+A running engine holds the pid file locked, and the kernel releases the lock when the process ends.
+So neither a file that was left behind nor a process id that was reused is taken for an engine.
 """
 
 from __future__ import annotations
@@ -9,17 +9,118 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import select
+import signal
+import sys
 import tempfile
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from provision_engine.config import DEFAULT_PATH, Configuration
 from provision_engine.errors import OperatorError
 
+START_SECONDS = 30.0
+STOP_SECONDS = 15.0
+"""How long a stop takes with no request in flight, in addition to server.grace_seconds."""
+_POLL_SECONDS = 0.02
+_READY = "ready"
+"""What the engine reports to the process that started it once its port is open."""
 _PID_BYTES, _RECORD_BYTES = 32, 65_536
 _GLANCE_SECONDS = 0.2
+
+
+def start(configuration: Configuration) -> int:
+    """Start an engine as a separate process and return its pid once its port is open."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(reading)
+        _become_engine(configuration, writing)
+    os.close(writing)
+    with open(reading, encoding="utf-8") as reports:
+        if not select.select([reports], [], [], START_SECONDS)[0]:
+            os.kill(pid, signal.SIGTERM)
+            raise OperatorError(f"the engine did not respond within {START_SECONDS:.0f} seconds")
+        report = reports.read()
+    if report != _READY:
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        raise OperatorError(report or f"the engine ended (exit code {code}); its log may say why")
+    return pid
+
+
+def _become_engine(configuration: Configuration, writing: int) -> NoReturn:
+    """Detach from the terminal and serve; what prevents that is reported to the starter."""
+    os.setsid()
+    os.chdir("/")
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(nowhere, descriptor)
+    os.close(nowhere)
+    reports = open(writing, "w", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
+
+    def report(text: str) -> None:
+        with suppress(OSError, ValueError):  # the starter has gone, or knows that it is ready
+            reports.write(text)
+            reports.close()
+
+    try:
+        from provision_engine import server
+
+        server.serve(configuration, on_ready=lambda: report(_READY))
+    except OperatorError as error:
+        report(str(error))
+    except Exception as error:  # nothing else would show it
+        report(f"{type(error).__name__}: {error}")
+    sys.exit(1)
+
+
+def running(configuration: Configuration) -> Record | None:
+    """Return the engine that holds the pid file, as it describes itself."""
+    pid_file = PidFile(configuration.server.pid_file)
+    pid = pid_file.running()
+    if pid is None:
+        return None
+    return pid_file.described(pid) or Record.from_configuration(configuration, pid)
+
+
+def stop(configuration: Configuration) -> Record | None:
+    """End the engine if one is running, and return it.
+
+    Raises OperatorError if it was started from another configuration, or does not end.
+    """
+    engine = running(configuration)
+    if engine is None:
+        return None
+    mine = Record.from_configuration(configuration, engine.pid).configuration
+    if engine.configuration != mine:
+        raise OperatorError(
+            f"the running engine (pid {engine.pid}, {engine.url}) was started from "
+            f"{engine.configuration}, not from {mine}: repeat with --config "
+            f"{engine.configuration}"
+        )
+    # The pid file is locked by the process that it names, so this pid belongs to no other.
+    try:
+        os.kill(engine.pid, signal.SIGTERM)
+    except ProcessLookupError:
+        pass
+    except PermissionError as error:
+        raise OperatorError(f"pid {engine.pid} belongs to another user: use sudo") from error
+    longest_seconds = configuration.server.grace_seconds + STOP_SECONDS
+    until = time.monotonic() + longest_seconds
+    while PidFile(configuration.server.pid_file).running() == engine.pid:
+        if time.monotonic() > until:
+            reason = f"pid {engine.pid} has not ended within {longest_seconds:.0f} seconds"
+            raise OperatorError(reason)
+        time.sleep(_POLL_SECONDS)
+    return engine
+
+
+# ---- the pid file ----------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
