@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from provision_engine import credentials, durations
-from provision_engine.cli import output
+from provision_engine.cli import show
 from provision_engine.cli.options import (
     Command,
     common,
@@ -69,7 +69,7 @@ def reconcile(apply: bool, older_than_seconds: float) -> int:
     elif not leftovers:
         print("Nothing is wrong.")
     else:
-        print(output.table(COLUMNS, *map(_row, leftovers)))
+        print(show.table(COLUMNS, *map(_row, leftovers)))
         for leftover in leftovers:
             if leftover.reason:
                 print(f"  {_shown_id(leftover)}: {one_line(leftover.reason)}")

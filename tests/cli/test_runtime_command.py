@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from provision_engine.cli import output
+from provision_engine.cli import show
 from provision_engine.cli.runtime import actions
 from provision_engine.cli.runtime import exit_codes as codes
 from tests.support.ports import free_port
@@ -417,4 +417,4 @@ def test_a_pipe_gets_no_progress(desk: Desk) -> None:
 
 
 def test_control_characters_are_escaped() -> None:
-    assert output.table(["A"], ["\x1b[2Jx\r\n"]) == "A\n\\x1b[2Jx\\r\\n"
+    assert show.table(["A"], ["\x1b[2Jx\r\n"]) == "A\n\\x1b[2Jx\\r\\n"

@@ -14,8 +14,9 @@ from typing import Any
 import click
 
 from provision_engine import client, credentials
+from provision_engine.cli import show
 from provision_engine.cli.options import Command, Decorator, all_of, common, duration_seconds
-from provision_engine.cli.runtime import arguments, exit_codes, show
+from provision_engine.cli.runtime import arguments, exit_codes
 from provision_engine.cli.runtime.arguments import ID, IF_MATCH, SPECIFICATION, WAIT
 from provision_engine.client import Client, ClientError, Function, Runtime, Unreachable
 from provision_engine.errors import OperatorError
