@@ -169,17 +169,19 @@ class PidFile:
 
         Raises OperatorError when an engine runs or the file cannot be written.
         """
-        while self._descriptor < 0:
+        # A `running` in another process holds a shared lock for a moment.
+        until = time.monotonic() + _GLANCE_SECONDS
+        while True:
             descriptor = self._open()
-            if not _lock_patiently(descriptor):
-                pid = _read(descriptor)
-                os.close(descriptor)
+            # An engine that just ended may have removed this file: then start over.
+            if _lock(descriptor, fcntl.LOCK_EX) and self._is_current(descriptor):
+                self._descriptor = descriptor
+                break
+            pid = _read(descriptor)
+            os.close(descriptor)
+            if time.monotonic() > until:
                 raise OperatorError(f"the engine is already running (pid {pid})")
-            if not self._is_current(descriptor):
-                # An engine that just ended has removed this file: start over.
-                os.close(descriptor)
-                continue
-            self._descriptor = descriptor
+            time.sleep(_POLL_SECONDS)
         self._owner = os.getpid()
         self.was_stale = os.fstat(self._descriptor).st_size > 0
         os.ftruncate(self._descriptor, 0)
@@ -236,16 +238,6 @@ class PidFile:
         return OperatorError(
             f"the pid file {self.path} cannot be {verb}: {error.strerror} (see server.pid_file)"
         )
-
-
-def _lock_patiently(descriptor: int) -> bool:
-    """Lock for writing; `running` in another process holds a shared lock for a moment."""
-    until = time.monotonic() + _GLANCE_SECONDS
-    while not _lock(descriptor, fcntl.LOCK_EX):
-        if time.monotonic() > until:
-            return False
-        time.sleep(_GLANCE_SECONDS / 20)
-    return True
 
 
 def _lock(descriptor: int, kind: int) -> bool:

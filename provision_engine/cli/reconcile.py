@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from provision_engine import credentials, durations
+from provision_engine import credentials
 from provision_engine.cli import show
 from provision_engine.cli.options import (
     Command,
@@ -100,7 +100,7 @@ def _row(leftover: Leftover) -> tuple[str, ...]:
     case = leftover.case
     kind = f"{case.kind} ({leftover.detail})" if leftover.detail else case.kind
     ids = ["-" if n is None else str(n) for n in (leftover.document_id, leftover.service_id)]
-    age = "-" if math.isinf(leftover.age_seconds) else durations.shown(leftover.age_seconds)
+    age = "-" if math.isinf(leftover.age_seconds) else show.duration(leftover.age_seconds)
     owner, result = str(leftover.owner_id), str(leftover.result)
     return (kind, *ids, owner, age, case.remedy, result, leftover.name)
 

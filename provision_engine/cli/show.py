@@ -10,8 +10,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from provision_engine import durations
-from provision_engine.cli.options import common
+from provision_engine.cli.options import SECONDS_OF_UNITS, common
 from provision_engine.client import ClientError, Flavour, Function, Runtime, Step
 from provision_engine.text import one_line
 
@@ -150,6 +149,12 @@ def _facts(shown: Runtime) -> Iterable[tuple[str, str]]:
         yield "ETAG", shown.etag
 
 
+def duration(seconds: float) -> str:
+    """Return a duration in its largest unit that it fills at least twice: 45s, 12m, 3h, 9d."""
+    unit = next((unit for unit in "dhm" if seconds >= 2 * SECONDS_OF_UNITS[unit]), "s")
+    return f"{int(seconds // SECONDS_OF_UNITS[unit])}{unit}"
+
+
 def _sizes(function: Function | None) -> str:
     if function is None:
         return "-"
@@ -162,7 +167,7 @@ def _left(expires: datetime | None) -> str:
     if expires is None:
         return "-"
     left = (expires - datetime.now(UTC)).total_seconds()
-    return "over" if left < 1 else f"in {durations.shown(left)}"
+    return "over" if left < 1 else f"in {duration(left)}"
 
 
 # ---- tables and details ----------------------------------------------------------------
