@@ -9,7 +9,7 @@ from typing import NamedTuple
 import click
 
 from provision_engine import credentials
-from provision_engine.cli.options import Command, config_option, configuration
+from provision_engine.cli.options import config_option, configuration
 from provision_engine.cloud.client import Backends
 from provision_engine.cloud.probe import Probe
 from provision_engine.config import Configuration, ConfigurationError
@@ -31,7 +31,6 @@ class Line(NamedTuple):
 
 
 @click.command(
-    cls=Command,
     epilog="""\b
 Exit code: 0 all is well; 1 something failed; 2 the command line is wrong.
 Notes (a VM template without a NIC, for instance) are not failures.""",

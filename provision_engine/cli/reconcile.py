@@ -12,7 +12,6 @@ import click
 from provision_engine import credentials
 from provision_engine.cli import show
 from provision_engine.cli.options import (
-    Command,
     common,
     config_option,
     configuration,
@@ -30,7 +29,6 @@ COLUMNS = ("KIND", "DOCUMENT", "SERVICE", "OWNER", "AGE", "REMEDY", "RESULT", "N
 
 
 @click.command(
-    cls=Command,
     epilog="""\b
 Exit code: 0 nothing is wrong, or all of it is done, or --apply was not given;
 1 something could not be done; 2 the command line is wrong.""",

@@ -7,12 +7,12 @@ import os
 import click
 
 from provision_engine import process
-from provision_engine.cli.options import Command, config_option, configuration
+from provision_engine.cli.options import config_option, configuration
 from provision_engine.errors import OperatorError
 from provision_engine.process import Record
 
 
-@click.command(cls=Command)
+@click.command()
 @config_option
 @click.option("--foreground", is_flag=True, help="Serve in this process, for service managers.")
 def start(foreground: bool) -> None:
@@ -28,7 +28,7 @@ def start(foreground: bool) -> None:
         print(f"started (pid {process.start(settings)}) on {settings.url()}")
 
 
-@click.command(cls=Command)
+@click.command()
 @config_option
 def stop() -> None:
     """Stop the engine once the requests in flight are finished."""
@@ -38,7 +38,7 @@ def stop() -> None:
     print(f"stopped {_described(stopped)}")
 
 
-@click.command(cls=Command)
+@click.command()
 @config_option
 def restart() -> None:
     """Stop the engine if it is running, then start it."""
@@ -47,7 +47,7 @@ def restart() -> None:
     print(f"restarted {_described(Record.from_configuration(settings, process.start(settings)))}")
 
 
-@click.command(cls=Command)
+@click.command()
 @config_option
 def status() -> None:
     """Show whether the engine is running, and where (exit code 1: not)."""
