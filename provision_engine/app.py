@@ -58,7 +58,7 @@ def _begin() -> None:
     sent = request.headers.get("X-Request-ID", "")
     log.request_id.set(sent if SANE_REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex[:8])
     log.secrets.set(())
-    incoming.check_admission(request)
+    incoming.check_admission()
 
 
 def _end(response: Response) -> Response:

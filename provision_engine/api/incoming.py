@@ -6,9 +6,9 @@ import base64
 import math
 import re
 import select
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
-from flask import Request, current_app, request
+from flask import current_app, request
 
 from provision_engine.engine.actions.listing import LARGEST, Cursor, Filter
 from provision_engine.engine.runtime.states import State
@@ -27,14 +27,14 @@ _UNREADABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe-\U0010ffff]")
 # ---- before the login is checked or the body is read --------------------------------------------
 
 
-def check_admission(request: Request) -> None:
+def check_admission() -> None:
     """Refuse a request by its path and headers. Raises NotFound or ForeignSite."""
-    _check_path(request)
-    if request.method not in READING and _is_from_another_site(request):
+    _check_path()
+    if request.method not in READING and _is_from_another_site():
         raise ForeignSite("A browser sent this change on behalf of another site's page")
 
 
-def _check_path(request: Request) -> None:
+def _check_path() -> None:
     """Only the exact spelling of a path counts: a proxy may restrict it.
 
     Other targets may be a part of a URL with a password, so they are not repeated.
@@ -46,7 +46,7 @@ def _check_path(request: Request) -> None:
         raise NotFound("The target of the request is not a plain path")
 
 
-def _is_from_another_site(request: Request) -> bool:
+def _is_from_another_site() -> bool:
     """Judge by Sec-Fetch-Site; browsers omit it if they are old, or without TLS.
 
     Devices and command lines send none of these headers. A page cannot set X-Forwarded-Host of a
@@ -103,49 +103,51 @@ def _decoded(token: str) -> str:
 # ---- the query string, and the connection -------------------------------------------------------
 
 
-def check_known(arguments: Mapping[str, str], *known: str) -> None:
+def check_known(*known: str) -> None:
     """Check that all parameters are known. Raises BadRequest."""
-    for name in arguments:
+    for name in request.args:
         if name not in known:
             among = f"; known are {', '.join(known)}" if known else ""
             raise BadRequest(f"?{name[:40]}: unknown parameter{among}")
 
 
-def wait_seconds(arguments: Mapping[str, str]) -> float:
-    """Return how long the caller wants to wait; 0 if it does not. Raises BadRequest."""
-    text = arguments.get("wait", "0")
+def wait_seconds() -> float:
+    """Return how long the request waits; 0 if it does not. Raises BadRequest."""
+    text = request.args.get("wait", "0")
     try:
         seconds = float(text)
     except ValueError:
         seconds = math.nan
     if not (math.isfinite(seconds) and seconds >= 0):
         raise BadRequest(f"?wait={text[:40]}: must be a number of seconds, such as 30")
-    return seconds
+    longest: float = current_app.extensions["configuration"].wait.max_seconds
+    return min(seconds, longest)
 
 
-def flag(arguments: Mapping[str, str], name: str) -> bool:
+def flag(name: str) -> bool:
     """Return whether a parameter is true. Raises BadRequest if it is neither true nor false."""
-    text = arguments.get(name, "false")
+    text = request.args.get(name, "false")
     if text.lower() not in FLAGS:
         raise BadRequest(f"?{name}={text[:40]}: must be true or false")
     return FLAGS[text.lower()]
 
 
-def filter_of(arguments: Mapping[str, str]) -> Filter:
+def list_filter() -> Filter:
     """Return which runtimes a list shows. Raises BadRequest."""
-    state = arguments.get("state", "").upper()
+    state = request.args.get("state", "").upper()
     if state and state not in State.__members__:
         raise BadRequest(f"?state={state[:40]}: must be one of {', '.join(State)}")
     return Filter(
-        name=arguments.get("name", ""),
-        flavour=arguments.get("flavour", ""),
+        name=request.args.get("name", ""),
+        flavour=request.args.get("flavour", ""),
         state=State(state) if state else None,
-        shows_standby=flag(arguments, "standby"),
+        shows_standby=flag("standby"),
     )
 
 
-def cursor(arguments: Mapping[str, str]) -> Cursor:
+def cursor() -> Cursor:
     """Return the requested page of a list. Raises BadRequest."""
+    arguments = request.args
     order = arguments.get("order", "asc" if "after" in arguments else "desc")
     if order not in ORDERS:
         raise BadRequest(f"?order={order[:40]}: must be asc or desc")
@@ -156,7 +158,7 @@ def cursor(arguments: Mapping[str, str]) -> Cursor:
     return Cursor(**numbers, is_newest_first=ORDERS[order])
 
 
-def client_watch(request: Request) -> Callable[[], bool]:
+def client_watch() -> Callable[[], bool]:
     """Return a function that says whether the client has closed its connection."""
     connection = request.environ.get("gunicorn.socket") or request.environ.get("werkzeug.socket")
 

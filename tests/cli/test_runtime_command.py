@@ -360,15 +360,6 @@ def test_one_auth_takes_precedence_over_the_default_file(desk: Desk) -> None:
     (desk.home / ".one/one_auth").write_text(f"{USER}:{PASSWORD}")
 
 
-@pytest.mark.parametrize("text", [None, "", "devuser", ":devpass", "devuser:"])
-def test_a_file_without_credentials_is_named(desk: Desk, text: str | None) -> None:
-    file = desk.home / "auth"
-    if text is not None:
-        file.write_text(text)
-    ran = desk.run("list", ONE_AUTH=str(file))
-    assert (ran.returncode, str(file) in ran.stderr) == (1, True)
-
-
 def test_only_a_terminal_is_prompted_for_credentials(desk: Desk, tmp_path: Path) -> None:
     elsewhere = {"HOME": str(tmp_path / "empty")}
     ran = desk.run("list", **elsewhere)
