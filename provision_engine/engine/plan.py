@@ -90,7 +90,7 @@ def plan(context: Context, specification: Specification, version: str = "") -> P
     flavours, configuration = context.flavours, context.configuration
     flow = flavours.flow_template(specification)
     assigned = flow.assign(specification)
-    sr_auth = context.cloud.credentials.token if configuration.context.sr_auth else None
+    sr_auth = context.cloud.credentials.token if configuration.sr_auth else None
     functions, values, vm_templates = {}, {}, {}
     for role, requested in specification.functions.items():
         vm_template = flavours.vm_template(assigned[role])

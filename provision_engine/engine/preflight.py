@@ -81,7 +81,7 @@ class Inspector:
                 "more there are",
                 'set API_LIST_ORDER="DESC" in oned.conf, which is the default',
             )
-        if self._configuration.context.sr_auth and (who := self._readers_of_sr_auth()):
+        if self._configuration.sr_auth and (who := self._readers_of_sr_auth()):
             text = f"{who} can read the SR_AUTH of {self.user}"
             yield Finding.note(text, "see SR_AUTH in docs/security.md")
 

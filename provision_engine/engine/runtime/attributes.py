@@ -23,7 +23,7 @@ def role_attributes(
 ) -> Attributes:
     """Return a role's VM attributes: texts, vectors as dictionaries, repeated names as a list."""
     attributes = sizes.vm_attributes(function.sizes, capacity) | {
-        "MEMORY_RESIZE_MODE": capacity.memory.resize_mode,
+        "MEMORY_RESIZE_MODE": capacity.memory_resize_mode,
         "HOT_RESIZE": {"CPU_HOT_ADD_ENABLED": "YES", "MEMORY_HOT_ADD_ENABLED": "YES"},
     }
     if disks := sizes.vectors(template, "DISK"):
