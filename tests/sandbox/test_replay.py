@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Any
 
 import pytest
 
 from . import replay
+from .environments import Environment
 
 LEAST_EQUAL_SHARE = 0.98
-_CASES = [
-    pytest.param(release, names, calls, id=f"{release}-{names[0]}")
+_STORIES = [
+    pytest.param(environment, calls, id=f"{release}-{environment.name}")
     for release in replay.RELEASES
-    for names, calls in replay.stories(release)
+    for environment, calls in replay.stories(release)
 ]
 FIGURES: dict[str, list[replay.Result]] = defaultdict(list)
 """The results of each release's scenarios; conftest.py prints them at the end."""
 
 
-@pytest.mark.parametrize(("release", "names", "calls"), _CASES)
-def test_story(release: str, names: tuple[str, ...], calls: list[dict[str, Any]]) -> None:
-    results = replay.replay(release, names, calls)
-    FIGURES[release] += results
+@pytest.mark.parametrize(("environment", "calls"), _STORIES)
+def test_story(environment: Environment, calls: list[replay.Call]) -> None:
+    results = replay.replay(environment, calls)
+    FIGURES[environment.release] += results
     assert [r.scenario for r in results if not r.total] == []
     differences = [text for result in results for text in result.differences]
     assert not differences, "\n".join(differences)
@@ -32,9 +32,10 @@ def test_story(release: str, names: tuple[str, ...], calls: list[dict[str, Any]]
 def test_share(release: str) -> None:
     """At least 98 % of all calls of a release are compared and equal."""
     done = {result.scenario for result in FIGURES[release]}
-    for names, calls in replay.stories(release):
-        if names[0] not in done:  # only some stories were selected, or another worker has them
-            FIGURES[release] += replay.replay(release, names, calls)
+    for environment, calls in replay.stories(release):
+        # Only some stories were selected, or another worker has them.
+        if environment.scenarios[0] not in done:
+            FIGURES[release] += replay.replay(environment, calls)
     results = FIGURES[release]
     print("\n".join(lines(release, results)))
     total = sum(call["backend"] != replay.DRIVER for call in replay.recorded(release))
