@@ -26,7 +26,7 @@ from tests.support.users import USER
 from tests.support.waiting import wait_until
 
 from .crash_matrix import SANDBOX_TIMEOUT_SECONDS, Outcome, matrix, table
-from .lanes import stale_seconds, until_accepted
+from .lanes import check, stale_seconds, until_accepted
 
 INSTANTIATE = "POST service_template/action"
 STANDBY_SECONDS = 8.0
@@ -59,9 +59,7 @@ def killed(
     outcomes = matrix(
         aim, operations, [runtime], "changes", directory, timeout_seconds=timeout_seconds, only=only
     )
-    shown = table(outcomes)
-    print(shown)
-    assert not [outcome for outcome in outcomes if outcome.wrong], shown
+    check(outcomes, table(outcomes))
     return outcomes
 
 

@@ -27,7 +27,7 @@ from .fault_matrix import (
     matrix,
     table,
 )
-from .lanes import NOTHING, Lane, open_lane, until_count
+from .lanes import NOTHING, Lane, check, open_lane, until_count
 
 INSTANTIATE = "POST service_template/action"
 ENDING = ("DELETE service", "POST service/action")
@@ -44,9 +44,7 @@ def faults(
     """Outcomes of these faults; none of them may be wrong."""
     aim = Target(releases=(release,))
     outcomes = matrix(aim, operations, ["FAAS"], kinds, which, directory)
-    shown = table(outcomes)
-    print(shown)
-    assert not [outcome for outcome in outcomes if outcome.wrong], shown
+    check(outcomes, table(outcomes))
     return outcomes
 
 
