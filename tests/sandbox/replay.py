@@ -14,7 +14,6 @@ import json
 import re
 import xmlrpc.client
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -70,33 +69,8 @@ MASKS: tuple[tuple[str, str, str], ...] = (
 )
 """Pattern, replacement and the reason why the value cannot be known."""
 
-LEFT_OUT: dict[str, str] = {
-    "page": "the page is the web framework's; only its status and type are compared",
-}
 _MASKS = [(re.compile(pattern, re.S), to) for pattern, to, _ in MASKS]
 _TIME = re.compile(r"\b17\d{8}\b")
-
-
-@dataclass
-class Result:
-    """The results of a scenario's calls; a repeated call counts once."""
-
-    release: str
-    scenario: str
-    compared: int = 0
-    left_out: int = 0
-    differences: list[str] = field(default_factory=list)
-    expected_differences: int = 0
-
-    @property
-    def total(self) -> int:
-        """All recorded calls of the scenario."""
-        return self.compared + self.left_out
-
-    @property
-    def equal(self) -> int:
-        """The calls that were compared and equal."""
-        return self.compared - len(self.differences) - self.expected_differences
 
 
 def recorded(release: str) -> list[Call]:
@@ -130,17 +104,27 @@ def stories(release: str) -> Iterator[tuple[Environment, list[Call]]]:
         yield environment, [c for c in calls if c["scenario"] in environment.scenarios]
 
 
-def replay(environment: Environment, calls: list[Call]) -> list[Result]:
-    """Replays one story on a new sandbox; returns a result for each of its scenarios."""
-    results = {name: Result(environment.release, name) for name in environment.scenarios}
+def is_page(call: Call) -> bool:
+    """Whether the response is the web framework's page; only its status and type are compared."""
+    text = call.get("response_text", "")
+    return CUT_MARK in text and not text.startswith("<title>")
+
+
+def replay(environment: Environment, calls: list[Call]) -> list[str]:
+    """Replays one story on a new sandbox. Returns the differences."""
+    found = []
     with _Player(environment) as player:
         for position, call in enumerate(calls):
             if call["backend"] == DRIVER:
                 player.set_driver(call)
                 continue
             following = calls[position + 1]["at"] if position + 1 < len(calls) else None
-            player.play(call, following, results[call["scenario"]])
-    return list(results.values())
+            difference = player.play(call, following)
+            if (call["scenario"], call["at"]) in environment.differences:
+                difference = None if difference else "    equal, although it is known to differ"
+            if difference:
+                found.append(f"{call['scenario']} at {call['at']}: {_title(call)}\n{difference}")
+    return found
 
 
 class _Player:
@@ -163,8 +147,8 @@ class _Player:
         self._backends.close()
         self._sandbox.stop()
 
-    def play(self, call: Call, following: float | None, result: Result) -> None:
-        """Makes a recorded call as often as it was made, and compares each response."""
+    def play(self, call: Call, following: float | None) -> str | None:
+        """Makes a recorded call as often as it was made. Returns the first difference."""
         times = call.get("repeated", 1)
         end = call["at"] + call["ms"] / 1000
         step = ((following or end) - end) / times if times > 1 else 0.0
@@ -173,18 +157,7 @@ class _Player:
             self._move_to(call, max(0.0, end + count * step))
             found = self._once(call)
             difference = difference or found
-        if difference == LEFT_OUT["page"]:
-            result.left_out += 1
-            return
-        result.compared += 1
-        is_expected = (result.scenario, call["at"]) in self._environment.differences
-        if is_expected and not difference:
-            difference = "    equal, although it is listed in environments.json"
-        elif is_expected:
-            result.expected_differences += 1
-            return
-        if difference:
-            result.differences.append(f"at {call['at']}: {_title(call)}\n{difference}")
+        return difference
 
     def set_driver(self, call: Call) -> None:
         """Makes a driver slow, failing or normal, as in the recording."""
@@ -223,13 +196,13 @@ class _Player:
     def _compare_http(self, call: Call, answer: Call) -> str | None:
         wanted, found = (f"{c['status']} {c.get('content_type')}" for c in (call, answer))
         if wanted != found:
-            return _differ(wanted, found)
+            return differ(wanted, found)
+        if is_page(call):
+            return None
         title, is_cut, _ = call.get("response_text", "").partition(CUT_MARK)
-        if is_cut and title.startswith("<title>"):
-            text = answer["response_text"]
-            return None if title in text else _differ(title, text)
         if is_cut:
-            return LEFT_OUT["page"]
+            text = answer["response_text"]
+            return None if title in text else differ(title, text)
         kind = "response_text" if "response_text" in call else "response"
         return self._compare(call[kind], answer.get(kind, answer.get("response_text")))
 
@@ -237,7 +210,7 @@ class _Player:
         before, now = (
             v if isinstance(v, str) else json.dumps(v, indent=0) for v in (wanted, found)
         )
-        return _differ(before, now, self._environment.story["tolerance_seconds"])
+        return differ(before, now, self._environment.story["tolerance_seconds"])
 
 
 class Backends:
@@ -323,7 +296,7 @@ class Backends:
         return response.status, response.getheader("Content-Type"), response.read().decode()
 
 
-def _differ(wanted: str, found: str, tolerance: int = TIME_TOLERANCE_SECONDS) -> str | None:
+def differ(wanted: str, found: str, tolerance: int = TIME_TOLERANCE_SECONDS) -> str | None:
     """The first difference of two responses; None if only masked values and small times differ."""
     for pattern, to in _MASKS:
         wanted, found = pattern.sub(to, wanted), pattern.sub(to, found)
