@@ -22,7 +22,7 @@ import uuid
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -36,8 +36,8 @@ from tests.reliability.lanes import (
 )
 from tests.reliability.operations import (
     GROWN,
-    LEASE_SECONDS,
     OPERATIONS,
+    UPDATED,
     Matrix,
     Of,
     Operation,
@@ -46,7 +46,7 @@ from tests.reliability.operations import (
     read_whole,
 )
 from tests.support.calls import Call
-from tests.support.client import SPECIFICATIONS, Response
+from tests.support.client import ROLES, SPECIFICATIONS, Response
 from tests.support.engine import EngineProcess
 from tests.support.installation import Target, target
 from tests.support.waiting import wait_until
@@ -164,30 +164,11 @@ def what_is_wrong(lane: Lane, case: Case, response: Response) -> list[str]:
         return []
     lane.runtime_id = response.runtime["ID"]
     runtime = read_whole(lane, wait_seconds=60)
-    roles = sorted(set(runtime) & {"FAAS", "DAAS"})
-    wrong_functions = [f"{r} is {runtime[r]}" for r in roles if runtime[r]["STATE"] != "RUNNING"]
-    if roles != sorted(lane.members):
-        return [*wrong_functions, f"it has {roles}"]
-    is_update = case.operation == "update"
-    return wrong_functions + (_what_is_not_updated(lane, runtime) if is_update else [])
-
-
-def _what_is_not_updated(lane: Lane, runtime: dict[str, Any]) -> list[str]:
-    wrong = [
-        f"{role} is {runtime[role]}"
-        for role in lane.members
-        if not GROWN.items() <= runtime[role].items()
-    ]
-    texts = runtime["NAME"], runtime["SCHEDULING"], runtime["LEASE"]["TTL"]
-    if texts != ("renamed", {"POLICY": "energy"}, LEASE_SECONDS):
-        wrong.append(f"it is not as updated: {texts}")
-    for role in lane.members:
-        vm = lane.opennebula.vm(runtime[role]["VM_ID"])
-        if vm["USER_TEMPLATE"].get("SCHED_RANK") != "ENERGY":
-            wrong.append(f"SCHED_RANK of {role} is {vm['USER_TEMPLATE'].get('SCHED_RANK')}")
-        if not isinstance(vm["TEMPLATE"].get("SCHED_ACTION"), dict):
-            wrong.append(f"the orders to {role} are {vm['TEMPLATE'].get('SCHED_ACTION')}")
-    return wrong
+    if (roles := sorted(set(runtime) & {*ROLES})) != sorted(lane.members):
+        return [f"it has {roles}"]
+    if case.operation == "update":
+        return standbys.what_differs(lane, runtime, GROWN, UPDATED)
+    return [f"{r} is {runtime[r]}" for r in roles if runtime[r]["STATE"] != "RUNNING"]
 
 
 # ---- all of them ---------------------------------------------------------------------------

@@ -96,14 +96,17 @@ class Lane:
 
 
 def until_accepted(
-    send: Callable[[], Response], accepted: tuple[int, ...], seconds: float = PATIENCE_SECONDS
+    send: Callable[[], Response],
+    accepted: tuple[int, ...],
+    seconds: float = PATIENCE_SECONDS,
+    pauses_seconds: Iterable[float] = PAUSES_SECONDS,
 ) -> Response:
     """Repeat as a client does, until it is accepted. AssertionError when it is refused.
 
     The pauses grow, so that an OpenNebula that is too slow for the engine's timeout recovers.
     """
     end = time.monotonic() + seconds
-    pauses = itertools.chain(PAUSES_SECONDS, itertools.repeat(PAUSES_SECONDS[-1]))
+    pauses = itertools.chain(pauses_seconds, itertools.repeat(PAUSES_SECONDS[-1]))
     while True:
         told = "the connection broke"
         with contextlib.suppress(OSError, http.client.HTTPException):
