@@ -22,7 +22,6 @@ from tests.support.engine import EngineProcess, engine_process
 from tests.support.installation import Target
 from tests.support.opennebula import OpenNebula
 from tests.support.proxy import Proxy
-from tests.support.users import USER
 from tests.support.waiting import wait_until
 
 from .crash_matrix import SANDBOX_TIMEOUT_SECONDS, Outcome, matrix, table
@@ -97,11 +96,6 @@ def test_one_runtime_whenever_an_engine_is_killed_that_takes_or_orders_a_standby
 def proxy(sandbox: Sandbox) -> Iterator[Proxy]:
     with Proxy(sandbox) as proxy:
         yield proxy
-
-
-@pytest.fixture
-def one(sandbox: Sandbox) -> OpenNebula:
-    return OpenNebula(sandbox.oned_url, sandbox.oneflow_url, USER)
 
 
 def limits(timeout_seconds: float) -> dict[str, Any]:
