@@ -11,7 +11,7 @@ from flask.json.provider import DefaultJSONProvider
 from werkzeug.exceptions import HTTPException
 
 from provision_engine import errors, headers, log, metrics
-from provision_engine.api import admission, representation, slots
+from provision_engine.api import incoming, representation, slots
 from provision_engine.api.routes import routes
 from provision_engine.cloud.client import Backends
 from provision_engine.cloud.probe import Probe
@@ -37,11 +37,11 @@ def create_app(configuration: Configuration) -> Flask:
     json.ensure_ascii, json.sort_keys, json.compact = False, False, True
     app.config["MAX_CONTENT_LENGTH"] = configuration.limits.body_bytes
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
-    # Each path has one spelling (see also admission.py), but for those that the first engine had.
+    # Each path has one spelling (see also incoming.py), but for those that the first engine had.
     app.url_map.merge_slashes = False
     app.extensions["configuration"] = configuration
     app.extensions["backends"] = Backends(configuration)
-    app.extensions["memory"] = Memory(configuration.cache.seconds, metrics.cache_looked)
+    app.extensions["memory"] = Memory(configuration.cache_seconds, metrics.cache_looked)
     app.extensions["probe"] = Probe(app.extensions["backends"])
     app.extensions |= slots.slots(configuration)
     app.register_blueprint(routes)
@@ -58,7 +58,7 @@ def _begin() -> None:
     sent = request.headers.get("X-Request-ID", "")
     log.request_id.set(sent if SANE_REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex[:8])
     log.secrets.set(())
-    admission.check(request)
+    incoming.check_admission()
 
 
 def _end(response: Response) -> Response:

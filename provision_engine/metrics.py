@@ -39,7 +39,7 @@ _request_seconds = Histogram(
     buckets=REQUEST_SECONDS,
 )
 in_flight = Gauge(
-    "provision_engine_http_requestsin_flight",
+    "provision_engine_http_requests_in_flight",
     "Requests in flight.",
     multiprocess_mode="livesum",
 )
@@ -59,16 +59,16 @@ _call_seconds = Histogram(
     ("backend", "call"),
     buckets=CALL_SECONDS,
 )
-_standby_hits = Counter("provision_engine_standby_hits", "Creates that took a standby runtime.")
-_standby_misses = Counter(
+standby_hits = Counter("provision_engine_standby_hits", "Creates that took a standby runtime.")
+standby_misses = Counter(
     "provision_engine_standby_misses", "Creates of a flavour with standbys that found none."
 )
-_standby_age = Histogram(
+standby_age = Histogram(
     "provision_engine_standby_age_seconds",
     "How old standbys were when a create took them.",
     buckets=(10, 30, 60, 300, 900, 1800, 3600, 7200, 14_400, 86_400),
 )
-_standby_ready = Gauge(
+standby_ready = Gauge(
     "provision_engine_standby_ready",
     "Standbys that this engine has started and that no create has taken yet.",
     multiprocess_mode="livesum",
@@ -138,22 +138,6 @@ def backends_checked(reasons: Mapping[str, str]) -> None:
 def cache_looked(is_hit: bool) -> None:
     """Count a lookup in the cache."""
     (_hit if is_hit else _miss).inc()
-
-
-def standby_taken(age_seconds: float) -> None:
-    """Count a create that took a standby of this age."""
-    _standby_hits.inc()
-    _standby_age.observe(age_seconds)
-
-
-def standby_missed() -> None:
-    """Count a create that would have taken a standby."""
-    _standby_misses.inc()
-
-
-def standbys_ready(count: int) -> None:
-    """Set how many standbys of this process wait."""
-    _standby_ready.set(count)
 
 
 def exposition(accept: str) -> tuple[bytes, str]:

@@ -19,6 +19,7 @@ pytest.register_assert_rewrite("tests.support", "tests.cli.cli_engine")
 from provision_engine import cli  # noqa: E402
 from provision_engine.sandbox import Sandbox  # noqa: E402
 from tests.support.engine import settings_for  # noqa: E402
+from tests.support.opennebula import OpenNebula  # noqa: E402
 from tests.support.users import USER, User  # noqa: E402
 
 # A busy machine takes any time for an example.
@@ -40,6 +41,12 @@ if _is_ignored and threading.current_thread() is threading.main_thread():
 def sandbox() -> Iterator[Sandbox]:
     with Sandbox() as sandbox:
         yield sandbox
+
+
+@pytest.fixture
+def one(sandbox: Sandbox) -> OpenNebula:
+    """OpenNebula as the ordinary user sees it."""
+    return OpenNebula(sandbox.oned_url, sandbox.oneflow_url, USER)
 
 
 class Printed(NamedTuple):

@@ -41,11 +41,6 @@ Json = dict[str, Any]
 
 def runtime(snapshot: Snapshot) -> Json:
     """Return a runtime, wrapped in the object that clients send and receive."""
-    return {RUNTIME: members(snapshot)}
-
-
-def members(snapshot: Snapshot) -> Json:
-    """Return the members of a runtime."""
     stored = snapshot.runtime
     body: Json = {"NAME": stored.name, "ID": stored.id}
     if stored.service_id is not None:
@@ -64,7 +59,7 @@ def members(snapshot: Snapshot) -> Json:
         body["PHASE"] = str(stored.phase)
     if stored.created_at:
         body["CREATED"] = rfc3339(stored.created_at)
-    return body
+    return {RUNTIME: body}
 
 
 def etag(body: Json) -> str:
@@ -72,9 +67,20 @@ def etag(body: Json) -> str:
     return hashlib.sha256(json.dumps(body[RUNTIME], sort_keys=True).encode()).hexdigest()[:32]
 
 
-def preflights(found: Iterable[Preflight]) -> list[Json]:
-    """Return the flavours, and whether the caller can deploy them."""
-    return [_preflight(flavour) for flavour in found]
+def preflight(flavour: Preflight) -> Json:
+    """Return a flavour, and whether the caller can deploy it."""
+    findings = [
+        {"TEXT": finding.text, "HINT": finding.hint, "FATAL": finding.is_fatal}
+        for finding in flavour.findings
+    ]
+    return {
+        "FLAVOURS": flavour.flavours,
+        "FLOW_TEMPLATE": flavour.template_id,
+        "OWNER": flavour.owner,
+        "DEPLOYABLE": flavour.is_deployable,
+        **{role: _sizes(function) for role, function in flavour.functions.items()},
+        "FINDINGS": findings,
+    }
 
 
 def plan(planned: Plan, ignored: Iterable[str]) -> Json:
@@ -165,21 +171,6 @@ def _number(value: float) -> float:
 def _sizes(function: Function) -> Json:
     body: Json = {"FLAVOUR": function.flavour, **function.sizes}
     return body if function.vm_id is None else body | {"VM_ID": function.vm_id}
-
-
-def _preflight(flavour: Preflight) -> Json:
-    findings = [
-        {"TEXT": finding.text, "HINT": finding.hint, "FATAL": finding.is_fatal}
-        for finding in flavour.findings
-    ]
-    return {
-        "FLAVOURS": flavour.flavours,
-        "FLOW_TEMPLATE": flavour.template_id,
-        "OWNER": flavour.owner,
-        "DEPLOYABLE": flavour.is_deployable,
-        **{role: _sizes(function) for role, function in flavour.functions.items()},
-        "FINDINGS": findings,
-    }
 
 
 def _without_credentials(attributes: Mapping[str, Any]) -> Json:

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from flask import Response, current_app, jsonify, request
 
 from provision_engine import log, metrics
-from provision_engine.api import context, query, representation, validation
+from provision_engine.api import incoming, representation, validation
 from provision_engine.api.slots import change_slot, wait_slot
 from provision_engine.engine import preflight, quota
 from provision_engine.engine.actions import (
@@ -31,7 +31,7 @@ from provision_engine.engine.actions.wait import (
     is_suspended,
     wait_until,
 )
-from provision_engine.engine.context import Context
+from provision_engine.engine.context import Context, for_user
 from provision_engine.engine.runtime.snapshot import Precondition, Snapshot
 from provision_engine.engine.runtime.specification import Specification
 from provision_engine.engine.standby.stock import replenish_later
@@ -44,11 +44,16 @@ LARGEST_ID = 2**31 - 1
 def create_runtime() -> Response:
     caller = _received("Create a Serverless Runtime")
     header = request.headers.get("Idempotency-Key")
-    version = _check_login(caller, has_key=header is not None)
+    # The login is checked before anything of the body is read, stored or logged.
+    version = ""
+    if header is None:
+        version = caller.check_login()  # a create needs the version anyway
+    else:
+        caller.user()  # a repeat does not, and is to make few calls: one login accepted is enough
     key, seconds = validation.idempotency_key(header), _wait_seconds("dry_run")
-    specification, ignored = validation.to_create(context.body())
+    specification, ignored = validation.to_create(incoming.body())
     with _flavours_as_sent():
-        if query.flag(request.args, "dry_run"):
+        if incoming.flag("dry_run"):
             planned = create.rehearse(caller, specification, version)
             response = jsonify(representation.plan(planned, ignored))
         else:
@@ -58,8 +63,8 @@ def create_runtime() -> Response:
 
 def list_runtimes() -> Response:
     caller = _received("List a Serverless Runtime")
-    query.check_known(request.args, *query.LIST)
-    wanted, cursor = query.filter_of(request.args), query.cursor(request.args)
+    incoming.check_known(*incoming.LIST)
+    wanted, cursor = incoming.list_filter(), incoming.cursor()
     page = listing.list_runtimes(caller, wanted, cursor)
     response = jsonify([representation.runtime(snapshot) for snapshot in page.snapshots])
     if page.following is not None:
@@ -69,9 +74,9 @@ def list_runtimes() -> Response:
 
 def get_runtime(runtime_id: str) -> Response:
     caller = _received("Read a Serverless Runtime", runtime_id)
-    seconds = _limited(query.wait_seconds(request.args))
+    seconds = incoming.wait_seconds()
     snapshot = read.get_runtime(caller, _number(caller, runtime_id))
-    query.check_known(request.args, "wait")
+    incoming.check_known("wait")
     with wait_slot(caller, seconds > 0 and not snapshot.is_settled()):
         response = _tagged(_waited(caller, snapshot, seconds))
     response.make_conditional(request)
@@ -79,9 +84,8 @@ def get_runtime(runtime_id: str) -> Response:
 
 
 def update_runtime(runtime_id: str) -> Response:
-    caller, number = _received_for("Update", runtime_id)
-    seconds = _wait_seconds()
-    changes, ignored = validation.to_update(context.body())
+    caller, number, seconds = _received_for("Update", runtime_id)
+    changes, ignored = validation.to_update(incoming.body())
     response = _change(
         caller, seconds, lambda: update.update_runtime(caller, number, changes, _precondition())
     )
@@ -89,21 +93,20 @@ def update_runtime(runtime_id: str) -> Response:
 
 
 def delete_runtime(runtime_id: str) -> Response:
-    caller, number = _received_for("Delete", runtime_id, is_ending=True)
-    seconds = _wait_seconds()
+    caller, number, seconds = _received_for("Delete", runtime_id, is_ending=True)
     with wait_slot(caller, seconds > 0):
         with change_slot(caller):
             deleted = delete.delete_runtime(caller, number, _precondition())
         if seconds:
-            delete.wait_until_gone(caller, deleted, seconds, query.client_watch(request))
+            delete.wait_until_gone(caller, deleted, seconds, incoming.client_watch())
     response = Response(status=204)
     del response.headers["Content-Type"]  # of nothing
     return response
 
 
 def recover_runtime(runtime_id: str) -> Response:
-    caller, number = _received_for("Recover", runtime_id)
-    seconds, may_replace = _wait_seconds("replace"), query.flag(request.args, "replace")
+    caller, number, seconds = _received_for("Recover", runtime_id, "replace")
+    may_replace = incoming.flag("replace")
     return _change(
         caller,
         seconds,
@@ -113,33 +116,31 @@ def recover_runtime(runtime_id: str) -> Response:
 
 
 def suspend_runtime(runtime_id: str) -> Response:
-    caller, number = _received_for("Suspend", runtime_id)
-    seconds = _wait_seconds()
+    caller, number, seconds = _received_for("Suspend", runtime_id)
     return _change(caller, seconds, lambda: suspend.suspend_runtime(caller, number), is_suspended)
 
 
 def resume_runtime(runtime_id: str) -> Response:
-    caller, number = _received_for("Resume", runtime_id)
-    seconds = _wait_seconds()
+    caller, number, seconds = _received_for("Resume", runtime_id)
     return _change(caller, seconds, lambda: suspend.resume_runtime(caller, number), is_resumed)
 
 
 def get_timeline(runtime_id: str) -> Response:
     caller = _received("Read the timeline of a Serverless Runtime", runtime_id)
     steps = timeline.get_timeline(caller, _number(caller, runtime_id))
-    query.check_known(request.args)
+    incoming.check_known()
     return jsonify(representation.timeline(steps))
 
 
 def list_flavours() -> Response:
     caller = _received("List flavours")
-    query.check_known(request.args)
-    return jsonify(representation.preflights(preflight.list_flavours(caller)))
+    incoming.check_known()
+    return jsonify([representation.preflight(one) for one in preflight.list_flavours(caller)])
 
 
 def get_quota() -> Response:
     caller = _received("Read the quota")
-    query.check_known(request.args)
+    incoming.check_known()
     return jsonify(representation.quota(quota.get_quota(caller)))
 
 
@@ -149,26 +150,21 @@ def get_quota() -> Response:
 def _received(action: str, runtime_id: str = "") -> Context:
     """Log a request and return its context. Raises Unauthorized."""
     log.engine.info("Received request to %s", f"{action} {runtime_id[:40]}".rstrip())
-    return context.of_request()
+    user, password = incoming.credentials(request.headers.get("Authorization"))
+    shared = current_app.extensions
+    return for_user(user, password, shared["backends"], shared["configuration"], shared["memory"])
 
 
-def _received_for(action: str, runtime_id: str, *, is_ending: bool = False) -> tuple[Context, int]:
-    """Do the same for an existing runtime, which is checked before the query and the body."""
-    caller = _received(f"{action} a Serverless Runtime", runtime_id)
-    number = _number(caller, runtime_id)
-    return caller, read.find_runtime(caller, number, is_ending=is_ending).id
+def _received_for(
+    action: str, runtime_id: str, *known: str, is_ending: bool = False
+) -> tuple[Context, int, float]:
+    """Do the same for a change of a runtime, and return its id, and how long the request waits.
 
-
-def _check_login(caller: Context, *, has_key: bool) -> str:
-    """Check the login before anything of the body is read, stored or logged. Raises Unauthorized.
-
-    Returns OpenNebula's version, which a create needs anyway. A repeat with a key does not, and is
-    to make few calls: for that it is enough that this process has seen the login accepted.
+    It has to exist before its query and its body are checked; ``known`` are its parameters.
     """
-    if not has_key:
-        return caller.check_login()
-    caller.user()
-    return ""
+    caller = _received(f"{action} a Serverless Runtime", runtime_id)
+    number = read.find_runtime(caller, _number(caller, runtime_id), is_ending=is_ending).id
+    return caller, number, _wait_seconds(*known)
 
 
 def _number(caller: Context, runtime_id: str) -> int:
@@ -183,13 +179,8 @@ def _number(caller: Context, runtime_id: str) -> int:
 
 def _wait_seconds(*also_known: str) -> float:
     """Return how long the request waits; no other parameters are known. Raises BadRequest."""
-    query.check_known(request.args, "wait", *also_known)
-    return _limited(query.wait_seconds(request.args))
-
-
-def _limited(seconds: float) -> float:
-    longest: float = current_app.extensions["configuration"].wait.max_seconds
-    return min(seconds, longest)
+    incoming.check_known("wait", *also_known)
+    return incoming.wait_seconds()
 
 
 def _precondition() -> Precondition | None:
@@ -230,7 +221,7 @@ def _flavours_as_sent() -> Iterator[None]:
     try:
         yield
     except UnknownFlavours as error:
-        sent = validation.sent_functions(context.body(), error.message)
+        sent = validation.sent_functions(incoming.body(), error.message)
         raise NoFlowTemplate(sent) from error
 
 
@@ -253,7 +244,7 @@ def _waited(
     """Return the runtime after the requested wait."""
     if not seconds or is_done(snapshot):
         return snapshot
-    is_gone = query.client_watch(request)
+    is_gone = incoming.client_watch()
     with metrics.waiting.track_inprogress():
         return wait_until(is_done, caller, snapshot.id, seconds, is_gone)
 
@@ -288,5 +279,5 @@ def _with_warnings(response: Response, ignored: list[str]) -> Response:
 def _next_page(cursor: Cursor) -> str:
     """Return the URL of the next page, relative to the server."""
     edge = {"before": cursor.before} if cursor.is_newest_first else {"after": cursor.after}
-    other = {n: request.args[n] for n in query.LIST if n in request.args}
+    other = {n: request.args[n] for n in incoming.LIST if n in request.args}
     return f"{request.path}?{urlencode(other | edge | {'offset': cursor.offset})}"

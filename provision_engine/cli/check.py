@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import click
 
-from provision_engine.cli import credentials
-from provision_engine.cli.options import Command, config_option, configuration
+from provision_engine import credentials
+from provision_engine.cli.options import config_option, configuration
 from provision_engine.cloud.client import Backends
 from provision_engine.cloud.probe import Probe
 from provision_engine.config import Configuration, ConfigurationError
@@ -31,7 +31,6 @@ class Line(NamedTuple):
 
 
 @click.command(
-    cls=Command,
     epilog="""\b
 Exit code: 0 all is well; 1 something failed; 2 the command line is wrong.
 Notes (a VM template without a NIC, for instance) are not failures.""",
@@ -78,7 +77,7 @@ def _check(user: str | None, flavours: Sequence[str]) -> Iterator[Line]:
         return
     try:
         login = credentials.typed(user) if user else credentials.stored_or_typed()
-        memory = Memory(settings.cache.seconds)
+        memory = Memory(settings.cache_seconds)
         inspector = Inspector(for_user(*login, backends, settings, memory))
     except (EngineError, OperatorError) as error:
         yield Line(FAILED, f"log in: {one_line(str(error))}", _hint_of_login(error))

@@ -18,7 +18,7 @@ from typing import BinaryIO, NamedTuple
 
 import click
 
-from provision_engine.cli.options import Command, config_option, configuration
+from provision_engine.cli.options import config_option, configuration
 from provision_engine.errors import OperatorError
 
 COMPONENTS = ("engine", "CloudClient", "api")
@@ -42,7 +42,6 @@ class Entry(NamedTuple):
 
 
 @click.command(
-    cls=Command,
     epilog="""\b
 Exit code: 0; 1 if no line belongs to the request; 2 if the command line is wrong.
 Every response of the engine carries the id of its request as X-Request-ID.""",

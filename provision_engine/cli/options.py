@@ -11,35 +11,28 @@ from typing import Any
 
 import click
 
-from provision_engine import config, durations
+from provision_engine import config
 from provision_engine.config import Configuration
 from provision_engine.text import one_line
 
 MB_OF_UNITS = {"": 1, "M": 1, "G": 1024, "T": 1024 * 1024}
+SECONDS_OF_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+_EXTRA_ARGUMENT = re.compile(r"Got unexpected extra arguments? \((\S+?)(?: .*)?\)")
+"""click does not say it in the words of its other errors."""
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-class Command(click.Command):
-    """A command that names the argument which it does not know."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ctx.allow_extra_args = True
-        left = super().parse_args(ctx, args)
-        if left and not ctx.resilient_parsing:
-            raise click.UsageError(f"unknown argument '{left[0]}'", ctx)
-        return left
-
-
 def all_of(*decorators: Decorator) -> Decorator:
-    """One decorator that adds all these options, in this order."""
+    """Return one decorator that adds all these options, in this order."""
     return lambda do: functools.reduce(lambda done, add: add(done), reversed(decorators), do)
 
 
 def explained(error: click.UsageError) -> str:
-    """What is wrong with a command line, in one line."""
+    """Return what is wrong with a command line, in one line."""
     path = error.ctx.command_path if error.ctx else "provision-engine"
     text = " ".join(error.format_message().split())
+    text = _EXTRA_ARGUMENT.sub(r"unknown argument '\1'", text)
     if isinstance(error, click.NoSuchOption):
         text = f"unknown option '{error.option_name}'{_suggestion(error.possibilities)}"
     elif isinstance(error, click.exceptions.NoSuchCommand) and error.ctx:
@@ -70,12 +63,12 @@ class Common:
 
 
 def common() -> Common:
-    """The common options of the command that runs, or is completed."""
+    """Return the common options of the command that runs, or is completed."""
     return click.get_current_context().ensure_object(Common)
 
 
 def common_option(*names: str, **settings: Any) -> Decorator:
-    """An option whose value goes to Common. The innermost one counts."""
+    """Return an option whose value goes to Common. The innermost one counts."""
 
     def keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
         if value:
@@ -95,7 +88,7 @@ json_option = common_option("--json", is_flag=True, help="Print JSON, for progra
 
 
 def configuration() -> Configuration:
-    """The configuration that the command line names. Raises OperatorError."""
+    """Return the configuration that the command line names. Raises OperatorError."""
     path = common().config
     # Absolute, because the engine changes its directory and reads the file again on SIGHUP.
     return config.load(path.absolute() if path else None)
@@ -105,15 +98,15 @@ def configuration() -> Configuration:
 
 
 def duration_seconds(text: str) -> float:
-    """Seconds from 90, 90s, 15m, 1.5h or 7d. Raises BadParameter."""
-    try:
-        return durations.parse(text)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
+    """Return seconds from 90, 90s, 15m, 1.5h or 7d. Raises BadParameter."""
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)([smhd]?)", text, re.ASCII)
+    if found is None:
+        raise click.BadParameter(f"{text!r} is not a duration such as 90, 90s, 10m, 2h or 1d")
+    return float(found[1]) * SECONDS_OF_UNITS[found[2]]
 
 
 def whole_seconds(text: str) -> int:
-    """The same where the API takes whole seconds only."""
+    """Return the same where the API takes whole seconds only. Raises BadParameter."""
     seconds = duration_seconds(text)
     if not seconds.is_integer() or seconds < 1:
         raise click.BadParameter(f"{text!r} is not a whole number of seconds from 1")
@@ -127,7 +120,7 @@ def count(text: str) -> int:
 
 
 def size_mb(text: str) -> int:
-    """MB from 512, 512M, 1G, 1.5G or 1GiB. Raises BadParameter."""
+    """Return MB from 512, 512M, 1G, 1.5G or 1GiB. Raises BadParameter."""
     found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,6})?)([MGT]?)(?:i?B)?", text, re.IGNORECASE)
     megabytes = float(found[1]) * MB_OF_UNITS[found[2].upper()] if found else 0.0
     if megabytes < 1 or not megabytes.is_integer():

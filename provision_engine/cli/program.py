@@ -15,7 +15,7 @@ from click.shell_completion import CompletionItem, get_completion_class, shell_c
 
 from provision_engine import __version__
 from provision_engine.cli import options
-from provision_engine.cli.options import Command, config_option
+from provision_engine.cli.options import config_option
 from provision_engine.errors import OperatorError
 
 NAME, OLD_NAME = "provision-engine", "provision-engine-server"
@@ -73,7 +73,6 @@ def program() -> None:
 
 
 @click.command(
-    cls=Command,
     epilog="""\b
 In ~/.bashrc: eval "$(provision-engine completion bash)"
 In ~/.zshrc: eval "$(provision-engine completion zsh)"

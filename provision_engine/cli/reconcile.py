@@ -9,10 +9,9 @@ from typing import Any
 
 import click
 
-from provision_engine import durations
-from provision_engine.cli import credentials, output
+from provision_engine import credentials
+from provision_engine.cli import show
 from provision_engine.cli.options import (
-    Command,
     common,
     config_option,
     configuration,
@@ -30,7 +29,6 @@ COLUMNS = ("KIND", "DOCUMENT", "SERVICE", "OWNER", "AGE", "REMEDY", "RESULT", "N
 
 
 @click.command(
-    cls=Command,
     epilog="""\b
 Exit code: 0 nothing is wrong, or all of it is done, or --apply was not given;
 1 something could not be done; 2 the command line is wrong.""",
@@ -55,7 +53,7 @@ def reconcile(apply: bool, older_than_seconds: float) -> int:
     that user owns; with an administrator's, it covers all users.
     """
     settings = configuration()
-    backends, memory = Backends(settings), Memory(settings.cache.seconds)
+    backends, memory = Backends(settings), Memory(settings.cache_seconds)
     context = for_user(*credentials.stored(), backends, settings, memory)
     reconciler = Reconciler(context, older_than_seconds)
     try:
@@ -69,7 +67,7 @@ def reconcile(apply: bool, older_than_seconds: float) -> int:
     elif not leftovers:
         print("Nothing is wrong.")
     else:
-        print(output.table(COLUMNS, *map(_row, leftovers)))
+        print(show.table(COLUMNS, *map(_row, leftovers)))
         for leftover in leftovers:
             if leftover.reason:
                 print(f"  {_shown_id(leftover)}: {one_line(leftover.reason)}")
@@ -100,7 +98,7 @@ def _row(leftover: Leftover) -> tuple[str, ...]:
     case = leftover.case
     kind = f"{case.kind} ({leftover.detail})" if leftover.detail else case.kind
     ids = ["-" if n is None else str(n) for n in (leftover.document_id, leftover.service_id)]
-    age = "-" if math.isinf(leftover.age_seconds) else durations.shown(leftover.age_seconds)
+    age = "-" if math.isinf(leftover.age_seconds) else show.duration(leftover.age_seconds)
     owner, result = str(leftover.owner_id), str(leftover.result)
     return (kind, *ids, owner, age, case.remedy, result, leftover.name)
 

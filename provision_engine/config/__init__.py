@@ -12,7 +12,6 @@ from provision_engine.config.model import Capacity as Capacity
 from provision_engine.config.model import Configuration as Configuration
 from provision_engine.config.model import Lease as Lease
 from provision_engine.config.model import Limits as Limits
-from provision_engine.config.model import Lock as Lock
 from provision_engine.config.model import Log as Log
 from provision_engine.config.model import Tls as Tls
 from provision_engine.config.schema import SCHEMAS as SCHEMAS

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, get_type_hints
 
 from provision_engine.config.model import Configuration, Document
-from provision_engine.config.reader import MissingError, read_document, read_text
+from provision_engine.config.reader import read_document, read_text
 from provision_engine.config.schema import ConfigurationError, leaves, shown, violation
 from provision_engine.text import one_line
 
@@ -35,11 +35,12 @@ def load(path: Path | None = None) -> Configuration:
     Only the default file may be missing: then every key has its default. Raises
     ConfigurationError, one line that says what is wrong.
     """
-    named = path or Path(os.environ.get(ENVIRONMENT_VARIABLE) or DEFAULT_PATH)
+    named = path or os.environ.get(ENVIRONMENT_VARIABLE)
+    source = Path(named or DEFAULT_PATH)
     try:
-        return parse(read_text(named), named)
-    except MissingError:
-        if path or os.environ.get(ENVIRONMENT_VARIABLE):
+        return parse(read_text(source), source)
+    except ConfigurationError as error:
+        if named or not isinstance(error.__cause__, FileNotFoundError):
             raise
         return _configuration(None, {})
 

@@ -1,6 +1,6 @@
 """The configuration in force, as frozen dataclasses.
 
-A field is filled from the key of its name, or of the name in its metadata.
+A field is filled from the key of its name, or of the dotted name in its metadata.
 """
 
 from __future__ import annotations
@@ -15,35 +15,15 @@ Document = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Disk:
-    default_mb: int = field(metadata={"key": "default"})
-
-
-@dataclass(frozen=True)
-class Cpu:
-    default_cores: int = field(metadata={"key": "default"})
-    multiplier: int = field(metadata={"key": "mult"})
-
-
-@dataclass(frozen=True)
-class Memory:
-    default_mb: int = field(metadata={"key": "default"})
-    multiplier: int = field(metadata={"key": "mult"})
-    resize_mode: str
-
-
-@dataclass(frozen=True)
 class Capacity:
-    disk: Disk
-    cpu: Cpu
-    memory: Memory
+    """default_*: of a function whose size neither the request nor the VM template has."""
 
-
-@dataclass(frozen=True)
-class Flavours:
-    """publishers: users whose flow templates are everybody's flavours, by name or id."""
-
-    publishers: tuple[str | int, ...] = ()
+    default_disk_mb: int = field(metadata={"key": "disk.default"})
+    default_cores: int = field(metadata={"key": "cpu.default"})
+    cores_multiplier: int = field(metadata={"key": "cpu.mult"})
+    default_memory_mb: int = field(metadata={"key": "memory.default"})
+    memory_multiplier: int = field(metadata={"key": "memory.mult"})
+    memory_resize_mode: str = field(metadata={"key": "memory.resize_mode"})
 
 
 @dataclass(frozen=True)
@@ -57,11 +37,6 @@ class Log:
     system: str
     directory: Path
     format: str = "text"
-
-
-@dataclass(frozen=True)
-class Context:
-    sr_auth: bool
 
 
 @dataclass(frozen=True)
@@ -87,11 +62,6 @@ class Limits:
     def of_one_user(self, count: int) -> int:
         """Return how many of ``count`` one user may have: its share, and at least one."""
         return max(1, int(count * self.user_share))
-
-
-@dataclass(frozen=True)
-class Cache:
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -124,11 +94,6 @@ class Standby:
 
 
 @dataclass(frozen=True)
-class Lock:
-    stale_seconds: float
-
-
-@dataclass(frozen=True)
 class Tls:
     """certificate and key towards clients; ca_file and verify towards oned and oneflow."""
 
@@ -140,7 +105,12 @@ class Tls:
 
 @dataclass(frozen=True)
 class Configuration:
-    """The configuration in force. `path` is the file it came from, None without a file."""
+    """The configuration in force. `path` is the file it came from, None without a file.
+
+    publishers: users whose flow templates are everybody's flavours, by name or id; sr_auth: whether
+    VMs get their owner's credentials; stale_lock_seconds: the age at which a lock or an intent
+    counts as left behind.
+    """
 
     path: Path | None
     one_xmlrpc: str
@@ -149,17 +119,17 @@ class Configuration:
     port: int
     timeout_seconds: float = field(metadata={"key": "timeout"})
     mapping: Mapping[str, int]
-    flavours: Flavours
+    publishers: tuple[str | int, ...] = field(metadata={"key": "flavours.publishers"})
     capacity: Capacity
     log: Log
-    context: Context
+    sr_auth: bool = field(metadata={"key": "context.sr_auth"})
     server: Server
     limits: Limits
-    cache: Cache
+    cache_seconds: float = field(metadata={"key": "cache.seconds"})
     lease: Lease
     wait: Wait
     standby: Standby
-    lock: Lock
+    stale_lock_seconds: float = field(metadata={"key": "lock.stale_seconds"})
     tls: Tls
     _document: Document = field(repr=False)
 

@@ -17,19 +17,14 @@ _MAPPING_DEPTH = 8
 _SYMBOL = re.compile(r":[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
-class MissingError(ConfigurationError):
-    """There is no such file."""
-
-
 def read_text(source: Path) -> str:
-    """Return the content of a file. Raises MissingError, ConfigurationError."""
+    """Return the content of a file. Raises ConfigurationError."""
     try:
         with source.open("rb") as file:
             content = file.read(_FILE_BYTES + 1)
     except (OSError, ValueError) as error:
-        kind = MissingError if isinstance(error, FileNotFoundError) else ConfigurationError
         reason = getattr(error, "strerror", None) or str(error)
-        raise kind(f"{shown(source)}: cannot be read: {reason}") from error
+        raise ConfigurationError(f"{shown(source)}: cannot be read: {reason}") from error
     if len(content) > _FILE_BYTES:
         raise ConfigurationError(f"{shown(source)}: is longer than {_FILE_BYTES} bytes")
     try:

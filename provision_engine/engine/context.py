@@ -35,13 +35,13 @@ class Context:
     @property
     def flavours(self) -> Flavours:
         """Return the flow templates that the caller may use."""
-        mapping, allowed = self.configuration.mapping, self.configuration.flavours.publishers
+        mapping, allowed = self.configuration.mapping, self.configuration.publishers
         return Flavours(self.cloud, self.remembered, mapping, allowed, self.memory.publishers)
 
     @property
     def stale_seconds(self) -> float:
         """Return the age from which on an intent or a lock was left by a dead engine."""
-        return self.configuration.lock.stale_seconds
+        return self.configuration.stale_lock_seconds
 
     def now(self) -> float:
         """Return the time of OpenNebula's clock (Unix time): all times in documents are its."""

@@ -157,7 +157,7 @@ class Flavours:
         return None
 
     def _own(self) -> list[Document]:
-        return self._cloud.oned.documents(DocumentType.FLOW_TEMPLATE, MINE)
+        return self._cloud.oned.documents(TEMPLATE, MINE)
 
     # ---- whose templates count ---------------------------------------------------------------
 

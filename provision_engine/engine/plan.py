@@ -98,7 +98,7 @@ def plan(context: Context, specification: Specification, version: str = "") -> P
     flow = flavours.flow_template(specification)
     flow.check_inputs(dialect)
     assigned = flow.assign(specification)
-    sr_auth = context.cloud.credentials.token if configuration.context.sr_auth else None
+    sr_auth = context.cloud.credentials.token if configuration.sr_auth else None
     functions, added, vm_templates, operators = {}, {}, {}, {}
     for role, requested in specification.functions.items():
         name = assigned[role].name

@@ -15,13 +15,7 @@ from provision_engine.engine.runtime.dialect import Dialect
 from provision_engine.engine.runtime.flow_template import FlowTemplate
 from provision_engine.engine.runtime.model import Function
 from provision_engine.engine.runtime.specification import Specification
-from provision_engine.errors import (
-    BadGateway,
-    CapacityRefused,
-    Forbidden,
-    NoFlowTemplate,
-    NotFound,
-)
+from provision_engine.errors import BadGateway, CapacityRefused, Forbidden, NoFlowTemplate, NotFound
 
 T = TypeVar("T")
 PARTS = {
@@ -87,7 +81,7 @@ class Inspector:
                 "more there are",
                 'set API_LIST_ORDER="DESC" in oned.conf, which is the default',
             )
-        if self._configuration.context.sr_auth and (who := self._readers_of_sr_auth()):
+        if self._configuration.sr_auth and (who := self._readers_of_sr_auth()):
             text = f"{who} can read the SR_AUTH of {self.user}"
             yield Finding.note(text, "see SR_AUTH in docs/security.md")
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 
 from provision_engine.config import Log
-from provision_engine.log.handlers import LogError as LogError
 from provision_engine.log.handlers import new_handler
 from provision_engine.log.redaction import one_line as one_line
 from provision_engine.log.redaction import redact as redact
@@ -31,7 +30,7 @@ _LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR)
 def start(configuration: Log) -> None:
     """Send the three components where the configuration says, from now on.
 
-    May be called again, for another configuration. Raises LogError when the directory cannot
+    May be called again, for another configuration. Raises OperatorError when the directory cannot
     be written or there is no syslog.
     """
     handlers = {name: new_handler(name, configuration) for name in _COMPONENTS}

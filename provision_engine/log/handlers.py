@@ -29,12 +29,8 @@ logging.addLevelName(logging.WARNING, "WARN")
 logging.addLevelName(logging.CRITICAL, "FATAL")
 
 
-class LogError(OperatorError):
-    """The logs cannot be written as configured; the text is one line that says why."""
-
-
 def new_handler(component: str, configuration: Log) -> logging.Handler:
-    """Return the handler of one component. Raises LogError."""
+    """Return the handler of one component. Raises OperatorError."""
     handler: logging.Handler
     if configuration.system == "syslog":
         _check_syslog()
@@ -47,7 +43,7 @@ def new_handler(component: str, configuration: Log) -> logging.Handler:
 
 
 def _check_syslog() -> None:
-    """Raise LogError when no syslog listens; the handler would silently drop lines."""
+    """Raise OperatorError when no syslog listens; the handler would silently drop lines."""
     for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
         with socket.socket(socket.AF_UNIX, kind) as probe:
             reached = probe.connect_ex(SYSLOG_SOCKET)
@@ -55,7 +51,9 @@ def _check_syslog() -> None:
             break
     if reached != 0:
         reason = os.strerror(reached)
-        raise LogError(f"log.system is syslog, but {SYSLOG_SOCKET} cannot be reached: {reason}")
+        raise OperatorError(
+            f"log.system is syslog, but {SYSLOG_SOCKET} cannot be reached: {reason}"
+        )
 
 
 class QuietSyslogHandler(logging.handlers.SysLogHandler):
@@ -81,7 +79,7 @@ class AppendingHandler(logging.handlers.WatchedFileHandler):
             path.parent.mkdir(parents=True, exist_ok=True)
             super().__init__(path)
         except OSError as error:
-            raise LogError(f"the log {path} cannot be written: {error.strerror}") from error
+            raise OperatorError(f"the log {path} cannot be written: {error.strerror}") from error
 
     def emit(self, record: logging.LogRecord) -> None:
         line = f"{self.format(record)}\n".encode("utf-8", "backslashreplace")

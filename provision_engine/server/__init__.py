@@ -1,4 +1,3 @@
 """gunicorn inside the program: the processes and threads that answer the API's requests."""
 
-from provision_engine.server.listener import ServerError as ServerError
 from provision_engine.server.serving import serve as serve

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from gunicorn.http.errors import NoMoreData, ParseException
 
@@ -28,17 +28,12 @@ BODY_SECONDS = 30.0
 Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
-class Connection(Protocol):
-    """The part of gunicorn's connection that is used; TLS replaces its socket on the way."""
-
-    sock: socket.socket
-
-
 @dataclass
 class Arrival:
-    """One request of one connection; `until` is on the monotonic clock."""
+    """One request of one of gunicorn's connections; `until` is on the monotonic clock."""
 
-    connection: Connection
+    connection: Any
+    """TLS replaces its socket on the way."""
     until: float
     has_head: bool = False
     is_late: bool = False
@@ -51,7 +46,7 @@ class Arrivals:
         self._by_thread: dict[int, Arrival] = {}
 
     @contextmanager
-    def receive(self, connection: Connection) -> Iterator[Arrival]:
+    def receive(self, connection: Any) -> Iterator[Arrival]:
         """Within it the calling thread reads a request, first of all its head."""
         arrival = Arrival(connection, time.monotonic() + HEAD_SECONDS)
         self._by_thread[threading.get_ident()] = arrival
@@ -99,20 +94,15 @@ class _Body(io.RawIOBase):
             self._until = time.monotonic() + BODY_SECONDS
         self._arrivals.wait_for_client(self._until)
         try:
-            data = self._read(len(buffer))
-        finally:
-            self._arrivals.wait_for_client(math.inf)
-        buffer[: len(data)] = data
-        return len(data)
-
-    def _read(self, size: int) -> bytes:
-        try:
-            data: bytes = self._source.read(size)
+            data: bytes = self._source.read(len(buffer))
         except ParseException as error:
             raise BadRequest(refusal(error)[1]) from error
         except NoMoreData as error:
             raise BadRequest("the body is incomplete") from error
-        return data
+        finally:
+            self._arrivals.wait_for_client(math.inf)
+        buffer[: len(data)] = data
+        return len(data)
 
 
 def with_timed_body(application: Application, arrivals: Arrivals) -> Application:

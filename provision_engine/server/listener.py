@@ -19,15 +19,11 @@ SEND_SECONDS = 30
 _RETRY_SECONDS = 0.05
 
 
-class ServerError(OperatorError):
-    """The server cannot start."""
-
-
 def listen(host: str, port: int, patience_seconds: float = 0.0) -> socket.socket:
     """Open the port.
 
     For `patience_seconds` it is tried again while another process has the port. Raises
-    ServerError.
+    OperatorError.
     """
     family, address = _address(host, port)
     until = time.monotonic() + patience_seconds
@@ -45,7 +41,7 @@ def listen(host: str, port: int, patience_seconds: float = 0.0) -> socket.socket
             listener.close()
             if error.errno != errno.EADDRINUSE or time.monotonic() > until:
                 reason = f"cannot listen on {host} port {port}: {error.strerror}"
-                raise ServerError(reason) from error
+                raise OperatorError(reason) from error
             time.sleep(_RETRY_SECONDS)
         else:
             return listener
@@ -60,19 +56,19 @@ def is_loopback(host: str) -> bool:
 
 
 def tls_context(tls: Tls) -> ssl.SSLContext | None:
-    """Return the TLS context for clients, None without a certificate. Raises ServerError."""
+    """Return the TLS context for clients, None without a certificate. Raises OperatorError."""
     if tls.certificate is None or tls.key is None:
         return None
     for key, path in (("tls.certificate", tls.certificate), ("tls.key", tls.key)):
         try:
             path.open("rb").close()
         except OSError as error:
-            raise ServerError(f"{key} {path} cannot be read: {error.strerror}") from error
+            raise OperatorError(f"{key} {path} cannot be read: {error.strerror}") from error
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
         context.load_cert_chain(tls.certificate, tls.key, password=_no_password)
     except (ssl.SSLError, ValueError) as error:
-        raise ServerError(
+        raise OperatorError(
             f"tls.certificate {tls.certificate} and tls.key {tls.key} "
             f"are not a certificate and its key without a password: {error}"
         ) from error
@@ -83,7 +79,7 @@ def _address(host: str, port: int) -> tuple[socket.AddressFamily, Any]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
-        raise ServerError(f"host {host} is unknown: {error.strerror}") from error
+        raise OperatorError(f"host {host} is unknown: {error.strerror}") from error
     # "localhost" has an IPv4 and an IPv6 address; device clients expect IPv4.
     family, _, _, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
     return family, address

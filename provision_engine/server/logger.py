@@ -18,20 +18,11 @@ _USER_INFO = re.compile(r"^(?!/)([A-Za-z][A-Za-z0-9+.-]*://)?.*@")
 class EngineLogger(Logger):  # type: ignore[misc]
     """gunicorn's logger_class: writes to the engine's own logs."""
 
-    def __init__(self, settings: Any) -> None:
-        self.cfg = settings
-        self.error_log = log.engine
-        self.access_log = log.access
-
     def setup(self, settings: Any) -> None:
-        self.cfg = settings
+        self.cfg, self.error_log, self.access_log = settings, log.engine, log.access
 
     def debug(self, _text: str, *_arguments: object, **_options: object) -> None:
         """Drop the remarks on each connection, among which those of the engine would be lost."""
-
-    @property
-    def access_log_enabled(self) -> bool:
-        return True
 
     def access(
         self, response: Any, _request: Any, environ: dict[str, Any], duration: timedelta
@@ -48,6 +39,3 @@ class EngineLogger(Logger):  # type: ignore[misc]
 
     def reopen_files(self) -> None:
         """Do nothing: the handlers notice a rotation by themselves."""
-
-    def close_on_exec(self) -> None:
-        """Do nothing: the log files are opened with O_CLOEXEC."""

@@ -21,9 +21,9 @@ from gunicorn.errors import HaltServer
 from provision_engine import config, log
 from provision_engine.config import Configuration
 from provision_engine.errors import OperatorError
-from provision_engine.pidfile import PidFile, Record
+from provision_engine.process import PidFile, Record
 from provision_engine.server.arrival import Application, with_timed_body
-from provision_engine.server.listener import ServerError, is_loopback, listen, tls_context
+from provision_engine.server.listener import is_loopback, listen, tls_context
 from provision_engine.server.logger import EngineLogger
 from provision_engine.server.refusals import HEADER_BYTES, HEADER_FIELDS
 from provision_engine.server.worker import Worker, arrivals
@@ -155,7 +155,7 @@ class Server(BaseApplication):  # type: ignore[misc]
         try:
             Arbiter(self).run()
         except (RuntimeError, HaltServer) as error:
-            raise ServerError(f"the server cannot start: {error}") from error
+            raise OperatorError(f"the server cannot start: {error}") from error
 
     def _when_ready(self, _master: Arbiter) -> None:
         # gunicorn would replace the program without the pid file noticing.
@@ -176,7 +176,7 @@ def _loaded(configuration: Configuration) -> Application:
     except Exception as error:
         log.engine.exception("The application cannot be loaded")
         text = log.one_line(f"{type(error).__name__}: {error}")
-        raise ServerError(f"the application cannot be loaded: {text}") from error
+        raise OperatorError(f"the application cannot be loaded: {text}") from error
     return with_timed_body(application, arrivals)
 
 

@@ -20,7 +20,7 @@ from click.testing import CliRunner
 
 from provision_engine import cli
 from provision_engine.errors import OperatorError
-from provision_engine.pidfile import PidFile
+from provision_engine.process import PidFile
 from tests.support.ports import free_port
 from tests.support.waiting import WAIT_SECONDS, wait_until
 

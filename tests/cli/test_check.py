@@ -205,11 +205,6 @@ def test_colours_are_for_a_terminal(configuration: Path) -> None:
     assert "\x1b" not in "".join(lines)
 
 
-def test_the_configuration_may_precede_the_command(configuration: Path) -> None:
-    ran = call("--config", str(configuration), "check", "nature")
-    assert (ran.returncode, "flavour nature" in ran.stdout) == (0, True)
-
-
 @pytest.mark.parametrize(
     ("flavours", "roles", "parts"),
     [

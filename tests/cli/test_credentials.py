@@ -1,4 +1,4 @@
-"""provision_engine.cli.credentials: where OpenNebula's user and password come from."""
+"""provision_engine.credentials: where OpenNebula's user and password come from."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from provision_engine.cli import credentials
+from provision_engine import credentials
 from provision_engine.errors import OperatorError
 
 

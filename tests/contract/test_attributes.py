@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
@@ -12,10 +11,8 @@ from provision_engine.sandbox import Sandbox
 from tests.support.opennebula import OpenNebula
 from tests.support.waiting import wait_until
 
-from .device import Device, data, small
+from .device import Device, Json, data, small
 from .settings import ADMIN, DATA_FLAVOUR, DISK_MB, FLAVOUR
-
-Json = dict[str, Any]
 
 SENT = {
     "SCHEDULING": {"POLICY": "free_cpu", "REQUIREMENTS": "free_cpu > 0"},
@@ -80,6 +77,7 @@ def test_the_user_template_is_that_of_the_contract(device: Device) -> None:
 
 def test_members_that_are_not_sent_make_no_attributes(device: Device) -> None:
     runtime = device.create(FAAS=small(), SCHEDULING={"POLICY": ""}, DEVICE_INFO={})
+    assert not {"SCHEDULING", "DEVICE_INFO"} & runtime.keys()
     seen = device.one.vm(runtime["FAAS"]["VM_ID"])["USER_TEMPLATE"]
     assert set(seen) == {"FLAVOURS", "HOT_RESIZE", "ROLE_NAME", "SERVICE_ID"}
 

@@ -77,12 +77,6 @@ def test_a_runtime_without_a_name_is_named_after_its_flavours(
     assert re.fullmatch(rf"{FLAVOUR}-{DATA_FLAVOUR}_[0-9a-f-]{{36}}", runtime["NAME"])
 
 
-def test_only_faas_and_its_flavour_are_required(device: Device) -> None:
-    runtime = device.create(FAAS={"FLAVOUR": FLAVOUR})
-    assert runtime["FAAS"]["CPU"] >= 1
-    assert runtime["FAAS"]["MEMORY"] >= 1
-
-
 def test_missing_sizes_come_from_the_vm_template(device: Device) -> None:
     """CPU 1 and MEMORY 128 are the VM template's; DISK_SIZE, which it lacks, engine.conf's."""
     faas = device.create(FAAS={"FLAVOUR": FLAVOUR})["FAAS"]

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import base64
-from typing import Any
 
 import pytest
 
 from tests.support.users import User
 
-from .device import PATH, Device, small
+from .device import PATH, Device, Json, small
 from .settings import DISK_MB, FLAVOUR
-
-Json = dict[str, Any]
 
 PYTHON_DICT = "{'city': 'Madrid', \"at\": [40.4, -3.7], 'note': \"it's {here}\"}"
 BY_C_CLIENT = {
@@ -40,11 +37,6 @@ def test_a_daas_that_is_an_empty_object_is_a_400_that_names_it(device: Device) -
     answer = device.post(FAAS=small(), DAAS={})
     assert answer.status == 400
     assert "DAAS" in answer.json["message"]
-
-
-def test_empty_objects_mean_absent(device: Device) -> None:
-    runtime = device.create(FAAS=small(), SCHEDULING={}, DEVICE_INFO={})
-    assert not {"SCHEDULING", "DEVICE_INFO"} & runtime.keys()
 
 
 def test_the_text_of_a_python_dict_arrives_as_it_was_sent(device: Device) -> None:

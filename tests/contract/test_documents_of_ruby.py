@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
 from xml.sax.saxutils import escape
 
 import pytest
@@ -14,8 +13,6 @@ from tests.support.waiting import wait_until
 
 from .device import Device
 from .settings import FLAVOUR
-
-Json = dict[str, Any]
 
 
 @pytest.fixture

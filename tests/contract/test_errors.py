@@ -206,12 +206,14 @@ def test_a_document_of_another_type_is_not_a_runtime(device: Device, method: str
     assert device.request(method, f"{PATH}/{flow_template_id}", GOOD).status == 404
 
 
-@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
-def test_the_runtime_of_another_user_is_forbidden(
-    device: Device, stranger: Device, method: str
-) -> None:
-    runtime = device.create()
-    assert stranger.request(method, f"{PATH}/{runtime['ID']}", GOOD).status == 403
+def test_the_runtime_of_another_user_is_forbidden(device: Device, stranger: Device) -> None:
+    runtime = device.create_running()
+    path = f"{PATH}/{runtime['ID']}"
+    for method in ("GET", "PUT", "DELETE"):
+        assert stranger.request(method, path, GOOD).status == 403
+    for action in ("recover", "suspend", "resume"):
+        assert stranger.act(runtime["ID"], action).status == 403
+    assert device.read(runtime["ID"]) == runtime
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/serverless-runtimes/1/more", "/server", "/%00"])

@@ -25,10 +25,6 @@ def test_it_shows_the_caller_s_own_runtimes_with_their_current_states(
     assert not set(ids(made)) & set(ids(stranger.list()))
 
 
-def test_it_is_empty_without_runtimes(stranger: Device) -> None:
-    assert stranger.list() == []
-
-
 def test_it_filters_by_name_flavour_and_state(device: Device) -> None:
     one = device.create_running(NAME="one", FAAS=small())
     both = device.create_running(NAME="both", FAAS=small(), DAAS=data())

@@ -69,25 +69,6 @@ def test_a_quota_is_named(device: Device) -> None:
         assert device.delete(runtime).status == 204
 
 
-@pytest.mark.parametrize(
-    ("action", "reason"),
-    [
-        ("poweroff-hard", "VM was powered off"),
-        ("suspend", "VM was suspended"),
-        ("stop", "VM was stopped"),
-        ("undeploy-hard", "VM was undeployed"),
-    ],
-)
-def test_a_vm_that_was_stopped_is_an_error_that_says_so(
-    device: Device, action: str, reason: str
-) -> None:
-    runtime = device.create_running()
-    device.one.call("vm.action", action, runtime["FAAS"]["VM_ID"])
-    await_reason(device, runtime["ID"], reason)
-    seen = device.read(runtime["ID"])["FAAS"]
-    assert (seen["STATE"], seen["ERROR"]) == ("ERROR", reason)
-
-
 def test_a_vm_that_was_terminated_is_an_error_before_and_after_its_service_goes(
     device: Device,
 ) -> None:
@@ -96,22 +77,6 @@ def test_a_vm_that_was_terminated_is_an_error_before_and_after_its_service_goes(
     seen = device.read_until(runtime["ID"], "ERROR")["FAAS"]
     assert seen["ERROR"] in ("VM is gone", "The service is gone, and its VMs with it")
     assert seen["REASON_CODE"] in ("GONE", "SERVICE_GONE")
-
-
-def test_an_error_disappears_when_the_vm_is_back(device: Device) -> None:
-    runtime = device.create_running()
-    device.one.call("vm.action", "poweroff-hard", runtime["FAAS"]["VM_ID"])
-    device.read_until(runtime["ID"], "ERROR")
-    device.one.call("vm.action", "resume", runtime["FAAS"]["VM_ID"])
-    back = device.read_until(runtime["ID"], "RUNNING")["FAAS"]
-    assert not {"ERROR", "REASON"} & back.keys()
-
-
-def test_a_vm_that_cannot_boot_says_so(device: Device) -> None:
-    device.sandbox.faults.drivers.set("boot", fails=True)
-    runtime = device.create()
-    seen = device.read_until(runtime["ID"], "ERROR")["FAAS"]
-    assert seen["REASON"].startswith("VM failed to boot (BOOT_FAILURE)")
 
 
 def test_a_vm_that_has_not_reported_yet_says_so(device: Device) -> None:
@@ -125,11 +90,3 @@ def test_a_vm_that_has_not_reported_yet_says_so(device: Device) -> None:
     await_reason(device, runtime["ID"], wanted)
     device.sandbox.store.set_user_template(runtime["FAAS"]["VM_ID"], 'READY="YES"')
     assert "REASON" not in device.read_until(runtime["ID"], "RUNNING")["FAAS"]
-
-
-def test_the_reason_takes_no_additional_call(device: Device) -> None:
-    runtime = device.create_stuck()
-    with device.counted() as calls:
-        device.read(runtime["ID"])
-    assert calls == {"one.document.info": 1, "one.vmpool.infoset": 1}
-    device.release(runtime)

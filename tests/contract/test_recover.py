@@ -64,14 +64,6 @@ def test_without_a_failure_nothing_is_done(device: Device) -> None:
     assert not [call for call in calls if call.startswith("POST")]
 
 
-def test_a_runtime_in_a_transient_state_is_locked(device: Device) -> None:
-    runtime = device.create_stuck()
-    answer = device.act(runtime["ID"], "recover")
-    assert answer.status == 423
-    assert int(answer.headers["Retry-After"]) > 0
-    device.release(runtime)
-
-
 def recovered_until_running(device: Device, runtime_id: int, query: str = "") -> Json:
     answer = device.act(runtime_id, f"recover?wait=90{query}")
     assert answer.status == 200, answer.text
@@ -98,7 +90,8 @@ def test_a_vm_that_is_gone_is_replaced(device: Device) -> None:
 def test_a_vm_that_failed_to_boot_is_replaced(device: Device) -> None:
     device.sandbox.faults.drivers.set("boot", fails=True)
     runtime = device.create()
-    device.read_until(runtime["ID"], "ERROR")
+    failed = device.read_until(runtime["ID"], "ERROR")["FAAS"]
+    assert failed["REASON"].startswith("VM failed to boot (BOOT_FAILURE)")
     device.sandbox.faults.clear()
     recovered_until_running(device, runtime["ID"])
 
@@ -115,19 +108,26 @@ def test_a_data_vm_is_replaced_only_if_that_is_allowed(device: Device) -> None:
     assert recovered["DAAS"]["VM_ID"] != runtime["DAAS"]["VM_ID"]
 
 
-@pytest.mark.parametrize("action", ["poweroff-hard", "suspend", "stop", "undeploy-hard"])
-def test_a_vm_that_was_stopped_is_resumed(device: Device, action: str) -> None:
+@pytest.mark.parametrize(
+    ("action", "reason"),
+    [
+        ("poweroff-hard", "VM was powered off"),
+        ("suspend", "VM was suspended"),
+        ("stop", "VM was stopped"),
+        ("undeploy-hard", "VM was undeployed"),
+    ],
+)
+def test_a_vm_that_was_stopped_says_so_and_is_resumed(
+    device: Device, action: str, reason: str
+) -> None:
     runtime = device.create_running()
     device.one.call("vm.action", action, runtime["FAAS"]["VM_ID"])
-    device.read_until(runtime["ID"], "ERROR")
-    recovered = recovered_until_running(device, runtime["ID"])
-    assert recovered["FAAS"]["VM_ID"] == runtime["FAAS"]["VM_ID"]
-
-
-def test_another_user_may_not_recover_it(stranger: Device, device: Device) -> None:
-    runtime = device.create()
-    answer = stranger.act(runtime["ID"], "recover")
-    assert answer.status == 403
+    wait_until(lambda: device.read(runtime["ID"])["FAAS"].get("REASON") == reason)
+    stopped = device.read(runtime["ID"])["FAAS"]
+    assert (stopped["STATE"], stopped["ERROR"]) == ("ERROR", reason)
+    recovered = recovered_until_running(device, runtime["ID"])["FAAS"]
+    assert recovered["VM_ID"] == runtime["FAAS"]["VM_ID"]
+    assert not {"ERROR", "REASON"} & recovered.keys()
 
 
 # ---- an update of a function in ERROR --------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ import jsonschema
 import pytest
 
 from provision_engine import config, log
-from tests.support.client import Json, schema
+from tests.support.client import Json, authorization, schema
 from tests.support.engine import engine_in_process
+from tests.support.waiting import WAIT_SECONDS
 
 from .device import PATH, Device, Stage, small
 
@@ -22,6 +24,19 @@ def test_the_version_is_a_semantic_version(device: Device) -> None:
     answer = device.request("GET", "/server/version", user=None)
     assert answer.status == 200
     assert re.fullmatch(r"\d+\.\d+\.\d+([-+][0-9A-Za-z.-]+)?", answer.json)
+
+
+@pytest.mark.parametrize("path", ["/", PATH, f"{PATH}/schema", f"{PATH}/999999", "/nothing"])
+def test_a_head_is_answered_as_a_get_but_without_a_body(device: Device, path: str) -> None:
+    """Read from the connection itself: HTTP clients look for no body."""
+    login = authorization(device.user)["Authorization"]
+    fields = f"Host: x\r\nConnection: close\r\nAuthorization: {login}"
+    with socket.create_connection(("127.0.0.1", device.port), WAIT_SECONDS) as connection:
+        connection.sendall(f"HEAD {path} HTTP/1.1\r\n{fields}\r\n\r\n".encode())
+        received = b"".join(iter(lambda: connection.recv(65_536), b""))
+    head, end, body = received.partition(b"\r\n\r\n")
+    assert (end, body) == (b"\r\n\r\n", b"")
+    assert int(head.split()[1]) == device.request("GET", path).status
 
 
 def test_the_schema_is_the_one_of_the_file(device: Device) -> None:

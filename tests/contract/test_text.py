@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from .device import Device, small
-
-Json = dict[str, Any]
+from .device import Device, Json, small
 
 CARRIED = [
     'a quote " and two ""',

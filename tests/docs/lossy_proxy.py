@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import socket
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from tests.support.client import Response, request
+from werkzeug import Request, Response
+
+from tests.support.client import request
+from tests.support.engine import served
 
 LIMIT_SECONDS = 60.0
 
@@ -23,11 +26,7 @@ class Fate(Enum):
     LOCKED = "423 instead of the engine"
 
 
-LOCKED_TEXT = json.dumps({"error": "Locked", "message": "try again"}).encode()
-LOCKED = Response(423, {"Content-Type": "application/json", "Retry-After": "1"}, LOCKED_TEXT)
-
-
-class Request(NamedTuple):
+class Seen(NamedTuple):
     """A request that arrived, and the status of its response."""
 
     method: str
@@ -38,56 +37,40 @@ class Request(NamedTuple):
 
 @dataclass
 class LossyProxy:
-    """On a free port; ``first`` and ``always`` say by method which requests have a fate."""
+    """``first`` and ``always`` say by method which requests have a fate."""
 
     engine_port: int
+    url: str = ""
     first: dict[str, Fate] = field(default_factory=dict)
     always: dict[str, Fate] = field(default_factory=dict)
-    requests: list[Request] = field(default_factory=list)
+    requests: list[Seen] = field(default_factory=list)
     is_held: threading.Event = field(default_factory=threading.Event)
     release: threading.Event = field(default_factory=threading.Event)
 
-    def __enter__(self) -> LossyProxy:
-        proxy = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def handle_request(self) -> None:
-                proxy.pass_on(self)
-
-            do_GET = do_POST = do_PUT = do_DELETE = handle_request  # noqa: N815
-
-            def log_message(self, *_arguments: Any) -> None: ...
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.release.set()
-        self._server.shutdown()
-        self._server.server_close()
-
-    def pass_on(self, asked: BaseHTTPRequestHandler) -> None:
-        method, headers = asked.command, dict(asked.headers)
+    @Request.application
+    def respond(self, asked: Request) -> Response:
+        method, key = asked.method, asked.headers.get("Idempotency-Key", "")
         fate = self.first.pop(method, None) or self.always.get(method)
-        body = asked.rfile.read(int(headers.get("Content-Length", 0)))
-        response = LOCKED
+        status, headers = 423, {"Content-Type": "application/json", "Retry-After": "1"}
+        content = b'{"error": "Locked", "message": "try again"}'
         if fate is not Fate.LOCKED:
-            where = self.engine_port, method, asked.path, body
-            response = request(*where, headers=headers, user=None, seconds=LIMIT_SECONDS)
-        key = headers.get("Idempotency-Key", "")
-        self.requests.append(Request(method, key, response.status, fate is Fate.LOSE))
+            where = (self.engine_port, method, asked.full_path, asked.data)
+            got = request(*where, headers=dict(asked.headers), user=None, seconds=LIMIT_SECONDS)
+            status, headers, content = got[:3]
+        self.requests.append(Seen(method, key, status, fate is Fate.LOSE))
         if fate is Fate.HOLD:
             self.is_held.set()
             self.release.wait(LIMIT_SECONDS)
         if fate is Fate.LOSE:
-            asked.close_connection = True
-            return
-        asked.send_response(response.status)
-        for name in {"Content-Type", "Retry-After"} & response.headers.keys():
-            asked.send_header(name, response.headers[name])
-        asked.send_header("Content-Length", str(len(response.content)))
-        with contextlib.suppress(OSError):  # the client has disconnected, like a stopped device
-            asked.end_headers()
-            asked.wfile.write(response.content)
+            asked.environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+            raise ConnectionAbortedError("lost")
+        kept = {n: v for n, v in headers.items() if n in ("Content-Type", "Retry-After")}
+        return Response(content, status, kept)
+
+
+@contextlib.contextmanager
+def lossy_proxy(engine_port: int) -> Iterator[LossyProxy]:
+    proxy = LossyProxy(engine_port)
+    with served(proxy.respond) as proxy.url:
+        yield proxy
+        proxy.release.set()

@@ -49,30 +49,6 @@ def conditions() -> set[str]:
     return {text for text in found if text.strip("…: ")}
 
 
-def titles() -> dict[str, str]:
-    """The titles of the error classes, and their names."""
-    tree = ast.parse((PACKAGE / "errors.py").read_text(encoding="utf-8"))
-    found = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ClassDef):
-            found.update(dict.fromkeys(_titles(node), node.name))
-    return found
-
-
-def _titles(node: ast.ClassDef) -> Iterator[str]:
-    for line in node.body:
-        if not isinstance(line, ast.Assign):
-            continue
-        target, value = line.targets[0], line.value
-        if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
-            pairs = zip(target.elts, value.elts, strict=True)
-        else:
-            pairs = zip([target], [value], strict=True)
-        for name, held in pairs:
-            if isinstance(name, ast.Name) and name.id == "error" and isinstance(held, ast.Constant):
-                yield str(held.value)
-
-
 def _sources() -> Iterator[Path]:
     for path in sorted(PACKAGE.rglob("*.py")):
         if path.relative_to(PACKAGE).parts[0] not in ELSEWHERE:

@@ -14,7 +14,7 @@ from provision_engine import config
 from provision_engine.client import Client
 from tests.support.programs import c_compiler, program
 
-from .lossy_proxy import Fate, LossyProxy
+from .lossy_proxy import Fate, lossy_proxy
 from .pages import LIMIT_SECONDS, ROOT, Site
 
 EXAMPLES = ROOT / "examples"
@@ -85,7 +85,7 @@ def test_a_lost_response_leaks_no_runtime(
     language: str, method: str, site: Site, tmp_path: Path
 ) -> None:
     """The engine executes the request, but its response is lost: the device repeats it."""
-    with LossyProxy(site.engine_port) as proxy:
+    with lossy_proxy(site.engine_port) as proxy:
         proxy.first[method] = Fate.LOSE
         done = run(device(language, tmp_path), ENGINE=proxy.url)
     assert (done.stderr, done.stdout.splitlines(), done.returncode) == ("", OUTPUT, 0)
@@ -104,7 +104,7 @@ def test_a_lost_response_leaks_no_runtime(
 def test_a_locked_runtime_is_tried_again(
     language: str, method: str, site: Site, tmp_path: Path
 ) -> None:
-    with LossyProxy(site.engine_port) as proxy:
+    with lossy_proxy(site.engine_port) as proxy:
         proxy.first[method] = Fate.LOCKED
         done = run(device(language, tmp_path), ENGINE=proxy.url)
     assert (done.stderr, done.stdout.splitlines(), done.returncode) == ("", OUTPUT, 0)
@@ -116,7 +116,7 @@ def test_a_locked_runtime_is_tried_again(
 def test_a_device_whose_creates_are_all_lost_leaves_a_lease(
     language: str, site: Site, tmp_path: Path
 ) -> None:
-    with LossyProxy(site.engine_port) as proxy:
+    with lossy_proxy(site.engine_port) as proxy:
         proxy.always["POST"] = Fate.LOSE
         done = run(device(language, tmp_path), ENGINE=proxy.url)
     assert done.returncode == 1
@@ -136,7 +136,7 @@ def test_a_signal_deletes_the_runtime(
     """While the create is on its way, and while the runtime is waited for; Ctrl-C reaches all
     processes of the device, SIGTERM the first one only."""
     command = device(language, tmp_path)
-    with LossyProxy(site.engine_port) as proxy:
+    with lossy_proxy(site.engine_port) as proxy:
         proxy.first[method] = Fate.HOLD
         process = subprocess.Popen(
             command,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import itertools
 import random
 import threading
@@ -13,13 +12,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.reliability.lanes import until_accepted
 from tests.support.client import RUNTIMES, Response, request
 from tests.support.users import User
 
 CURE_SECONDS = 240.0
 """How long a client repeats a request: longer than what a dead engine left stays locked."""
-REPEAT = (0, 423, 429, 502, 503, 504)
-"""Statuses that a client repeats; 0 is a connection that broke."""
 PAUSE_SECONDS = 0.1
 SHARED_KEYS = 8
 FUNCTION = {"FLAVOUR": "nature", "CPU": 1, "MEMORY": 128, "DISK_SIZE": 1025}
@@ -54,10 +52,6 @@ class Findings:
     def blame(self, text: str) -> None:
         with self.guard:
             self.wrong.append(text)
-
-    @property
-    def server_errors(self) -> int:
-        return sum(n for (_, status), n in self.responses.items() if status >= 500)
 
 
 class Shared:
@@ -161,33 +155,23 @@ class Client(threading.Thread):
         headers: Mapping[str, str] | None = None,
     ) -> Response | None:
         """Repeat a request until it is accepted. None, noted as wrong, when that never happens."""
-        until = time.monotonic() + CURE_SECONDS
-        for attempt in itertools.count(1):
-            response = self._once(operation, method, path, members, headers)
-            if response.status in accepted:
-                self._findings.cured += attempt > 1
-                return response
-            if response.status not in REPEAT or time.monotonic() > until:
-                break
-            time.sleep(PAUSE_SECONDS * (1 + self._random.random()))
-        told = f"{response.status} {response.content.decode()[:200]}"
-        self._findings.blame(f"{operation} {path}: {told}, try {attempt}")
-        return None
+        attempts = itertools.count()
 
-    def _once(
-        self,
-        operation: str,
-        method: str,
-        path: str,
-        members: Mapping[str, Any] | None,
-        headers: Mapping[str, str] | None,
-    ) -> Response:
-        start = time.monotonic()
+        def send() -> Response:
+            self._findings.cured += next(attempts) == 1
+            status, start = 0, time.monotonic()
+            try:
+                response = request(
+                    next(self._ports), method, path, members, headers=headers, user=self._user
+                )
+                status = response.status
+            finally:
+                self._findings.note(operation, status, time.monotonic() - start)
+            return response
+
+        pauses = (PAUSE_SECONDS * (1 + self._random.random()) for _ in itertools.count())
         try:
-            response = request(
-                next(self._ports), method, path, members, headers=headers, user=self._user
-            )
-        except (OSError, http.client.HTTPException):
-            response = Response(0, {}, b"")
-        self._findings.note(operation, response.status, time.monotonic() - start)
-        return response
+            return until_accepted(send, accepted, CURE_SECONDS, pauses)
+        except AssertionError as error:
+            self._findings.blame(f"{operation} {path}: {error}, try {next(attempts)}")
+            return None

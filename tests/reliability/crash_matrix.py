@@ -21,33 +21,32 @@ import threading
 import uuid
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.reliability import standbys
 from tests.reliability.lanes import (
     Lane,
+    exit_code,
     matrix_parser,
-    open_lane,
-    run_all,
     until_accepted,
     until_count,
 )
 from tests.reliability.operations import (
     GROWN,
-    LEASE_SECONDS,
     OPERATIONS,
+    UPDATED,
+    Matrix,
+    Of,
     Operation,
     add_choices,
     chosen_calls,
     read_whole,
-    undisturbed,
 )
 from tests.support.calls import Call
-from tests.support.client import SPECIFICATIONS, Response
+from tests.support.client import ROLES, SPECIFICATIONS, Response
 from tests.support.engine import EngineProcess
 from tests.support.installation import Target, target
 from tests.support.waiting import wait_until
@@ -165,42 +164,21 @@ def what_is_wrong(lane: Lane, case: Case, response: Response) -> list[str]:
         return []
     lane.runtime_id = response.runtime["ID"]
     runtime = read_whole(lane, wait_seconds=60)
-    roles = sorted(set(runtime) & {"FAAS", "DAAS"})
-    wrong_functions = [f"{r} is {runtime[r]}" for r in roles if runtime[r]["STATE"] != "RUNNING"]
-    if roles != sorted(lane.members):
-        return [*wrong_functions, f"it has {roles}"]
-    is_update = case.operation == "update"
-    return wrong_functions + (_what_is_not_updated(lane, runtime) if is_update else [])
-
-
-def _what_is_not_updated(lane: Lane, runtime: dict[str, Any]) -> list[str]:
-    wrong = [
-        f"{role} is {runtime[role]}"
-        for role in lane.members
-        if not GROWN.items() <= runtime[role].items()
-    ]
-    texts = runtime["NAME"], runtime["SCHEDULING"], runtime["LEASE"]["TTL"]
-    if texts != ("renamed", {"POLICY": "energy"}, LEASE_SECONDS):
-        wrong.append(f"it is not as updated: {texts}")
-    for role in lane.members:
-        vm = lane.opennebula.vm(runtime[role]["VM_ID"])
-        if vm["USER_TEMPLATE"].get("SCHED_RANK") != "ENERGY":
-            wrong.append(f"SCHED_RANK of {role} is {vm['USER_TEMPLATE'].get('SCHED_RANK')}")
-        if not isinstance(vm["TEMPLATE"].get("SCHED_ACTION"), dict):
-            wrong.append(f"the orders to {role} are {vm['TEMPLATE'].get('SCHED_ACTION')}")
-    return wrong
+    if (roles := sorted(set(runtime) & {*ROLES})) != sorted(lane.members):
+        return [f"it has {roles}"]
+    if case.operation == "update":
+        return standbys.what_differs(lane, runtime, GROWN, UPDATED)
+    return [f"{r} is {runtime[r]}" for r in roles if runtime[r]["STATE"] != "RUNNING"]
 
 
 # ---- all of them ---------------------------------------------------------------------------
 
 
-def cases_of(
-    release: str, operation: str, specification: str, calls: Sequence[Call], which: str
-) -> list[Case]:
+def cases_of(of: Of, calls: Sequence[Call], which: str) -> list[Case]:
     """The kills of one operation. In a multicall, "after the first call" is "before the second"."""
     return [
-        Case(release, operation, specification, call.name, number, moment)
-        for call, number, follows in chosen_calls(operation, calls, which)
+        Case(*of, call.name, number, moment)
+        for call, number, follows in chosen_calls(of[1], calls, which)
         for moment in (MOMENTS[1:] if follows else MOMENTS)
     ]
 
@@ -215,30 +193,22 @@ def matrix(
     timeout_seconds: float | None = None,
     only: Collection[str] | None = None,
 ) -> list[Outcome]:
-    """Everything asked for, or the kills at calls of these names only."""
+    """Everything asked for, or only the kills at calls of these names."""
+
+    def chosen(of: Of, calls: Sequence[Call]) -> list[Case]:
+        found = cases_of(of, calls, which)
+        return [case for case in found if only is None or case.call in only]
+
     default = REAL_TIMEOUT_SECONDS if aim.is_real else SANDBOX_TIMEOUT_SECONDS
-    opened = partial(
-        open_lane,
-        aim=aim,
-        directory=directory,
-        timeout_seconds=timeout_seconds or default,
+    kills = Matrix(Outcome, chosen, lambda of: Case(*of, "no kill", 0, "with"), run_case)
+    return kills.outcomes(
+        aim,
+        operations,
+        specifications,
+        directory,
+        timeout_seconds or default,
+        lanes or LANES,
         is_process=True,
-        standbys=standbys.settings,
-    )
-    cases: list[Case] = []
-    outcomes: list[Outcome] = []
-    for of, calls in undisturbed(opened, aim.releases, operations, specifications):
-        if isinstance(calls, str):
-            outcomes.append(Outcome(Case(*of, "no kill", 0, "with"), wrong=[calls]))
-        else:
-            found = cases_of(*of, calls, which)
-            cases += [case for case in found if only is None or case.call in only]
-    return outcomes + run_all(
-        cases,
-        opened,
-        run_case,
-        lambda case, error: Outcome(case, wrong=[error]),
-        aim.lanes(lanes or LANES),
     )
 
 
@@ -275,8 +245,7 @@ def main() -> int:
             options.lanes,
             options.timeout,
         )
-    print(table(outcomes))
-    return int(any(outcome.wrong for outcome in outcomes))
+    return exit_code(outcomes, table(outcomes))
 
 
 if __name__ == "__main__":

@@ -27,7 +27,6 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,19 +35,19 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.reliability import standbys
 from tests.reliability.lanes import (
     Lane,
+    exit_code,
     matrix_parser,
-    open_lane,
-    run_all,
-    silence_logs,
     until_accepted,
+    wrong_lines,
 )
 from tests.reliability.operations import (
     OPERATIONS,
     Judge,
+    Matrix,
+    Of,
     Operation,
     add_choices,
     chosen_calls,
-    undisturbed,
 )
 from tests.support.calls import Call
 from tests.support.client import Response
@@ -122,9 +121,8 @@ def once(operation: str) -> tuple[str, ...]:
 # ---- one case ------------------------------------------------------------------------------
 
 
-def run_case(
-    lane: Lane, case: Case, calm: dict[tuple[str, str, str], Counter[str]], is_timed: bool
-) -> Outcome:
+def run_case(lane: Lane, case: Case, allowed: Counter[str], is_timed: bool) -> Outcome:
+    """Disturb an operation, and see what comes of it, and how often it made which calls."""
     operation = OPERATIONS[case.operation]
     lane.specification, lane.key = case.specification, uuid.uuid4().hex
     operation.prepare(lane)
@@ -135,7 +133,6 @@ def run_case(
     lane.proxy.clear_faults()
     if response is not None:
         outcome.status, outcome.seconds = response.status, response.seconds
-        allowed = calm[case.release, case.operation, case.specification]
         if operation.standbys_judge is not None:
             allowed = allowed + GOES_COLD
         outcome.wrong = [
@@ -253,14 +250,12 @@ def _expected(lane: Lane, operation: Operation, outcome: Outcome) -> list[dict[s
 # ---- all of them ---------------------------------------------------------------------------
 
 
-def cases_of(
-    first: Case, calls: Sequence[Call], kinds: Sequence[str], which: str
-) -> Iterator[Case]:
+def cases_of(of: Of, calls: Sequence[Call], kinds: Sequence[str], which: str) -> Iterator[Case]:
     """The faults that begin at each of these calls; oneflow refuses none like oned."""
-    for call, number, _ in chosen_calls(first.operation, calls, which):
+    for call, number, _ in chosen_calls(of[1], calls, which):
         for kind in kinds:
             if call.backend == "oned" or kind not in REFUSALS:
-                yield first._replace(backend=call.backend, kind=kind, call=call.name, number=number)
+                yield Case(*of, call.backend, kind, call.name, number)
 
 
 def matrix(
@@ -275,30 +270,21 @@ def matrix(
     is_timed: bool = False,
 ) -> list[Outcome]:
     """Everything asked for; ``is_timed``: late responses are wrong."""
+    calm: dict[Of, Counter[str]] = {}
+
+    def chosen(of: Of, calls: Sequence[Call]) -> Iterator[Case]:
+        calm[of] = Counter(call.name for call in calls)
+        return cases_of(of, calls, kinds, which)
+
     default = REAL_TIMEOUT_SECONDS if aim.is_real else SANDBOX_TIMEOUT_SECONDS
-    opened = partial(
-        open_lane,
-        aim=aim,
-        directory=directory,
-        timeout_seconds=timeout_seconds or default,
-        standbys=standbys.settings,
+    faults = Matrix(
+        Outcome,
+        chosen,
+        lambda of: Case(*of, "", "none", "no call", 0),
+        lambda lane, case: run_case(lane, case, calm[case[:3]], is_timed),
     )
-    cases: list[Case] = []
-    outcomes: list[Outcome] = []
-    calm: dict[tuple[str, str, str], Counter[str]] = {}
-    for of, calls in undisturbed(opened, aim.releases, operations, specifications):
-        case = Case(*of, "", "none", "no call", 0)
-        if isinstance(calls, str):
-            outcomes.append(Outcome(case, wrong=[calls]))
-        else:
-            calm[of] = Counter(call.name for call in calls)
-            cases += cases_of(case, calls, kinds, which)
-    return outcomes + run_all(
-        cases,
-        opened,
-        lambda lane, case: run_case(lane, case, calm, is_timed),
-        lambda case, error: Outcome(case, wrong=[error]),
-        aim.lanes(lanes or LANES),
+    return faults.outcomes(
+        aim, operations, specifications, directory, timeout_seconds or default, lanes or LANES
     )
 
 
@@ -315,9 +301,7 @@ def table(outcomes: Sequence[Outcome]) -> str:
     for (release, operation, runtime, backend, call), found in rows.items():
         cells = "".join(f"{_cell(found.get(kind)):>13}" for kind in kinds)
         lines.append(f"{release:8}{operation:16}{runtime:11}{backend:8}{call:34}{cells}")
-    wrong = [outcome for outcome in outcomes if outcome.wrong]
-    lines += [f"WRONG {tuple(o.case)}: {'; '.join(o.wrong)}" for o in wrong]
-    return "\n".join([*lines, _sum(outcomes)])
+    return "\n".join([*lines, *wrong_lines(outcomes), _sum(outcomes)])
 
 
 def _cell(outcome: Outcome | None) -> str:
@@ -344,7 +328,6 @@ def main() -> int:
     add_choices(parser, OPERATIONS)
     parser.add_argument("--kind", action="append", choices=list(KINDS))
     options = parser.parse_args()
-    silence_logs()
     with tempfile.TemporaryDirectory() as directory:
         outcomes = matrix(
             target(options),
@@ -357,8 +340,7 @@ def main() -> int:
             options.timeout,
             is_timed=True,
         )
-    print(table(outcomes))
-    return int(any(outcome.wrong for outcome in outcomes))
+    return exit_code(outcomes, table(outcomes))
 
 
 if __name__ == "__main__":

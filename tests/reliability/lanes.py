@@ -96,14 +96,17 @@ class Lane:
 
 
 def until_accepted(
-    send: Callable[[], Response], accepted: tuple[int, ...], seconds: float = PATIENCE_SECONDS
+    send: Callable[[], Response],
+    accepted: tuple[int, ...],
+    seconds: float = PATIENCE_SECONDS,
+    pauses_seconds: Iterable[float] = PAUSES_SECONDS,
 ) -> Response:
     """Repeat as a client does, until it is accepted. AssertionError when it is refused.
 
     The pauses grow, so that an OpenNebula that is too slow for the engine's timeout recovers.
     """
     end = time.monotonic() + seconds
-    pauses = itertools.chain(PAUSES_SECONDS, itertools.repeat(PAUSES_SECONDS[-1]))
+    pauses = itertools.chain(pauses_seconds, itertools.repeat(PAUSES_SECONDS[-1]))
     while True:
         told = "the connection broke"
         with contextlib.suppress(OSError, http.client.HTTPException):
@@ -138,8 +141,13 @@ class HasRelease(Protocol):
     def release(self) -> str: ...
 
 
+class HasWrong(Protocol):
+    case: Any
+    wrong: list[str]
+
+
 C = TypeVar("C", bound=HasRelease)
-O = TypeVar("O")  # noqa: E741
+O = TypeVar("O", bound=HasWrong)  # noqa: E741
 OpenLane = Callable[[str], contextlib.AbstractContextManager[Lane]]
 
 
@@ -147,12 +155,13 @@ def run_all(
     cases: Iterable[C],
     open_lane: OpenLane,
     run_case: Callable[[Lane, C], O],
-    failed: Callable[[C, str], O],
+    outcome: Callable[..., O],
     lanes: int,
 ) -> list[O]:
     """All of these cases, several at the same time; the outcomes in their order.
 
-    A lane in which a case raises is closed, and the next case gets a new one.
+    A lane in which a case raises is closed, and the next case gets a new one; ``outcome`` makes an
+    outcome of the case and of what is ``wrong``.
     """
     ordered = list(cases)
     waiting: queue.Queue[int] = queue.Queue()
@@ -160,10 +169,13 @@ def run_all(
         waiting.put(number)
     outcomes: dict[int, O] = {}
 
-    def done(number: int, outcome: O) -> None:
-        outcomes[number] = outcome
+    def done(number: int, found: O) -> None:
+        outcomes[number] = found
         if sys.stderr.isatty():
             sys.stderr.write(f"\r{len(outcomes)} of {len(ordered)} ")
+
+    def failed(number: int, error: object) -> None:
+        done(number, outcome(ordered[number], wrong=[f"{type(error).__name__}: {error}"]))
 
     def work() -> None:
         with contextlib.suppress(queue.Empty):
@@ -178,13 +190,13 @@ def run_all(
             try:
                 lane = stack.enter_context(open_lane(release))
             except Exception as error:
-                done(number, failed(ordered[number], f"no lane: {type(error).__name__}: {error}"))
+                failed(number, error)
                 return waiting.get_nowait()
             while True:
                 try:
                     done(number, run_case(lane, ordered[number]))
                 except Exception as error:
-                    done(number, failed(ordered[number], f"{type(error).__name__}: {error}"))
+                    failed(number, error)
                     return waiting.get_nowait()
                 number = waiting.get_nowait()
                 if ordered[number].release != release:
@@ -196,9 +208,25 @@ def run_all(
     for thread in threads:
         thread.join()
     return [
-        outcomes[n] if n in outcomes else failed(ordered[n], "it was not run")
+        outcomes[n] if n in outcomes else outcome(ordered[n], wrong=["it was not run"])
         for n in range(len(ordered))
     ]
+
+
+def wrong_lines(outcomes: Iterable[HasWrong]) -> list[str]:
+    return [f"WRONG {tuple(o.case)}: {'; '.join(o.wrong)}" for o in outcomes if o.wrong]
+
+
+def check(outcomes: Iterable[HasWrong], table: str) -> None:
+    """Show what came of a matrix; AssertionError when anything is wrong."""
+    print(table)
+    assert wrong_lines(outcomes) == []
+
+
+def exit_code(outcomes: Iterable[HasWrong], table: str) -> int:
+    """Show what came of a matrix. Returns 1 when anything is wrong."""
+    print(table)
+    return int(bool(wrong_lines(outcomes)))
 
 
 def stale_seconds(timeout_seconds: float) -> float:
@@ -282,9 +310,6 @@ def matrix_parser(description: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--lanes", type=int, help="cases at the same time; they mostly wait")
     add_options(parser)
-    return parser
-
-
-def silence_logs() -> None:
-    """Engines in this process log to nobody, so that only the table is printed."""
+    # Engines in this process log to nobody, so that only the table is printed.
     logging.getLogger().addHandler(logging.NullHandler())
+    return parser

@@ -33,11 +33,12 @@ from tests.reliability.lanes import (
     NOTHING,
     Lane,
     OpenLane,
+    exit_code,
     matrix_parser,
     open_lane,
     run_all,
-    silence_logs,
     stale_seconds,
+    wrong_lines,
 )
 from tests.reliability.leak_endings import ENDINGS
 from tests.reliability.leak_states import STATES, UNKNOWN_ID, Case, Outcome, Unreached
@@ -150,13 +151,8 @@ def matrix(
     outcomes: list[Outcome] = []
     for some, how in ((others, SLOW), (failing, BOOT_FAILS)):
         with driver_actions(actions, how):
-            outcomes += run_all(
-                some,
-                lane_opener(aim, directory),
-                run_case,
-                lambda case, error: Outcome(case, wrong=[error]),
-                aim.lanes(lanes),
-            )
+            opener = lane_opener(aim, directory)
+            outcomes += run_all(some, opener, run_case, Outcome, aim.lanes(lanes))
     by_case = {outcome.case: outcome for outcome in outcomes}
     return [by_case[case] for case in cases]
 
@@ -171,17 +167,14 @@ def table(outcomes: Sequence[Outcome]) -> str:
     for (release, state, runtime), found in rows.items():
         cells = "".join(f"{_cell(found[ending]):>18}" for ending in endings)
         lines.append(f"{release:8}{state:20}{runtime:11}{cells}")
-    wrong = [outcome for outcome in outcomes if outcome.wrong]
-    lines += [f"WRONG {tuple(o.case)}: {'; '.join(o.wrong)}" for o in wrong]
+    wrong = wrong_lines(outcomes)
     possible = [outcome for outcome in outcomes if outcome.is_possible]
     reached = sum(outcome.is_reached for outcome in possible)
-    return "\n".join(
-        [
-            *lines,
-            f"{len(possible)} endings, {reached} of them in the state, {len(wrong)} wrong; "
-            f"{len(outcomes) - len(possible)} could not be brought about",
-        ]
+    counted = (
+        f"{len(possible)} endings, {reached} of them in the state, {len(wrong)} wrong; "
+        f"{len(outcomes) - len(possible)} could not be brought about"
     )
+    return "\n".join([*lines, *wrong, counted])
 
 
 def _cell(outcome: Outcome) -> str:
@@ -199,7 +192,6 @@ def main() -> int:
     parser.add_argument("--specification", action="append", choices=list(SPECIFICATIONS))
     parser.add_argument("--driver-actions", type=Path, metavar="DIR", help=ACTIONS_HELP)
     options = parser.parse_args()
-    silence_logs()
     aim = target(options, SLOW_SANDBOX)
     with tempfile.TemporaryDirectory() as directory:
         outcomes = matrix(
@@ -211,8 +203,7 @@ def main() -> int:
             options.lanes or (REAL_LANES if aim.is_real else LANES),
             options.driver_actions,
         )
-    print(table(outcomes))
-    return int(any(outcome.wrong for outcome in outcomes))
+    return exit_code(outcomes, table(outcomes))
 
 
 if __name__ == "__main__":

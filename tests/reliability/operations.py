@@ -6,13 +6,16 @@ import argparse
 import itertools
 import uuid
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Generic, NamedTuple
 
 from tests.reliability import standbys
-from tests.reliability.lanes import Lane, OpenLane, until_accepted, until_count
+from tests.reliability.lanes import C, Lane, O, open_lane, run_all, until_accepted, until_count
 from tests.support.calls import Call
 from tests.support.client import RUNTIMES, SPECIFICATIONS, Response
+from tests.support.installation import Target
 from tests.support.waiting import wait_until
 
 LEASE_SECONDS = 5000
@@ -221,16 +224,45 @@ def undisturbed_calls(lane: Lane, operation: str, specification: str) -> list[Ca
     raise AssertionError(f"{response.status} {response.content.decode()[:300]}")
 
 
-def undisturbed(
-    open_lane: OpenLane,
-    releases: Sequence[str],
-    operations: Sequence[str],
-    specifications: Sequence[str],
-) -> Iterator[tuple[tuple[str, str, str], list[Call] | str]]:
-    """Release, operation and specification, and its calls or why it fails by itself."""
-    for of in itertools.product(releases, operations, specifications):
-        try:
-            with open_lane(of[0]) as lane:
-                yield of, undisturbed_calls(lane, *of[1:])
-        except AssertionError as error:
-            yield of, str(error)
+Of = tuple[str, str, str]
+"""Release, operation and specification."""
+
+
+class Matrix(NamedTuple, Generic[C, O]):
+    """How all calls of operations are disturbed."""
+
+    outcome: Callable[..., O]
+    """An outcome of a case."""
+    cases_of: Callable[[Of, Sequence[Call]], Iterable[C]]
+    """The cases of an operation that makes these calls when nothing happens."""
+    fails: Callable[[Of], C]
+    """The case of an operation that fails by itself."""
+    run_case: Callable[[Lane, C], O]
+
+    def outcomes(
+        self,
+        aim: Target,
+        operations: Sequence[str],
+        specifications: Sequence[str],
+        directory: Path,
+        timeout_seconds: float,
+        lanes: int,
+        **further: Any,
+    ) -> list[O]:
+        """Those of everything asked for; ``further`` is for the lanes."""
+        opened = partial(
+            open_lane,
+            aim=aim,
+            directory=directory,
+            timeout_seconds=timeout_seconds,
+            standbys=standbys.settings,
+            **further,
+        )
+        cases, outcomes = list[C](), list[O]()
+        for of in itertools.product(aim.releases, operations, specifications):
+            try:
+                with opened(of[0]) as lane:
+                    cases += self.cases_of(of, undisturbed_calls(lane, *of[1:]))
+            except AssertionError as error:
+                outcomes.append(self.outcome(self.fails(of), wrong=[str(error)]))
+        return outcomes + run_all(cases, opened, self.run_case, self.outcome, aim.lanes(lanes))

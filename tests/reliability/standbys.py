@@ -43,6 +43,27 @@ def settings(opennebula: OpenNebula) -> dict[str, Any]:
     return {"mapping": mapping, "standby": {"flavours": dict.fromkeys(mapping, KEPT)}}
 
 
+def what_differs(
+    lane: Lane, runtime: dict[str, Any], sizes: dict[str, int], texts: dict[str, Any]
+) -> list[str]:
+    """What of a running runtime and its VMs is not as requested: with the policy ``energy``."""
+    wrong = []
+    for role in lane.members:
+        function = runtime.get(role, {})
+        if not sizes.items() | {("STATE", "RUNNING")} <= function.items():
+            wrong.append(f"{role} is {function}")
+            continue
+        vm = lane.opennebula.vm(function["VM_ID"])
+        if vm["USER_TEMPLATE"].get("SCHED_RANK") != "ENERGY":
+            wrong.append(f"SCHED_RANK of {role} is {vm['USER_TEMPLATE'].get('SCHED_RANK')}")
+        if not isinstance(vm["TEMPLATE"].get("SCHED_ACTION"), dict):
+            wrong.append(f"the orders to {role} are {vm['TEMPLATE'].get('SCHED_ACTION')}")
+    seen = {name: runtime.get(name, {}) for name in texts}
+    if seen | {"LEASE": {"TTL": seen["LEASE"].get("TTL")}} != texts:
+        wrong.append(f"it is not as requested: {seen}")
+    return wrong
+
+
 # ---- what is asked for -----------------------------------------------------------------------
 
 
@@ -179,20 +200,7 @@ def what_is_wrong(lane: Lane, response: Response, standbys: Collection[int]) -> 
 def _what_is_not_as_asked(lane: Lane) -> list[str]:
     path = f"{lane.path}?wait=60"
     runtime = until_accepted(lambda: lane.request("GET", path), (200,)).runtime
-    wrong = []
-    for role in lane.members:
-        function = runtime.get(role, {})
-        if not SIZES.items() | {("STATE", "RUNNING")} <= function.items():
-            wrong.append(f"{role} is {function}")
-            continue
-        vm = lane.opennebula.vm(function["VM_ID"])
-        if vm["USER_TEMPLATE"].get("SCHED_RANK") != "ENERGY":
-            wrong.append(f"SCHED_RANK of {role} is {vm['USER_TEMPLATE'].get('SCHED_RANK')}")
-        if not isinstance(vm["TEMPLATE"].get("SCHED_ACTION"), dict):
-            wrong.append(f"the orders to {role} are {vm['TEMPLATE'].get('SCHED_ACTION')}")
-    texts = {name: runtime.get(name) for name in FURTHER}
-    is_as_asked = texts | {"LEASE": {"TTL": texts["LEASE"]["TTL"]}} == FURTHER
-    return wrong if is_as_asked else [*wrong, f"it is not as requested: {texts}"]
+    return what_differs(lane, runtime, SIZES, FURTHER)
 
 
 def _what_stays(lane: Lane) -> list[str]:

@@ -29,11 +29,6 @@ def device(sandbox: Sandbox) -> Iterator[Device]:
         yield Device(url, USER)
 
 
-@pytest.fixture
-def one(sandbox: Sandbox) -> OpenNebula:
-    return OpenNebula(sandbox.oned_url, sandbox.oneflow_url, USER)
-
-
 def test_a_lease_ends_when_opennebula_says(device: Device, one: OpenNebula) -> None:
     runtime = device.create_running(FAAS=FAAS, LEASE={"TTL": 60})
     assert device.read(runtime["ID"])["ID"] == runtime["ID"]

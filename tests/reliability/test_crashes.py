@@ -22,11 +22,10 @@ from tests.support.engine import EngineProcess, engine_process
 from tests.support.installation import Target
 from tests.support.opennebula import OpenNebula
 from tests.support.proxy import Proxy
-from tests.support.users import USER
 from tests.support.waiting import wait_until
 
 from .crash_matrix import SANDBOX_TIMEOUT_SECONDS, Outcome, matrix, table
-from .lanes import stale_seconds, until_accepted
+from .lanes import check, stale_seconds, until_accepted
 
 INSTANTIATE = "POST service_template/action"
 STANDBY_SECONDS = 8.0
@@ -59,9 +58,7 @@ def killed(
     outcomes = matrix(
         aim, operations, [runtime], "changes", directory, timeout_seconds=timeout_seconds, only=only
     )
-    shown = table(outcomes)
-    print(shown)
-    assert not [outcome for outcome in outcomes if outcome.wrong], shown
+    check(outcomes, table(outcomes))
     return outcomes
 
 
@@ -99,11 +96,6 @@ def test_one_runtime_whenever_an_engine_is_killed_that_takes_or_orders_a_standby
 def proxy(sandbox: Sandbox) -> Iterator[Proxy]:
     with Proxy(sandbox) as proxy:
         yield proxy
-
-
-@pytest.fixture
-def one(sandbox: Sandbox) -> OpenNebula:
-    return OpenNebula(sandbox.oned_url, sandbox.oneflow_url, USER)
 
 
 def limits(timeout_seconds: float) -> dict[str, Any]:

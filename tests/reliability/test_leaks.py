@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tests.support.installation import Target
 
+from . import lanes
 from .leak_endings import ENDINGS
 from .leak_matrix import LANES, SLOW_SANDBOX, matrix, table
 from .leak_states import STATES
@@ -20,10 +21,8 @@ def check(
     """Nothing is left of these endings, and each state was there in at least one of them."""
     aim = Target(releases=(release,), timings=SLOW_SANDBOX)
     outcomes = matrix(aim, states, endings, [runtime], directory, LANES)
-    shown = table(outcomes)
-    print(shown)
-    assert not [outcome for outcome in outcomes if outcome.wrong], shown
-    assert {o.case.state for o in outcomes if o.is_reached} == set(states), shown
+    lanes.check(outcomes, table(outcomes))
+    assert {o.case.state for o in outcomes if o.is_reached} == set(states)
 
 
 def test_a_delete_leaves_nothing_in_any_state_of_the_vms(tmp_path: Path) -> None:

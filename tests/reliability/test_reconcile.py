@@ -92,8 +92,7 @@ class Scene(NamedTuple):
 
 
 @pytest.fixture
-def scene(sandbox: Sandbox, clock: MovableClock, run: Run) -> Iterator[Scene]:
-    one = OpenNebula(sandbox.oned_url, sandbox.oneflow_url, USER)
+def scene(sandbox: Sandbox, clock: MovableClock, one: OpenNebula, run: Run) -> Iterator[Scene]:
     with engine_in_process(settings_for(sandbox)) as url:
         yield Scene(sandbox, clock, Device(url), one, run)
 

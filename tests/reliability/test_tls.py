@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
-import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -23,54 +22,22 @@ from provision_engine.errors import BackendTimeout
 from provision_engine.sandbox import Sandbox
 from tests.support.client import FAAS, Device, Response
 from tests.support.engine import engine_in_process
-from tests.support.programs import program
+from tests.support.programs import make_certificate
 
-HOST = "localhost"
-
-
-class Authority:
-    """A certificate authority in a directory, made by openssl."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.certificate = directory / "ca.pem"
-        directory.mkdir()
-        self._openssl(
-            *("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=ours"),
-            *("-keyout", "ca.key", "-out", "ca.pem"),
-        )
-
-    def certify(self, host: str) -> Path:
-        """A file with a certificate for a host, and its key."""
-        name = f"{host}.pem"
-        self._openssl(
-            *("req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={host}"),
-            *("-keyout", f"{host}.key", "-out", f"{host}.csr"),
-        )
-        (self.directory / "names").write_text(f"subjectAltName=DNS:{host}")
-        self._openssl(
-            *("x509", "-req", "-in", f"{host}.csr", "-CA", "ca.pem", "-CAkey", "ca.key"),
-            *("-CAcreateserial", "-days", "2", "-extfile", "names", "-out", f"{host}.crt"),
-        )
-        parts = [self.directory / f"{host}.crt", self.directory / f"{host}.key"]
-        (self.directory / name).write_text("".join(part.read_text() for part in parts))
-        return self.directory / name
-
-    def _openssl(self, *arguments: str) -> None:
-        command = [program("openssl"), *arguments]
-        subprocess.run(command, cwd=self.directory, check=True, capture_output=True)
+Certificate = tuple[Path, Path]
+"""With its key."""
 
 
 class TlsFront:
     """TLS in front of a service that speaks none."""
 
-    def __init__(self, url: str, pem: Path) -> None:
+    def __init__(self, url: str, certificate: Certificate) -> None:
         target = urlsplit(url)
         self._target = ("127.0.0.1", target.port or 0)
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._context.load_cert_chain(pem)
+        self._context.load_cert_chain(*certificate)
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"https://{HOST}:{self._listener.getsockname()[1]}{target.path}"
+        self.url = f"https://127.0.0.1:{self._listener.getsockname()[1]}{target.path}"
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
@@ -100,49 +67,50 @@ def _copy(source: socket.socket, to: socket.socket) -> None:
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("tls") / "ours")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return make_certificate(tmp_path_factory.mktemp("tls"))
 
 
-def created(sandbox: Sandbox, pem: Path, **tls: Any) -> Response:
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Certificate:
+    """That of another host."""
+    return make_certificate(tmp_path, "DNS:elsewhere.example")
+
+
+def created(sandbox: Sandbox, certificate: Certificate, **tls: Any) -> Response:
     """The response to a create on an OpenNebula behind TLS."""
-    fronts = [TlsFront(url, pem) for url in (sandbox.oned_url, sandbox.oneflow_url)]
-    with contextlib.closing(fronts[0]), contextlib.closing(fronts[1]):
-        return ask("POST", *(front.url for front in fronts), tls=tls)
+    fronts = [TlsFront(url, certificate) for url in (sandbox.oned_url, sandbox.oneflow_url)]
+    urls = {"one_xmlrpc": fronts[0].url, "oneflow_server": fronts[1].url}
+    with (
+        contextlib.closing(fronts[0]),
+        contextlib.closing(fronts[1]),
+        engine_in_process(urls | {"tls": tls}) as url,
+    ):
+        return Device(url).post(FAAS=FAAS)
 
 
-def ask(method: str, oned_url: str, oneflow_url: str, **settings: Any) -> Response:
-    """The response of an engine with these backends."""
-    urls = {"one_xmlrpc": oned_url, "oneflow_server": oneflow_url}
-    with engine_in_process(urls | settings) as url:
-        device = Device(url)
-        return device.post(FAAS=FAAS) if method == "POST" else device.get(1)
-
-
-def test_an_authority_of_ones_own_is_trusted(sandbox: Sandbox, authority: Authority) -> None:
-    pem = authority.certify(HOST)
-    assert created(sandbox, pem, ca_file=str(authority.certificate)).status == 201
+def test_an_authority_of_ones_own_is_trusted(sandbox: Sandbox, certificate: Certificate) -> None:
+    assert created(sandbox, certificate, ca_file=str(certificate[0])).status == 201
     assert sandbox.store.count()["vms"] == 1
 
 
-def test_a_stranger_is_told_nothing(sandbox: Sandbox, authority: Authority) -> None:
+def test_a_stranger_is_told_nothing(sandbox: Sandbox, certificate: Certificate) -> None:
     """Above all not the password, which is part of every call."""
-    response = created(sandbox, authority.certify(HOST))
+    response = created(sandbox, certificate)
     assert response.status == 503
     assert "certificate verify failed" in response.text
     assert sandbox.calls == []
 
 
-def test_a_certificate_of_another_host_is_refused(sandbox: Sandbox, authority: Authority) -> None:
-    pem = authority.certify("elsewhere.example")
-    response = created(sandbox, pem, ca_file=str(authority.certificate))
+def test_a_certificate_of_another_host_is_refused(sandbox: Sandbox, elsewhere: Certificate) -> None:
+    response = created(sandbox, elsewhere, ca_file=str(elsewhere[0]))
     assert response.status == 503
     assert "certificate" in response.text
     assert sandbox.calls == []
 
 
-def test_verification_can_be_turned_off(sandbox: Sandbox, authority: Authority) -> None:
-    assert created(sandbox, authority.certify("elsewhere.example"), verify=False).status == 201
+def test_verification_can_be_turned_off(sandbox: Sandbox, elsewhere: Certificate) -> None:
+    assert created(sandbox, elsewhere, verify=False).status == 201
 
 
 ENOUGH_DRIPS = 500
@@ -181,11 +149,11 @@ each_client = pytest.mark.parametrize("call", [call_oned, call_oneflow])
 @each_client
 @pytest.mark.parametrize("end", [b"A: ", b"\r\n"], ids=["headers", "body"])
 def test_a_response_that_comes_byte_by_byte_over_tls_ends_at_the_deadline(
-    authority: Authority, end: bytes, call: Callable[[Backend], None]
+    certificate: Certificate, end: bytes, call: Callable[[Backend], None]
 ) -> None:
     dripping = Dripping(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n" + end)
-    front = TlsFront(f"http://127.0.0.1:{dripping.port}", authority.certify(HOST))
-    backend = Backend("oned", front.url, 1, verify=str(authority.certificate))
+    front = TlsFront(f"http://127.0.0.1:{dripping.port}", certificate)
+    backend = Backend("oned", front.url, 1, verify=str(certificate[0]))
     with contextlib.closing(front), pytest.raises(BackendTimeout):
         call(backend)
     assert 0 < dripping.drips < ENOUGH_DRIPS / 3

@@ -1,114 +1,120 @@
-"""The machine on which a story was recorded.
+"""The machines on which stories were recorded, from ``recordings/environments.json``.
 
-The order of events depends on OpenNebula, their speed on the machine, and in some scenarios
-drivers were slow or failing on purpose. An `Environment` holds all that, together with the ids
-that OpenNebula had reached at the beginning of the story.
+A story's scenarios use what earlier ones of it have made. The order of events depends on
+OpenNebula and on the speed of the machine, and in some scenarios drivers were slow or failing on
+purpose; `recordings/README.md` describes what the file tells of that.
 """
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 from provision_engine.sandbox import Sandbox, Timings
+from provision_engine.sandbox.template import Template, parse
 
-from .stories import EPOCHS
+FILE = Path(__file__).parent / "recordings/environments.json"
+USUAL: dict[str, Any] = {
+    "scenarios": [], "next": {}, "users": [], "documents": [], "has_stuck_vm": False,
+    "first_flow_template": None, "role_order": [], "network_id": None, "taken_addresses": 0,
+    "last_address": 0, "timings": {}, "paces": {}, "moments": [], "tolerance_seconds": 2,
+    "differs": [],
+}  # fmt: skip
+"""The members that a story may leave out."""
 
 
-@dataclass(frozen=True)
-class Moment:
-    """A change of the machine, `at` seconds after the start of the recording."""
+@functools.cache
+def _releases() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
+    return found
 
-    at: float
-    apply: Callable[[Sandbox], object]
+
+def environments(release: str) -> Iterator[Environment]:
+    """Those of a release's stories, in the order of the recordings."""
+    for name, story in _releases()[release]["stories"].items():
+        yield Environment(release, name, USUAL | story)
 
 
 @dataclass(frozen=True)
 class Environment:
-    """The machine on which one story was recorded."""
-
     release: str
-    next_document: int | None = None
-    next_vm: int | None = None
-    next_scheduled: int = 0
-    next_user: int | None = None
-    next_group: int | None = None
-    next_rule: int | None = None
-    next_vm_template: int | None = None
-    taken_addresses: tuple[int, ...] = ()
-    last_address: int = 0
-    prepare_objects: Callable[[Sandbox], object] = lambda sandbox: None
-    timings: Timings = field(default_factory=Timings)
-    paces: dict[int, dict[str, float]] = field(default_factory=dict)
-    """Durations in seconds for single services of the story, by position: the first is 0."""
-    moments: tuple[Moment, ...] = ()
-    seeds_at: int = 0
-    """When the flow templates were created, in seconds since the epoch."""
-    first_flow_template: int | None = None
-    role_order: tuple[str, ...] = ()
-    """The order of the members of a flow template's roles."""
-    network_id: int | None = None
-    tolerance_seconds: int = 2
-    """How far timestamps may be off; more if the machine was busy."""
+    name: str
+    story: dict[str, Any]
 
     @property
-    def vm_templates_at(self) -> int:
-        """When the VM templates were created, in seconds since the epoch."""
-        return {"6.8.0": 1795479803, "7.4.0": 1795485650}[self.release]
+    def scenarios(self) -> tuple[str, ...]:
+        return tuple(self.story["scenarios"]) or (self.name,)
+
+    @property
+    def differences(self) -> set[tuple[str, float]]:
+        """Scenario and time of calls whose responses are known to differ in the sandbox."""
+        return {(scenario, at) for scenario, at, _ in self.story["differs"]}
 
     def epoch(self, part: int) -> float:
         """The start of that part of the recording, in seconds since the epoch."""
-        return EPOCHS[self.release][part]
+        return float(_releases()[self.release]["epochs"][part])
 
-    def timings_of(self, service: int) -> Timings:
-        """The durations of one service, by position."""
-        return replace(self.timings, **_seconds(self.paces.get(service, {})))
+    def timings(self, service: int | None = None) -> Timings:
+        """The durations, or those of one service of the story, by position: the first is 0."""
+        pace = self.story["paces"].get(str(service), {})
+        return replace(Timings.measured(self.release), **self.story["timings"] | pace)
 
     def prepare(self, sandbox: Sandbox) -> None:
         """Puts a new sandbox into the state at the beginning of the story."""
-        store = sandbox.world.store
-        if self.first_flow_template is not None:
-            _renumber_flow_templates(sandbox, self.first_flow_template, self.role_order)
-        if self.network_id is not None:
-            store.release = replace(store.release, network_id=self.network_id)
+        story, store = self.story, sandbox.world.store
+        if story["first_flow_template"] is not None:
+            self._renumber_flow_templates(sandbox)
+        if story["network_id"] is not None:
+            store.release = replace(store.release, network_id=story["network_id"])
         for vm_template in store.vm_templates.all():
-            vm_template.registration_time = self.vm_templates_at
-        self.prepare_objects(sandbox)
-        for counter, number in (
-            (store.documents, self.next_document),
-            (store.vms, self.next_vm),
-            (store.users, self.next_user),
-            (store.groups, self.next_group),
-            (store.rules, self.next_rule),
-            (store.vm_templates, self.next_vm_template),
-        ):
-            if number is not None:
-                counter.next_id = number
-        store.next_scheduled_id = self.next_scheduled
-        store.addresses.update(self.taken_addresses)
-        store.last_address = self.last_address
+            vm_template.registration_time = _releases()[self.release]["vm_templates_at"]
+        owner = store.users_by_name["devuser"]
+        for number, name, body in story["documents"]:
+            store.documents.next_id = number
+            store.new_document(owner, 1337, name, Template([("BODY", body)]))
+        if story["has_stuck_vm"]:
+            with sandbox.world.moment():
+                size = parse('CPU=4\nMEMORY=400\nDISK=[IMAGE="img",SIZE="1025"]')
+                sandbox.world.machines.create(owner, store.vm_templates.get(0), size)
+        for name in story["users"]:
+            store.add_user(name, f"{name}pass")
+        for kind, number in story["next"].items():
+            if kind == "scheduled":
+                store.next_scheduled_id = number
+            else:
+                getattr(store, f"{kind}s").next_id = number
+        store.addresses.update(range(1, story["taken_addresses"] + 1))
+        store.last_address = story["last_address"]
+
+    def _renumber_flow_templates(self, sandbox: Sandbox) -> None:
+        """Later recordings have other ids, and another order of the members of a role."""
+        documents, order = sandbox.world.store.documents, self.story["role_order"]
+        templates = list(documents.all(101))
+        for template in templates:
+            documents.remove(template)
+        for number, template in enumerate(templates, self.story["first_flow_template"]):
+            template.id = number
+            flow = json.loads(template.template.text("BODY") or "")
+            flow["roles"] = [
+                {k: role[k] for k in order if k in role} | role for role in flow["roles"]
+            ]
+            template.template.set("BODY", json.dumps(flow, separators=(",", ":")))
+            template.changed()
+            documents.add(template)
+
+    def moments(self) -> list[dict[str, Any]]:
+        """Changes of the machine, in order; they are the caller's."""
+        return list(self.story["moments"])
 
 
-def _renumber_flow_templates(sandbox: Sandbox, first: int, role_order: tuple[str, ...]) -> None:
-    documents = sandbox.world.store.documents
-    templates = list(documents.all(101))
-    for template in templates:
-        documents.remove(template)
-    for number, template in enumerate(templates, first):
-        template.id = number
-        body = template.template.text("BODY") or ""
-        template.template.set("BODY", _with_roles_in_order(body, role_order))
-        template.changed()
-        documents.add(template)
-
-
-def _with_roles_in_order(body: str, order: tuple[str, ...]) -> str:
-    """Later recordings have another order of a role's members in flow templates."""
-    flow = json.loads(body)
-    flow["roles"] = [{key: r[key] for key in order if key in r} | r for r in flow["roles"]]
-    return json.dumps(flow, separators=(",", ":"))
-
-
-def _seconds(pace: dict[str, float]) -> dict[str, float]:
-    return {f"{name}_seconds": seconds for name, seconds in pace.items()}
+def apply(moment: dict[str, Any], sandbox: Sandbox) -> None:
+    """Make drivers slow or failing, or steps shorter or longer."""
+    if "driver" in moment:
+        change = {name: moment[name] for name in ("fails", "slow_seconds") if name in moment}
+        sandbox.faults.drivers.set(moment["driver"], **change)
+    else:
+        sandbox.timings = replace(sandbox.timings, **moment["timings"])

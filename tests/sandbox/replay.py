@@ -14,16 +14,13 @@ import json
 import re
 import xmlrpc.client
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from provision_engine.sandbox import ManualClock, Sandbox
 
-from .environments import Environment
-from .recorded_environments import environment_of
-from .stories import JOINED
+from .environments import Environment, apply, environments
 
 Call = dict[str, Any]
 """A recorded call, in the form that recordings/README.md describes."""
@@ -72,75 +69,8 @@ MASKS: tuple[tuple[str, str, str], ...] = (
 )
 """Pattern, replacement and the reason why the value cannot be known."""
 
-_RACE = "read in the milliseconds before an accepted action had its effect"
-_STRANGER = "shows a VM left by an earlier test"
-_PLAN = "was scheduled together with a VM of another user"
-_BUSY = "oneflow took many seconds, because the machine was busy"
-_UNKNOWN = "unexplained: all other services refuse a DELETE in DEPLOYING"
-_RACING_END = "whether oneflow had already removed a service that was deleted a moment before"
-NOT_EQUAL: dict[tuple[str, str, float], str] = {
-    ("6.8.0", "slow-shutdown", 35.19): "read between two writes at the end of a boot",
-    ("6.8.0", "slow-shutdown", 38.147): _RACE,
-    ("6.8.0", "scheduled-actions-in-pool", 46.415): _STRANGER,
-    ("6.8.0", "scheduled-actions-in-pool", 46.471): _STRANGER,
-    ("6.8.0", "poweroff-and-back", 57.035): _RACE,
-    ("7.4.0", "poweroff-and-back", 101.932): _RACE,
-    ("6.8.0", "prolog-failure", 144.992): _UNKNOWN,
-    ("6.8.0", "prolog-failure", 147.834): _UNKNOWN,
-    ("6.8.0", "slow-poweroff", 63.762): _BUSY,
-    ("6.8.0", "slow-poweroff", 64.505): _BUSY,
-    ("6.8.0", "slow-poweroff", 70.419): _BUSY,
-    ("6.8.0", "slow-poweroff", 70.453): _BUSY,
-    ("6.8.0", "slow-poweroff", 72.85): _BUSY,
-    ("7.4.0", "delete-boot-failure", 190.877): _PLAN,
-    ("7.4.0", "delete-boot-failure", 197.973): _PLAN,
-    ("7.4.0", "vm-is-replaced-by-its-service", 16.652): _PLAN,
-    ("7.4.0", "vm-is-replaced-by-its-service", 22.804): _PLAN,
-    ("7.4.0", "vm-is-replaced-by-its-service", 46.918): _BUSY,
-    ("7.4.0", "vm-is-replaced-by-its-service", 58.926): _BUSY,
-    ("7.4.0", "vm-is-replaced-by-its-service", 62.14): _BUSY,
-    ("7.4.0", "order-to-end-a-failed-vm", 222.146): _BUSY,
-    ("7.4.0", "slow-epilog", 350.415): _BUSY,
-    ("7.4.0", "slow-epilog", 357.525): _BUSY,
-    ("6.8.0", "broken-services", 956.152): _RACING_END,
-    ("6.8.0", "flow-templates-by-mode", 298.545): _RACING_END,
-    ("7.4.0", "broken-services", 605.887): _RACING_END,
-    ("7.4.0", "broken-services", 608.461): _RACING_END,
-    ("7.4.0", "services-by-mode", 300.159): _RACING_END,
-    ("7.4.0", "services-by-mode", 300.177): _RACING_END,
-}
-"""Release, scenario and time of calls whose responses differ in the sandbox, and why.
-
-They are still compared, and count as not equal; the difference is expected.
-"""
-
-LEFT_OUT: dict[str, str] = {
-    "page": "the page is the web framework's; only its status and type are compared",
-}
 _MASKS = [(re.compile(pattern, re.S), to) for pattern, to, _ in MASKS]
 _TIME = re.compile(r"\b17\d{8}\b")
-
-
-@dataclass
-class Result:
-    """The results of a scenario's calls; a repeated call counts once."""
-
-    release: str
-    scenario: str
-    compared: int = 0
-    left_out: int = 0
-    differences: list[str] = field(default_factory=list)
-    expected_differences: int = 0
-
-    @property
-    def total(self) -> int:
-        """All recorded calls of the scenario."""
-        return self.compared + self.left_out
-
-    @property
-    def equal(self) -> int:
-        """The calls that were compared and equal."""
-        return self.compared - len(self.differences) - self.expected_differences
 
 
 def recorded(release: str) -> list[Call]:
@@ -167,53 +97,58 @@ def lines(path: Path) -> list[Call]:
         return [json.loads(line) for line in file]
 
 
-def stories(release: str) -> Iterator[tuple[tuple[str, ...], list[Call]]]:
-    """The stories: the scenarios of each, with their calls.
-
-    Of the first recordings, some form one story, because later ones use what earlier ones created.
-    """
+def stories(release: str) -> Iterator[tuple[Environment, list[Call]]]:
+    """The stories: the environment of each, with the calls of its scenarios."""
     calls = recorded(release)
-    joined = {name: names for names in JOINED[release] for name in names}
-    for names in dict.fromkeys(joined.get(c["scenario"], (c["scenario"],)) for c in calls):
-        yield names, [call for call in calls if call["scenario"] in names]
+    for environment in environments(release):
+        yield environment, [c for c in calls if c["scenario"] in environment.scenarios]
 
 
-def replay(release: str, names: tuple[str, ...], calls: list[Call]) -> list[Result]:
-    """Replays one story on a new sandbox; returns a result for each of its scenarios."""
-    environment = environment_of(release, names, calls)
-    results = {name: Result(release, name) for name in names}
-    with _Player(release, environment) as player:
+def is_page(call: Call) -> bool:
+    """Whether the response is the web framework's page; only its status and type are compared."""
+    text = call.get("response_text", "")
+    return CUT_MARK in text and not text.startswith("<title>")
+
+
+def replay(environment: Environment, calls: list[Call]) -> list[str]:
+    """Replays one story on a new sandbox. Returns the differences."""
+    found = []
+    with _Player(environment) as player:
         for position, call in enumerate(calls):
             if call["backend"] == DRIVER:
                 player.set_driver(call)
                 continue
             following = calls[position + 1]["at"] if position + 1 < len(calls) else None
-            player.play(call, following, results[call["scenario"]])
-    return list(results.values())
+            difference = player.play(call, following)
+            if (call["scenario"], call["at"]) in environment.differences:
+                difference = None if difference else "    equal, although it is known to differ"
+            if difference:
+                found.append(f"{call['scenario']} at {call['at']}: {_title(call)}\n{difference}")
+    return found
 
 
 class _Player:
-    def __init__(self, release: str, environment: Environment) -> None:
+    def __init__(self, environment: Environment) -> None:
         self._environment = environment
-        self._clock = ManualClock(float(environment.seeds_at))
-        self._sandbox = Sandbox(release=release, clock=self._clock, hosts=3)
+        self._clock = ManualClock(float(environment.story["seeds_at"]))
+        self._sandbox = Sandbox(environment.release, clock=self._clock, hosts=3)
         self._births = 0
-        self._moments = list(environment.moments)
+        self._moments = environment.moments()
 
     def __enter__(self) -> _Player:
         self._sandbox.start()
         urls = self._sandbox.oned_url, self._sandbox.oneflow_url
         self._backends = Backends(*urls, PASSWORDS)
         self._environment.prepare(self._sandbox)
-        self._sandbox.timings = self._environment.timings
+        self._sandbox.timings = self._environment.timings()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._backends.close()
         self._sandbox.stop()
 
-    def play(self, call: Call, following: float | None, result: Result) -> None:
-        """Makes a recorded call as often as it was made, and compares each response."""
+    def play(self, call: Call, following: float | None) -> str | None:
+        """Makes a recorded call as often as it was made. Returns the first difference."""
         times = call.get("repeated", 1)
         end = call["at"] + call["ms"] / 1000
         step = ((following or end) - end) / times if times > 1 else 0.0
@@ -222,18 +157,7 @@ class _Player:
             self._move_to(call, max(0.0, end + count * step))
             found = self._once(call)
             difference = difference or found
-        if difference == LEFT_OUT["page"]:
-            result.left_out += 1
-            return
-        result.compared += 1
-        is_expected = (result.release, result.scenario, call["at"]) in NOT_EQUAL
-        if is_expected and not difference:
-            difference = "    equal, although listed in NOT_EQUAL"
-        elif is_expected:
-            result.expected_differences += 1
-            return
-        if difference:
-            result.differences.append(f"at {call['at']}: {_title(call)}\n{difference}")
+        return difference
 
     def set_driver(self, call: Call) -> None:
         """Makes a driver slow, failing or normal, as in the recording."""
@@ -252,12 +176,12 @@ class _Player:
         self._clock.advance(max(0.0, now - self._clock.now()))
 
     def _move_to(self, call: Call, at: float) -> None:
-        while self._moments and self._moments[0].at <= call["at"]:
-            self._moments.pop(0).apply(self._sandbox)
+        while self._moments and self._moments[0]["at"] <= call["at"]:
+            apply(self._moments.pop(0), self._sandbox)
         self._set_clock(call["part"], at)
         is_birth = '"instantiate"' in json.dumps(call.get("request"))
         if is_birth and call["status"] == 201:
-            self._sandbox.timings = self._environment.timings_of(self._births)
+            self._sandbox.timings = self._environment.timings(self._births)
             self._births += 1
 
     def _once(self, call: Call) -> str | None:
@@ -272,13 +196,13 @@ class _Player:
     def _compare_http(self, call: Call, answer: Call) -> str | None:
         wanted, found = (f"{c['status']} {c.get('content_type')}" for c in (call, answer))
         if wanted != found:
-            return _differ(wanted, found)
+            return differ(wanted, found)
+        if is_page(call):
+            return None
         title, is_cut, _ = call.get("response_text", "").partition(CUT_MARK)
-        if is_cut and title.startswith("<title>"):
-            text = answer["response_text"]
-            return None if title in text else _differ(title, text)
         if is_cut:
-            return LEFT_OUT["page"]
+            text = answer["response_text"]
+            return None if title in text else differ(title, text)
         kind = "response_text" if "response_text" in call else "response"
         return self._compare(call[kind], answer.get(kind, answer.get("response_text")))
 
@@ -286,7 +210,7 @@ class _Player:
         before, now = (
             v if isinstance(v, str) else json.dumps(v, indent=0) for v in (wanted, found)
         )
-        return _differ(before, now, self._environment.tolerance_seconds)
+        return differ(before, now, self._environment.story["tolerance_seconds"])
 
 
 class Backends:
@@ -372,7 +296,7 @@ class Backends:
         return response.status, response.getheader("Content-Type"), response.read().decode()
 
 
-def _differ(wanted: str, found: str, tolerance: int = TIME_TOLERANCE_SECONDS) -> str | None:
+def differ(wanted: str, found: str, tolerance: int = TIME_TOLERANCE_SECONDS) -> str | None:
     """The first difference of two responses; None if only masked values and small times differ."""
     for pattern, to in _MASKS:
         wanted, found = pattern.sub(to, wanted), pattern.sub(to, found)

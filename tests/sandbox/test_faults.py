@@ -34,11 +34,6 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 @pytest.fixture
-def one(sandbox: Sandbox) -> OpenNebula:
-    return OpenNebula(sandbox.oned_url, sandbox.oneflow_url, USER)
-
-
-@pytest.fixture
 def locked(sandbox: Sandbox, one: OpenNebula) -> None:
     """A document that a multicall changes, renames and unlocks."""
     sandbox.world.store.documents.next_id = 30

@@ -34,18 +34,18 @@ class Facts:
     vm_template_id: int
     template_member: str
     """By which a role of a flow template names its VM template."""
-    runtime_id: int
-    service_id: int
-    service_name: str
-    vm_id: int
-    key: str
-    digest: str
-    lone_vm_id: int
+    runtime_id: int = NO_ID
+    service_id: int = NO_ID
+    service_name: str = ""
+    vm_id: int = NO_ID
+    key: str = ""
+    digest: str = ""
+    lone_vm_id: int = NO_ID
     """A VM of the victim that no engine made."""
-    plain_service_id: int
-    plain_service_name: str
-    administrators_vm_id: int
-    administrators_service_id: int
+    plain_service_id: int = NO_ID
+    plain_service_name: str = ""
+    administrators_vm_id: int = NO_ID
+    administrators_service_id: int = NO_ID
 
 
 class Forgery(NamedTuple):
@@ -71,32 +71,12 @@ def function(vm_id: object, flavour: str = "x") -> Json:
     return {"FLAVOUR": flavour, "CPU": 1, "MEMORY": 128, "DISK_SIZE": 1024, "VM_ID": vm_id}
 
 
-def nested(levels: int = 100_000) -> Any:
-    """Only a text: no encoder nests so deeply."""
-    return _Raw("[" * levels + "]" * levels)
-
-
-class _Raw(str):
-    """JSON that is written as it is."""
+NESTED, LEVELS = "nested so deeply as no encoder does", 100_000
 
 
 def dump(value: Any) -> str:
-    """As JSON, with what no encoder would write."""
-    raw: dict[str, str] = {}
-
-    def replace(item: Any) -> Any:
-        if isinstance(item, _Raw):
-            mark = f"raw-{len(raw)}-{id(item)}"
-            raw[json.dumps(mark)] = item
-            return mark
-        if isinstance(item, dict):
-            return {key: replace(below) for key, below in item.items()}
-        return [replace(below) for below in item] if isinstance(item, list) else item
-
-    text = json.dumps(replace(value))
-    for mark, item in raw.items():
-        text = text.replace(mark, item)
-    return text
+    """As JSON, also with what is NESTED."""
+    return json.dumps(value).replace(json.dumps(NESTED), "[" * LEVELS + "]" * LEVELS)
 
 
 # ---- runtimes ------------------------------------------------------------------------------------
@@ -168,7 +148,7 @@ CONTENTS: dict[str, Content] = {
         "LEASE": 7,
         "ENGINE": {"CREATED_AT": "now", "SERVICE_NAME": 5, "WORKER": [], "KEY": {}, "NAME": 1},
     },
-    "depth": lambda facts: _foreign_all(facts) | {"DEVICE_INFO": nested()},
+    "depth": lambda facts: _foreign_all(facts) | {"DEVICE_INFO": NESTED},
     "size": lambda facts: (
         _foreign_all(facts)
         | {"DEVICE_INFO": {"A": "x" * 900_000}, "SCHEDULING": {"POLICY": "e" * 50_000}}
@@ -250,7 +230,7 @@ SERVICES: dict[str, Content] = {
         | {"log": [5, {"message": 5, "timestamp": "x"}, None]}
     ),
     "roles": lambda facts: {"state": 2, "roles": 5, "log": "x"},
-    "depth": lambda facts: _service(2, _nodes(facts)) | {"deep": nested()},
+    "depth": lambda facts: _service(2, _nodes(facts)) | {"deep": NESTED},
     "many VMs": lambda facts: _service(2, {"FAAS": [{"deploy_id": n} for n in range(MANY)]}),
     "texts": lambda facts: (
         _service(6, _nodes(facts))
@@ -302,7 +282,7 @@ FLOW_TEMPLATES: dict[str, Content] = {
     "role 5": lambda facts: _flow(5),
     "role null": lambda facts: _flow(None),
     "roles 5": lambda facts: _flow([5, None, "x"]),
-    "depth": lambda facts: _flow([_role(facts, facts.vm_template_id)]) | {"deep": nested()},
+    "depth": lambda facts: _flow([_role(facts, facts.vm_template_id)]) | {"deep": NESTED},
     "digits": lambda facts: _flow([_role(facts, "7" * 5_000)]),
     "superscript": lambda facts: _flow([_role(facts, "²")]),
     "number": lambda facts: _flow([_role(facts, TOO_LARGE)]),

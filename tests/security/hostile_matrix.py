@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from provision_engine.engine.safety.reconcile import Result
-from tests.reliability.lanes import command_as, matrix_parser, run_all, silence_logs
+from tests.reliability.lanes import command_as, exit_code, matrix_parser, run_all, wrong_lines
 from tests.security import forgeries
 from tests.security.forgeries import Forgery
 from tests.security.scene import MODES, Scene, Things, bits, open_scene, publish
@@ -366,7 +366,7 @@ def matrix(aim: Target, chosen: Sequence[Case], lanes: int) -> list[Outcome]:
         chosen,
         partial(open_scene, aim=aim),  # type: ignore[arg-type]
         run_case,  # type: ignore[arg-type]
-        lambda case, error: Outcome(case, wrong=[error]),
+        Outcome,
         aim.lanes(lanes),
     )
 
@@ -379,7 +379,7 @@ def table(outcomes: Sequence[Outcome]) -> str:
         found = [o for o in outcomes if o.case[:2] == (release, kind)]
         steps, wrong = sum(o.steps for o in found), sum(bool(o.wrong) for o in found)
         lines.append(f"{release:8}{kind:24}{count:7}{steps:8}{wrong:7}")
-    lines += [f"WRONG {tuple(o.case)}: {text}" for o in outcomes for text in o.wrong]
+    lines += wrong_lines(outcomes)
     steps, wrong = sum(o.steps for o in outcomes), sum(bool(o.wrong) for o in outcomes)
     return "\n".join([*lines, f"{len(outcomes)} objects, {steps} steps, {wrong} objects wrong"])
 
@@ -391,13 +391,11 @@ def main() -> int:
     parser.add_argument("--mode", action="append", choices=MODES)
     parser.add_argument("--first", type=int, help="only so many cases")
     options = parser.parse_args()
-    silence_logs()
     aim = target(options)
     chosen = cases(aim.releases, options.kind or (), options.content, options.mode or MODES)
     lanes = options.lanes or (REAL_LANES if aim.is_real else LANES)
     outcomes = matrix(aim, chosen[: options.first], lanes)
-    print(table(outcomes))
-    return int(any(outcome.wrong for outcome in outcomes))
+    return exit_code(outcomes, table(outcomes))
 
 
 if __name__ == "__main__":

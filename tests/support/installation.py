@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from provision_engine.sandbox import Sandbox, Timings
 from provision_engine.sandbox.clock import Clock
-from tests.support.opennebula import OpenNebula
+from tests.support.opennebula import ORDINARY_GROUP, OpenNebula
 from tests.support.users import ADMINISTRATOR, USER, User
 
 
@@ -106,13 +106,19 @@ class Target:
             with self._guard:
                 self._free.append(user)
             return
-        user = User(f"pe-test-{secrets.token_hex(4)}", secrets.token_hex(8))
-        admin = OpenNebula(*self._urls, self._admin)
-        user_id = admin.add_user(user)
-        try:
+        with new_user(OpenNebula(*self._urls, self._admin)) as user:
             yield user
-        finally:
-            admin.call("user.delete", user_id)
+
+
+@contextlib.contextmanager
+def new_user(admin: OpenNebula, group_id: int = ORDINARY_GROUP) -> Iterator[User]:
+    """A user whom an administrator creates and removes."""
+    user = User(f"pe-test-{secrets.token_hex(4)}", secrets.token_hex(8))
+    user_id = admin.add_user(user, group_id)
+    try:
+        yield user
+    finally:
+        admin.call("user.delete", user_id)
 
 
 @contextlib.contextmanager

@@ -205,9 +205,9 @@ class OpenNebula:
     def version(self) -> str:
         return str(self.call("system.version"))
 
-    def add_user(self, user: User) -> int:
-        """Creates an ordinary user, as an administrator, and returns its id."""
-        return int(self.call("user.allocate", *user, "core", [ORDINARY_GROUP]))
+    def add_user(self, user: User, group_id: int = ORDINARY_GROUP) -> int:
+        """Creates a user, as an administrator, and returns its id."""
+        return int(self.call("user.allocate", *user, "core", [group_id]))
 
     def flow(self, method: str, path: str, **body: Any) -> requests.Response:
         return requests.request(

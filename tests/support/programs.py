@@ -39,13 +39,13 @@ def c_compiler() -> str:
     return path
 
 
-def make_certificate(directory: Path) -> tuple[Path, Path]:
-    """Write a certificate for 127.0.0.1 and its key. Returns their paths."""
+def make_certificate(directory: Path, name: str = "IP:127.0.0.1") -> tuple[Path, Path]:
+    """Write a certificate of its own authority, for a host, and its key. Returns their paths."""
     certificate, key = directory / "certificate.pem", directory / "key.pem"
     subprocess.run(
         [
             *(program("openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
-            *("-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"),
+            *("-subj", "/CN=localhost", "-addext", f"subjectAltName={name}"),
             *("-keyout", str(key), "-out", str(certificate)),
         ],
         check=True,

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from provision_engine.sandbox import Sandbox
+
 from .browser import Page
+from .conftest import opened_page
+
+
+@pytest.fixture(scope="module")
+def page(driver: Any) -> Iterator[Page]:
+    """One page for all of them, which leave it as it is."""
+    with Sandbox() as sandbox, opened_page(driver, sandbox) as page:
+        yield page
 
 
 def js(value: object) -> str:

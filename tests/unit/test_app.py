@@ -10,7 +10,6 @@ import pytest
 from flask.testing import FlaskClient
 
 from provision_engine import config, errors
-from provision_engine.api import validation
 from provision_engine.app import ANSWER_BYTES, create_app, error_body
 from provision_engine.engine.actions import read
 from provision_engine.errors import EngineError
@@ -122,11 +121,3 @@ def test_no_error_is_longer_than_a_small_device_can_read(message: Any) -> None:
 def test_a_lone_surrogate_in_an_error_is_still_json() -> None:
     body = error_body(errors.NoFlowTemplate({"FAAS": {"X": "half \ud83d"}}))
     assert json.loads(body)["message"]["FAAS"]["X"] == "half \ud83d"
-
-
-def test_the_schema_accepts_what_a_create_accepts_and_requires_a_flavour() -> None:
-    validator = jsonschema.Draft4Validator(validation.RUNTIME_SCHEMA)
-    assert validator.is_valid({"SERVERLESS_RUNTIME": {"FAAS": {"FLAVOUR": "f"}, "ID": "851"}})
-    assert not validator.is_valid({"SERVERLESS_RUNTIME": {"FAAS": {}}})
-    assert not validator.is_valid({"SERVERLESS_RUNTIME": {"FAAS": {"FLAVOUR": "f"}, "DAAS": {}}})
-    assert not validator.is_valid({})

@@ -48,20 +48,20 @@ def test_everything_has_a_default() -> None:
     assert found.oneflow_server == "http://localhost:2474"
     assert (found.host, found.port, found.timeout_seconds) == ("127.0.0.1", 1337, 30)
     assert found.mapping == {}
-    assert found.capacity.disk.default_mb == 1024
-    assert (found.capacity.cpu.default_cores, found.capacity.cpu.multiplier) == (2, 2)
-    assert (found.capacity.memory.default_mb, found.capacity.memory.multiplier) == (1024, 2)
-    assert found.capacity.memory.resize_mode == "BALLOONING"
+    assert found.capacity.default_disk_mb == 1024
+    assert (found.capacity.default_cores, found.capacity.cores_multiplier) == (2, 2)
+    assert (found.capacity.default_memory_mb, found.capacity.memory_multiplier) == (1024, 2)
+    assert found.capacity.memory_resize_mode == "BALLOONING"
     assert (found.log.level, found.log.system) == (1, "file")
     assert found.log.directory == Path("/var/log/provision-engine")
-    assert found.context.sr_auth is True
+    assert found.sr_auth is True
     assert found.server.workers >= 2
     assert found.server.pid_file == Path("/run/provision-engine/engine.pid")
     assert found.limits.body_bytes == 1_048_576
-    assert found.cache.seconds == 10
+    assert found.cache_seconds == 10
     standby = found.standby
     assert (standby.flavours, standby.seconds, standby.max_runtimes) == ({}, 3600, 20)
-    assert found.lock.stale_seconds > 2 * found.timeout_seconds
+    assert found.stale_lock_seconds > 2 * found.timeout_seconds
     assert (found.tls.certificate, found.tls.key, found.tls.ca_file) == (None, None, None)
     assert found.tls.verify is True
 
@@ -74,8 +74,8 @@ def test_an_empty_file_and_empty_sections_are_all_defaults(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "name", "value"),
     [
-        (":capacity:\n  :cpu:\n    :mult: 5\n", "capacity.cpu.multiplier", 5),
-        (":capacity:\n  :cpu:\n    :mult: 5\n", "capacity.cpu.default_cores", 2),
+        (":capacity:\n  :cpu:\n    :mult: 5\n", "capacity.cores_multiplier", 5),
+        (":capacity:\n  :cpu:\n    :mult: 5\n", "capacity.default_cores", 2),
         (":log:\n  :system: :syslog\n", "log.system", "syslog"),
         ("mapping:\n  :nature: 5\n  s3: 6\n", "mapping", {"nature": 5, "s3": 6}),
         ("host: ::1", "host", "::1"),  # no symbol
@@ -86,13 +86,13 @@ def test_an_empty_file_and_empty_sections_are_all_defaults(text: str) -> None:
         ("server: {workers: 5}", "limits.oned_requests", 2),
         ("server: {workers: 8}", "limits.oned_requests", 2),
         # A lock is stale only when no update can still hold it.
-        ("timeout: 100", "lock.stale_seconds", 260),
+        ("timeout: 100", "stale_lock_seconds", 260),
         ("lease: {default_seconds: 60, max_seconds: 60}", "lease.max_seconds", 60),
         ("standby: {flavours: }", "standby.flavours", {}),
         (":standby:\n  :flavours:\n    :nature: 2\n", "standby.flavours", {"nature": 2}),
         ("standby: {flavours: {nature: 3}, max: 3}", "standby.max_runtimes", 3),
-        ("flavours: {publishers: [alice, 7]}", "flavours.publishers", ("alice", 7)),
-        ("flavours: {publishers: }", "flavours.publishers", ()),
+        ("flavours: {publishers: [alice, 7]}", "publishers", ("alice", 7)),
+        ("flavours: {publishers: }", "publishers", ()),
         ("oneflow_server: http://h:2474/", "oneflow_server", "http://h:2474"),
     ],
 )

@@ -13,10 +13,10 @@ from typing import Any
 
 import click
 
-from provision_engine import client
-from provision_engine.cli import credentials
-from provision_engine.cli.options import Command, Decorator, all_of, common, duration_seconds
-from provision_engine.cli.runtime import arguments, exit_codes, show
+from provision_engine import client, credentials
+from provision_engine.cli import show
+from provision_engine.cli.options import Decorator, all_of, common, duration_seconds
+from provision_engine.cli.runtime import arguments, exit_codes
 from provision_engine.cli.runtime.arguments import ID, IF_MATCH, SPECIFICATION, WAIT
 from provision_engine.client import Client, ClientError, Function, Runtime, Unreachable
 from provision_engine.errors import OperatorError
@@ -52,7 +52,7 @@ def _action(*options: Decorator) -> Callable[[Callable[..., int | None]], None]:
                 return exit_codes.of(error)
 
         name = do.__name__.strip("_")
-        command = click.command(name, cls=Command, epilog=arguments.EPILOG)(
+        command = click.command(name, epilog=arguments.EPILOG)(
             all_of(*options, arguments.CONNECTION)(run)
         )
         for known_as in (name, ALIASES.get(name, name)):

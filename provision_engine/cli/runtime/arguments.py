@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import click
 
-from provision_engine import config
-from provision_engine.cli import credentials, options
+from provision_engine import config, credentials
+from provision_engine.cli import options
 from provision_engine.cli.options import Decorator, all_of, common, common_option, count, size_mb
 from provision_engine.cli.runtime import exit_codes
 from provision_engine.client import DEFAULT_URL, Client, ClientError

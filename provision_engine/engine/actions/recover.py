@@ -142,13 +142,15 @@ def _replace(context: Context, runtime: Runtime) -> Runtime:
 
 def _plan(context: Context, runtime: Runtime) -> Plan:
     """Plan the same runtime once more: a size that is the operator's is left to the operator."""
-    end = leases.ends_at(runtime, ())
+    end, left_seconds = leases.ends_at(runtime, ()), None
+    if runtime.lease_seconds is not None:
+        left_seconds = max(1, (end or 0) - int(context.now()))
     specification = Specification(
         name=runtime.name,
         functions={role: Function(f.flavour) for role, f in runtime.functions.items()},
         scheduling=runtime.scheduling,
         device_info=runtime.device_info,
-        lease_seconds=None if end is None else max(1, end - int(context.now())),
+        lease_seconds=left_seconds,
     )
     planned = plan(context, specification)
     own = {

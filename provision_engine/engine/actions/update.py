@@ -17,13 +17,7 @@ from provision_engine.engine.runtime.specification import Specification, check_l
 from provision_engine.engine.runtime.states import Reason, State
 from provision_engine.engine.safety import leases, resize
 from provision_engine.engine.safety.locks import locked
-from provision_engine.errors import (
-    EngineError,
-    Forbidden,
-    Locked,
-    Unprocessable,
-    UpdateFailed,
-)
+from provision_engine.errors import EngineError, Forbidden, Locked, Unprocessable, UpdateFailed
 
 WAITING_FOR_HOST = frozenset({Reason.WAITING, Reason.NO_MATCHING_HOST, Reason.NO_CAPACITY})
 

@@ -32,7 +32,7 @@ def role_attributes(
         "HOT_RESIZE": {"CPU_HOT_ADD_ENABLED": "YES", "MEMORY_HOT_ADD_ENABLED": "YES"},
     }
     if "MEMORY_RESIZE_MODE" not in template:
-        attributes["MEMORY_RESIZE_MODE"] = capacity.memory.resize_mode
+        attributes["MEMORY_RESIZE_MODE"] = capacity.memory_resize_mode
     disk_size = str(function.sizes["DISK_SIZE"])
     disks = sizes.vectors(template, "DISK")
     if disks and disks[0].get("SIZE") != disk_size:

@@ -85,71 +85,47 @@ _VM_STATES: Mapping[int, Condition] = {
 GONE = _VM_STATES[VmState.DONE]
 DEPLOYING = Condition(State.PENDING, "The service is being deployed", Reason.DEPLOYING)
 
-# Lifecycle states while ACTIVE. The text is a sentence, where there is one, with the state's name
-# behind it, by which an administrator finds it in OpenNebula's documentation.
-_FAILED: Mapping[int, tuple[str, Reason]] = {
-    LcmState.FAILURE: ("VM failed", Reason.FAILED),
-    LcmState.UNKNOWN: (
-        "the host of the VM does not respond, or the VM crashed",
-        Reason.UNREACHABLE,
-    ),
-    LcmState.BOOT_FAILURE: ("VM failed to boot", Reason.BOOT_FAILED),
-    LcmState.BOOT_MIGRATE_FAILURE: ("", Reason.BOOT_FAILED),
-    LcmState.PROLOG_MIGRATE_FAILURE: ("", Reason.TRANSFER_FAILED),
-    LcmState.PROLOG_FAILURE: (
-        "disks of the VM could not be copied to its host",
-        Reason.TRANSFER_FAILED,
-    ),
-    LcmState.EPILOG_FAILURE: ("VM could not be cleaned up", Reason.FAILED),
-    LcmState.EPILOG_STOP_FAILURE: ("", Reason.FAILED),
-    LcmState.EPILOG_UNDEPLOY_FAILURE: ("", Reason.FAILED),
-    LcmState.PROLOG_MIGRATE_POWEROFF_FAILURE: ("", Reason.TRANSFER_FAILED),
-    LcmState.PROLOG_MIGRATE_SUSPEND_FAILURE: ("", Reason.TRANSFER_FAILED),
-    LcmState.BOOT_UNDEPLOY_FAILURE: ("", Reason.BOOT_FAILED),
-    LcmState.BOOT_STOPPED_FAILURE: ("", Reason.BOOT_FAILED),
-    LcmState.PROLOG_RESUME_FAILURE: ("", Reason.TRANSFER_FAILED),
-    LcmState.PROLOG_UNDEPLOY_FAILURE: ("", Reason.TRANSFER_FAILED),
-    LcmState.PROLOG_MIGRATE_UNKNOWN_FAILURE: ("", Reason.TRANSFER_FAILED),
+# Lifecycle states while ACTIVE. Those of failures begin with the step that failed.
+_FAILED_STEPS = {"BOOT": Reason.BOOT_FAILED, "PROLOG": Reason.TRANSFER_FAILED}
+_FAILED: Mapping[int, Reason] = {LcmState.UNKNOWN: Reason.UNREACHABLE} | {
+    state: _FAILED_STEPS.get(state.name.split("_")[0], Reason.FAILED)
+    for state in LcmState
+    if state.name.endswith("FAILURE")
 }
-_STARTING: Mapping[int, tuple[str, Reason]] = {
-    LcmState.LCM_INIT: ("VM is being created", Reason.ORDERED),
-    LcmState.PROLOG: ("disks of the VM are being copied to its host", Reason.TRANSFER),
-    LcmState.BOOT: ("VM is booting", Reason.BOOT),
-    LcmState.PROLOG_RESUME: ("", Reason.TRANSFER),
-    LcmState.CLEANUP_RESUBMIT: ("", Reason.WAITING),
-    LcmState.BOOT_UNKNOWN: ("", Reason.BOOT),
-    LcmState.BOOT_POWEROFF: ("VM is booting again", Reason.BOOT),
-    LcmState.BOOT_SUSPENDED: ("VM is being resumed", Reason.BOOT),
-    LcmState.BOOT_STOPPED: ("", Reason.BOOT),
-    LcmState.PROLOG_UNDEPLOY: ("", Reason.TRANSFER),
-    LcmState.BOOT_UNDEPLOY: ("", Reason.BOOT),
+_STARTING: Mapping[int, Reason] = {
+    LcmState.LCM_INIT: Reason.ORDERED,
+    LcmState.PROLOG: Reason.TRANSFER,
+    LcmState.BOOT: Reason.BOOT,
+    LcmState.PROLOG_RESUME: Reason.TRANSFER,
+    LcmState.CLEANUP_RESUBMIT: Reason.WAITING,
+    LcmState.BOOT_UNKNOWN: Reason.BOOT,
+    LcmState.BOOT_POWEROFF: Reason.BOOT,
+    LcmState.BOOT_SUSPENDED: Reason.BOOT,
+    LcmState.BOOT_STOPPED: Reason.BOOT,
+    LcmState.PROLOG_UNDEPLOY: Reason.TRANSFER,
+    LcmState.BOOT_UNDEPLOY: Reason.BOOT,
 }
+_SENTENCES: Mapping[int, str] = {
+    LcmState.FAILURE: "VM failed",
+    LcmState.UNKNOWN: "the host of the VM does not respond, or the VM crashed",
+    LcmState.BOOT_FAILURE: "VM failed to boot",
+    LcmState.PROLOG_FAILURE: "disks of the VM could not be copied to its host",
+    LcmState.EPILOG_FAILURE: "VM could not be cleaned up",
+    LcmState.LCM_INIT: "VM is being created",
+    LcmState.PROLOG: "disks of the VM are being copied to its host",
+    LcmState.BOOT: "VM is booting",
+    LcmState.BOOT_POWEROFF: "VM is booting again",
+    LcmState.BOOT_SUSPENDED: "VM is being resumed",
+}
+"""Of the others there is only the name, by which an administrator finds all of them in
+OpenNebula's documentation."""
 ENDING_VM = frozenset({LcmState.SHUTDOWN, LcmState.EPILOG, LcmState.CLEANUP_DELETE})
 """Lifecycle states of a VM that is on its way to DONE."""
 ENDABLE = frozenset({LcmState.RUNNING, *_FAILED})
 """Lifecycle states in which OpenNebula terminates a VM; in the others it refuses."""
-ENDABLE_UNLESS_ACTIVE = frozenset(
-    {
-        VmState.PENDING,
-        VmState.HOLD,
-        VmState.CLONING,
-        VmState.CLONING_FAILURE,
-        VmState.POWEROFF,
-        VmState.SUSPENDED,
-        VmState.STOPPED,
-        VmState.UNDEPLOYED,
-    }
-)
+ENDABLE_UNLESS_ACTIVE = frozenset(VmState) - {VmState.INIT, VmState.DONE, VmState.FAILED}
 
-_FAILED_SERVICE = frozenset(
-    {
-        ServiceState.FAILED_UNDEPLOYING,
-        ServiceState.FAILED_DEPLOYING,
-        ServiceState.FAILED_SCALING,
-        ServiceState.FAILED_DEPLOYING_NETS,
-        ServiceState.FAILED_UNDEPLOYING_NETS,
-    }
-)
+_FAILED_SERVICE = frozenset(state for state in ServiceState if state.name.startswith("FAILED"))
 _ENDING_SERVICE = frozenset(
     {ServiceState.UNDEPLOYING, ServiceState.DONE, ServiceState.UNDEPLOYING_NETS}
 )
@@ -171,14 +147,11 @@ def from_vm(vm: Vm) -> Condition:
 
 def _from_active_vm(vm: Vm) -> Condition:
     if vm.lcm_state in _FAILED:
-        text, reason = _FAILED[vm.lcm_state]
-        text = _sentence(vm.lcm_state, text)
-        return Condition(
-            State.ERROR, f"{text}: {explain(vm.error).text}" if vm.error else text, reason
-        )
+        text = _sentence(vm.lcm_state)
+        text = f"{text}: {explain(vm.error).text}" if vm.error else text
+        return Condition(State.ERROR, text, _FAILED[vm.lcm_state])
     if vm.lcm_state in _STARTING:
-        text, reason = _STARTING[vm.lcm_state]
-        return Condition(State.PENDING, _sentence(vm.lcm_state, text), reason)
+        return Condition(State.PENDING, _sentence(vm.lcm_state), _STARTING[vm.lcm_state])
     if vm.lcm_state == LcmState.RUNNING:
         if vm.must_report_ready and not vm.is_ready:
             text = "VM runs, but has not reported that it is ready"
@@ -189,8 +162,8 @@ def _from_active_vm(vm: Vm) -> Condition:
     return Condition(State.UPDATING, reason=reason)
 
 
-def _sentence(lcm_state: int, text: str) -> str:
-    name = LcmState(lcm_state).name
+def _sentence(lcm_state: int) -> str:
+    name, text = LcmState(lcm_state).name, _SENTENCES.get(lcm_state)
     return f"{text} ({name})" if text else f"VM is in state {name}"
 
 

@@ -28,12 +28,7 @@ ATTEMPTS = 6
 GRACE_SECONDS = 20
 """Time for a guest to shut down, before OpenNebula ends its VM the hard way."""
 _UNDEPLOYABLE = frozenset(
-    {
-        ServiceState.RUNNING,
-        ServiceState.WARNING,
-        ServiceState.COOLDOWN,
-        ServiceState.HOLD,
-    }
+    {ServiceState.RUNNING, ServiceState.WARNING, ServiceState.COOLDOWN, ServiceState.HOLD}
 )
 """States in which oneflow undeploys a service; in the others it has to be recovered with delete."""
 

@@ -25,10 +25,6 @@ from provision_engine.errors import EngineError
 
 RECENT = 100
 """Number of the user's newest documents that are searched for an intent without a response."""
-UNFINISHED_TEXTS = {
-    Phase.CREATING: "Runtime %s is not undone yet: %s",
-    Phase.REPLACING: "The replacement of runtime %s is left: %s",
-}
 
 
 def write_intent(context: Context, intent: Runtime) -> Runtime:
@@ -89,51 +85,41 @@ def start(
 
 
 def _undo(context: Context, runtime: Runtime, *, may_have_started: bool, is_unsure: bool) -> None:
-    """End all that was started, or leave it to a later request."""
+    """End all that was started. What cannot be ended, or may still appear, a later request ends.
+
+    That is written down first, since oneflow may end a service long after its response was given
+    up. A create marks its document, which goes in the end. A replacement writes the id, since one
+    whose service is known is never finished by a later request; the runtime stays, in ERROR.
+    """
     if may_have_started:
         context.flavours.forget()
+    is_replacement = runtime.phase is Phase.REPLACING
     limited = context.at_least(time_limits.UNDO_LEAST_SECONDS)
-    undo = _undo_replacement if runtime.phase is Phase.REPLACING else _undo_create
+    holdings, runtimes = limited.holdings(runtime), limited.runtimes
+    found: list[Service] | None = []
     try:
-        found: list[Service] | None = []
         if may_have_started:
-            holdings = limited.holdings(runtime)
             found = services.find_started(holdings, runtime, is_unsure=is_unsure)
-        undo(limited, runtime, found)
+        if not is_replacement and found != []:
+            runtimes.mark(runtime, Phase.DELETING)
+        if found is None:
+            return
+        if is_replacement:
+            for service in found:
+                runtimes.save(dataclasses.replace(runtime, service_id=service.id))
+        ending.end(holdings, [service.id for service in found])
+        if is_replacement:
+            runtimes.settle(runtime)
+            return
+        runtimes.remove(runtime.id)
+        if found:
+            _wait_until_gone(limited, runtime)
     except EngineError as failure:
-        log.engine.error(UNFINISHED_TEXTS[runtime.phase], runtime.id, failure)
-        if runtime.phase is not Phase.REPLACING:
+        if is_replacement:
+            log.engine.error("The replacement of runtime %s is left: %s", runtime.id, failure)
+        else:
+            log.engine.error("Runtime %s is not undone yet: %s", runtime.id, failure)
             _mark_for_removal(context, runtime)
-
-
-def _undo_create(context: Context, runtime: Runtime, found: list[Service] | None) -> None:
-    """End the services of a create that failed, and then its document.
-
-    It stays, marked, where a service may still appear (``found`` is None). The mark comes first:
-    oneflow may end a service long after its response was given up.
-    """
-    if found is None or found:
-        context.runtimes.mark(runtime, Phase.DELETING)
-    if found is None:
-        return
-    ending.end(context.holdings(runtime), [service.id for service in found])
-    context.runtimes.remove(runtime.id)
-    if found:
-        _wait_until_gone(context, runtime)
-
-
-def _undo_replacement(context: Context, runtime: Runtime, found: list[Service] | None) -> None:
-    """End the services of a replacement that failed; the runtime stays, in ERROR.
-
-    The id is written first: a replacement whose service is known is never finished by a later
-    request, however late oneflow ends it. One that may still appear is left to that request.
-    """
-    if found is None:
-        return
-    for service in found:
-        context.runtimes.save(dataclasses.replace(runtime, service_id=service.id))
-    ending.end(context.holdings(runtime), [service.id for service in found])
-    context.runtimes.settle(runtime)
 
 
 def _wait_until_gone(context: Context, runtime: Runtime) -> None:

@@ -99,7 +99,13 @@ class Reconciler:
 
     def find(self) -> list[Leftover]:
         """Return all that is wrong and old enough; change nothing. Raises EngineError."""
-        found = [leftover for owner in self._owners() for leftover in self._find_for(owner)]
+        found = list[Leftover]()
+        for owner_id in self._owners():
+            try:
+                found += list(_leftovers(self._settling(), owner_id))
+            except (BadGateway, BackendTimeout) as error:
+                name, detail = f"user {owner_id}", str(error)
+                found.append(Leftover(UNREADABLE, None, None, owner_id, name, math.inf, detail))
         return [f for f in found if f.age_seconds > self._older_than_seconds]
 
     def apply(self, leftover: Leftover) -> Leftover:
@@ -124,13 +130,6 @@ class Reconciler:
         with suppress(BadGateway, BackendTimeout):  # one user can make this pool very long
             owners |= set(oned.owners_of_vms())  # VMs of a user who was removed may live on
         return sorted(owners)
-
-    def _find_for(self, owner_id: int) -> list[Leftover]:
-        try:
-            return list(_leftovers(self._settling(), owner_id))
-        except (BadGateway, BackendTimeout) as error:
-            name, detail = f"user {owner_id}", str(error)
-            return [Leftover(UNREADABLE, None, None, owner_id, name, math.inf, detail)]
 
     def _settling(self) -> Context:
         """Return the caller with the time of a request, and with the right to settle."""

@@ -45,7 +45,7 @@ def take(
             blueprint = stock.blueprint(context, planned, flavours)
             if taken := _Taking(context, planned, intent, blueprint).take_first(known):
                 return taken
-            metrics.standby_missed()
+            metrics.standby_misses.inc()
     stock.make_room(_with_share(context), planned, flavours, known)
     return None
 
@@ -100,7 +100,8 @@ class _Taking:
             self._remove_document(standby)
             raise
         self._remove_document(standby)
-        metrics.standby_taken(self._limited.now() - standby.created_at)
+        metrics.standby_hits.inc()
+        metrics.standby_age.observe(self._limited.now() - standby.created_at)
         log.engine.info("Standby %s became runtime %s", standby.id, new_runtime.id)
         return Snapshot.pending(new_runtime, vms)
 

@@ -47,7 +47,7 @@ def forget(context: Context, flavours: str, runtime_id: int) -> None:
     """Do not look at a standby of the caller again, which has gone."""
     keys.forget(context, KEY + flavours, runtime_id)
     context.memory.standbys.remove(runtime_id)
-    metrics.standbys_ready(context.memory.standbys.count())
+    metrics.standby_ready.set(context.memory.standbys.count())
 
 
 def blueprint(context: Context, planned: Plan, flavours: str) -> str:
@@ -158,7 +158,7 @@ def _create_standby(context: Context, flavours: str) -> None:
         return
     intents.start(context, runtime, planned, Phase.STANDBY)
     context.memory.standbys.add(runtime.id, runtime.owner_id, seconds)
-    metrics.standbys_ready(context.memory.standbys.count())
+    metrics.standby_ready.set(context.memory.standbys.count())
 
 
 def _counted(context: Context, flavours: str, before: int | None = None) -> list[Runtime]:

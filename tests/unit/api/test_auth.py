@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from provision_engine.api import context
+from provision_engine.api import incoming
 from provision_engine.cloud.client import Credentials
 from provision_engine.errors import Unauthorized
 
@@ -30,7 +30,7 @@ def basic(text: str | bytes) -> str:
     ],
 )
 def test_user_and_password_are_read(header: str, user: str, password: str) -> None:
-    assert context.credentials(header) == (user, password)
+    assert incoming.credentials(header) == (user, password)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_user_and_password_are_read(header: str, user: str, password: str) -> No
 )
 def test_other_headers_are_unauthorized_and_not_repeated(header: str | None) -> None:
     with pytest.raises(Unauthorized) as caught:
-        context.credentials(header)
+        incoming.credentials(header)
     assert caught.value.status == 401
     token = (header or "").partition(" ")[2].strip()
     assert not token or token not in str(caught.value)

@@ -28,7 +28,8 @@ RUNTIME = Runtime(
 
 
 def shown(runtime: Runtime, vms: dict[int, Vm], service: Any = None) -> dict[str, Any]:
-    return representation.members(Snapshot.from_vms(runtime, vms, service))
+    body = representation.runtime(Snapshot.from_vms(runtime, vms, service))
+    return dict(body[representation.RUNTIME])
 
 
 def nic(**addresses: str) -> str:
@@ -115,7 +116,7 @@ def test_times_are_rfc_3339(ends_at: int | None, lease: dict[str, Any]) -> None:
     leased = dataclasses.replace(
         RUNTIME, created_at=1795484885, lease_seconds=60, lease_ends_at=ends_at
     )
-    seen = representation.members(Snapshot.pending(leased))
+    seen = representation.runtime(Snapshot.pending(leased))[representation.RUNTIME]
     assert seen["CREATED"] == "2026-11-24T01:48:05Z"
     assert seen["FAAS"]["SINCE"] == "2026-11-24T01:48:05Z"
     assert seen["LEASE"] == lease

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import re
 from typing import Any
 
 import pytest
@@ -13,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provision_engine.api import validation
-from provision_engine.engine.runtime.model import Function
 from provision_engine.engine.runtime.specification import Specification
 from provision_engine.errors import BadRequest
 
@@ -163,11 +161,6 @@ def test_an_update_may_hold_any_part_alone(members: dict) -> None:
     assert (made.name, dict(made.scheduling), dict(made.device_info)) == ("", {}, {})
 
 
-def test_an_update_with_an_empty_flavour_and_sizes() -> None:
-    made = updated(FAAS={"FLAVOUR": "", "CPU": 2, "MEMORY": 512, "DISK_SIZE": 1025})
-    assert made.functions == {"FAAS": Function("", {"CPU": 2, "MEMORY": 512, "DISK_SIZE": 1025})}
-
-
 @pytest.mark.parametrize("letter", ["x", "漢"])
 def test_texts_of_the_maximum_length_are_accepted(letter: str) -> None:
     requirements = f'A = "{letter * 4090}"'
@@ -247,12 +240,6 @@ def test_a_size_written_as_a_float_of_whole_units_is_an_integer() -> None:
     assert all(type(size) is int for size in sizes.values())
 
 
-def test_the_functions_are_remembered_as_they_were_sent_for_error_messages() -> None:
-    sent = {"FAAS": {"FLAVOUR": "x", "MORE": 1}, "DAAS": {"FLAVOUR": "y"}}
-    assert validation.sent_functions(body(**sent), sent) == sent
-    assert validation.sent_functions(body(**sent), ["FAAS"]) == {"FAAS": sent["FAAS"]}
-
-
 @pytest.mark.parametrize(
     ("members", "seconds", "is_lifted"),
     [({}, None, False), ({"LEASE": {"TTL": 60}}, 60, False), ({"LEASE": None}, None, True)],
@@ -262,16 +249,6 @@ def test_an_update_may_set_or_remove_a_lease(
 ) -> None:
     made = updated(NAME="n", **members)
     assert (made.lease_seconds, made.lifts_lease) == (seconds, is_lifted)
-
-
-def test_the_digest_is_the_same_for_the_same_request_only() -> None:
-    def digest(raw: str) -> str:
-        return validation.to_create(f'{{"SERVERLESS_RUNTIME": {{{raw}}}}}'.encode())[0].digest
-
-    one = digest('"FAAS": {"FLAVOUR": "f", "CPU": 2}, "NAME": "n"')
-    same = digest('"NAME":"n","FAAS":{"CPU":2,"FLAVOUR":"f"}')
-    other = digest('"FAAS": {"FLAVOUR": "f", "CPU": 3}, "NAME": "n"')
-    assert one == same != other
 
 
 @pytest.mark.parametrize(
@@ -290,15 +267,6 @@ def test_a_scheduling_expression_that_opennebula_cannot_parse_names_path_and_pos
     message = refused(body(FAAS=FAAS, SCHEDULING={name: text}), update=is_update)
     assert f"SERVERLESS_RUNTIME.SCHEDULING.{name}" in message
     assert f"character {position}:" in message
-
-
-@pytest.mark.parametrize("header", ["k", "x" * 255, " ~"])
-def test_only_the_digest_of_an_idempotency_key_is_stored(header: str) -> None:
-    digest = validation.idempotency_key(header)
-    assert re.fullmatch("[0-9a-f]{64}", digest)
-    assert digest == validation.idempotency_key(header)
-    assert digest != validation.idempotency_key(header[1:] + "y")
-    assert validation.idempotency_key(None) == ""
 
 
 @pytest.mark.parametrize("header", ["", "x" * 256, "é", "a\nb", "a\x7f"])

@@ -186,23 +186,6 @@ def test_an_action_is_a_post_with_its_options(
     assert (runtime.id, runtime.state) == (851, "SUSPENDED")
 
 
-def test_flavours_are_read_with_their_findings(client: Client, api: responses.RequestsMock) -> None:
-    good = {"FLAVOURS": "nature", "FLOW_TEMPLATE": 10, "DEPLOYABLE": True, "FAAS": {"CPU": 1}}
-    finding = {"TEXT": "no VM template 999", "HINT": "name another", "FATAL": True}
-    bad = {"FLAVOURS": "x", "FLOW_TEMPLATE": 11, "DEPLOYABLE": False, "FINDINGS": [finding]}
-    api.get(f"{URL}/flavours", json=[good, bad])
-    nature, other = client.flavours()
-    assert (nature.name, nature.is_deployable, nature.functions["FAAS"].cpu) == ("nature", True, 1)
-    assert (other.is_deployable, other.findings) == (False, ("no VM template 999",))
-
-
-def test_a_timeline_is_read(client: Client, api: responses.RequestsMock) -> None:
-    steps = [{"STEP": "VM", "FUNCTION": "FAAS", "AT": "2026-11-24T03:00:00Z"}]
-    api.get(f"{RUNTIMES}/851/timeline", json={"STEPS": steps})
-    (step,) = client.timeline(851)
-    assert (step.name, step.role, step.at) == ("VM", "FAAS", datetime(2026, 11, 24, 3, tzinfo=UTC))
-
-
 @pytest.mark.parametrize(
     ("header", "texts"),
     [

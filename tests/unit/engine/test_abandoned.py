@@ -12,10 +12,7 @@ from provision_engine.deadline import Deadline
 from provision_engine.engine.context import Context
 from provision_engine.engine.runtime.model import Phase, Runtime
 from provision_engine.engine.safety import abandoned, worker_identity
-from provision_engine.errors import (
-    Forbidden,
-    Locked,
-)
+from provision_engine.errors import Forbidden, Locked
 from tests.unit.engine.opennebula import NOW, OpenNebula
 from tests.unit.support import OWNER, function
 

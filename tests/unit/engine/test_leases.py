@@ -10,11 +10,16 @@ import pytest
 
 from provision_engine.cloud.objects import ScheduledAction, Vm
 from provision_engine.config import Lease
+from provision_engine.engine.actions import recover
+from provision_engine.engine.context import Context
 from provision_engine.engine.runtime.model import Phase, Runtime
+from provision_engine.engine.runtime.snapshot import Observation, Snapshot
+from provision_engine.engine.runtime.specification import Specification
+from provision_engine.engine.runtime.states import Condition, Reason, State
 from provision_engine.engine.safety import leases
 from provision_engine.errors import CapacityRefused, NotFound
-from tests.unit.engine.opennebula import OpenNebula
-from tests.unit.support import function
+from tests.unit.engine.opennebula import NOW, OpenNebula
+from tests.unit.support import OWNER, function
 from tests.unit.support import vm as made_vm
 
 LONG = leases.OVERDUE_SECONDS + 10
@@ -164,6 +169,34 @@ def test_no_lease_is_longer_than_allowed() -> None:
     with pytest.raises(CapacityRefused, match="90 seconds"):
         leases.check_lifting(policy)
     leases.check_lifting(Lease(default_seconds=30, max_seconds=None))
+
+
+class Planned(Exception):
+    """What was asked for is known: nothing is started."""
+
+
+@pytest.mark.parametrize(
+    ("parts", "left_seconds"),
+    [
+        ({}, None),
+        ({"lease_seconds": 60, "lease_ends_at": NOW + 40}, 40),
+        ({"lease_seconds": 60, "lease_ends_at": NOW - 40}, 1),
+        ({"lease_seconds": 60}, 1),  # its end was never written down
+    ],
+)
+def test_a_replacement_lives_as_long_as_its_runtime_has_left(
+    parts: dict[str, Any], left_seconds: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def planned(context: Context, specification: Specification) -> None:
+        assert specification.lease_seconds == left_seconds
+        raise Planned
+
+    monkeypatch.setattr(recover, "plan", planned)
+    failed = Observation(Condition(State.ERROR, "", Reason.BOOT_FAILED))
+    with pytest.raises(Planned):
+        recover.apply(
+            OpenNebula().request(), Snapshot(runtime(owner_id=OWNER, **parts), {"FAAS": failed})
+        )
 
 
 # ---- renewing and lifting -----------------------------------------------------------------------

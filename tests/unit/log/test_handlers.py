@@ -13,6 +13,7 @@ import pytest
 
 from provision_engine import log
 from provision_engine.config import Log
+from provision_engine.errors import OperatorError
 from provision_engine.log import handlers
 
 from .samples import HEADER, lines
@@ -86,7 +87,7 @@ def test_logs_that_cannot_be_written_stop_the_start(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setattr(handlers, "SYSLOG_SOCKET", str(tmp_path / "file" / "log"))
-    with pytest.raises(log.LogError, match=reason):
+    with pytest.raises(OperatorError, match=reason):
         log.start(Log(1, system, tmp_path / "file" / "logs"))
 
 
@@ -95,6 +96,7 @@ import sys
 from pathlib import Path
 from provision_engine import log
 from provision_engine.config import Log
+from provision_engine.errors import OperatorError
 log.start(Log(0, "file", Path(sys.argv[1])))
 for number in range(int(sys.argv[3])):
     with log.request(sys.argv[2]):

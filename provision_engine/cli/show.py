@@ -1,4 +1,4 @@
-"""Runtimes, flavours, timelines, errors and progress on standard output and standard error."""
+"""Prints tables, runtimes, flavours, timelines, errors and progress, all of it safe to show."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from provision_engine import durations
-from provision_engine.cli.options import common
-from provision_engine.cli.output import details, flat, table
+from provision_engine.cli.options import SECONDS_OF_UNITS, common
 from provision_engine.client import ClientError, Flavour, Function, Runtime, Step
 from provision_engine.text import one_line
 
@@ -21,11 +19,12 @@ LOOK_SECONDS = 0.5
 """How old a shown state is at most."""
 LONG_HOLD_SECONDS = 60.0
 """How long a request may wait if no progress is shown."""
+_SEVERITIES = {"E": "ERROR", "I": "INFO", "D": "DEBUG"}
 _UNITS = {"MEMORY": " MB", "DISK_SIZE": " MB", "TTL": " s"}
 
 
 def runtime(shown: Runtime) -> None:
-    """One runtime: nothing with -q, its JSON with --json, else a line for each fact."""
+    """Print a runtime: nothing with -q, its JSON with --json, else a line for each fact."""
     if common().json:
         as_json({"SERVERLESS_RUNTIME": shown.body})
     elif not common().quiet:
@@ -33,7 +32,7 @@ def runtime(shown: Runtime) -> None:
 
 
 def runtimes(shown: Iterable[Runtime]) -> str:
-    """Several runtimes: ids with -q, JSON with --json, else a table."""
+    """Return several runtimes: ids with -q, JSON with --json, else a table."""
     if common().quiet:
         return "\n".join(str(entry.id) for entry in shown)
     if common().json:
@@ -73,13 +72,13 @@ def as_json(body: Any) -> None:
 
 
 def note(text: str, **members: Any) -> None:
-    """A remark beside the result, on standard error: a line, or an object with --json."""
+    """Print a remark beside the result, on standard error: a line, or an object with --json."""
     line = json.dumps(members, ensure_ascii=False) if common().json else one_line(text)
     print(line, file=sys.stderr, flush=True)
 
 
 def error(raised: ClientError) -> None:
-    """One line, or several where the details are a log or an object."""
+    """Print an error: one line, or several where the details are a log or an object."""
     if common().json:
         members = ("error", "message", "status", "request_id")
         note("", **{name: getattr(raised, name) for name in members})
@@ -94,7 +93,7 @@ def error(raised: ClientError) -> None:
 
 
 class Progress:
-    """The line: the seconds, and a text. Only a terminal gets it."""
+    """A line with the seconds and a text, which only a terminal gets."""
 
     def __init__(self, text: str) -> None:
         self._is_on = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
@@ -138,7 +137,7 @@ def _row(shown: Runtime) -> tuple[str, ...]:
 
 
 def _facts(shown: Runtime) -> Iterable[tuple[str, str]]:
-    """The members of the API, in its own order, behind what matters most."""
+    """Yield the members of the API, in its own order, behind what matters most."""
     yield from (("ID", str(shown.id)), ("NAME", shown.name), ("STATE", shown.state))
     for path, text in flat(shown.body):
         if path not in ("ID", "NAME"):
@@ -150,6 +149,12 @@ def _facts(shown: Runtime) -> Iterable[tuple[str, str]]:
         yield "ETAG", shown.etag
 
 
+def duration(seconds: float) -> str:
+    """Return a duration in its largest unit that it fills at least twice: 45s, 12m, 3h, 9d."""
+    unit = next((unit for unit in "dhm" if seconds >= 2 * SECONDS_OF_UNITS[unit]), "s")
+    return f"{int(seconds // SECONDS_OF_UNITS[unit])}{unit}"
+
+
 def _sizes(function: Function | None) -> str:
     if function is None:
         return "-"
@@ -158,8 +163,49 @@ def _sizes(function: Function | None) -> str:
 
 
 def _left(expires: datetime | None) -> str:
-    """How long it is until a lease ends."""
+    """Return how long it is until a lease ends."""
     if expires is None:
         return "-"
     left = (expires - datetime.now(UTC)).total_seconds()
-    return "over" if left < 1 else f"in {durations.shown(left)}"
+    return "over" if left < 1 else f"in {duration(left)}"
+
+
+# ---- tables and details ----------------------------------------------------------------
+
+
+def table(*rows: Iterable[str]) -> str:
+    """Return columns as wide as their cells; nothing is padded at the end of a line."""
+    lines = [tuple(map(one_line, row)) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def details(message: Any) -> list[str]:
+    """Return the details of an error as lines, whatever JSON they are."""
+    if isinstance(message, Mapping):
+        return [f"{name}: {text}" for name, text in flat(message)]
+    if isinstance(message, list):
+        return [_entry(entry) for entry in message]
+    return [one_line(str(message))] if message else []
+
+
+def flat(value: Any, path: str = "") -> Iterable[tuple[str, str]]:
+    """Yield the values inside objects, by path: ("FAAS.CPU", "2")."""
+    if isinstance(value, Mapping):
+        for name, below in value.items():
+            yield from flat(below, f"{path}.{one_line(str(name))}" if path else one_line(str(name)))
+    else:
+        yield path, "" if value is None else one_line(str(value))
+
+
+def _entry(entry: Any) -> str:
+    """Return an entry of a service's log: its message, after the time and severity."""
+    if not isinstance(entry, Mapping) or "message" not in entry:
+        return "; ".join(f"{name}: {text}" if name else text for name, text in flat(entry))
+    at, severity = entry.get("timestamp"), str(entry.get("severity", ""))
+    moment = f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}" if isinstance(at, int) else ""
+    parts = (moment, _SEVERITIES.get(severity, severity), str(entry["message"]).strip())
+    return one_line("  ".join(part for part in parts if part))
