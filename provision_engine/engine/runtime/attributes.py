@@ -42,10 +42,8 @@ def role_attributes(
         attributes["CONTEXT"] = own
     if specification.lease_seconds is not None:
         lease = leases.action(f"+{specification.lease_seconds}")
-        attributes["SCHED_ACTION"] = [
-            *leases.others(sizes.vectors(template, "SCHED_ACTION")),
-            lease,
-        ]
+        others = leases.others(sizes.vectors(template, "SCHED_ACTION"))
+        attributes["SCHED_ACTION"] = [*others, lease] if others else lease
     operators = str(template.get("SCHED_REQUIREMENTS", ""))
     sent = user_attributes(specification.scheduling, specification.device_info, operators)
     return attributes | sent | {"FLAVOURS": str(flow_template_id)}
