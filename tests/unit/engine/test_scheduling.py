@@ -167,29 +167,20 @@ REQUIREMENTS = st.recursive(
 )
 
 
-@given(RANKS)
-def test_every_rank_of_the_grammar_is_accepted(text: str) -> None:
-    check_rank(text)
-
-
-@given(REQUIREMENTS)
-def test_all_requirements_of_the_grammar_are_accepted(text: str) -> None:
-    check_requirements(text)
+@given(RANKS, REQUIREMENTS)
+def test_every_expression_of_the_grammar_is_accepted(rank: str, requirements: str) -> None:
+    check_rank(rank)
+    check_requirements(requirements)
 
 
 @pytest.mark.parametrize("check", [check_rank, check_requirements])
 @given(text=TEXTS | RANKS | REQUIREMENTS)
-def test_accepted_expressions_have_only_characters_the_scanner_knows(
+def test_accepted_expressions_have_only_known_characters_and_are_valid_in_upper_case_too(
     check: Check, text: str
 ) -> None:
     if is_accepted(check, text):
         assert SCANNED.fullmatch(text), text
-
-
-@pytest.mark.parametrize("check", [check_rank, check_requirements])
-@given(text=TEXTS | RANKS | REQUIREMENTS)
-def test_accepted_expressions_are_valid_in_upper_case_too(check: Check, text: str) -> None:
-    assert not is_accepted(check, text) or is_accepted(check, text.upper())
+        assert is_accepted(check, text.upper())
 
 
 @pytest.mark.parametrize("check", [check_rank, check_requirements])
