@@ -114,3 +114,8 @@ def test_sr_auth_is_the_base64_of_user_and_password() -> None:
     token = Credentials("jürgen", "a:b:ç").token
     assert base64.b64decode(token).decode() == "jürgen:a:b:ç"
     assert attributes(0)["CONTEXT"]["SR_AUTH"] == ME.token
+
+
+def test_scheduling_is_upper_cased_and_the_rank_is_the_policy() -> None:
+    made = attributes(0, scheduling={"POLICY": "energy", "REQUIREMENTS": 'name = "é"'})
+    assert (made["SCHED_RANK"], made["SCHED_REQUIREMENTS"]) == ("ENERGY", 'NAME = "É"')
