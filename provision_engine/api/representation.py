@@ -28,11 +28,6 @@ REMEDIES = {
     "replace": ": repeat with ?replace=true if it may",
 }
 """How a client does what an error names as its remedy."""
-ADDRESSES = ("EXTERNAL_IP", "IP6", "IP")
-"""The attributes of a NIC that may hold the endpoint; the first one that exists counts."""
-
-MAX_ENDPOINT = 255
-"""Owners may write any text into a NIC of their VMs."""
 QUOTA_METRICS = ("VMS", *(size.quota for size in sizes.SIZES.values()))
 """The metrics of a quota; MEMORY and SYSTEM_DISK_SIZE in MB."""
 
@@ -139,11 +134,6 @@ def message(error: EngineError) -> Any:
     return error.message
 
 
-def endpoint(nic: Mapping[str, Any]) -> str:
-    """Return the endpoint of a VM, from its first NIC; empty if there is no address."""
-    return next((str(nic[name])[:MAX_ENDPOINT] for name in ADDRESSES if nic.get(name)), "")
-
-
 def rfc3339(at: int) -> str:
     """Return a Unix time in the format of RFC 3339, in UTC."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -154,7 +144,7 @@ def _function(function: Function, observation: Observation) -> Json:
     body = _sizes(function)
     if vm is not None:
         body |= sizes.from_vm(vm)
-    body |= {"STATE": str(condition.state), "ENDPOINT": endpoint(vm.nic) if vm else ""}
+    body |= {"STATE": str(condition.state), "ENDPOINT": vm.endpoint if vm else ""}
     if text := _shortened(condition.text):
         body |= {"ERROR": text} if condition.state is State.ERROR else {}
         body["REASON"] = text

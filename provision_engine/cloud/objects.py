@@ -15,6 +15,10 @@ from provision_engine.errors import BadGateway, NotFound
 
 MAX_VMS = 1000
 """Of one service. A forged one may name everybody's."""
+ADDRESSES = ("EXTERNAL_IP", "IP6", "IP")
+"""The attributes of a NIC that may hold the endpoint; the first one that exists counts."""
+MAX_ENDPOINT = 255
+"""Owners may write any text into a NIC of their VMs."""
 _RUNNING = ("RUNNING_VMS", "RUNNING_CPU", "RUNNING_MEMORY")
 QUOTAS = ("VMS", "CPU", "MEMORY", "SYSTEM_DISK_SIZE", *_RUNNING)
 
@@ -280,6 +284,12 @@ class Vm:
             since=_since(element),
             scheduled_actions=_scheduled_actions(element, template),
         )
+
+    @property
+    def endpoint(self) -> str:
+        """The address at which it is reached; empty if there is none."""
+        found = (text for name in ADDRESSES if (text := str(self.nic.get(name) or "")))
+        return next(found, "")[:MAX_ENDPOINT]
 
 
 def _limit(template: etree._Element, name: str) -> int | None:

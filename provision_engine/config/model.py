@@ -108,7 +108,8 @@ class Configuration:
     """The configuration in force. `path` is the file it came from, None without a file.
 
     publishers: users whose flow templates are everybody's flavours, by name or id; sr_auth: whether
-    VMs get their owner's credentials; stale_lock_seconds: the age at which a lock or an intent
+    VMs get their owner's credentials; ready_port: the port on which a function has to answer before
+    it is RUNNING, or None; stale_lock_seconds: the age at which a lock or an intent
     counts as left behind.
     """
 
@@ -123,6 +124,7 @@ class Configuration:
     capacity: Capacity
     log: Log
     sr_auth: bool = field(metadata={"key": "context.sr_auth"})
+    ready_port: int | None = field(metadata={"key": "ready.port"})
     server: Server
     limits: Limits
     cache_seconds: float = field(metadata={"key": "cache.seconds"})

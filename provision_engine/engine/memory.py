@@ -104,6 +104,12 @@ class KeyIndex:
             self._max_keys = 2 * len(self._ids) + KEY_SLACK
 
 
+Endpoint = tuple[int, str]
+"""The id of a VM, and the address that it has: another one has to answer anew."""
+Answers = Lru[Endpoint, float]
+"""When a VM is asked for an answer again, on the monotonic clock; math.inf once it has answered."""
+
+
 class UserMemory:
     """What is remembered for one user and password, from OpenNebula's first response on."""
 
@@ -184,6 +190,7 @@ class Memory:
         self.publishers: dict[int, str] = {}
         """The publishers of flavours that were found: their names by id."""
         self.standbys = Standbys()
+        self.answers: Answers = Lru(MAX_RUNTIMES)
 
     def login(self, credentials: Credentials) -> bytes:
         """Return a digest that tells users and passwords apart, and reveals neither."""

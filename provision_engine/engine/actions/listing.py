@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from provision_engine.cloud.objects import Document, Service, Vm
+from provision_engine.engine import answering
 from provision_engine.engine.context import Context
 from provision_engine.engine.repository import readable
 from provision_engine.engine.runtime.model import Phase, Runtime
@@ -186,7 +187,8 @@ class _Listing:
             else:
                 shown.append((runtime, own))
         services = self._services([r for r, own in shown if len(own) < len(r.functions)])
-        return [Snapshot.from_vms(r, own, services.get(r.service_id)) for r, own in shown]
+        observed = [Snapshot.from_vms(r, own, services.get(r.service_id)) for r, own in shown]
+        return answering.check(self._context, observed)
 
     def _services(self, runtimes: Sequence[Runtime]) -> dict[int | None, Service]:
         """Return the services of the caller's runtimes, by id."""

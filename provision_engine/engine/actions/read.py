@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from provision_engine.cloud.objects import Service, Vm
+from provision_engine.engine import answering
 from provision_engine.engine.context import Context
 from provision_engine.engine.runtime import states
 from provision_engine.engine.runtime.model import Phase, Runtime
@@ -78,7 +79,8 @@ def observe(context: Context, runtime: Runtime, vms: Mapping[int, Vm] | None = N
     if leases.is_over(runtime, vms, context.now()):
         abandoned.remove_expired(context, [runtime])
         raise NotFound(f"The lease of serverless runtime {runtime.id} is over")
-    return Snapshot.from_vms(runtime, vms, service)
+    (snapshot,) = answering.check(context, [Snapshot.from_vms(runtime, vms, service)])
+    return snapshot
 
 
 def check(precondition: Precondition, snapshot: Snapshot) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -80,6 +80,22 @@ class Snapshot:
         """Return the VMs that exist, by role."""
         found = {role: observation.vm for role, observation in self.observed.items()}
         return {role: vm for role, vm in found.items() if vm is not None}
+
+    @property
+    def running_vms(self) -> list[Vm]:
+        """Return the VMs of the functions that are RUNNING."""
+        conditions = self.conditions
+        return [vm for role, vm in self.vms.items() if conditions[role].state is State.RUNNING]
+
+    def with_condition(self, condition: Condition, vm_ids: Collection[int]) -> Snapshot:
+        """Return the same moment, with this condition of the functions with these VMs."""
+        observed = {
+            role: dataclasses.replace(known, condition=condition)
+            if known.vm is not None and known.vm.id in vm_ids
+            else known
+            for role, known in self.observed.items()
+        }
+        return dataclasses.replace(self, observed=observed)
 
     @property
     def ends_at(self) -> int | None:

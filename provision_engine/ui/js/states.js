@@ -26,6 +26,7 @@ const REASONS = {
   TRANSFER: "Copying disks to the host",
   BOOT: "Booting",
   NOT_READY: "Booted, not ready yet",
+  NOT_ANSWERING: "Booted, not answering yet",
   RESIZING: "Being resized",
   CHANGING: "Being changed",
   SUSPENDED: "Suspended",
@@ -47,7 +48,7 @@ const REASONS = {
 const STEPS_OF_REASONS = {
   ORDERED: "ORDER", DEPLOYING: "ORDER", REPLACING: "ORDER", WAITING: "SCHEDULE", NO_MATCHING_HOST: "SCHEDULE",
   NO_CAPACITY: "SCHEDULE", HELD: "SCHEDULE", CLONING: "SCHEDULE", TRANSFER: "COPY",
-  BOOT: "BOOT", NOT_READY: "READY",
+  BOOT: "BOOT", NOT_READY: "READY", NOT_ANSWERING: "READY",
 };
 
 export function roles(runtime) {
