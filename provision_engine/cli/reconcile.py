@@ -70,7 +70,10 @@ def reconcile(apply: bool, older_than_seconds: float) -> int:
         print(show.table(COLUMNS, *map(_row, leftovers)))
         for leftover in leftovers:
             if leftover.reason:
-                print(f"  {_shown_id(leftover)}: {one_line(leftover.reason)}")
+                kind, number = "document", leftover.document_id
+                if number is None:
+                    kind, number = "service", leftover.service_id
+                print(f"  {kind} {number}: {one_line(leftover.reason)}")
         print(_sum(leftovers, apply))
     return int(any(leftover.result is Result.FAILED for leftover in leftovers))
 
@@ -101,12 +104,6 @@ def _row(leftover: Leftover) -> tuple[str, ...]:
     age = "-" if math.isinf(leftover.age_seconds) else show.duration(leftover.age_seconds)
     owner, result = str(leftover.owner_id), str(leftover.result)
     return (kind, *ids, owner, age, case.remedy, result, leftover.name)
-
-
-def _shown_id(leftover: Leftover) -> str:
-    if leftover.document_id is not None:
-        return f"document {leftover.document_id}"
-    return f"service {leftover.service_id}"
 
 
 def _sum(leftovers: Sequence[Leftover], is_applied: bool) -> str:

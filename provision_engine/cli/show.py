@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from provision_engine.cli.options import SECONDS_OF_UNITS, common
+from provision_engine.cli.runtime import exit_codes
 from provision_engine.client import ClientError, Flavour, Function, Runtime, Step
 from provision_engine.text import one_line
 
@@ -77,19 +78,19 @@ def note(text: str, **members: Any) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def error(raised: ClientError) -> None:
-    """Print an error: one line, or several where the details are a log or an object."""
-    if common().json:
-        members = ("error", "message", "status", "request_id")
-        note("", **{name: getattr(raised, name) for name in members})
-        return
+def error(raised: ClientError) -> int:
+    """Print an error, in several lines if it has several details, and return its exit code."""
     lines = details(raised.message)
     where = f" (request {raised.request_id})" if raised.request_id else ""
     title = f"provision-engine: {one_line(raised.error)}"
-    if len(lines) > 1:
+    if common().json:
+        members = ("error", "message", "status", "request_id")
+        note("", **{name: getattr(raised, name) for name in members})
+    elif len(lines) > 1:
         print("\n  ".join([f"{title}{where}", *lines]), file=sys.stderr)
     else:
         print(": ".join([title, *lines]) + where, file=sys.stderr)
+    return exit_codes.of(raised)
 
 
 class Progress:
@@ -105,17 +106,15 @@ class Progress:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self._write("")
+        self._show("")
 
     def show(self, runtime: Runtime) -> None:
         """Show the runtime's state and reason."""
         self._show(f"runtime {runtime.id}  {runtime.state}  {runtime.reason}")
 
     def _show(self, text: str) -> None:
-        self._write(one_line(f"{time.monotonic() - self._start:4.0f} s  {text}"))
-
-    def _write(self, line: str) -> None:
         if self._is_on:
+            line = one_line(f"{time.monotonic() - self._start:4.0f} s  {text}") if text else ""
             columns = os.get_terminal_size(sys.stderr.fileno()).columns or 80
             print(f"\r\x1b[K{line[: columns - 1]}", end="", file=sys.stderr, flush=True)
 

@@ -54,7 +54,13 @@ def serve(configuration: Configuration, on_ready: Callable[[], None] = lambda: N
         tls = tls_context(configuration.tls)
         patience_seconds = PORT_PATIENCE_SECONDS if pid_file.was_stale else 0.0
         listener = listen(configuration.host, configuration.port, patience_seconds)
-        _warn(configuration, pid_file)
+        if pid_file.was_stale:
+            log.engine.warning("The previous engine was killed: it left %s behind", pid_file.path)
+        if tls is None and not is_loopback(configuration.host):
+            log.engine.warning(
+                "Listening on %s without TLS: the clients' passwords can be read in transit",
+                configuration.host,
+            )
         _allow_many_files()
         _prepare_metrics(pid_file.path.with_suffix(".metrics"))
 
@@ -65,16 +71,6 @@ def serve(configuration: Configuration, on_ready: Callable[[], None] = lambda: N
         Server(configuration, listener.detach(), tls, ready, pid_file.forget).run()
     finally:
         pid_file.release()
-
-
-def _warn(configuration: Configuration, pid_file: PidFile) -> None:
-    if pid_file.was_stale:
-        log.engine.warning("The previous engine was killed: it left %s behind", pid_file.path)
-    if configuration.tls.certificate is None and not is_loopback(configuration.host):
-        log.engine.warning(
-            "Listening on %s without TLS: the clients' passwords can be read in transit",
-            configuration.host,
-        )
 
 
 class Server(BaseApplication):  # type: ignore[misc]
