@@ -162,7 +162,7 @@ def _check_expressions(specification: Specification) -> None:
 
 def _specification(sent: Json) -> Specification:
     """Make a specification of the object in SERVERLESS_RUNTIME, which matches the schema."""
-    texts = sent.get("SCHEDULING", {})
+    texts, lease = sent.get("SCHEDULING", {}), sent.get("LEASE")
     return Specification(
         name=sent.get("NAME", ""),
         functions={role: _function(sent[role]) for role in ROLES if role in sent},
@@ -173,7 +173,7 @@ def _specification(sent: Json) -> Specification:
             for name, value in sent.get("DEVICE_INFO", {}).items()
             if _is_device_info(name, value) and value != ""
         },
-        lease_seconds=_whole((sent.get("LEASE") or {}).get("TTL")),
+        lease_seconds=int(lease["TTL"]) if lease else None,  # JSON may say 60.0
         lifts_lease=sent.get("LEASE", ...) is None,
         digest=hashlib.sha256(json.dumps(sent, sort_keys=True).encode()).hexdigest(),
     )
@@ -182,11 +182,6 @@ def _specification(sent: Json) -> Specification:
 def _function(sent: Mapping[str, Any]) -> Function:
     sizes = {name: int(sent[name]) for name in SIZES if name in sent}  # JSON may say 2.0
     return Function(sent.get("FLAVOUR", ""), sizes)
-
-
-def _whole(number: int | float | None) -> int | None:
-    """JSON Schema calls 2.0 an integer."""
-    return None if number is None else int(number)
 
 
 def _is_device_info(name: str, value: Any) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -74,7 +73,10 @@ def reconcile(apply: bool, older_than_seconds: float) -> int:
                 if number is None:
                     kind, number = "service", leftover.service_id
                 print(f"  {kind} {number}: {one_line(leftover.reason)}")
-        print(_sum(leftovers, apply))
+        counts = {result: sum(o.result is result for o in leftovers) for result in Result}
+        done = ", ".join(f"{count} {result}" for result, count in counts.items() if count)
+        found = f"{len(leftovers)} found. Nothing was changed: --apply does it."
+        print(f"{done}." if apply else found)
     return int(any(leftover.result is Result.FAILED for leftover in leftovers))
 
 
@@ -104,10 +106,3 @@ def _row(leftover: Leftover) -> tuple[str, ...]:
     age = "-" if math.isinf(leftover.age_seconds) else show.duration(leftover.age_seconds)
     owner, result = str(leftover.owner_id), str(leftover.result)
     return (kind, *ids, owner, age, case.remedy, result, leftover.name)
-
-
-def _sum(leftovers: Sequence[Leftover], is_applied: bool) -> str:
-    if not is_applied:
-        return f"{len(leftovers)} found. Nothing was changed: --apply does it."
-    counts = {result: sum(o.result is result for o in leftovers) for result in Result}
-    return ", ".join(f"{count} {result}" for result, count in counts.items() if count) + "."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
@@ -22,6 +23,9 @@ LONG_HOLD_SECONDS = 60.0
 """How long a request may wait if no progress is shown."""
 _SEVERITIES = {"E": "ERROR", "I": "INFO", "D": "DEBUG"}
 _UNITS = {"MEMORY": " MB", "DISK_SIZE": " MB", "TTL": " s"}
+
+
+_json = functools.partial(json.dumps, indent=2, ensure_ascii=False)
 
 
 def runtime(shown: Runtime) -> None:
@@ -66,10 +70,6 @@ def timeline(steps: list[Step]) -> None:
         for step in steps
     ]
     print(table(("AT", "AFTER", "STEP", "FUNCTION"), *rows))
-
-
-def as_json(body: Any) -> None:
-    print(_json(body))
 
 
 def note(text: str, **members: Any) -> None:
@@ -119,8 +119,8 @@ class Progress:
             print(f"\r\x1b[K{line[: columns - 1]}", end="", file=sys.stderr, flush=True)
 
 
-def _json(body: Any) -> str:
-    return json.dumps(body, indent=2, ensure_ascii=False)
+def as_json(body: Any) -> None:
+    print(_json(body))
 
 
 def _row(shown: Runtime) -> tuple[str, ...]:

@@ -155,7 +155,8 @@ class Server(BaseApplication):  # type: ignore[misc]
 
     def _when_ready(self, _master: Arbiter) -> None:
         # gunicorn would replace the program without the pid file noticing.
-        signal.signal(signal.SIGUSR2, _refuse_restart)
+        refusal = "USR2 is not supported: use restart"
+        signal.signal(signal.SIGUSR2, lambda *_: log.engine.warning(refusal))
         signal.signal(signal.SIGWINCH, signal.SIG_IGN)
         # All objects so far live as long as the workers, which share their memory untouched.
         gc.collect()
@@ -208,7 +209,3 @@ def _connections(threads: int) -> int:
     if files == resource.RLIM_INFINITY:
         return CONNECTIONS_PER_WORKER
     return max(threads + 1, min(CONNECTIONS_PER_WORKER, files - RESERVED_FILES))
-
-
-def _refuse_restart(_signal: int, _frame: object) -> None:
-    log.engine.warning("USR2 is not supported: use restart")

@@ -168,7 +168,7 @@ def _show(api: Client, number: int) -> None:
     show.runtime(api.get_runtime(number))
 
 
-@_action(arguments.quiet("Print the names of those that can be deployed."))
+@_action(arguments.NAMES_ONLY)
 def flavours(api: Client) -> None:
     """List what can be deployed."""
     found = api.flavours()
