@@ -61,7 +61,6 @@ def serve(configuration: Configuration, on_ready: Callable[[], None] = lambda: N
                 "Listening on %s without TLS: the clients' passwords can be read in transit",
                 configuration.host,
             )
-        _allow_many_files()
         _prepare_metrics(pid_file.path.with_suffix(".metrics"))
 
         def ready() -> None:
@@ -99,7 +98,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             "worker_class": Worker,
             "workers": server.workers,
             "threads": threads,
-            "worker_connections": _connections(threads),
+            "worker_connections": _allow_connections(threads),
             "keepalive": KEEP_ALIVE_SECONDS,
             "graceful_timeout": server.grace_seconds,
             # How long a worker may be silent before it is replaced.
@@ -177,15 +176,6 @@ def _loaded(configuration: Configuration) -> Application:
     return with_timed_body(application, arrivals)
 
 
-def _allow_many_files() -> None:
-    """Let each process have as many connections as the system permits."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    aim = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
-    if soft != resource.RLIM_INFINITY and soft < aim:
-        with suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (aim, hard))
-
-
 def _prepare_metrics(directory: Path) -> None:
     """Make an empty directory in which the processes of this engine share what they count.
 
@@ -203,9 +193,17 @@ def _forget_gauges(process_id: int) -> None:
     multiprocess.mark_process_dead(process_id)  # type: ignore[no-untyped-call]
 
 
-def _connections(threads: int) -> int:
-    """Return how many a worker accepts: gunicorn ends when it runs out of descriptors."""
-    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+def _allow_connections(threads: int) -> int:
+    """Let each process have as many connections as the system permits, and return how many.
+
+    gunicorn ends when it runs out of descriptors.
+    """
+    files, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files == resource.RLIM_INFINITY:
         return CONNECTIONS_PER_WORKER
+    aim = OPEN_FILES if most_files == resource.RLIM_INFINITY else min(most_files, OPEN_FILES)
+    if files < aim:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (aim, most_files))
+            files = aim
     return max(threads + 1, min(CONNECTIONS_PER_WORKER, files - RESERVED_FILES))
