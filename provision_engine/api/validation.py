@@ -185,7 +185,7 @@ def _function(sent: Mapping[str, Any]) -> Function:
 
 
 def _is_device_info(name: str, value: Any) -> bool:
-    """Whether a member of DEVICE_INFO is stored: a valid name with a string or a number."""
+    """Return whether DEVICE_INFO stores a member: a valid name with a string or a number."""
     is_plain = isinstance(value, str | int | float) and not isinstance(value, bool)
     return is_plain and DEVICE_INFO_NAME.fullmatch(name) is not None
 

@@ -132,7 +132,7 @@ class Transport:
 
 @contextmanager
 def reading(response: requests.Response, expected: str) -> Iterator[None]:
-    """Within it a response is read. Raises NotAnEngine where it is not what an engine sends."""
+    """Read a response within it. Raises NotAnEngine where it is not what an engine sends."""
     try:
         yield
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -52,7 +52,7 @@ def listen(host: str, port: int, patience_seconds: float = 0.0) -> socket.socket
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the address."""
+    """Return whether only this machine can reach the address."""
     try:
         return ipaddress.ip_address(host.partition("%")[0]).is_loopback
     except ValueError:
