@@ -19,7 +19,7 @@ class Deadline:
 
     @property
     def remaining_seconds(self) -> float:
-        """Seconds that are left; never negative."""
+        """Return the seconds that are left; never negative."""
         return max(0.0, self._end - time.monotonic())
 
     @property

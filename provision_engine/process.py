@@ -16,6 +16,7 @@ import tempfile
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from io import FileIO
 from pathlib import Path
 from typing import NoReturn
 
@@ -145,24 +146,20 @@ class PidFile:
     """One pid file; `was_stale` is set by `acquire` when a killed engine had left it behind."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self._record = path.with_suffix(".json")
+        self.path, self._record = path, path.with_suffix(".json")
         self.was_stale = False
-        self._descriptor = -1
+        self._file: FileIO | None = None
         self._owner = 0
 
     def running(self) -> int | None:
         """Return the process id of the engine that holds the file, None if none does."""
         try:
-            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            with self.path.open("rb", buffering=0) as file:
+                return None if _lock(file, fcntl.LOCK_SH) else _read(file)
         except FileNotFoundError:
             return None
         except OSError as error:
             raise self._unusable("read", error) from error
-        try:
-            return None if _lock(descriptor, fcntl.LOCK_SH) else _read(descriptor)
-        finally:
-            os.close(descriptor)
 
     def acquire(self) -> None:
         """Lock the file and write this process's id into it.
@@ -172,20 +169,19 @@ class PidFile:
         # A `running` in another process holds a shared lock for a moment.
         until = time.monotonic() + _GLANCE_SECONDS
         while True:
-            descriptor = self._open()
+            file = self._open()
             # An engine that just ended may have removed this file: then start over.
-            if _lock(descriptor, fcntl.LOCK_EX) and self._is_current(descriptor):
-                self._descriptor = descriptor
+            if _lock(file, fcntl.LOCK_EX) and self._is_current(file):
                 break
-            pid = _read(descriptor)
-            os.close(descriptor)
+            with file:
+                pid = _read(file)
             if time.monotonic() > until:
                 raise OperatorError(f"the engine is already running (pid {pid})")
             time.sleep(_POLL_SECONDS)
-        self._owner = os.getpid()
-        self.was_stale = os.fstat(self._descriptor).st_size > 0
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, f"{self._owner}\n".encode(), 0)
+        self._file, self._owner = file, os.getpid()
+        self.was_stale = os.fstat(file.fileno()).st_size > 0
+        file.truncate()
+        file.write(f"{self._owner}\n".encode())
 
     def describe(self, record: Record) -> None:
         """Write the record of this engine. An engine that cannot write it runs all the same."""
@@ -207,30 +203,30 @@ class PidFile:
 
     def release(self) -> None:
         """Remove the file and the record; does nothing in a process that only inherited them."""
-        if self._descriptor < 0 or os.getpid() != self._owner:
-            return
-        for path in (self._record, self.path):
-            with suppress(OSError):
-                path.unlink()
-        self.forget()
+        if os.getpid() == self._owner:
+            for path in (self._record, self.path):
+                with suppress(OSError):
+                    path.unlink()
+            self.forget()
 
     def forget(self) -> None:
         """Close the file in a child process; the parent still holds the lock."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-        self._descriptor = -1
+        if self._file:
+            self._file.close()
 
-    def _open(self) -> int:
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    def _open(self) -> FileIO:
+        def opener(path: str, flags: int) -> int:
+            return os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            return os.open(self.path, flags, 0o644)
+            return open(self.path, "r+b", buffering=0, opener=opener)
         except OSError as error:
             raise self._unusable("written", error) from error
 
-    def _is_current(self, descriptor: int) -> bool:
+    def _is_current(self, file: FileIO) -> bool:
         try:
-            return os.path.samestat(os.fstat(descriptor), os.stat(self.path))
+            return os.path.samestat(os.fstat(file.fileno()), os.stat(self.path))
         except FileNotFoundError:
             return False
 
@@ -240,15 +236,15 @@ class PidFile:
         )
 
 
-def _lock(descriptor: int, kind: int) -> bool:
+def _lock(file: FileIO, kind: int) -> bool:
     try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
 
 
-def _read(descriptor: int) -> int:
+def _read(file: FileIO) -> int:
     """Return the id in the file; 0 before its owner has written it."""
-    content = os.pread(descriptor, _PID_BYTES, 0).strip()
+    content = file.read(_PID_BYTES).strip()
     return int(content) if content.isdigit() else 0

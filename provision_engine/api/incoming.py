@@ -28,22 +28,18 @@ _UNREADABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe-\U0010ffff]")
 
 
 def check_admission() -> None:
-    """Refuse a request by its path and headers. Raises NotFound or ForeignSite."""
-    _check_path()
-    if request.method not in READING and _is_from_another_site():
-        raise ForeignSite("A browser sent this change on behalf of another site's page")
+    """Refuse a request by its path and headers. Raises NotFound or ForeignSite.
 
-
-def _check_path() -> None:
-    """Only the exact spelling of a path counts: a proxy may restrict it.
-
-    Other targets may be a part of a URL with a password, so they are not repeated.
+    Only the exact spelling of a path counts: a proxy may restrict it. Other targets may be a part
+    of a URL with a password, so they are not repeated.
     """
     raw = request.environ.get("RAW_URI", "").partition("?")[0]
     path: str = request.environ["PATH_INFO"]
     is_plain = path[:1] in ("", "/") and path[:2] != "//" and "@" not in path
     if "%" in raw or not is_plain:
         raise NotFound("The target of the request is not a plain path")
+    if request.method not in READING and _is_from_another_site():
+        raise ForeignSite("A browser sent this change on behalf of another site's page")
 
 
 def _is_from_another_site() -> bool:
@@ -81,23 +77,20 @@ def credentials(header: str | None) -> tuple[str, str]:
     scheme, _, token = header.strip().partition(" ")
     if scheme.lower() != "basic":
         raise Unauthorized("The Authorization header is not HTTP Basic")
-    user, colon, password = _decoded(token.strip()).partition(":")
+    try:
+        raw = base64.b64decode(token.strip(), validate=True)
+    except ValueError as error:
+        raise Unauthorized("The Authorization header is not Base64") from error
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        text = raw.decode("latin-1")  # what older clients send
+    user, colon, password = text.partition(":")
     if not (colon and user and password):
         raise Unauthorized("The Authorization header contains no user and password")
     if _UNREADABLE.search(user + password):
         raise Unauthorized("User or password contain characters that OpenNebula cannot read")
     return user, password
-
-
-def _decoded(token: str) -> str:
-    try:
-        raw = base64.b64decode(token, validate=True)
-    except ValueError as error:
-        raise Unauthorized("The Authorization header is not Base64") from error
-    try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        return raw.decode("latin-1")  # what older clients send
 
 
 # ---- the query string, and the connection -------------------------------------------------------

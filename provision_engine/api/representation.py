@@ -165,7 +165,7 @@ def _sizes(function: Function) -> Json:
 
 def _without_credentials(attributes: Mapping[str, Any]) -> Json:
     context = {k: v for k, v in attributes.get("CONTEXT", {}).items() if k != "SR_AUTH"}
-    return {**attributes, **({"CONTEXT": context} if context else {})}
+    return {n: context if n == "CONTEXT" else value for n, value in attributes.items()}
 
 
 def _shortened(text: str) -> str:

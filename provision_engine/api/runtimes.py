@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from urllib.parse import urlencode
 
 from flask import Response, current_app, jsonify, request
@@ -52,12 +51,15 @@ def create_runtime() -> Response:
         caller.user()  # a repeat does not, and is to make few calls: one login accepted is enough
     key, seconds = validation.idempotency_key(header), _wait_seconds("dry_run")
     specification, ignored = validation.to_create(incoming.body())
-    with _flavours_as_sent():
+    try:
         if incoming.flag("dry_run"):
             planned = create.rehearse(caller, specification, version)
             response = jsonify(representation.plan(planned, ignored))
         else:
             response = _created(caller, specification, key, version, seconds)
+    except UnknownFlavours as error:
+        sent = validation.sent_functions(incoming.body(), error.message)
+        raise NoFlowTemplate(sent) from error
     return _with_warnings(response, ignored)
 
 
@@ -213,16 +215,6 @@ def _created(
         response.status_code = 201
         response.call_on_close(lambda: replenish_later(caller, specification.flavour_tuple))
     return response
-
-
-@contextmanager
-def _flavours_as_sent() -> Iterator[None]:
-    """Within it an error that names flavours shows the functions as they were sent."""
-    try:
-        yield
-    except UnknownFlavours as error:
-        sent = validation.sent_functions(incoming.body(), error.message)
-        raise NoFlowTemplate(sent) from error
 
 
 def _change(

@@ -162,7 +162,7 @@ def _check_expressions(specification: Specification) -> None:
 
 def _specification(sent: Json) -> Specification:
     """Make a specification of the object in SERVERLESS_RUNTIME, which matches the schema."""
-    texts = sent.get("SCHEDULING", {})
+    texts, lease = sent.get("SCHEDULING", {}), sent.get("LEASE")
     return Specification(
         name=sent.get("NAME", ""),
         functions={role: _function(sent[role]) for role in ROLES if role in sent},
@@ -173,7 +173,7 @@ def _specification(sent: Json) -> Specification:
             for name, value in sent.get("DEVICE_INFO", {}).items()
             if _is_device_info(name, value) and value != ""
         },
-        lease_seconds=_whole((sent.get("LEASE") or {}).get("TTL")),
+        lease_seconds=int(lease["TTL"]) if lease else None,  # JSON may say 60.0
         lifts_lease=sent.get("LEASE", ...) is None,
         digest=hashlib.sha256(json.dumps(sent, sort_keys=True).encode()).hexdigest(),
     )
@@ -184,13 +184,8 @@ def _function(sent: Mapping[str, Any]) -> Function:
     return Function(sent.get("FLAVOUR", ""), sizes)
 
 
-def _whole(number: int | float | None) -> int | None:
-    """JSON Schema calls 2.0 an integer."""
-    return None if number is None else int(number)
-
-
 def _is_device_info(name: str, value: Any) -> bool:
-    """Whether a member of DEVICE_INFO is stored: a valid name with a string or a number."""
+    """Return whether DEVICE_INFO stores a member: a valid name with a string or a number."""
     is_plain = isinstance(value, str | int | float) and not isinstance(value, bool)
     return is_plain and DEVICE_INFO_NAME.fullmatch(name) is not None
 

@@ -93,11 +93,10 @@ def _check(user: str | None, flavours: Sequence[str]) -> Iterator[Line]:
 
 
 def _reached(settings: Configuration, reasons: Mapping[str, str]) -> Iterator[Line]:
-    addresses = {
-        "oned": ("one_xmlrpc", settings.one_xmlrpc, "opennebula"),
-        "oneflow": ("oneflow_server", settings.oneflow_server, "opennebula-flow"),
-    }
-    for name, (key, url, service) in addresses.items():
+    for name, key, url, service in (
+        ("oned", "one_xmlrpc", settings.one_xmlrpc, "opennebula"),
+        ("oneflow", "oneflow_server", settings.oneflow_server, "opennebula-flow"),
+    ):
         if name in reasons:
             hint = f"is {service} running, and {key} in engine.conf right?"
             yield Line(FAILED, f"{name}: {url}: {one_line(reasons[name])}", hint)

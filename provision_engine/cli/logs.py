@@ -105,13 +105,11 @@ def _entries(component: str, lines: Iterable[str]) -> Iterator[Entry]:
     for line in lines:
         if line.startswith(_FIRST_LINE) or not line.strip():
             continue
-        found = parse_line(component, line)
-        # Several processes write, and the clock may be set back: times never decrease.
-        last = (
-            found._replace(at=max(found.at, last.at))
-            if found
-            else last._replace(text=line.rstrip("\n"))
-        )
+        if found := parse_line(component, line):
+            # Several processes write, and the clock may be set back: times never decrease.
+            last = found._replace(at=max(found.at, last.at))
+        else:
+            last = last._replace(text=line.rstrip("\n"))
         yield last
 
 

@@ -98,7 +98,7 @@ class Sandbox(click.Command):
         return command.main(list(arguments))
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
-        """The options that its help mentions."""
+        """Return the options that its help mentions."""
         with contextlib.redirect_stdout(io.StringIO()) as shown:
             self.run(["--help"])
         names = sorted(set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", shown.getvalue())))

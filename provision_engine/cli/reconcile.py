@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -70,8 +69,14 @@ def reconcile(apply: bool, older_than_seconds: float) -> int:
         print(show.table(COLUMNS, *map(_row, leftovers)))
         for leftover in leftovers:
             if leftover.reason:
-                print(f"  {_shown_id(leftover)}: {one_line(leftover.reason)}")
-        print(_sum(leftovers, apply))
+                kind, number = "document", leftover.document_id
+                if number is None:
+                    kind, number = "service", leftover.service_id
+                print(f"  {kind} {number}: {one_line(leftover.reason)}")
+        counts = {result: sum(o.result is result for o in leftovers) for result in Result}
+        done = ", ".join(f"{count} {result}" for result, count in counts.items() if count)
+        found = f"{len(leftovers)} found. Nothing was changed: --apply does it."
+        print(f"{done}." if apply else found)
     return int(any(leftover.result is Result.FAILED for leftover in leftovers))
 
 
@@ -101,16 +106,3 @@ def _row(leftover: Leftover) -> tuple[str, ...]:
     age = "-" if math.isinf(leftover.age_seconds) else show.duration(leftover.age_seconds)
     owner, result = str(leftover.owner_id), str(leftover.result)
     return (kind, *ids, owner, age, case.remedy, result, leftover.name)
-
-
-def _shown_id(leftover: Leftover) -> str:
-    if leftover.document_id is not None:
-        return f"document {leftover.document_id}"
-    return f"service {leftover.service_id}"
-
-
-def _sum(leftovers: Sequence[Leftover], is_applied: bool) -> str:
-    if not is_applied:
-        return f"{len(leftovers)} found. Nothing was changed: --apply does it."
-    counts = {result: sum(o.result is result for o in leftovers) for result in Result}
-    return ", ".join(f"{count} {result}" for result, count in counts.items() if count) + "."

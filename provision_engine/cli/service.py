@@ -32,10 +32,7 @@ def start(foreground: bool) -> None:
 @config_option
 def stop() -> None:
     """Stop the engine once the requests in flight are finished."""
-    stopped = process.stop(configuration())
-    if stopped is None:
-        raise OperatorError("not running")
-    print(f"stopped {_described(stopped)}")
+    print(f"stopped {_described(process.stop(configuration()))}")
 
 
 @click.command()
@@ -51,11 +48,10 @@ def restart() -> None:
 @config_option
 def status() -> None:
     """Show whether the engine is running, and where (exit code 1: not)."""
-    running = process.running(configuration())
-    if running is None:
+    print(f"running {_described(process.running(configuration()))}")
+
+
+def _described(engine: Record | None) -> str:
+    if engine is None:
         raise OperatorError("not running")
-    print(f"running {_described(running)}")
-
-
-def _described(engine: Record) -> str:
     return f"(pid {engine.pid}) on {engine.url}, configuration {engine.configuration}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
@@ -11,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from provision_engine.cli.options import SECONDS_OF_UNITS, common
+from provision_engine.cli.runtime import exit_codes
 from provision_engine.client import ClientError, Flavour, Function, Runtime, Step
 from provision_engine.text import one_line
 
@@ -21,6 +23,9 @@ LONG_HOLD_SECONDS = 60.0
 """How long a request may wait if no progress is shown."""
 _SEVERITIES = {"E": "ERROR", "I": "INFO", "D": "DEBUG"}
 _UNITS = {"MEMORY": " MB", "DISK_SIZE": " MB", "TTL": " s"}
+
+
+_json = functools.partial(json.dumps, indent=2, ensure_ascii=False)
 
 
 def runtime(shown: Runtime) -> None:
@@ -67,29 +72,25 @@ def timeline(steps: list[Step]) -> None:
     print(table(("AT", "AFTER", "STEP", "FUNCTION"), *rows))
 
 
-def as_json(body: Any) -> None:
-    print(_json(body))
-
-
 def note(text: str, **members: Any) -> None:
     """Print a remark beside the result, on standard error: a line, or an object with --json."""
     line = json.dumps(members, ensure_ascii=False) if common().json else one_line(text)
     print(line, file=sys.stderr, flush=True)
 
 
-def error(raised: ClientError) -> None:
-    """Print an error: one line, or several where the details are a log or an object."""
-    if common().json:
-        members = ("error", "message", "status", "request_id")
-        note("", **{name: getattr(raised, name) for name in members})
-        return
+def error(raised: ClientError) -> int:
+    """Print an error, in several lines if it has several details, and return its exit code."""
     lines = details(raised.message)
     where = f" (request {raised.request_id})" if raised.request_id else ""
     title = f"provision-engine: {one_line(raised.error)}"
-    if len(lines) > 1:
+    if common().json:
+        members = ("error", "message", "status", "request_id")
+        note("", **{name: getattr(raised, name) for name in members})
+    elif len(lines) > 1:
         print("\n  ".join([f"{title}{where}", *lines]), file=sys.stderr)
     else:
         print(": ".join([title, *lines]) + where, file=sys.stderr)
+    return exit_codes.of(raised)
 
 
 class Progress:
@@ -105,23 +106,21 @@ class Progress:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self._write("")
+        self._show("")
 
     def show(self, runtime: Runtime) -> None:
         """Show the runtime's state and reason."""
         self._show(f"runtime {runtime.id}  {runtime.state}  {runtime.reason}")
 
     def _show(self, text: str) -> None:
-        self._write(one_line(f"{time.monotonic() - self._start:4.0f} s  {text}"))
-
-    def _write(self, line: str) -> None:
         if self._is_on:
+            line = one_line(f"{time.monotonic() - self._start:4.0f} s  {text}") if text else ""
             columns = os.get_terminal_size(sys.stderr.fileno()).columns or 80
             print(f"\r\x1b[K{line[: columns - 1]}", end="", file=sys.stderr, flush=True)
 
 
-def _json(body: Any) -> str:
-    return json.dumps(body, indent=2, ensure_ascii=False)
+def as_json(body: Any) -> None:
+    print(_json(body))
 
 
 def _row(shown: Runtime) -> tuple[str, ...]:

@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-import requests
-
 from provision_engine.client.errors import RuntimeFailed, StillWaiting
 from provision_engine.client.models import Flavour, Function, Json, Runtime, Step, specification
 from provision_engine.client.transport import BUSY, LOCKED, Transport, json_of, reading
@@ -83,7 +81,10 @@ class Client(Transport):
                 entries = json_of(response, list)
                 page = [Runtime.from_json(entry["SERVERLESS_RUNTIME"]) for entry in entries]
             yield from page
-            path, query = _next_page(response), {}
+            # On the same engine, whatever host the link names.
+            following = urlsplit(response.links.get("next", {}).get("url", ""))
+            path = f"{following.path}?{following.query}" if following.path else ""
+            query = {}
 
     def update_runtime(
         self,
@@ -213,12 +214,6 @@ class Client(Transport):
             members = json_of(response, dict)["SERVERLESS_RUNTIME"]
             warnings = _warnings(headers.get("Warning"))
             return Runtime.from_json(members, headers.get("ETag", ""), warnings)
-
-
-def _next_page(response: requests.Response) -> str:
-    """Return the path of the next page on the same engine, whatever host the link names."""
-    following = urlsplit(response.links.get("next", {}).get("url", ""))
-    return f"{following.path}?{following.query}" if following.path else ""
 
 
 def _warnings(header: str | None) -> tuple[str, ...]:

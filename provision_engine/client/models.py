@@ -100,23 +100,23 @@ class Runtime:
 
     @property
     def functions(self) -> dict[str, Function]:
-        """By role: FAAS and, if there is one, DAAS."""
+        """Return the functions by role: FAAS and, if there is one, DAAS."""
         return {"FAAS": self.faas} | ({"DAAS": self.daas} if self.daas else {})
 
     @property
     def flavours(self) -> str:
-        """The flavour tuple, for example nature-s3."""
+        """Return the flavour tuple, for example nature-s3."""
         return "-".join(function.flavour for function in self.functions.values())
 
     @property
     def state(self) -> str:
-        """Of the whole: ERROR, PENDING, UPDATING or SUSPENDED if a function is, else RUNNING."""
+        """Return ERROR, PENDING, UPDATING or SUSPENDED if a function is in it, else RUNNING."""
         states = [function.state for function in self.functions.values()]
         return next((state for state in _WORST_FIRST if state in states), "RUNNING")
 
     @property
     def reason(self) -> str:
-        """Why it is not running, by role; empty if it is."""
+        """Return why it is not running, by role; empty if it is."""
         reasons = [f"{role}: {f.reason}" for role, f in self.functions.items() if f.reason]
         return "; ".join(reasons)
 

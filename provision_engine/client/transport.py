@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager, suppress
-from functools import partial
 from typing import Self, TypeVar
 
 import requests
 from requests.auth import HTTPBasicAuth
+from requests.exceptions import ChunkedEncodingError, SSLError
 from urllib3.exceptions import InvalidHeader
 from urllib3.util import Retry
 
@@ -36,6 +36,9 @@ SHOWN_CHARACTERS = 300
 
 BUSY = frozenset({429, 503})
 LOCKED = 423
+BROKEN = (requests.ConnectionError, requests.Timeout, ChunkedEncodingError)
+"""After these the same request may succeed later, but not after an SSLError, which is one of them.
+"""
 JSON_NAMES: dict[type, str] = {dict: "a JSON object", list: "a JSON array", object: "JSON"}
 
 T = TypeVar("T")
@@ -95,42 +98,33 @@ class Transport:
         statuses after which it is sent again.
         """
         wait = {"wait": f"{wait_seconds:g}"} if wait_seconds > 0 else {}
-        send_once = partial(
-            self.session.request,
-            method,
-            self.url + path,
-            json=body,
-            params={**(query or {}), **wait},
-            headers=headers,
-            timeout=(CONNECT_SECONDS, self._timeout_seconds + wait_seconds),
-            allow_redirects=False,
-        )
-        response, was_lost = self._repeated(send_once, is_repeatable, retried)
-        if was_lost and method == "DELETE" and response.status_code == 404:
-            return response  # the first attempt deleted it; only its response was lost
-        return _checked(response)
-
-    def _repeated(
-        self, send_once: Callable[[], requests.Response], is_repeatable: bool, retried: Set[int]
-    ) -> tuple[requests.Response, bool]:
-        """Return the last response, and whether an earlier one was lost. Raises ClientError."""
         was_lost = False
         for attempt in range(1, self._tries + 1):
-            is_last = attempt == self._tries
+            is_last, retry_after = attempt == self._tries, None
             try:
-                response = send_once()
+                response = self.session.request(
+                    method,
+                    self.url + path,
+                    json=body,
+                    params={**(query or {}), **wait},
+                    headers=headers,
+                    timeout=(CONNECT_SECONDS, self._timeout_seconds + wait_seconds),
+                    allow_redirects=False,
+                )
             except requests.RequestException as error:
-                if not _is_transient(error):
+                if isinstance(error, SSLError) or not isinstance(error, BROKEN):
                     raise Unusable(f"Cannot use {self.url}", _cause(error)) from error
                 if is_last or not is_repeatable:
                     raise Unreachable(f"No response from {self.url}", _cause(error)) from error
                 was_lost = True
-                time.sleep(_pause_seconds(attempt))
-                continue
-            if response.status_code not in retried or is_last:
-                break
-            time.sleep(_pause_seconds(attempt, response.headers.get("Retry-After")))
-        return response, was_lost
+            else:
+                if response.status_code not in retried or is_last:
+                    break
+                retry_after = response.headers.get("Retry-After")
+            time.sleep(_pause_seconds(attempt, retry_after))
+        if was_lost and method == "DELETE" and response.status_code == 404:
+            return response  # the first attempt deleted it; only its response was lost
+        return _checked(response)
 
 
 # ---- reading responses -----------------------------------------------------------------
@@ -138,7 +132,7 @@ class Transport:
 
 @contextmanager
 def reading(response: requests.Response, expected: str) -> Iterator[None]:
-    """Within it a response is read. Raises NotAnEngine where it is not what an engine sends."""
+    """Read a response within it. Raises NotAnEngine where it is not what an engine sends."""
     try:
         yield
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -178,14 +172,6 @@ def _checked(response: requests.Response) -> requests.Response:
 # ---- repeating -------------------------------------------------------------------------
 
 
-def _is_transient(error: requests.RequestException) -> bool:
-    """Whether the same request may succeed later: a broken connection, but not a wrong URL."""
-    if isinstance(error, requests.exceptions.SSLError):
-        return False
-    broken = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
-    return isinstance(error, broken)
-
-
 def _cause(error: Exception) -> str:
     """Return the innermost cause, which a person can act on."""
     while error.args and isinstance(error.args[0], Exception):
@@ -195,7 +181,7 @@ def _cause(error: Exception) -> str:
     return text.rpartition(">: ")[2] or type(error).__name__
 
 
-def _pause_seconds(attempt: int, retry_after: str | None = None) -> float:
+def _pause_seconds(attempt: int, retry_after: str | None) -> float:
     """Return the pause before the next attempt: as the engine asks, else longer each time."""
     pause: float = FIRST_PAUSE_SECONDS * 2 ** (attempt - 1)
     with suppress(InvalidHeader, ValueError, OverflowError):  # the latter two: of absurd dates

@@ -147,5 +147,5 @@ def _shown_document(given: Document) -> Document:
 
 
 def _is_path(rules: Document) -> bool:
-    """Whether a key holds a path of this machine, which is no caller's concern."""
+    """Return whether a key holds a path of this machine, which is no caller's concern."""
     return str(rules.get("pattern", "")).startswith("^/")

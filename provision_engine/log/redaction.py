@@ -31,7 +31,7 @@ secrets: ContextVar[tuple[str, ...]] = ContextVar("secrets", default=())
 
 @contextmanager
 def request(identifier: str) -> Iterator[None]:
-    """Within it every line names this request; its secrets are forgotten at the end."""
+    """Name this request in every line within it, and forget its secrets at the end."""
     named, hidden = request_id.set(identifier), secrets.set(())
     try:
         yield

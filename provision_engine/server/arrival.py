@@ -40,14 +40,14 @@ class Arrival:
 
 
 class Arrivals:
-    """The requests that the threads of this process are reading."""
+    """Holds the requests that the threads of this process are reading."""
 
     def __init__(self) -> None:
         self._by_thread: dict[int, Arrival] = {}
 
     @contextmanager
     def receive(self, connection: Any) -> Iterator[Arrival]:
-        """Within it the calling thread reads a request, first of all its head."""
+        """Note that the calling thread reads a request within it, first of all its head."""
         arrival = Arrival(connection, time.monotonic() + HEAD_SECONDS)
         self._by_thread[threading.get_ident()] = arrival
         try:

@@ -8,7 +8,6 @@ import socket
 import ssl
 import struct
 import time
-from typing import Any
 
 from provision_engine.config import Tls
 from provision_engine.errors import OperatorError
@@ -25,7 +24,12 @@ def listen(host: str, port: int, patience_seconds: float = 0.0) -> socket.socket
     For `patience_seconds` it is tried again while another process has the port. Raises
     OperatorError.
     """
-    family, address = _address(host, port)
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise OperatorError(f"host {host} is unknown: {error.strerror}") from error
+    # "localhost" has an IPv4 and an IPv6 address; device clients expect IPv4.
+    family, _, _, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
     until = time.monotonic() + patience_seconds
     while True:
         listener = socket.socket(family, socket.SOCK_STREAM)
@@ -48,7 +52,7 @@ def listen(host: str, port: int, patience_seconds: float = 0.0) -> socket.socket
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the address."""
+    """Return whether only this machine can reach the address."""
     try:
         return ipaddress.ip_address(host.partition("%")[0]).is_loopback
     except ValueError:
@@ -73,16 +77,6 @@ def tls_context(tls: Tls) -> ssl.SSLContext | None:
             f"are not a certificate and its key without a password: {error}"
         ) from error
     return context
-
-
-def _address(host: str, port: int) -> tuple[socket.AddressFamily, Any]:
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except OSError as error:
-        raise OperatorError(f"host {host} is unknown: {error.strerror}") from error
-    # "localhost" has an IPv4 and an IPv6 address; device clients expect IPv4.
-    family, _, _, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
-    return family, address
 
 
 def _no_password() -> str:

@@ -15,49 +15,46 @@ HEADER_FIELDS = 100
 
 Reason = tuple[HTTPStatus, str]
 
-_STATUS_AND_TEXT = {
-    errors.LimitRequestLine: (414, "the request line is too long"),
+FAILED = (HTTPStatus.INTERNAL_SERVER_ERROR, "the engine failed; its log has the reason")
+# The texts never repeat what the client sent: a broken header may hold a password.
+REFUSALS: dict[type[BaseException], Reason] = {
+    errors.LimitRequestLine: (HTTPStatus(414), "the request line is too long"),
     errors.LimitRequestHeaders: (
-        431,
+        HTTPStatus(431),
         f"at most {HEADER_FIELDS} header fields of at most {HEADER_BYTES} bytes are accepted",
     ),
     errors.UnsupportedTransferCoding: (
-        501,
+        HTTPStatus(501),
         "chunked is the only transfer coding that is supported",
     ),
-    errors.ExpectationFailed: (417, "100-continue is the only expectation that is supported"),
-    errors.InvalidRequestLine: (400, "the request line is malformed"),
-    errors.InvalidRequestMethod: (400, "the method is malformed"),
-    errors.InvalidHTTPVersion: (505, "the version of HTTP must be 1.0 or 1.1"),
-    errors.InvalidHeader: (400, "a header field is malformed"),
-    errors.InvalidHeaderName: (400, "the name of a header field is malformed"),
-    errors.ObsoleteFolding: (400, "a header field spans several lines"),
-    errors.InvalidChunkSize: (400, "the size of a chunk is malformed"),
-    errors.ChunkMissingTerminator: (400, "a chunk is longer or shorter than its size"),
-    errors.InvalidChunkExtension: (400, "a chunk extension is malformed"),
-}
-# The texts never repeat what the client sent: a broken header may hold a password.
-REFUSALS: dict[type[BaseException], Reason] = {
-    kind: (HTTPStatus(status), text) for kind, (status, text) in _STATUS_AND_TEXT.items()
+    errors.ExpectationFailed: (
+        HTTPStatus(417),
+        "100-continue is the only expectation that is supported",
+    ),
+    errors.InvalidRequestLine: (HTTPStatus(400), "the request line is malformed"),
+    errors.InvalidRequestMethod: (HTTPStatus(400), "the method is malformed"),
+    errors.InvalidHTTPVersion: (HTTPStatus(505), "the version of HTTP must be 1.0 or 1.1"),
+    errors.InvalidHeader: (HTTPStatus(400), "a header field is malformed"),
+    errors.InvalidHeaderName: (HTTPStatus(400), "the name of a header field is malformed"),
+    errors.ObsoleteFolding: (HTTPStatus(400), "a header field spans several lines"),
+    errors.InvalidChunkSize: (HTTPStatus(400), "the size of a chunk is malformed"),
+    errors.ChunkMissingTerminator: (HTTPStatus(400), "a chunk is longer or shorter than its size"),
+    errors.InvalidChunkExtension: (HTTPStatus(400), "a chunk extension is malformed"),
+    errors.ConfigurationProblem: FAILED,
+    errors.InvalidResponseHeader: FAILED,
+    errors.InvalidResponseHeaderName: FAILED,
 }
 MALFORMED = (HTTPStatus.BAD_REQUEST, "the request is malformed")
 NO_TLS = (HTTPStatus.BAD_REQUEST, "the TLS handshake failed")
-FAILED = (HTTPStatus.INTERNAL_SERVER_ERROR, "the engine failed; its log has the reason")
 TOO_LATE = (HTTPStatus.REQUEST_TIMEOUT, "the request did not arrive in time")
-_OUR_FAULT = (
-    errors.ConfigurationProblem,
-    errors.InvalidResponseHeader,
-    errors.InvalidResponseHeaderName,
-)
 
 
 def refusal(error: BaseException) -> Reason:
     """Return status and message for what went wrong outside of the application."""
     if isinstance(error, ssl.SSLError):
         return NO_TLS
-    if isinstance(error, _OUR_FAULT) or not isinstance(error, errors.ParseException):
-        return FAILED
-    return REFUSALS.get(type(error), MALFORMED)
+    unknown = MALFORMED if isinstance(error, errors.ParseException) else FAILED
+    return REFUSALS.get(type(error), unknown)
 
 
 def error_response(reason: Reason, request_id: str) -> bytes:

@@ -54,8 +54,13 @@ def serve(configuration: Configuration, on_ready: Callable[[], None] = lambda: N
         tls = tls_context(configuration.tls)
         patience_seconds = PORT_PATIENCE_SECONDS if pid_file.was_stale else 0.0
         listener = listen(configuration.host, configuration.port, patience_seconds)
-        _warn(configuration, pid_file)
-        _allow_many_files()
+        if pid_file.was_stale:
+            log.engine.warning("The previous engine was killed: it left %s behind", pid_file.path)
+        if tls is None and not is_loopback(configuration.host):
+            log.engine.warning(
+                "Listening on %s without TLS: the clients' passwords can be read in transit",
+                configuration.host,
+            )
         _prepare_metrics(pid_file.path.with_suffix(".metrics"))
 
         def ready() -> None:
@@ -65,16 +70,6 @@ def serve(configuration: Configuration, on_ready: Callable[[], None] = lambda: N
         Server(configuration, listener.detach(), tls, ready, pid_file.forget).run()
     finally:
         pid_file.release()
-
-
-def _warn(configuration: Configuration, pid_file: PidFile) -> None:
-    if pid_file.was_stale:
-        log.engine.warning("The previous engine was killed: it left %s behind", pid_file.path)
-    if configuration.tls.certificate is None and not is_loopback(configuration.host):
-        log.engine.warning(
-            "Listening on %s without TLS: the clients' passwords can be read in transit",
-            configuration.host,
-        )
 
 
 class Server(BaseApplication):  # type: ignore[misc]
@@ -103,7 +98,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             "worker_class": Worker,
             "workers": server.workers,
             "threads": threads,
-            "worker_connections": _connections(threads),
+            "worker_connections": _allow_connections(threads),
             "keepalive": KEEP_ALIVE_SECONDS,
             "graceful_timeout": server.grace_seconds,
             # How long a worker may be silent before it is replaced.
@@ -159,7 +154,8 @@ class Server(BaseApplication):  # type: ignore[misc]
 
     def _when_ready(self, _master: Arbiter) -> None:
         # gunicorn would replace the program without the pid file noticing.
-        signal.signal(signal.SIGUSR2, _refuse_restart)
+        refusal = "USR2 is not supported: use restart"
+        signal.signal(signal.SIGUSR2, lambda *_: log.engine.warning(refusal))
         signal.signal(signal.SIGWINCH, signal.SIG_IGN)
         # All objects so far live as long as the workers, which share their memory untouched.
         gc.collect()
@@ -180,15 +176,6 @@ def _loaded(configuration: Configuration) -> Application:
     return with_timed_body(application, arrivals)
 
 
-def _allow_many_files() -> None:
-    """Let each process have as many connections as the system permits."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    aim = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
-    if soft != resource.RLIM_INFINITY and soft < aim:
-        with suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (aim, hard))
-
-
 def _prepare_metrics(directory: Path) -> None:
     """Make an empty directory in which the processes of this engine share what they count.
 
@@ -206,13 +193,17 @@ def _forget_gauges(process_id: int) -> None:
     multiprocess.mark_process_dead(process_id)  # type: ignore[no-untyped-call]
 
 
-def _connections(threads: int) -> int:
-    """Return how many a worker accepts: gunicorn ends when it runs out of descriptors."""
-    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+def _allow_connections(threads: int) -> int:
+    """Let each process have as many connections as the system permits, and return how many.
+
+    gunicorn ends when it runs out of descriptors.
+    """
+    files, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files == resource.RLIM_INFINITY:
         return CONNECTIONS_PER_WORKER
+    aim = OPEN_FILES if most_files == resource.RLIM_INFINITY else min(most_files, OPEN_FILES)
+    if files < aim:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (aim, most_files))
+            files = aim
     return max(threads + 1, min(CONNECTIONS_PER_WORKER, files - RESERVED_FILES))
-
-
-def _refuse_restart(_signal: int, _frame: object) -> None:
-    log.engine.warning("USR2 is not supported: use restart")

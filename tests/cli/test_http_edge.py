@@ -147,16 +147,30 @@ def test_incomplete_requests_are_dropped_and_others_are_served(engine: Engine) -
                 pass
 
 
-def test_a_client_that_sends_byte_by_byte_gets_no_extra_time(engine: Engine) -> None:
-    engine.environment["STUB_HEAD_SECONDS"] = "1"
+@pytest.mark.parametrize(
+    ("begun", "status"),
+    [
+        (b"GET / HTTP/1.1\r\nX: ", 408),
+        (b"POST /body HTTP/1.1\r\nConnection: close\r\nContent-Length: 99999\r\n\r\n", 200),
+    ],
+)
+def test_a_client_that_sends_byte_by_byte_gets_no_extra_time(
+    engine: Engine, begun: bytes, status: int
+) -> None:
+    """Neither for the head nor for the body; what came of that is up to the application."""
+    engine.environment |= {"STUB_HEAD_SECONDS": "1", "STUB_BODY_SECONDS": "1"}
     engine.start()
-    with engine.connections(1, b"GET / HTTP/1.1\r\nX: ") as (connection,):
+    with engine.connections(1, begun) as (connection,):
         answer = b""
         while not answer:
             connection.sendall(b"y")
             if select.select([connection], [], [], 0.05)[0]:
                 answer = b"".join(iter(lambda: connection.recv(65_536), b""))
-    assert error_of(answer) == (408, "the request did not arrive in time")
+    assert answer.startswith(b"HTTP/1.1 %d " % status)
+    if status == 408:
+        assert error_of(answer) == (408, "the request did not arrive in time")
+    # The application may take as long as it likes.
+    assert engine.get("/slow/2.5")[0] == 200
 
 
 def start_with_one_thread(engine: Engine, **settings: object) -> None:

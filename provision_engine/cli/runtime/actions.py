@@ -48,8 +48,7 @@ def _action(*options: Decorator) -> Callable[[Callable[..., int | None]], None]:
             except ClientError as error:
                 if isinstance(error, Unreachable | client.Unusable):
                     error.error = f"{error.error} (address from {arguments.address().source})"
-                show.error(error)
-                return exit_codes.of(error)
+                return show.error(error)
 
         name = do.__name__.strip("_")
         command = click.command(name, epilog=arguments.EPILOG)(
@@ -62,7 +61,7 @@ def _action(*options: Decorator) -> Callable[[Callable[..., int | None]], None]:
 
 
 def runtime_id(api: Client, text: str) -> int:
-    """The id of a runtime from its id or its name. Raises NotFound, OperatorError."""
+    """Return the id of a runtime from its id or its name. Raises NotFound, OperatorError."""
     if text.isascii() and text.isdigit():
         return int(text)
     found = [runtime.id for runtime in api.list_runtimes(name=text)] if text else []
@@ -108,12 +107,12 @@ def create(
 
 
 def _function(members: dict[str, Any], flavour: str, prefix: str = "") -> Function:
-    """The function that has these sizes, which are taken out of the members."""
+    """Return the function that has these sizes, which are taken out of the members."""
     return Function(flavour, *(members.pop(f"{prefix}{size}") for size in SIZES))
 
 
 def _created(api: Client, key: str, members: dict[str, Any]) -> Runtime:
-    """The new runtime. If its response never arrives, says how to find it."""
+    """Return the new runtime. If its response never arrives, says how to find it."""
     hint = (
         f"a runtime may have been created: the same command with --key {key} returns it, "
         f"and {PROGRAM} list shows it"
@@ -169,7 +168,7 @@ def _show(api: Client, number: int) -> None:
     show.runtime(api.get_runtime(number))
 
 
-@_action(arguments.quiet("Print the names of those that can be deployed."))
+@_action(arguments.NAMES_ONLY)
 def flavours(api: Client) -> None:
     """List what can be deployed."""
     found = api.flavours()
@@ -234,8 +233,7 @@ def _delete_one(api: Client, text: str, if_match: str) -> int:
         api.delete_runtime(number, if_match=_quoted(if_match))
     except ClientError as error:
         error.error = f"{text}: {error.error}"
-        show.error(error)
-        return exit_codes.of(error)
+        return show.error(error)
     except OperatorError as error:
         show.note(f"provision-engine: {error}", error=str(error))
         return exit_codes.FAILED
@@ -300,7 +298,7 @@ def _warn(warnings: tuple[str, ...]) -> None:
 
 
 def _quoted(etag: str) -> str:
-    """An entity tag as HTTP requires it; shells remove the quotes."""
+    """Return an entity tag as HTTP requires it; shells remove the quotes."""
     return etag if etag in ("", "*") or etag.startswith('"') else f'"{etag}"'
 
 

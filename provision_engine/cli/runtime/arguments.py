@@ -98,7 +98,7 @@ def text(name: str, help: str, **settings: object) -> Decorator:
 
 
 def seconds(name: str, help: str, bare: int) -> Decorator:
-    """An option with a duration, or without one for so many seconds."""
+    """Return an option with a duration, or without one for so many seconds."""
     return click.option(
         name,
         f"{name[2:]}_seconds",
@@ -110,14 +110,10 @@ def seconds(name: str, help: str, bare: int) -> Decorator:
     )
 
 
-def quiet(help: str) -> Decorator:
-    return common_option("-q", "--quiet", is_flag=True, help=help)
-
-
 def _device_info(
     _context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]
 ) -> dict[str, str | int | float]:
-    """Members of DEVICE_INFO; a value that looks like a number is one."""
+    """Return members of DEVICE_INFO; a value that looks like a number is one."""
     members: dict[str, str | int | float] = {}
     for text in texts:
         name, equals, value = text.partition("=")
@@ -178,7 +174,7 @@ CREATE = all_of(
     WAIT,
     click.option("--dry-run", is_flag=True, help="Show what would be created."),
     text("--key", "Idempotency key: the same key returns the same runtime."),
-    quiet("Print the id only."),
+    common_option("-q", "--quiet", is_flag=True, help="Print the id only."),
 )
 LIST = all_of(
     text("--name", "Only runtimes with this name."),
@@ -190,6 +186,9 @@ LIST = all_of(
     ),
     click.option("--newest", type=count, metavar="COUNT", help="Only so many, the newest first."),
     seconds("--watch", "Refresh the list after each of these times", 2),
-    quiet("Print ids only."),
+    common_option("-q", "--quiet", is_flag=True, help="Print ids only."),
 )
 REPLACE = click.option("--replace", is_flag=True, help="Also if a data VM loses its disk.")
+NAMES_ONLY = common_option(
+    "-q", "--quiet", is_flag=True, help="Print the names of those that can be deployed."
+)

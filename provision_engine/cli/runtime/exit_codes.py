@@ -34,10 +34,10 @@ _ERRORS: dict[int, tuple[type[ClientError], ...]] = {
 
 
 def of(error: ClientError) -> int:
+    """Return the exit code for an error."""
     return next((code for code, kinds in _ERRORS.items() if isinstance(error, kinds)), FAILED)
 
 
 def explained() -> str:
-    """The table for the help text."""
-    lines = [f"  {code:<3}  {meaning}" for code, meaning in MEANINGS.items()]
-    return "\n".join(["exit codes:", *lines])
+    """Return the table for the help text."""
+    return "\n  ".join(["exit codes:", *(f"{n:<3}  {text}" for n, text in MEANINGS.items())])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import jsonschema
@@ -140,6 +141,17 @@ def test_recorded_vms_make_responses_that_match_the_schema(seen: dict) -> None:
     body = shown(dataclasses.replace(RUNTIME, functions=functions), {found.id: found})
     jsonschema.Draft4Validator(validation.RUNTIME_SCHEMA).validate({"SERVERLESS_RUNTIME": body})
     assert body["FAAS"]["STATE"] in ("PENDING", "RUNNING", "UPDATING", "ERROR")
+
+
+@pytest.mark.parametrize("context", [{}, {"NETWORK": "YES"}])
+def test_a_plan_shows_no_credentials(context: dict[str, str]) -> None:
+    attributes = {"CPU": "1", "CONTEXT": {"SR_AUTH": "secret", **context}}
+    flow = SimpleNamespace(id=4, owner_name="oneadmin")
+    planned: Any = SimpleNamespace(
+        flow=flow, role_names={"FAAS": "f"}, attributes={"f": attributes}
+    )
+    shown = representation.plan(planned, [])["ROLES"]["FAAS"]["ATTRIBUTES"]
+    assert shown == {"CPU": "1", "CONTEXT": context}
 
 
 # ---- what a small device can read ---------------------------------------------------------------
