@@ -74,6 +74,7 @@ SECTIONS = {
     "capacity": "Sizes of functions",
     "log": "Logs",
     "context": "Context of a VM",
+    "ready": "When a function is RUNNING",
     "server": "Processes and threads",
     "limits": "Limits",
     "cache": "Cache",

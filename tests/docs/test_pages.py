@@ -141,10 +141,10 @@ def test_each_refusal_outside_of_the_api_is_explained() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["a,b", '"a', "1a", "a b", '"/"', "(" * 60 + "a", "a +", "a & b > 1", "a !> 1"]
+    "text", ["a;b", "(a,b)", '"a', "1a", "a b", '"/"', "(" * 60 + "a", "a +", "a & b > 1", "a !> 1"]
 )
 def test_each_error_of_an_expression_is_explained(text: str) -> None:
-    for check in (scheduling.check_rank, scheduling.check_requirements):
+    for check in (scheduling.rank, scheduling.requirements):
         with pytest.raises(scheduling.InvalidExpression) as raised:
             check(text)
         known = quoted(troubleshooting())
