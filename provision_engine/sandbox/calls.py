@@ -12,11 +12,14 @@ from provision_engine.sandbox.rpc import Parameter
 from provision_engine.sandbox.store import (
     Document,
     Group,
+    Image,
     Lock,
+    Network,
     Owned,
     Pool,
     User,
     Vm,
+    VmGroup,
     VmTemplate,
 )
 from provision_engine.sandbox.template import Template, TemplateError
@@ -85,6 +88,9 @@ def pool_of(call: Call, item_type: type[T]) -> Pool[T]:
         Document: store.documents,
         VmTemplate: store.vm_templates,
         Vm: store.vms,
+        Network: store.networks,
+        Image: store.images,
+        VmGroup: store.vm_groups,
     }
     return pools[item_type]  # type: ignore[return-value]
 

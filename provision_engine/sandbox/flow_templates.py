@@ -6,7 +6,7 @@ import contextlib
 import json
 from collections.abc import Callable
 
-from provision_engine.sandbox import flow_bodies, names, pages
+from provision_engine.sandbox import flow_bodies, flow_values, names, pages
 from provision_engine.sandbox.errors import OneError
 from provision_engine.sandbox.flow_requests import (
     NOTHING,
@@ -22,6 +22,7 @@ from provision_engine.sandbox.service_body import (
     Json,
     NoResponse,
     ServiceError,
+    by_position,
     compact,
     deep_merge,
     load_body,
@@ -97,15 +98,19 @@ def _instantiate(request: Request, params: Params) -> Response:
     try:
         base = load_body(document)
         flow_bodies.check_roles(release, base.get("roles"))
+        extra = flow_values.checked(release, base, extra)
     except Crash as crash:
         return Response(400, crash.reason)
+    except ServiceError as error:
+        return Response(400, str(error))
     if release.merges_roles_by_name:
         if isinstance(extra.get("roles"), str):
             raise Crash("NoMethodError", pages.no_find(extra["roles"]))
         body = merge_by_name(base, extra)
     else:
-        body = deep_merge(base, extra)
+        body = deep_merge(base, extra, by_position)
     body = flow_bodies.complete(release, body)
+    flow_values.resolve_inputs(release, body)
     return shown(request.world.services.create(request.user, body).document, 201)
 
 

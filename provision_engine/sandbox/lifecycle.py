@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from provision_engine.sandbox import errors, states
+from provision_engine.sandbox import devices, errors, states
 from provision_engine.sandbox.errors import OneError
 from provision_engine.sandbox.faults import Drivers
 from provision_engine.sandbox.states import (
@@ -85,7 +85,7 @@ class Lifecycle:
         now = self.store.agenda.seconds()
         vm.host_id = host.id
         host.take(vm.cpu, vm.memory_mb)
-        vm.template.set("TM_MAD_SYSTEM", "dummy")
+        devices.place(vm, self.store.release)
         if vm.history:
             vm.history[-1].etime = vm.history[-1].etime or now
         vm.history.append(History(len(vm.history), host.id, host.name, now, pstime=now))
@@ -227,9 +227,10 @@ class Lifecycle:
             self.store.vms.remove(vm)
             vm.is_retired = True
             self.store.vms.add(vm)
-        for nic in vm.template.vectors("NIC"):
-            octets = [int(part) for part in nic["IP"].split(".")]
-            self.store.release_address(octets[1] << 16 | octets[2] << 8 | octets[3])
+        for nic in (*vm.template.vectors("NIC"), *vm.template.vectors("NIC_ALIAS")):
+            network = self.store.networks.find(int(nic["NETWORK_ID"]))
+            if network is not None:
+                network.release(nic["MAC"])
         self.count(vm, self.store.owner_of(vm), -1)
         if vm.history or self.store.release.drops_actions_of_undeployed:
             vm.scheduled.clear()
@@ -240,6 +241,7 @@ class Lifecycle:
         if host:
             host.take(-vm.cpu, -vm.memory_mb)
             vm.host_id = None
+            devices.leave(vm)
 
     def _prolog_done(self, vm: Vm) -> None:
         _last(vm).petime = _last(vm).rstime = self.store.agenda.seconds()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Iterator
 
 from provision_engine.sandbox import errors, names
+from provision_engine.sandbox.devices import Devices
 from provision_engine.sandbox.errors import OneError
 from provision_engine.sandbox.lifecycle import Lifecycle
+from provision_engine.sandbox.releases import Release
 from provision_engine.sandbox.rpc import MAXIMUM_NUMBER
 from provision_engine.sandbox.states import PENDING
 from provision_engine.sandbox.store import ScheduledAction, Store, User, Vm, VmTemplate
@@ -46,84 +47,7 @@ _MACHINE_ATTRIBUTES = frozenset(
         "TPM",
     ]
 )
-_VOLATILE_TYPES = ("fs", "swap")
-"""The types of disks without an image."""
-_EVERYWHERE = '("CLUSTERS/ID" @> 0)'
-IMAGE_NAME, NETWORK_NAME, OWNER_NAME = "img", "net", "oneadmin"
-IMAGE_SIZE_MB = 1024
-ONEGATE_ENDPOINT = "http://127.0.0.1:5030"
-_CONTEXT_ADDRESS_NAMES = [
-    "DNS",
-    "EXTERNAL",
-    "GATEWAY",
-    "IP",
-    "IP6",
-    "IP6_GATEWAY",
-    "IP6_METHOD",
-    "IP6_METRIC",
-    "IP6_PREFIX_LENGTH",
-    "IP6_ULA",
-    "MAC",
-    "MASK",
-    "METHOD",
-    "METRIC",
-    "MTU",
-    "NETWORK",
-    "SEARCH_DOMAIN",
-    "VLAN_ID",
-    "VROUTER_IP",
-    "VROUTER_IP6",
-    "VROUTER_MANAGEMENT",
-]
-_RULES = [
-    {
-        "PROTOCOL": "ALL",
-        "RULE_TYPE": direction,
-        "SECURITY_GROUP_ID": "0",
-        "SECURITY_GROUP_NAME": "default",
-    }
-    for direction in ("OUTBOUND", "INBOUND")
-]
-
-
-def image_attributes(store: Store) -> dict[str, str]:
-    """The attributes that the image `img` adds to a disk."""
-    return {
-        "ALLOW_ORPHANS": "NO",
-        "CLONE": "YES",
-        "CLONE_TARGET": "SYSTEM",
-        "CLUSTER_ID": "0",
-        "DATASTORE": "default",
-        "DATASTORE_ID": "1",
-        "DEV_PREFIX": "sd",
-        "DISK_SNAPSHOT_TOTAL_SIZE": "0",
-        "DISK_TYPE": "FILE",
-        "DRIVER": "dummy_format",
-        "FORMAT": "dummy_format",
-        "IMAGE": IMAGE_NAME,
-        "IMAGE_ID": "0",
-        "IMAGE_STATE": "1",
-        "LN_TARGET": "NONE",
-        "ORIGINAL_SIZE": str(IMAGE_SIZE_MB),
-        "READONLY": "NO",
-        "SAVE": "NO",
-        "SIZE": str(IMAGE_SIZE_MB),
-        "SOURCE": "dummy_path",
-        "TM_MAD": "dummy",
-        "TYPE": "FILE",
-    } | dict(store.release.disk_extra)
-
-
-def extended(store: Store, template: Template) -> Template:
-    """A VM template plus the attributes of its images and networks (scenario vm-templates)."""
-    full = template.copy()
-    for number, disk in enumerate(full.vectors("DISK")):
-        if disk.get("IMAGE") == IMAGE_NAME:
-            disk |= image_attributes(store) | disk | {"DISK_ID": str(number)}
-    for nic in full.vectors("NIC"):
-        if nic.get("NETWORK") == NETWORK_NAME:
-            nic["NETWORK_ID"] = str(store.release.network_id)
-    return full
+_SET_LATER = {"DISK", "NIC", "NIC_ALIAS", "CONTEXT", "VMGROUP"}
 
 
 class Machines:
@@ -132,6 +56,7 @@ class Machines:
     def __init__(self, store: Store, lifecycle: Lifecycle) -> None:
         self._store = store
         self._lifecycle = lifecycle
+        self.devices = Devices(store)
 
     def create(
         self,
@@ -154,17 +79,19 @@ class Machines:
         self, user: User, source: VmTemplate | None, extra: Template, name: str, on_hold: bool
     ) -> Vm:
         merged = source.template.merged(extra) if source else extra
-        check_restricted(user, extra, source)
+        check_restricted(self._store.release, user, extra, source)
         name = name or extra.text("NAME") or ""
         if name and not self._store.release.size_errors_are_quotas:
             names.check_name(name, errors.INTERNAL)
         cpu, memory_mb, vcpu = self._sizes(user, merged)
         wanted = {"VMS": 1.0, "CPU": cpu, "MEMORY": float(memory_mb)}
-        disks = [self._disk(user, d, i) for i, d in enumerate(merged.vectors("DISK"))]
+        disks = [self.devices.disk(user, d, i) for i, d in enumerate(merged.vectors("DISK"))]
         wanted |= {f"RUNNING_{name}": amount for name, amount in wanted.items()}
         wanted["SYSTEM_DISK_SIZE"] = float(sum(int(d.get("SIZE", "0")) for d in disks))
         user.quotas.check(user.id, wanted)
-        self._check_networks(user, merged)
+        self.devices.check_networks(user, merged)
+        if merged.vectors("TOPOLOGY") and merged.text("VCPU_MAX"):
+            raise _allocation("VM with TOPOLOGY does not support CPU hotplug (VCPU_MAX)")
         if name:
             names.check_name(name, errors.INTERNAL)
         vm_id = self._store.vms.new_id()
@@ -207,119 +134,32 @@ class Machines:
     ) -> None:
         machine: list[tuple[str, Value]] = []
         for name, value in merged.items:
-            if name in _MACHINE_ATTRIBUTES - {"DISK", "NIC", "CONTEXT"}:
+            if name in _MACHINE_ATTRIBUTES - _SET_LATER:
                 machine.append((name, value))
             elif name not in _MACHINE_ATTRIBUTES | {"SCHED_ACTION", "NAME"}:
                 vm.user_template.items.append((name, value))
         machine += [
-            *self._requirements(disks, merged.vectors("NIC")),
+            *self.devices.requirements(disks, merged.vectors("NIC")),
             *([("TEMPLATE_ID", str(source.id))] if source else []),
             ("VMID", str(vm.id)),
             *[("DISK", disk) for disk in disks],
         ]
         vm.template = Template(machine)
+        if self._store.release.writes_features_in_capitals:
+            for features in vm.template.vectors("FEATURES"):
+                features |= {name: text.upper() for name, text in features.items()}
         self._add_identity(vm)
-        nics = [self._nic(vm, nic, i) for i, nic in enumerate(merged.vectors("NIC"))]
-        context = merged.get("CONTEXT")
-        if isinstance(context, dict):
-            vm.template.set("CONTEXT", self._context(vm, context, nics, len(disks)))
-            if context.get("TOKEN", "").upper() == "YES":
-                vm.template.set("CREATED_BY", str(vm.uid))
-
-    def _requirements(
-        self, disks: list[dict[str, str]], nics: list[dict[str, str]]
-    ) -> Iterator[tuple[str, str]]:
-        """What oned itself requires of the host; only images and networks bind to a cluster."""
-        is_bound = bool(nics) or any("IMAGE_ID" in disk for disk in disks)
-        if is_bound:
-            yield "AUTOMATIC_DS_REQUIREMENTS", _EVERYWHERE
-        if nics:
-            yield "AUTOMATIC_NIC_REQUIREMENTS", _EVERYWHERE
-        everything = self._store.release.automatic_requirements
-        cluster = "(CLUSTER_ID = 0) & " if is_bound else ""
-        yield "AUTOMATIC_REQUIREMENTS", cluster + everything
+        self.devices.pass_through(vm)
+        self.devices.group(vm, merged)
+        self.devices.connect(vm, self._store.owner_of(vm), merged)
+        self.devices.order(vm)
+        self.devices.context(vm, merged, len(disks))
 
     def _add_identity(self, vm: Vm) -> None:
         given = vm.template.get("OS")
         os = dict(given) if isinstance(given, dict) else {}
         os.setdefault("UUID", str(uuid.uuid5(uuid.NAMESPACE_OID, f"vm-{vm.id}")))
         vm.template.set("OS", os)
-
-    def _disk(self, user: User, disk: dict[str, str], number: int) -> dict[str, str]:
-        full = dict(disk)
-        if "IMAGE" in disk or "IMAGE_ID" in disk:
-            if disk.get("IMAGE", IMAGE_NAME) != IMAGE_NAME or disk.get("IMAGE_ID", "0") != "0":
-                wanted = disk.get("IMAGE", disk.get("IMAGE_ID"))
-                raise _allocation(
-                    f"User {user.id} does not own an image with name: {wanted} ."
-                    " Set IMAGE_UNAME or IMAGE_UID of owner in DISK."
-                )
-            full = image_attributes(self._store) | disk | {"IMAGE_STATE": "2"}
-        elif disk.get("TYPE") not in _VOLATILE_TYPES:
-            raise _allocation(f"DISK {number}: Unknown disk type {disk.get('TYPE', '')}")
-        else:
-            full["DEV_PREFIX"] = "sd"
-        if not full.get("SIZE", "0").isdigit():
-            raise _allocation("SIZE attribute must be a positive integer value.")
-        full |= {"DISK_ID": str(number), "TARGET": f"sd{chr(ord('a') + number % 26)}"}
-        return full
-
-    def _check_networks(self, user: User, merged: Template) -> None:
-        for nic in merged.vectors("NIC"):
-            if nic.get("NETWORK", NETWORK_NAME) != NETWORK_NAME:
-                raise _allocation(
-                    f"User {user.id} does not own a network with name: {nic['NETWORK']} ."
-                    " Set NETWORK_UNAME or NETWORK_UID of owner in NIC."
-                )
-
-    def _nic(self, vm: Vm, asked: dict[str, str], number: int) -> dict[str, str]:
-        lease = self._lease()
-        octets = (10, lease >> 16, lease >> 8 & 255, lease & 255)
-        nic = {
-            "AR_ID": "0",
-            "BRIDGE": "br0",
-            "BRIDGE_TYPE": "linux",
-            "CLUSTER_ID": "0",
-            "NAME": f"NIC{number}",
-            "IP": ".".join(str(o) for o in octets),
-            "MAC": "02:00:" + ":".join(f"{o:02x}" for o in octets),
-            "NETWORK": NETWORK_NAME,
-            "NETWORK_ID": str(self._store.release.network_id),
-            "NIC_ID": str(number),
-            "SECURITY_GROUPS": "0",
-            "TARGET": f"one-{vm.id}-{number}",
-            "VN_MAD": "dummy",
-        }
-        nic = asked | nic
-        vm.template.items.append(("NIC", nic))
-        if number == 0:
-            vm.template.items += [("SECURITY_GROUP_RULE", dict(rule)) for rule in _RULES]
-        return nic
-
-    def _lease(self) -> int:
-        cloud = self._store
-        is_growing = cloud.release.addresses_only_grow
-        lease = cloud.last_address + 1 if is_growing else cloud.lowest_free_address
-        while lease in cloud.addresses:
-            lease += 1
-        cloud.addresses.add(lease)
-        cloud.last_address = lease
-        if not is_growing:
-            cloud.lowest_free_address = lease + 1
-        return lease
-
-    def _context(
-        self, vm: Vm, asked: dict[str, str], nics: list[dict[str, str]], disk_count: int
-    ) -> dict[str, str]:
-        context = dict(asked)
-        if asked.get("NETWORK", "").upper() == "YES":
-            for number, nic in enumerate(nics):
-                wanted = (*_CONTEXT_ADDRESS_NAMES, *self._store.release.context_extra)
-                names = {f"ETH{number}_{name}": nic.get(name, "") for name in wanted}
-                context |= names | {f"ETH{number}_NETWORK": ""}
-        if asked.get("TOKEN", "").upper() == "YES":
-            context["ONEGATE_ENDPOINT"] = ONEGATE_ENDPOINT
-        return context | {"DISK_ID": str(disk_count), "TARGET": "hda", "VMID": str(vm.id)}
 
     def schedule_action(self, vm: Vm, asked: dict[str, str]) -> ScheduledAction:
         """Adds a scheduled action; ``+SECONDS`` counts from the VM's start time (lease-renewal)."""
@@ -348,18 +188,34 @@ def action_time(vm: Vm, text: str) -> int:
         raise OneError(errors.INTERNAL, f"Wrong TIME value: {text}") from None
 
 
-_RESTRICTED = {"CONTEXT": ("FILES",), "NIC": ("MAC", "VLAN_ID")}
+_RESTRICTED_DISK_LIMITS = tuple(
+    f"{what}_{unit}_SEC{suffix}"
+    for what in ("TOTAL", "READ", "WRITE")
+    for unit in ("BYTES", "IOPS")
+    for suffix in ("", "_MAX", "_MAX_LENGTH")
+)
+_RESTRICTED = {
+    "CONTEXT": ("FILES",),
+    "NIC": ("MAC", "VLAN_ID", "BRIDGE", "EXTERNAL"),
+    "NIC_ALIAS": ("MAC", "VLAN_ID", "BRIDGE", "EXTERNAL"),
+    "DISK": (*_RESTRICTED_DISK_LIMITS, "SIZE_IOPS_SEC", "ORIGINAL_SIZE"),
+    "TOPOLOGY": ("PIN_POLICY", "HUGEPAGE_SIZE"),
+}
 """Some of the attributes that ordinary users may only repeat (VM_RESTRICTED_ATTR of oned.conf)."""
+_RAW: dict[bool, tuple[str, ...]] = {True: ("DATA",), False: ()}
 
 
-def check_restricted(user: User, extra: Template, source: VmTemplate | None = None) -> None:
+def check_restricted(
+    release: Release, user: User, extra: Template, source: VmTemplate | None = None
+) -> None:
     """0x0200 if an ordinary user gives a restricted attribute that the template does not have."""
-    for name, restricted in _RESTRICTED.items():
-        before = source.template.vectors(name) if source else []
-        for member in restricted:
-            given = [v[member] for v in extra.vectors(name) if member in v]
-            if set(given) - {vector.get(member) for vector in before} and not user.is_admin:
-                text = f"VM Template includes a restricted attribute {member}."
+    before = source.template if source else Template()
+    for name, members in (_RESTRICTED | {"RAW": _RAW[release.restricts_raw]}).items():
+        for member in members:
+            given, known = (t.values(name, member) for t in (extra, before))
+            if any(value not in known for value in given) and not user.is_admin:
+                which, shown = ("User", name) if source else ("VM", member)
+                text = f"{which} Template includes a restricted attribute {shown}."
                 raise OneError(errors.AUTHORIZATION, f"User [{user.id}] : {text}")
 
 

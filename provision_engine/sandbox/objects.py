@@ -183,6 +183,64 @@ class VmTemplate(Owned):
 
 
 @dataclass
+class Network(Owned):
+    """A virtual network whose addresses are those of IPv4 or of IPv6."""
+
+    kind = "NET"
+    noun = "virtual network"
+
+    prefix6: str = ""
+    """Of an IPv6 network; empty for IPv4."""
+    only_grows: bool = False
+    """Is the next lease the one after the last? (If not, the lowest free one.)"""
+    taken: set[int] = field(default_factory=set)
+    last: int = 0
+    lowest_free: int = 1
+    """No lease below it is free, so that a search need not start at 1."""
+
+    def lease(self) -> dict[str, str]:
+        """Takes a lease: the addresses of a NIC."""
+        number = self.last + 1 if self.only_grows else self.lowest_free
+        while number in self.taken:
+            number += 1
+        self.taken.add(number)
+        self.last = number
+        if not self.only_grows:
+            self.lowest_free = number + 1
+        octets = (0x61 if self.prefix6 else 10, number >> 16, number >> 8 & 255, number & 255)
+        mac = "02:00:" + ":".join(f"{octet:02x}" for octet in octets)
+        if not self.prefix6:
+            return {"IP": ".".join(str(octet) for octet in octets), "MAC": mac}
+        # It begins with 0000 since the second bit of the MAC, which is set, is turned around.
+        host = f"{octets[0]:x}ff:fe{octets[1]:02x}:{octets[2] << 8 | octets[3]:x}"
+        return {"IP6_GLOBAL": f"{self.prefix6}{host}", "IP6_LINK": f"fe80::{host}", "MAC": mac}
+
+    def release(self, mac: str) -> None:
+        """Returns the lease of a NIC."""
+        number = int(mac.replace(":", "")[-6:], 16)
+        self.taken.discard(number)
+        self.lowest_free = min(self.lowest_free, number)
+
+
+@dataclass
+class Image(Owned):
+    """An image; in the datastore of files it is a file for CONTEXT."""
+
+    kind = "IMAGE"
+    noun = "image"
+
+    is_file: bool = False
+
+
+@dataclass
+class VmGroup(Owned):
+    """A group of VMs, whose roles say which of them may share a host."""
+
+    kind = "VM GROUP"
+    noun = "VM group"
+
+
+@dataclass
 class History:
     """One history record of a VM. Times are seconds since the epoch, 0 means not yet."""
 

@@ -11,7 +11,7 @@ import xmlrpc.client
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from provision_engine.sandbox import oned_objects, oned_users, oned_vms
+from provision_engine.sandbox import oned_objects, oned_resources, oned_users, oned_vms
 from provision_engine.sandbox.calls import (
     Call,
     Value,
@@ -23,7 +23,7 @@ from provision_engine.sandbox.calls import (
 )
 from provision_engine.sandbox.errors import OneError, RpcFault
 from provision_engine.sandbox.rpc import Long, Parameter
-from provision_engine.sandbox.store import Document, Vm, VmTemplate
+from provision_engine.sandbox.store import Document, Image, Network, Vm, VmGroup, VmTemplate
 from provision_engine.sandbox.world import World
 
 INCOMPLETE, WRONG_TYPE, NO_MEMBER, NOT_A_CALL, NOT_DEFINED, RECURSIVE = (
@@ -201,6 +201,15 @@ METHODS: dict[str, Method] = {
     "one.document.lock": Method("iiB", lock(Document)),
     "one.document.unlock": Method("i", unlock(Document)),
     "one.documentpool.info": Method("iiii", oned_objects.documentpool_info),
+    "one.vn.allocate": Method("si", oned_resources.network_allocate),
+    "one.vn.delete": Method("i", oned_resources.delete(Network)),
+    "one.vn.chmod": Method("iiiiiiiiii", chmod(Network)),
+    "one.image.allocate": Method("siB", oned_resources.image_allocate),
+    "one.image.delete": Method("i", oned_resources.delete(Image)),
+    "one.image.chmod": Method("iiiiiiiiii", chmod(Image)),
+    "one.vmgroup.allocate": Method("s", oned_resources.vm_group_allocate),
+    "one.vmgroup.delete": Method("i", oned_resources.delete(VmGroup)),
+    "one.vmgroup.chmod": Method("iiiiiiiiii", chmod(VmGroup)),
     "one.template.allocate": Method("s", oned_objects.template_allocate),
     "one.template.info": Method("iBF", oned_objects.template_info),
     "one.template.update": Method("isi", oned_objects.template_update),

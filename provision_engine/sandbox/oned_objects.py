@@ -13,7 +13,7 @@ from provision_engine.sandbox.calls import (
     updated,
 )
 from provision_engine.sandbox.errors import OneError
-from provision_engine.sandbox.machines import check_restricted, extended
+from provision_engine.sandbox.machines import check_restricted
 from provision_engine.sandbox.store import MANAGE, USE, Document, VmTemplate
 from provision_engine.sandbox.template import Template
 
@@ -66,7 +66,7 @@ def documentpool_info(call: Call) -> Value:
 
 def template_allocate(call: Call) -> Value:
     body = parsed(call, 0)
-    check_restricted(call.user, body)
+    check_restricted(call.world.store.release, call.user, body)
     call.authorization().needs_creation("TEMPLATE").check()
     return _new_template(call, body.text("NAME") or "", body)
 
@@ -98,7 +98,7 @@ def template_clone(call: Call) -> Value:
 
 def template_info(call: Call) -> Value:
     item: VmTemplate = authorized(call, VmTemplate, USE, check_lock=False)
-    full = extended(call.world.store, item.template) if call.flag(1) else None
+    full = call.world.machines.devices.extended(item.template) if call.flag(1) else None
     return item.to_xml(full)
 
 

@@ -3,6 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+
+class Inputs(NamedTuple):
+    """How oneflow names user inputs, in flow templates and in its errors."""
+
+    key: str
+    values_key: str
+    of_service: str
+    of_role: str
+    single: str
+    wrong: str
 
 
 @dataclass(frozen=True)
@@ -14,6 +26,8 @@ class Release:
     """The member of a role that names its VM template."""
     role_contents_key: str
     """The member of a role's merge that holds its own VM attributes."""
+    inputs: Inputs
+    """User inputs of flow templates."""
     contents_are_object: bool
     """Are those attributes a JSON object? (If not, a string in template syntax.)"""
     role_has_type: bool
@@ -55,6 +69,13 @@ class Release:
     """Is a new object's name stripped of leading and trailing blanks?"""
     group_names_hold_blanks: bool
     group_has_vlan_rules: bool
+    writes_features_in_capitals: bool
+    restricts_raw: bool
+    """Is DATA of RAW restricted? (RAW as a whole, as 6.x has it, restricts nothing.)"""
+    pci_has_address: bool
+    """Has a PCI device of a VM an address before it is placed?"""
+    q35_has_sata: bool
+    """Is CONTEXT a SATA disk where the machine is a q35?"""
     size_errors_are_quotas: bool
     """Are invalid sizes of a VM reported by the check of the quotas?"""
     clone_fails_to_allocate: bool
@@ -75,6 +96,14 @@ _SIX = Release(
     version="6.8.0",
     role_template_key="vm_template",
     role_contents_key="vm_template_contents",
+    inputs=Inputs(
+        key="custom_attrs",
+        values_key="custom_attrs_values",
+        of_service="custom attributes",
+        of_role="custom attributes",
+        single="custom attribute",
+        wrong="Wrong custom_attrs or custom_attrs_values format",
+    ),
     contents_are_object=False,
     role_has_type=False,
     role_defaults=(("cooldown", 300), ("nodes", []), ("on_hold", False)),
@@ -102,6 +131,10 @@ _SIX = Release(
     strips_names=False,
     group_names_hold_blanks=True,
     group_has_vlan_rules=False,
+    writes_features_in_capitals=False,
+    restricts_raw=False,
+    pci_has_address=True,
+    q35_has_sata=False,
     size_errors_are_quotas=True,
     clone_fails_to_allocate=True,
     clone_needs_use=True,
@@ -114,6 +147,14 @@ _SEVEN = Release(
     version="7.4.0",
     role_template_key="template_id",
     role_contents_key="template_contents",
+    inputs=Inputs(
+        key="user_inputs",
+        values_key="user_inputs_values",
+        of_service="User Inputs",
+        of_role="user inputs",
+        single="User Input",
+        wrong="Wrong User Inputs or User Inputs Values format",
+    ),
     contents_are_object=True,
     role_has_type=True,
     role_defaults=(("nodes", []), ("on_hold", False), ("cooldown", 300)),
@@ -141,6 +182,10 @@ _SEVEN = Release(
     strips_names=True,
     group_names_hold_blanks=False,
     group_has_vlan_rules=True,
+    writes_features_in_capitals=True,
+    restricts_raw=True,
+    pci_has_address=False,
+    q35_has_sata=True,
     size_errors_are_quotas=False,
     clone_fails_to_allocate=False,
     clone_needs_use=False,

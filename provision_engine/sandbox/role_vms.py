@@ -5,7 +5,11 @@ Whatever oned refuses goes into the log of the service, in oneflow's words.
 
 from __future__ import annotations
 
-from provision_engine.sandbox import errors, states, template
+import re
+from typing import Any
+from xml.etree import ElementTree
+
+from provision_engine.sandbox import errors, render, states, template
 from provision_engine.sandbox.errors import OneError
 from provision_engine.sandbox.lifecycle import Lifecycle
 from provision_engine.sandbox.machines import Machines
@@ -13,9 +17,11 @@ from provision_engine.sandbox.service_body import (
     Json,
     Service,
     ServiceState,
-    contents_text,
+    merged_contents,
+    node_ids,
     node_of,
-    substitute,
+    raw,
+    text_with_identity,
 )
 from provision_engine.sandbox.states import position_of
 from provision_engine.sandbox.store import (
@@ -27,7 +33,12 @@ from provision_engine.sandbox.store import (
     Vm,
     VmTemplate,
 )
-from provision_engine.sandbox.template import TemplateError
+from provision_engine.sandbox.template import Template, TemplateError
+
+_APPEND = re.compile(r'^\s*APPEND="?(.*?)"?\s*$', re.MULTILINE)
+_HOLD = 11
+"""The state of a role whose VMs wait on hold; it is another one for a service."""
+_PARENT = re.compile(r"\$\{(.*?)\}")
 
 
 class DeploymentDied(Exception):
@@ -62,7 +73,7 @@ class RoleVms:
                 role["state"] = int(ServiceState.FAILED_DEPLOYING)
                 return False
             role["nodes"].append(node_of(vm))
-        role["state"] = int(ServiceState.DEPLOYING)
+        role["state"] = _HOLD if role.get("on_hold") else int(ServiceState.DEPLOYING)
         return True
 
     def prepare_contents(self, owner: User, role: Json) -> None:
@@ -71,14 +82,12 @@ class RoleVms:
         DeploymentDied if the owner may not use it: the service stays in DEPLOYING_NETS for ever
         (scenario missing-vm-template-with-contents).
         """
-        if not self._store.release.contents_are_object:
-            return
-        if not role.setdefault(self._store.release.role_contents_key, {}):
-            return
-        try:
-            self._vm_template(owner, role)
-        except OneError as error:
-            raise DeploymentDied from error
+        release = self._store.release
+        if release.contents_are_object and role.get(release.role_contents_key):
+            try:
+                self._vm_template(owner, role)
+            except OneError as error:
+                raise DeploymentDied from error
 
     def _vm_template(self, owner: User, role: Json) -> VmTemplate:
         wanted = role.get(self._store.release.role_template_key)
@@ -92,17 +101,51 @@ class RoleVms:
 
     def _instantiate(self, owner: User, service: Service, role: Json, name: str) -> Vm:
         source = self._vm_template(owner, role)
-        text = contents_text(role, service.id, self._store.release.contents_are_object)
+        contents = role.get(self._store.release.role_contents_key)
+        text = self._resolved(service, role, self._attributes(source, contents, service, role))
         try:
             extra = template.parse(text)
         except TemplateError as error:
             raise OneError(errors.INTERNAL, str(error)) from None
-        substitute(extra)
         if self._store.release.trims_values:
             extra.change_values(str.strip)
-        vm = self._machines.create(owner, source, extra, name)
+        vm = self._machines.create(owner, source, extra, name, bool(role.get("on_hold")))
         vm.service_id = service.id
         return vm
+
+    def _attributes(self, source: VmTemplate, contents: Any, service: Service, role: Json) -> str:
+        """What oneflow sends with one.template.instantiate; 7.x repeats the VM template."""
+        if self._store.release.contents_are_object:
+            merged = merged_contents(source.template, contents) if contents else {}
+            return raw(merged | {"SERVICE_ID": service.id, "ROLE_NAME": role["name"]})
+        text = str(contents or "")
+        if found := _APPEND.search(text):
+            names = found[1].split(",")
+            kept = (item for item in source.template.items if item[0] in names)
+            text = f"{Template(kept).to_text()}\n{text}"
+        return text_with_identity(text, service.id, role["name"])
+
+    def _resolved(self, service: Service, role: Json, text: str) -> str:
+        """A text in which ``${PARENT.NAME}`` stands for an attribute of a parent role's VM.
+
+        Whatever is not found is nothing.
+        """
+
+        def value_of(found: re.Match[str]) -> str:
+            parent, *path = found[1].split(".")
+            if parent not in (role.get("parents") or ()):
+                return ""
+            vms = [
+                self._store.vms.get(number)
+                for other in service.roles
+                if other.get("name") == parent
+                for number in node_ids(other)
+            ]
+            trees = [ElementTree.fromstring(render.vm(self._store, vm)) for vm in vms]
+            place = f".//{'/'.join(path).upper()}"
+            return next((text for tree in trees if (text := tree.findtext(place))), "")
+
+        return _PARENT.sub(value_of, text)
 
     # ---- end and recovery --------------------------------------------------------------------
 

@@ -100,6 +100,8 @@ class Scheduler:
             return False
         matching = [(host, attributes) for host, attributes in self._hosts() if test(attributes)]
         fitting = [pair for pair in matching if has_room(pair[0], vm.cpu, vm.memory_mb)]
+        if vm.template.vectors("PCI"):
+            fitting = []  # no host has such devices
         if not fitting:
             self._set_message(vm, self._no_host(required, bool(matching)))
             return False

@@ -11,6 +11,8 @@ from provision_engine.sandbox.store import (
     PUBLIC,
     SERVICE_TEMPLATE,
     USERS_GROUP,
+    Image,
+    Network,
     Store,
     User,
     VmTemplate,
@@ -65,11 +67,24 @@ def add_seeds(store: Store) -> None:
         user = store.add_user(name, password, gid, user_id, driver)
         user.template.set("TOKEN_PASSWORD", random.Random(user_id).randbytes(32).hex())
     admin = store.users.get(0)
+    _add_network_and_image(store, admin)
     for name, is_public in VM_TEMPLATES:
         add_vm_template(store, admin, name, _VM_TEMPLATE, is_public)
     store.documents.next_id = store.release.first_flow_template_id
     for name, roles in FLOW_TEMPLATES:
         add_flow(store, admin, name, [role(store, n, i) for n, i in roles])
+
+
+def _add_network_and_image(store: Store, admin: User) -> None:
+    names = admin.uname, admin.gname
+    image = store.images.new_id()
+    network = Network(
+        store.release.network_id, admin.id, admin.gid, *names, "net", list(PUBLIC),
+        only_grows=store.release.addresses_only_grow,
+    )  # fmt: skip
+    store.networks.add(network)
+    store.networks.next_id = network.id + 1
+    store.images.add(Image(image, admin.id, admin.gid, *names, "img", list(PUBLIC)))
 
 
 def add_vm_template(store: Store, owner: User, name: str, text: str, is_public: bool) -> VmTemplate:

@@ -10,7 +10,7 @@ import copy
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import IntEnum
 from typing import Any
 
@@ -231,66 +231,109 @@ def node_of(vm: Vm) -> Json:
     return {"deploy_id": vm.id, "vm_info": {"VM": info}}
 
 
-def deep_merge(base: Json, extra: Json) -> Json:
-    """Merges as 6.x does, lists by position (scenario instantiate-errors)."""
+MergeLists = Callable[[list[Any], list[Any]], list[Any]]
+
+
+def deep_merge(base: Json, extra: Json, merge_lists: MergeLists) -> Json:
+    """Merges objects by key, lists as said, and replaces everything else."""
     merged = copy.deepcopy(base)
-    for key, value in extra.items():
-        merged[key] = _merged_value(merged.get(key), value)
+    for key, new in extra.items():
+        old = merged.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            merged[key] = deep_merge(old, new, merge_lists)
+        elif isinstance(old, list) and isinstance(new, list):
+            merged[key] = merge_lists(old, new)
+        else:
+            merged[key] = copy.deepcopy(new)
     return merged
 
 
-def _merged_value(old: Any, new: Any) -> Any:
-    if isinstance(old, dict) and isinstance(new, dict):
-        return deep_merge(old, new)
-    if isinstance(old, list) and isinstance(new, list):
-        pairs = [_merged_value(a, b) for a, b in zip(old, new, strict=False)]
-        return pairs + old[len(pairs) :] + copy.deepcopy(new[len(pairs) :])
+def by_position(old: list[Any], new: list[Any]) -> list[Any]:
+    """Merges lists as 6.x does (scenario instantiate-errors).
+
+    Where there is no object at a position of both, the new list replaces the old one.
+    """
+    merged = list(old)
+    for position, value in enumerate(new):
+        before = old[position] if position < len(old) else None
+        if isinstance(before, dict) and isinstance(value, dict):
+            merged[position] = deep_merge(before, value, by_position)
+        else:
+            merged = copy.deepcopy(new)
+    return merged
+
+
+def appended(old: list[Any], new: list[Any]) -> list[Any]:
+    """Merges lists as 7.x does: one after the other; of equal objects only one stays."""
+    merged = [*old, *copy.deepcopy(new)]
+    if not all(isinstance(value, dict) for value in merged):
+        return merged
+    return [value for position, value in enumerate(merged) if value not in merged[:position]]
+
+
+def replaced(old: list[Any], new: list[Any]) -> list[Any]:
+    """The new list."""
     return copy.deepcopy(new)
 
 
 def merge_by_name(base: Json, extra: Json) -> Json:
-    """Merges as 7.x does: roles by name; a role of an unknown name is dropped."""
-    merged = deep_merge(base, {k: v for k, v in extra.items() if k != "roles"})
-    by_name = {role.get("name"): role for role in extra.get("roles") or ()}
-    merged["roles"] = [
-        deep_merge(role, by_name.get(role.get("name"), {})) for role in merged.get("roles", ())
-    ]
-    return merged
+    """Merges as 7.x does: roles by name; a role of an unknown name is dropped.
 
-
-def contents_text(role: Json, service_id: int, is_object: bool) -> str:
-    """A role's VM attributes in template syntax, with those that oneflow adds.
-
-    The layout determines the lines and columns of parse errors (scenarios
-    failed-deploy-bad-contents and hostile-values-through-oneflow).
+    The value of a network replaces the one that the template has.
     """
-    if not is_object:
-        text = role.get("vm_template_contents") or ""
-        return f'{text}\nSERVICE_ID = {service_id}\nROLE_NAME = "{role["name"]}"\n'
-    given = role.get("template_contents")
-    contents = {"ROLE_NAME": role["name"], **(given if isinstance(given, dict) else {})}
-    lines = [line for key, value in contents.items() for line in _attribute_lines(key, value)]
-    return "\n".join(lines) + f"\nSERVICE_ID = {service_id}\n"
+    base = dict(base)
+    if networks := extra.get("networks_values"):
+        known = {
+            key: value for net in base.get("networks_values") or () for key, value in net.items()
+        }
+        known |= {key: value for net in networks for key, value in net.items()}
+        base["networks_values"] = [{key: value} for key, value in known.items()]
+    by_name = {role.get("name"): role for role in extra.get("roles") or ()}
+    base["roles"] = [
+        deep_merge(role, by_name.get(role.get("name"), {}), appended)
+        for role in base.get("roles", ())
+    ]
+    rest = {k: v for k, v in extra.items() if k not in ("roles", "networks_values")}
+    return deep_merge(base, rest, appended)
 
 
-def _attribute_lines(name: str, value: Any) -> Iterator[str]:
-    for single in value if isinstance(value, list) else (value,):
-        if isinstance(single, dict):
-            members = "\n".join(f"    {k} = {_quoted(v)}" for k, v in single.items())
-            # 7.x replaces newlines by commas to separate members, and so puts a comma before each
-            # newline inside a value too.
-            yield f"{name}=[\n" + members.replace("\n", ",\n") + "\n]\n"
+# ---- VM attributes of roles ----------------------------------------------------------------------
+
+
+def text_with_identity(text: str, service_id: int, role_name: str) -> str:
+    """The attributes of a role's VMs as 6.x sends them; its text comes first."""
+    return f'{text}\nSERVICE_ID = {service_id}\nROLE_NAME = "{role_name}"'
+
+
+def merged_contents(source: Template, contents: Json) -> Json:
+    """A VM template with a role's contents merged into it, as 7.x sends both."""
+    known: Json = {}
+    for name, value in sorted(source.items, key=lambda item: item[0]):
+        if name in known:
+            before = known[name]
+            known[name] = [*(before if isinstance(before, list) else [before]), value]
         else:
-            yield f"{name} = {_quoted(single)}"
+            known[name] = value
+    return deep_merge(known, contents, replaced)
+
+
+def raw(attributes: Json) -> str:
+    """Attributes in template syntax as 7.x writes them.
+
+    It puts a comma at the end of each line in a vector to separate the members, and so into a
+    value of several lines too.
+    """
+    return "".join([_raw(name, value) for name, value in attributes.items()])
+
+
+def _raw(name: str, value: Any) -> str:
+    if isinstance(value, dict):
+        lines = raw(value).rstrip("\n").split("\n")
+        return f"{name} = [\n" + ",\n".join(lines) + "\n]\n"
+    if isinstance(value, list):
+        return "".join([_raw(name, element) for element in value])
+    return f"{name} = {_quoted(value)}\n"
 
 
 def _quoted(value: Any) -> str:
     return '"' + str(value).replace('"', '\\"') + '"'
-
-
-_PLACEHOLDER = re.compile(r"\$\{[^}]*\}")
-
-
-def substitute(extra: Template) -> None:
-    """Replaces each ``${NAME}`` by the service's value of that name: nothing, in the recordings."""
-    extra.change_values(lambda text: _PLACEHOLDER.sub("", text))

@@ -10,7 +10,7 @@ import copy
 from dataclasses import replace
 from typing import NamedTuple
 
-from provision_engine.sandbox import names, states
+from provision_engine.sandbox import flow_values, names, states
 from provision_engine.sandbox.errors import OneError
 from provision_engine.sandbox.lifecycle import Lifecycle
 from provision_engine.sandbox.machines import Machines
@@ -140,6 +140,7 @@ class Services:
             del role["nodes"]
             for member, default in self._store.release.role_defaults:
                 role.setdefault(member, copy.copy(default))
+        flow_values.resolve_early(self._store.release, service.body)
         self._enter(service, S.DEPLOYING_NETS)
         self._store.agenda.put(
             self._store.timings.vms_visible_seconds, "service-deploy", service_id
@@ -150,6 +151,7 @@ class Services:
         service = self._find(service_id)
         if service is None or service.state not in CAN_RECOVER_DEPLOY | {S.DEPLOYING_NETS}:
             return
+        flow_values.resolve_late(self._store.release, service.body)
         try:
             is_deployed = all(self._deploy_role(service, r) for r in self._next_roles(service))
         except DeploymentDied:

@@ -23,12 +23,15 @@ from provision_engine.sandbox.objects import (
     Group,
     History,
     Host,
+    Image,
     Lock,
     LoginToken,
+    Network,
     Owned,
     ScheduledAction,
     User,
     Vm,
+    VmGroup,
     VmTemplate,
 )
 from provision_engine.sandbox.permissions import ADMIN, MANAGE, USE, Authorization, CreationRules
@@ -40,8 +43,8 @@ from provision_engine.sandbox.timings import Timings
 __all__ = [
     "ADMIN", "ADMINS_GROUP", "HOST_CPU_PERCENT", "MANAGE", "PUBLIC", "RETIRED", "RUNTIME",
     "SERVICE", "SERVICE_TEMPLATE", "USE", "USERS_GROUP", "Authorization", "Document", "Group",
-    "History", "Host", "Lock", "LoginToken", "Owned", "Pool", "ScheduledAction", "Store", "User",
-    "Vm", "VmTemplate",
+    "History", "Host", "Image", "Lock", "LoginToken", "Network", "Owned", "Pool",
+    "ScheduledAction", "Store", "User", "Vm", "VmGroup", "VmTemplate",
 ]  # fmt: skip
 
 _FIRST_GROUP = 100
@@ -49,7 +52,7 @@ _FIRST_GROUP = 100
 
 
 class Store:
-    """Users, pools, hosts and addresses; `guard` is the lock for all of them."""
+    """Users, pools and hosts; `guard` is the lock for all of them."""
 
     def __init__(
         self,
@@ -69,14 +72,13 @@ class Store:
         self.documents: Pool[Document] = Pool(Document)
         self.vm_templates: Pool[VmTemplate] = Pool(VmTemplate)
         self.vms: Pool[Vm] = Pool(Vm)
+        self.networks: Pool[Network] = Pool(Network)
+        self.images: Pool[Image] = Pool(Image)
+        self.vm_groups: Pool[VmGroup] = Pool(VmGroup)
         for pool in self.pools:
             pool.shows_group_whole = self.release.shows_group_whole
         self.live_vms: dict[int, Vm] = {}
         self.hosts = [Host(i, f"host{i:02}") for i in range(hosts)]
-        self.addresses: set[int] = set()
-        self.last_address = 0
-        self.lowest_free_address = 1
-        """No address below it is free, so that a search need not start at 1."""
         self.next_scheduled_id = 0
         self.next_request_id = 0
         self.current_request_id = 0
@@ -90,7 +92,10 @@ class Store:
     @property
     def pools(self) -> tuple[Pool[Any], ...]:
         """All pools."""
-        return self.users, self.groups, self.documents, self.vm_templates, self.vms
+        return (
+            self.users, self.groups, self.documents, self.vm_templates, self.vms,
+            self.networks, self.images, self.vm_groups,
+        )  # fmt: skip
 
     # ---- users and groups ----------------------------------------------------------------------
 
@@ -172,11 +177,6 @@ class Store:
             owner.default_permissions(), template=template, type=kind,
         )  # fmt: skip
         return self.documents.add(document)
-
-    def release_address(self, address: int) -> None:
-        """Returns a leased address."""
-        self.addresses.discard(address)
-        self.lowest_free_address = min(self.lowest_free_address, address)
 
     def host_of(self, vm: Vm) -> Host | None:
         """The host on which a VM's capacity is booked."""

@@ -66,6 +66,12 @@ class Template:
         """All vectors of that name; they may be changed in place."""
         return [v for key, v in self.items if key == name and isinstance(v, dict)]
 
+    def values(self, name: str, member: str | None = None) -> list[Value]:
+        """All values of that name, or those of a member of its vectors."""
+        if member is None:
+            return [value for key, value in self.items if key == name]
+        return [vector[member] for vector in self.vectors(name) if member in vector]
+
     def set(self, name: str, value: Value) -> None:
         """Replaces all attributes of that name by one."""
         self.remove(name)
@@ -93,6 +99,10 @@ class Template:
         """A copy that shares no vectors."""
         return Template((k, dict(v) if isinstance(v, dict) else v) for k, v in self.items)
 
+    def to_text(self) -> str:
+        """The attributes in template syntax."""
+        return "\n".join([f"{name}={_written(value)}" for name, value in self.items])
+
     def to_xml(self, root: str = "TEMPLATE") -> str:
         """The XML that oned writes: sorted by name, equal names in their original order."""
         ordered = sorted(self.items, key=lambda item: item[0])
@@ -103,6 +113,12 @@ class Template:
             ]
         )
         return f"<{root}>{inner}</{root}>"
+
+
+def _written(value: Value) -> str:
+    if isinstance(value, dict):
+        return f"[{','.join([f'{name}={_written(text)}' for name, text in value.items()])}]"
+    return '"' + value.replace('"', '\\"') + '"'
 
 
 def parse(text: str) -> Template:

@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from provision_engine.sandbox import Sandbox, Timings
+from provision_engine.sandbox.store import PUBLIC, Image, Network, Store, VmGroup
 from provision_engine.sandbox.template import Template, parse
 
 FILE = Path(__file__).parent / "recordings/environments.json"
 USUAL: dict[str, Any] = {
     "scenarios": [], "next": {}, "users": [], "documents": [], "has_stuck_vm": False,
+    "resources": {},
     "first_flow_template": None, "role_order": [], "network_id": None, "taken_addresses": 0,
     "last_address": 0, "timings": {}, "paces": {}, "moments": [], "tolerance_seconds": 2,
     "differs": [],
@@ -68,8 +70,12 @@ class Environment:
         story, store = self.story, sandbox.world.store
         if story["first_flow_template"] is not None:
             self._renumber_flow_templates(sandbox)
+        (network,) = store.networks.all()
         if story["network_id"] is not None:
             store.release = replace(store.release, network_id=story["network_id"])
+            store.networks.remove(network)
+            network.id = story["network_id"]
+            store.networks.add(network)
         for vm_template in store.vm_templates.all():
             vm_template.registration_time = _releases()[self.release]["vm_templates_at"]
         owner = store.users_by_name["devuser"]
@@ -87,8 +93,10 @@ class Environment:
                 store.next_scheduled_id = number
             else:
                 getattr(store, f"{kind}s").next_id = number
-        store.addresses.update(range(1, story["taken_addresses"] + 1))
-        store.last_address = story["last_address"]
+        network.taken.update(range(1, story["taken_addresses"] + 1))
+        network.last = story["last_address"]
+        if resources := story["resources"]:
+            _add_resources(store, **resources)
 
     def _renumber_flow_templates(self, sandbox: Sandbox) -> None:
         """Later recordings have other ids, and another order of the members of a role."""
@@ -109,6 +117,18 @@ class Environment:
     def moments(self) -> list[dict[str, Any]]:
         """Changes of the machine, in order; they are the caller's."""
         return list(self.story["moments"])
+
+
+def _add_resources(store: Store, network: int, image: int, vm_group: int) -> None:
+    """What the scenario operator-objects creates and the following ones use."""
+    owner, grows = (0, 0, "oneadmin", "oneadmin"), store.release.addresses_only_grow
+    mode = list(PUBLIC)
+    store.networks.add(
+        Network(network, *owner, "net6", mode, prefix6="2001:db8::", only_grows=grows)
+    )
+    store.images.add(Image(image, *owner, "file", mode))
+    roles = parse('ROLE=[NAME="one"]')
+    store.vm_groups.add(VmGroup(vm_group, *owner, "group", mode, template=roles))
 
 
 def apply(moment: dict[str, Any], sandbox: Sandbox) -> None:

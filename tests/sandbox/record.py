@@ -54,6 +54,10 @@ _NAMES: dict[str, tuple[str | None, ...]] = {
     "one.vmpool.infoset": ("vm",),
 }  # fmt: skip
 """What the parameters of these methods name, by position; of others only the first is an id."""
+_MEMBERS = {
+    "owner_id": "user", "group_id": "group", "vm_template": "template", "template_id": "template",
+}  # fmt: skip
+"""The same of members of a request to oneflow."""
 _GROUP_BITS = 0x200000000
 _IN_BODIES = re.compile(r'(deploy_id\\*": ?)(\d+)')
 _TIME = re.compile(r'(TIME=\\*")(1[7-9]\d{8})')
@@ -133,9 +137,10 @@ class Ids:
             return [self._request(element) for element in value]
         if not isinstance(value, dict):
             return value
-        kinds = {"owner_id": "user", "group_id": "group"}
         return {
-            name: self._one(kinds[name], member) if name in kinds else self._request(member)
+            name: self._one(_MEMBERS[name], member)
+            if name in _MEMBERS and isinstance(member, int)
+            else self._request(member)
             for name, member in value.items()
         }
 

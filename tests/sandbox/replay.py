@@ -25,7 +25,7 @@ from .environments import Environment, apply, environments
 Call = dict[str, Any]
 """A recorded call, in the form that recordings/README.md describes."""
 RECORDINGS = Path(__file__).parent / "recordings"
-PARTS = ("", "-states", "-endings", "-permissions", "-multicall")
+PARTS = ("", "-states", "-endings", "-permissions", "-multicall", "-operators")
 RELEASES = ("6.8.0", "7.4.0")
 PASSWORDS = {"devuser": "devpass", "other": "otherpass", "oneadmin": "opennebula"}
 MULTICALL = "system.multicall"
@@ -46,7 +46,9 @@ MASKS: tuple[tuple[str, str, str], ...] = (
     (r"<(REQ_ID|REQUEST_ID)>\d+<", r"<\1>N<", "a counter that calls of other users increase too"),
     (r"<MONITORING>.*?</MONITORING>", "<MONITORING></MONITORING>", "random values of the driver"),
     (r"<LAST_POLL>\d+<", "<LAST_POLL>N<", "the time of the last monitoring"),
-    (r"\b(host|sand\d+-)\d+\b", "hostNN", "the best host depends on random loads"),
+    (r"(2001:db8::|fe80::)[0-9a-f:]+", r"\1HOST", "from a random MAC"),
+    (r"02:00:(?!0a:00)[0-9a-f:]{11}", "MAC", "random in a network without IPv4"),
+    (r"\b(host|(?:sand|dummy)\d+-)\d+\b", "hostNN", "the best host depends on random loads"),
     (r"<HID>\d+<", "<HID>N<", "the same"),
     (r"(<TOKEN_PASSWORD><!\[CDATA\[)[^\]]*", r"\1SECRET", "omitted from the recording"),
     (r"127\.0\.0\.1:\d+", "127.0.0.1:PORT", "the port of that installation's OneGate"),
