@@ -149,7 +149,7 @@ CASES = (
     Case(
         "contents-disk",
         roles={"FAAS": {"contents": {"DISK": [{"TYPE": "fs", "SIZE": "77", "FORMAT": "raw"}]}}},
-        function={"DISK_SIZE": 80},
+        function={},
     ),
     Case("disk-size", SIZED + f'DISK=[$DISK,SIZE="{DISK_MB}"]\n' + NIC + CONTEXT, function={}),
     Case("no-disk", SIZED + NIC + CONTEXT, function={}),

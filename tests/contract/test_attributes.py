@@ -128,12 +128,7 @@ def test_the_context_of_the_vm_template_is_kept(device: Device) -> None:
     assert context["SR_AUTH"]
 
 
-def test_a_multi_line_start_script_reaches_the_vm_unchanged(
-    request: pytest.FixtureRequest, device: Device
-) -> None:
-    if device.one.version().startswith("7"):
-        reason = "the text with commas stands beside the right one: start-script of the operators"
-        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
+def test_a_multi_line_start_script_reaches_the_vm_unchanged(device: Device) -> None:
     flow_with(
         device.sandbox,
         "script",
