@@ -17,7 +17,7 @@ from tests.support.opennebula import OpenNebula, calls_of
 from tests.support.users import ADMINISTRATOR, OTHER, USER, User
 from tests.support.waiting import wait_until
 
-RUNNING, FAILED_DEPLOYING = 2, 7
+FAILED_DEPLOYING = 7
 LATER_SECONDS = 300.0
 """Longer than any request of these engines, and shorter than the usual ``--older-than``."""
 NOTHING = {"runtimes": 0, "services": 0, "VMs": 0, "locks": 0}
@@ -48,7 +48,7 @@ class Scene(NamedTuple):
     def make(self) -> Json:
         """A runtime whose service runs."""
         runtime = self.device.create(FAAS=FAAS)
-        wait_until(lambda: self.one.service_state(runtime["SERVICE_ID"]) == RUNNING)
+        self.one.until_service_runs(runtime["SERVICE_ID"])
         return runtime
 
     def mark(self, runtime: Json, phase: str) -> None:

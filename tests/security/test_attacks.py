@@ -21,7 +21,14 @@ from tests.security.forgeries import dead_worker
 from tests.support.client import RUNTIMES, Json, request
 from tests.support.engine import engine_in_process, settings_for
 from tests.support.installation import MovableClock
-from tests.support.opennebula import FLOW_TEMPLATE, RUNTIME, SERVICE, OpenNebula, calls_of
+from tests.support.opennebula import (
+    FLOW_TEMPLATE,
+    RUNTIME,
+    SERVICE,
+    SERVICE_RUNS,
+    OpenNebula,
+    calls_of,
+)
 from tests.support.users import ADMINISTRATOR, OTHER, USER
 from tests.support.waiting import wait_until
 
@@ -29,7 +36,6 @@ FAR_PAST, LATER_SECONDS = 1, 300.0
 NO_ID = 2**31 - 2
 MEGABYTE = 1_000_000
 PUBLISHED, PRIVATE = (1, 1, 0, 1, 0, 0, 1, 0, 0), (1, 1, 0, 0, 0, 0, 0, 0, 0)
-SERVICE_RUNS = 2
 NATURE = {"FLAVOUR": "nature"}
 Run = Callable[..., Printed]
 
@@ -66,7 +72,7 @@ def attacker(stage: Stage) -> Device:
 def runtime(victim: Device) -> Json:
     """A runtime of the victim that runs."""
     runtime = victim.create(FAAS=NATURE)
-    wait_until(lambda: victim.one.service_state(runtime["SERVICE_ID"]) == SERVICE_RUNS)
+    victim.one.until_service_runs(runtime["SERVICE_ID"])
     return runtime
 
 
