@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.support.programs import PACKAGES, program
+from tests.support.programs import PACKAGES, Done, program, run
 
 ROOT = Path(__file__).parents[2]
 WANTED = [line for line in (ROOT / ".ci/packages").read_text().split("\n") if line[:1].isalpha()]
@@ -43,18 +42,12 @@ class Checkout:
         (directory / "asked").touch()
         (directory / "installed").write_text("\n".join(WANTED[:2]) + "\n")
 
-    def run(self, command: str = "bin/check", **settings: str) -> subprocess.CompletedProcess[str]:
+    def run(self, command: str = "bin/check", **settings: str) -> Done:
         """As a user who may not install, unless the settings say otherwise."""
         names = {"USER_ID": "1000", "ALLOWED": "no", "REFUSED": ""} | settings
         environment = {k: v for k, v in os.environ.items() if k != "TESTS_NEED_PROGRAMS"}
         path = f"{self.directory}/stand-ins:{os.environ['PATH']}"
-        return subprocess.run(
-            [self.directory / command],
-            env={**environment, **names, "PATH": path},
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        return run(self.directory / command, env={**environment, **names, "PATH": path})
 
     @property
     def asked(self) -> list[str]:
