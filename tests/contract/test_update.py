@@ -298,7 +298,7 @@ def test_an_update_that_exceeds_the_timeout_is_a_504_and_unlocks(
 
 def test_sizes_are_stored_in_the_document_for_other_engines(device: Device, runtime: Json) -> None:
     device.update(runtime["ID"], FAAS={"CPU": 2, "MEMORY": 200})
-    body = device.body_of(runtime["ID"])
+    body = device.one.body_of(runtime["ID"])
     assert (body["FAAS"]["CPU"], body["FAAS"]["MEMORY"]) == (2, 200)
     assert (body["FAAS"]["VM_ID"], body["SERVICE_ID"]) == (
         runtime["FAAS"]["VM_ID"],
@@ -325,7 +325,7 @@ def test_an_update_that_fails_after_the_resize_leaves_the_sizes_that_the_vm_has(
     sizes = {"CPU": runtime["FAAS"]["CPU"] + 1}
     answer = device.put(runtime["ID"], FAAS=sizes, DEVICE_INFO={"GEOGRAPHIC_LOCATION": "Rome"})
     assert answer.status == 502
-    stored = device.body_of(runtime["ID"])
+    stored = device.one.body_of(runtime["ID"])
     assert stored["FAAS"]["CPU"] == device.read(runtime["ID"])["FAAS"]["CPU"] == sizes["CPU"]
     assert "GEOGRAPHIC_LOCATION" not in stored["DEVICE_INFO"]
     assert stored["ENGINE"]["PHASE"] == "READY"

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import threading
 import time
 import uuid
@@ -201,10 +200,9 @@ def test_a_standby_that_would_be_created_otherwise_now_is_not_handed_out(
 
 def write(lane: Lane, runtime_id: int, **engine: Any) -> None:
     """Change what the document of a standby says, as an engine does."""
-    body = json.loads(lane.opennebula.document(runtime_id).findtext("TEMPLATE/BODY") or "")
+    body = lane.opennebula.body_of(runtime_id)
     body["ENGINE"] |= engine
-    text = f"<TEMPLATE><BODY><![CDATA[{json.dumps(body)}]]></BODY></TEMPLATE>"
-    lane.opennebula.call("document.update", runtime_id, text, 1)
+    lane.opennebula.write(runtime_id, body)
 
 
 @pytest.mark.parametrize("is_taken", [False, True])

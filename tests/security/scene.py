@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import secrets
 import uuid
 from collections.abc import Iterator, Sequence
@@ -203,7 +202,7 @@ def _furnish(scene: Scene) -> None:
     made = scene.request(one, "POST", RUNTIMES, body=members, headers={"Idempotency-Key": key})
     assert made.status == 201, made.content
     runtime = made.runtime
-    stored = json.loads(one.document(runtime["ID"]).findtext("TEMPLATE/BODY") or "")
+    stored = one.body_of(runtime["ID"])
     lone, plain = f"lone{secrets.token_hex(4)}", f"web{secrets.token_hex(4)}"
     service_ids = [user.start_service(template_id, plain) for user in (one, admin)]
     vm_ids = [

@@ -156,9 +156,7 @@ def test_nobody_else_inherits_a_standby(
     """Row 5: an engine died while it handed the standby over; the service lived on for nobody."""
     taken = {"PHASE": "TAKEN", "CREATED_AT": FAR_PAST}
     members = {"FAAS": {"VM_ID": runtime["FAAS"]["VM_ID"]}, "SERVICE_ID": runtime["SERVICE_ID"]}
-    body = json.dumps(members | {"ENGINE": taken})
-    text = f"<TEMPLATE><BODY><![CDATA[{body}]]></BODY></TEMPLATE>"
-    victim.one.call("document.update", runtime["ID"], text, 0)
+    victim.one.write(runtime["ID"], members | {"ENGINE": taken})
     plant(attacker, RUNTIME, forged("READY", SERVICE_ID=runtime["SERVICE_ID"]))
     assert reconcile(stage, run, "--apply").code == 0
     wait_until(lambda: not victim.one.vm_ids() and not victim.one.ids(SERVICE))

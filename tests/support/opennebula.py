@@ -188,6 +188,19 @@ class OpenNebula:
     def document(self, document_id: int) -> etree._Element:
         return self._xml("document.info", document_id, False)
 
+    def body_of(self, document_id: int) -> dict[str, Any]:
+        """What a document holds."""
+        body: dict[str, Any] = json.loads(
+            self.document(document_id).findtext("TEMPLATE/BODY") or "{}"
+        )
+        return body
+
+    def write(self, document_id: int, body: str | dict[str, Any]) -> None:
+        """Replace what a document holds."""
+        text = body if isinstance(body, str) else json.dumps(body)
+        template = f"<TEMPLATE><BODY><![CDATA[{text}]]></BODY></TEMPLATE>"
+        self.call("document.update", document_id, template, 1)
+
     def vm(self, vm_id: int) -> dict[str, Any]:
         """A VM with its TEMPLATE and USER_TEMPLATE."""
         return as_dict(self._xml("vm.info", vm_id, False))
