@@ -26,7 +26,6 @@ from tests.support.opennebula import RUNTIME, SERVICE
 from tests.support.waiting import wait_until
 
 RUNNING_SECONDS = 180.0
-SERVICE_RUNNING = 2
 WRITERS = 4
 
 
@@ -76,11 +75,6 @@ class Lab:
         """Repeat the request while the runtime is locked: a standby may still be created."""
         with contextlib.closing(self.device()) as device:
             wait_until(lambda: device.delete(runtime_id).status in (204, 404), interval_seconds=0.2)
-
-    def wait_for_service(self, service_id: int) -> None:
-        """Wait until oneflow can undeploy it with one DELETE."""
-        one = self.cloud.opennebula
-        wait_until(lambda: one.service_state(service_id) == SERVICE_RUNNING, interval_seconds=0.2)
 
     def write_documents(self, total: int, sample: Json) -> None:
         """Write this many documents of runtimes directly, with the VM of a sample."""

@@ -77,7 +77,7 @@ def create(lab: Lab) -> list[Figure]:
         runtimes.append(made)
         times["create"].append(spent_ms)
     for service_id in [*services, *(made["SERVICE_ID"] for made in runtimes)]:
-        lab.wait_for_service(service_id)
+        lab.cloud.opennebula.until_service_runs(service_id)
     for service_id, made in zip(services, runtimes, strict=True):
         times["bare delete"].append(timed_ms(lambda n=service_id: client.delete(n))[0])
         times["delete"].append(timed_ms(lambda n=made["ID"]: device.delete(n))[0])

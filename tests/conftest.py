@@ -27,6 +27,8 @@ hypothesis.settings.register_profile(
     "busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("busy")
+# For the tests that try many inputs: --hypothesis-profile=long
+hypothesis.settings.register_profile("long", max_examples=1000)
 
 # A shell starts what it puts into the background with SIGINT ignored, and children inherit that:
 # programs that are ended with Ctrl-C could not be tried then.

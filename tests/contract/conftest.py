@@ -56,7 +56,7 @@ def _start_seconds(opennebula: OpenNebula) -> float:
         wait_until(lambda: opennebula.vm_states(vm_ids) == {"RUNNING"}, 300, 0.1)
         seconds = time.monotonic() - start
         # Before its service is running too, it could not be undeployed cleanly.
-        wait_until(lambda: opennebula.service_state(service_id) == 2, 300, 0.1)
+        opennebula.until_service_runs(service_id, 300)
     finally:
         opennebula.flow("DELETE", f"/service/{service_id}")
     wait_until(lambda: opennebula.refusal("document.info", service_id, False), 300, 0.1)

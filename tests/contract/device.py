@@ -160,11 +160,6 @@ class Device(client.Device):
         """The id of a runtime's document that is written by hand."""
         return document(self.one, name, **members)
 
-    def body_of(self, runtime_id: int) -> Json:
-        """What the document of a runtime holds."""
-        body: Json = json.loads(self.one.document(runtime_id).findtext("TEMPLATE/BODY") or "{}")
-        return body
-
 
 def document(one: OpenNebula, name: str = "by-hand", **members: Any) -> int:
     """The id of a runtime's document that is written by hand."""

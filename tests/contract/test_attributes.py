@@ -9,7 +9,6 @@ import pytest
 
 from provision_engine.sandbox import Sandbox
 from tests.support.opennebula import OpenNebula
-from tests.support.waiting import wait_until
 
 from .device import Device, Json, data, small
 from .settings import ADMIN, DATA_FLAVOUR, DISK_MB, FLAVOUR
@@ -25,7 +24,7 @@ OF_EACH_VM = {"VMID", "ETH0_IP", "ETH0_MAC", "UUID", "IP", "MAC", "TARGET", "NIC
 def plain(opennebula: OpenNebula) -> Iterator[Json]:
     """A VM of the same flow template, started without the engine."""
     service_id = opennebula.start_service(opennebula.flow_template_id(FLAVOUR), "plain")
-    wait_until(lambda: opennebula.service_state(service_id) == 2)
+    opennebula.until_service_runs(service_id)
     try:
         yield opennebula.vm(opennebula.service_vm_ids(service_id)[0])
     finally:

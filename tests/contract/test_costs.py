@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
 
 from provision_engine.sandbox import Sandbox
-from tests.support.client import Device
+from tests.support.client import Device, Response
 from tests.support.engine import engine_in_process, settings_for
 from tests.support.opennebula import calls_of
 from tests.support.waiting import wait_until
@@ -23,7 +22,6 @@ from .settings import FLAVOUR, User
 
 FEW, MANY = 50, 5_000
 FAR_ID = 1_000_000
-"""The number of other documents that exist before the user's first one."""
 LIMIT = 10
 PAGE_CALLS = 2
 """The documents, and the VMs."""
@@ -80,14 +78,25 @@ class Place:
 
 @contextmanager
 def place(
-    runtimes: int, *, first_id: int = 0, users: int = 1, templates: int = 0, cache: int = 0
+    runtimes: int, *, users: int = 1, templates: int = 0, ids: Iterable[int] = ()
 ) -> Iterator[Place]:
+    """With so many runtimes, which may have these ids: between two of them is that of a service."""
     with Sandbox("6.8.0", timings=QUICK, hosts=2_000) as sandbox:
-        documents = sandbox.world.store.documents
-        documents.next_id = max(documents.next_id, first_id)
-        sandbox.store.populate(users, runtimes, templates, body)
-        with engine_in_process(settings_for(sandbox, cache={"seconds": cache})) as url:
+        documents, following = sandbox.world.store.documents, iter(ids)
+
+        def body_at_next_id(name: str, service_id: int, vm_id: int) -> str:
+            documents.next_id = next(following, documents.next_id)
+            return body(name, service_id, vm_id)
+
+        if ids:
+            documents.next_id = 0
+        sandbox.store.populate(users, runtimes, templates, body_at_next_id)
+        with engine_in_process(settings_for(sandbox, cache={"seconds": 0})) as url:
             yield Place(sandbox, Device(url, User("user0", "pass0")))
+
+
+def spread(runtime_ids: list[int]) -> AbstractContextManager[Place]:
+    return place(len(runtime_ids), ids=runtime_ids)
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +147,9 @@ def test_a_page_costs_the_same_wherever_it_is(few: Place, many: Place) -> None:
     "pool", ["geometric, dense at the newest end", "three, then a gap", "clusters"]
 )
 def test_a_page_costs_the_same_however_the_ids_are_spread(pool: str) -> None:
-    with spread([2 * number + 1 for number in POOLS[pool]]) as place:
+    runtime_ids = [2 * number + 1 for number in POOLS[pool]]
+    with spread(runtime_ids) as place:
+        assert place.runtime_ids() == runtime_ids
         check_pages(place)
 
 
@@ -154,24 +165,6 @@ def test_a_page_across_a_gap_reads_vms_once() -> None:
     with spread([1, 3, 5, *range(FAR_ID, FAR_ID + 2 * FEW, 2)]) as place, place.cost() as cost:
         place.device.page(limit=LIMIT)
     assert cost.methods.count("one.vmpool.infoset") == 1
-
-
-@contextmanager
-def spread(runtime_ids: list[int]) -> Iterator[Place]:
-    """Runtimes of user0 with these ids; between two of them is the id of a service."""
-    with Sandbox("6.8.0", timings=QUICK, hosts=2_000) as sandbox:
-        documents, following = sandbox.world.store.documents, iter(runtime_ids)
-
-        def body_at_next_id(name: str, service_id: int, vm_id: int) -> str:
-            documents.next_id = next(following)
-            return body(name, service_id, vm_id)
-
-        documents.next_id = 0
-        sandbox.store.populate(1, len(runtime_ids), 0, body_at_next_id)
-        with engine_in_process(settings_for(sandbox, cache={"seconds": 0})) as url:
-            place = Place(sandbox, Device(url, User("user0", "pass0")))
-            assert place.runtime_ids() == runtime_ids
-            yield place
 
 
 def test_all_pages_together_show_each_runtime_once(many: Place) -> None:
@@ -199,12 +192,6 @@ def test_a_filter_reads_a_bounded_number_of_runtimes(many: Place, query: Json) -
 # ---- one runtime among many ---------------------------------------------------------------------
 
 
-def small_request(place: Place, action: Callable[[Device, int], Any], runtime_id: int) -> Cost:
-    with place.cost() as cost:
-        action(place.device, runtime_id)
-    return cost
-
-
 def no_more(of_few: Cost, of_many: Cost) -> None:
     """Neither calls nor bytes grow, except that some ten numbers may have two more digits."""
     assert sorted(settled(of_many)) == sorted(settled(of_few))
@@ -214,28 +201,35 @@ def no_more(of_few: Cost, of_many: Cost) -> None:
     assert of_many.bytes <= of_few.bytes * 1.05 + 200 + polls * PER_VM_BYTES
 
 
-def read(device: Device, runtime_id: int) -> None:
-    assert device.get(runtime_id).status == 200
+Action = Callable[[Device, int], Response]
 
 
-def update(device: Device, runtime_id: int) -> None:
-    device.update(runtime_id, FAAS={"MEMORY": 192}, NAME=f"new {runtime_id}")
+def read(device: Device, runtime_id: int) -> Response:
+    return device.get(runtime_id)
 
 
-def recover(device: Device, runtime_id: int) -> None:
-    answer = device.act(runtime_id, "recover")
-    assert answer.status == 200, answer.text
+def update(device: Device, runtime_id: int) -> Response:
+    return device.put(runtime_id, FAAS={"MEMORY": 192}, NAME=f"new {runtime_id}")
 
 
-def delete(device: Device, runtime_id: int) -> None:
-    assert device.delete(runtime_id).status == 204
+def recover(device: Device, runtime_id: int) -> Response:
+    return device.act(runtime_id, "recover")
+
+
+def delete(device: Device, runtime_id: int) -> Response:
+    return device.delete(runtime_id)
+
+
+def cost_of(place: Place, action: Action, runtime_id: int) -> Cost:
+    with place.cost() as cost:
+        response = action(place.device, runtime_id)
+    assert response.status in (200, 204), response.text
+    return cost
 
 
 @pytest.mark.parametrize("action", [read, update, delete])
-def test_a_request_for_one_runtime_costs_the_same(
-    few: Place, many: Place, action: Callable[[Device, int], Any]
-) -> None:
-    costs = [small_request(place, action, place.runtime_ids()[-2]) for place in (few, many)]
+def test_a_request_for_one_runtime_costs_the_same(few: Place, many: Place, action: Action) -> None:
+    costs = [cost_of(place, action, place.runtime_ids()[-2]) for place in (few, many)]
     if action is read:
         assert [cost.calls for cost in costs] == [2, 2]
     no_more(*costs)
@@ -247,7 +241,7 @@ def test_a_recovery_costs_the_same(few: Place, many: Place) -> None:
         runtime_id = place.runtime_ids()[3]
         vm_id = place.device.read(runtime_id)["FAAS"]["VM_ID"]
         place.sandbox.store.put_vm(vm_id, "POWEROFF")
-        costs.append(small_request(place, recover, runtime_id))
+        costs.append(cost_of(place, recover, runtime_id))
     no_more(*costs)
 
 
@@ -313,7 +307,7 @@ def crowd() -> Iterator[Place]:
 
 def test_many_users_with_many_runtimes_cost_one_of_them_nothing(alone: Place, crowd: Place) -> None:
     for action in (read, update, delete):
-        costs = [small_request(place, action, place.runtime_ids()[-2]) for place in (alone, crowd)]
+        costs = [cost_of(place, action, place.runtime_ids()[-2]) for place in (alone, crowd)]
         no_more(*costs)
     creates = [create(place) for place in (alone, crowd)]
     assert sorted(settled(creates[0])) == sorted(settled(creates[1]))

@@ -8,7 +8,6 @@ from collections.abc import Callable
 import pytest
 
 from tests.support.opennebula import calls_of
-from tests.support.waiting import wait_until
 
 from .device import PATH, WRONG, Device, Json, data, small
 
@@ -62,7 +61,7 @@ def test_a_create_with_a_wrong_password_makes_one_call(device: Device, key: dict
 def test_one_delete_makes_one_call_of_oneflow(device: Device) -> None:
     runtime = device.create_running()
     # oneflow notices a little later than oned that the VM runs.
-    wait_until(lambda: device.one.service_state(runtime["SERVICE_ID"]) == 2)
+    device.one.until_service_runs(runtime["SERVICE_ID"])
     with device.counted() as calls:
         assert device.delete(runtime["ID"]).status == 204
     assert of_oneflow(calls) == [f"DELETE /service/{runtime['SERVICE_ID']}"]
@@ -99,7 +98,7 @@ def requests(device: Device, change: Callable[[Device, int], object]) -> int:
     """How many requests a change of a running runtime sends to OpenNebula."""
     runtime = device.create_running()
     device.read(runtime["ID"])
-    wait_until(lambda: device.one.service_state(runtime["SERVICE_ID"]) == 2)
+    device.one.until_service_runs(runtime["SERVICE_ID"])
     device.sandbox.clear_calls()
     change(device, runtime["ID"])
     return sum(not call.is_part for call in device.sandbox.calls)

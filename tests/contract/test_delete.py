@@ -26,7 +26,7 @@ def test_a_missing_service_is_not_an_error(device: Device) -> None:
 
 def test_a_service_that_ends_after_the_response_is_deleted_too(device: Device) -> None:
     runtime = device.create_running()
-    wait_until(lambda: device.one.service_state(runtime["SERVICE_ID"]) == 2)
+    device.one.until_service_runs(runtime["SERVICE_ID"])
     device.slow_down(shutdown_seconds=60.0)
     with device.another_engine(timeout=3) as hurried:
         assert hurried.delete(runtime["ID"]).status == 204

@@ -71,6 +71,6 @@ def test_it_is_deleted(device: Device, kept: tuple[int, int, int]) -> None:
 
 
 def test_a_new_runtime_has_the_members_that_the_ruby_engine_reads(device: Device) -> None:
-    stored = device.body_of(device.create()["ID"])
+    stored = device.one.body_of(device.create()["ID"])
     assert {"FLAVOUR", "CPU", "MEMORY", "DISK_SIZE", "VM_ID"} <= stored["FAAS"].keys()
     assert stored.keys() == {"FAAS", "SERVICE_ID", "SCHEDULING", "DEVICE_INFO", "ENGINE"}

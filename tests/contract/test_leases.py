@@ -160,7 +160,7 @@ def test_an_update_of_something_else_leaves_the_lease(device: Device) -> None:
     runtime = device.create_running(FAAS=small(), LEASE={"TTL": 1000})
     updated = device.update(runtime["ID"], NAME="renamed", FAAS={"CPU": 2})
     assert updated["LEASE"] == runtime["LEASE"]
-    assert device.body_of(runtime["ID"])["LEASE"] == {"TTL": 1000}
+    assert device.one.body_of(runtime["ID"])["LEASE"] == {"TTL": 1000}
 
 
 # ---- the operator's limits -----------------------------------------------------------------

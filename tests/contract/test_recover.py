@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
-from tests.support.opennebula import OpenNebula
 from tests.support.waiting import wait_until
 
 from .device import Device, Json, data, small
 from .settings import FLAVOUR
-
-RUNNING = 2
-
-
-def service_state(opennebula: OpenNebula, runtime: Json) -> int:
-    body = opennebula.document(runtime["SERVICE_ID"]).findtext("TEMPLATE/BODY") or "{}"
-    return int(json.loads(body)["state"])
 
 
 def recover(device: Device, runtime_id: int) -> Json:
@@ -74,7 +64,7 @@ def recovered_until_running(device: Device, runtime_id: int, query: str = "") ->
 
 def test_a_vm_that_is_gone_is_replaced(device: Device) -> None:
     runtime = device.create_running(NAME="lamp", FAAS=small(), LEASE={"TTL": 1000})
-    wait_until(lambda: service_state(device.one, runtime) == RUNNING)
+    device.one.until_service_runs(runtime["SERVICE_ID"])
     device.one.call("vm.action", "terminate-hard", runtime["FAAS"]["VM_ID"])
     device.read_until(runtime["ID"], "ERROR")
     recovered = recovered_until_running(device, runtime["ID"])

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from provision_engine.sandbox import Sandbox
-from tests.support.client import states
+from tests.support.client import ROLES, states
 from tests.support.opennebula import OpenNebula, calls_of
 from tests.support.waiting import wait_until
 
-from .device import Device, data, small
+from .device import Device, Json, data, small
 from .settings import DISK_MB, FLAVOUR
 
-Json = dict
-
 BEYOND_ANY_HOST, BEYOND_ANY_HOST_MB = 100_000, 100_000_000
-ROLES = ("FAAS", "DAAS")
 
 
 @pytest.fixture
@@ -39,12 +35,8 @@ def size(opennebula: OpenNebula, vm_id: int) -> tuple[float, float, int, int]:
     template = opennebula.vm(vm_id)["TEMPLATE"]
     disks = template["DISK"]
     disk = disks[0] if isinstance(disks, list) else disks
-    return (
-        float(template["CPU"]),
-        float(template["VCPU"]),
-        int(template["MEMORY"]),
-        int(disk["SIZE"]),
-    )
+    cpu, vcpu = float(template["CPU"]), float(template["VCPU"])
+    return cpu, vcpu, int(template["MEMORY"]), int(disk["SIZE"])
 
 
 def sizes(opennebula: OpenNebula, runtime: Json) -> list[tuple[float, float, int, int]]:
@@ -305,7 +297,7 @@ def test_an_update_that_exceeds_the_timeout_is_a_504_and_unlocks(
 
 def test_sizes_are_stored_in_the_document_for_other_engines(device: Device, runtime: Json) -> None:
     device.update(runtime["ID"], FAAS={"CPU": 2, "MEMORY": 200})
-    body = json.loads(device.one.document(runtime["ID"]).findtext("TEMPLATE/BODY") or "")
+    body = device.one.body_of(runtime["ID"])
     assert (body["FAAS"]["CPU"], body["FAAS"]["MEMORY"]) == (2, 200)
     assert (body["FAAS"]["VM_ID"], body["SERVICE_ID"]) == (
         runtime["FAAS"]["VM_ID"],
@@ -332,7 +324,7 @@ def test_an_update_that_fails_after_the_resize_leaves_the_sizes_that_the_vm_has(
     sizes = {"CPU": runtime["FAAS"]["CPU"] + 1}
     answer = device.put(runtime["ID"], FAAS=sizes, DEVICE_INFO={"GEOGRAPHIC_LOCATION": "Rome"})
     assert answer.status == 502
-    stored = json.loads(device.one.document(runtime["ID"]).findtext("TEMPLATE/BODY") or "")
+    stored = device.one.body_of(runtime["ID"])
     assert stored["FAAS"]["CPU"] == device.read(runtime["ID"])["FAAS"]["CPU"] == sizes["CPU"]
     assert "GEOGRAPHIC_LOCATION" not in stored["DEVICE_INFO"]
     assert stored["ENGINE"]["PHASE"] == "READY"

@@ -79,36 +79,27 @@ def test_a_device_deletes_a_failed_runtime(language: str, site: Site, tmp_path: 
     assert site.sandbox.store.documents() == []
 
 
+DISTURBED = [
+    *((method, Fate.LOSE) for method in ("POST", "GET", "PUT", "DELETE")),
+    *((method, Fate.LOCKED) for method in ("POST", "PUT", "DELETE")),
+]
+
+
 @LANGUAGES
-@pytest.mark.parametrize("method", ["POST", "GET", "PUT", "DELETE"])
-def test_a_lost_response_leaks_no_runtime(
-    language: str, method: str, site: Site, tmp_path: Path
+@pytest.mark.parametrize(("method", "fate"), DISTURBED, ids=str)
+def test_a_request_whose_response_is_lost_or_that_is_locked_is_repeated_and_leaks_nothing(
+    language: str, method: str, fate: Fate, site: Site, tmp_path: Path
 ) -> None:
-    """The engine executes the request, but its response is lost: the device repeats it."""
     with lossy_proxy(site.engine_port) as proxy:
-        proxy.first[method] = Fate.LOSE
+        proxy.first[method] = fate
         done = run(device(language, tmp_path), ENGINE=proxy.url)
     assert (done.stderr, done.stdout.splitlines(), done.returncode) == ("", OUTPUT, 0)
-    sent = [request for request in proxy.requests if request.method == method]
-    assert sent[0].was_lost
-    assert len(sent) >= 2
-    assert len({request.key for request in sent}) == 1
+    first, *others = [request for request in proxy.requests if request.method == method]
+    assert (first.was_lost, first.status == 423) == (fate is Fate.LOSE, fate is Fate.LOCKED)
+    assert {request.key for request in others} == {first.key}
     if method == "POST":
-        assert [request.status for request in sent] == [201, 200]
-        assert sent[0].key
-    assert site.sandbox.store.documents() == []
-
-
-@LANGUAGES
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
-def test_a_locked_runtime_is_tried_again(
-    language: str, method: str, site: Site, tmp_path: Path
-) -> None:
-    with lossy_proxy(site.engine_port) as proxy:
-        proxy.first[method] = Fate.LOCKED
-        done = run(device(language, tmp_path), ENGINE=proxy.url)
-    assert (done.stderr, done.stdout.splitlines(), done.returncode) == ("", OUTPUT, 0)
-    assert next(r.status for r in proxy.requests if r.method == method) == 423
+        assert first.key
+        assert [request.status for request in others] == [200 if first.was_lost else 201]
     assert site.sandbox.store.documents() == []
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.support.programs import PACKAGES, program
+from tests.support.programs import PACKAGES, Done, program, run
 
 ROOT = Path(__file__).parents[2]
 WANTED = [line for line in (ROOT / ".ci/packages").read_text().split("\n") if line[:1].isalpha()]
@@ -31,35 +30,29 @@ class Checkout:
         self.directory = directory
         for name in ("bin", ".ci"):
             shutil.copytree(ROOT / name, directory / name)
-        self.path = directory / "stand-ins"
-        for name, text in STAND_INS.items():
-            self._write(self.path / name, text)
-        for name in ("ruff", "mypy", "pytest"):
-            self._write(directory / ".venv/bin" / name, f"echo {name} was run")
-        self._write(directory / "bin/environment", "")
+        programs = {
+            f".venv/bin/{name}": f"echo {name} was run" for name in ("ruff", "mypy", "pytest")
+        }
+        programs |= {f"stand-ins/{name}": text for name, text in STAND_INS.items()}
+        for name, text in (programs | {"bin/environment": ""}).items():
+            path = directory / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"#!/bin/sh\n{text}\n")
+            path.chmod(0o755)
         (directory / "asked").touch()
         (directory / "installed").write_text("\n".join(WANTED[:2]) + "\n")
 
-    def run(self, command: str = "bin/check", **settings: str) -> subprocess.CompletedProcess[str]:
+    def run(self, command: str = "bin/check", **settings: str) -> Done:
+        """As a user who may not install, unless the settings say otherwise."""
         names = {"USER_ID": "1000", "ALLOWED": "no", "REFUSED": ""} | settings
         environment = {k: v for k, v in os.environ.items() if k != "TESTS_NEED_PROGRAMS"}
-        return subprocess.run(
-            [self.directory / command],
-            env={**environment, **names, "PATH": f"{self.path}:{os.environ['PATH']}"},
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        path = f"{self.directory}/stand-ins:{os.environ['PATH']}"
+        return run(self.directory / command, env={**environment, **names, "PATH": path})
 
     @property
     def asked(self) -> list[str]:
         """The last argument of each call of apt-get."""
         return (self.directory / "asked").read_text().split()
-
-    def _write(self, path: Path, text: str) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"#!/bin/sh\n{text}\n")
-        path.chmod(0o755)
 
 
 @pytest.fixture
@@ -83,46 +76,28 @@ def test_missing_packages_are_installed_where_nothing_is_asked(
     assert "pytest was run" in done.stdout
 
 
-def test_a_user_who_may_not_install_is_told_what_is_missing(checkout: Checkout) -> None:
-    done = checkout.run()
-    assert done.returncode == 0, done.stderr
-    assert checkout.asked == []
-    assert f"sudo apt-get install --no-install-recommends {' '.join(WANTED[2:])}" in done.stdout
-    assert "pytest was run" in done.stdout
-
-
 @pytest.mark.parametrize(
-    ("refused", "reason"),
+    ("settings", "reason"),
     [
-        ("update", "the lists of packages cannot be fetched"),
-        (WANTED[-1], f"{WANTED[-1]} cannot be installed"),
+        ({}, f"sudo apt-get install --no-install-recommends {' '.join(WANTED[2:])}"),
+        ({"USER_ID": "0", "REFUSED": "update"}, "the lists of packages cannot be fetched"),
+        ({"USER_ID": "0", "REFUSED": WANTED[-1]}, f"{WANTED[-1]} cannot be installed"),
     ],
 )
 def test_what_cannot_be_installed_is_fatal_only_where_nothing_may_be_skipped(
-    checkout: Checkout, refused: str, reason: str
+    checkout: Checkout, settings: dict[str, str], reason: str
 ) -> None:
-    done = checkout.run(".ci/run", USER_ID="0", REFUSED=refused)
-    assert done.returncode == 1
-    assert reason in done.stdout
-    assert "pytest was run" not in done.stdout
-    done = checkout.run(USER_ID="0", REFUSED=refused)
-    assert done.returncode == 0, done.stderr
-    assert reason in done.stdout
-    assert "pytest was run" in done.stdout
-
-
-def test_continuous_integration_fails_where_it_may_not_install(checkout: Checkout) -> None:
-    done = checkout.run(".ci/run")
-    assert done.returncode == 1
-    assert "pytest was run" not in done.stdout
-
-
-def test_a_test_whose_program_is_missing_is_skipped() -> None:
-    with pytest.raises(pytest.skip.Exception, match="unheard-of is not installed: apt-get install"):
-        program("unheard-of")
+    for command, code in ((".ci/run", 1), ("bin/check", 0)):
+        done = checkout.run(command, **settings)
+        assert done.returncode == code, done.stderr
+        assert reason in done.stdout
+        assert ("pytest was run" in done.stdout) is (code == 0)
+    assert settings or checkout.asked == []
 
 
 def test_each_program_that_a_test_uses_is_in_the_list_of_packages() -> None:
+    with pytest.raises(pytest.skip.Exception, match="unheard-of is not installed: apt-get install"):
+        program("unheard-of")
     texts = [path.read_text() for path in (ROOT / "tests").rglob("*.py")]
     used = {name for text in texts for name in re.findall(r'\bprogram\("([\w-]+)"\)', text)}
     used.remove("unheard-of")

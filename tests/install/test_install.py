@@ -14,6 +14,7 @@ import pytest
 
 from provision_engine import __version__
 from tests.support.ports import free_port
+from tests.support.programs import Done, run
 
 SCRIPT = Path(__file__).parents[2] / "install.sh"
 PARTS = ("install.sh", "provision_engine", "etc", "setup.cfg", "pyproject.toml")
@@ -37,27 +38,19 @@ class Installation:
 
     def install(
         self, *arguments: str, script: Path = SCRIPT, umask: int = -1, **environment: str
-    ) -> subprocess.CompletedProcess[str]:
+    ) -> Done:
         """Run install.sh, in a directory whose modules must not be imported."""
-        return subprocess.run(
-            [script, *arguments],
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
+        return run(
+            *(script, *arguments),
             cwd=_planted(self.directory.parent),
             umask=umask,
             env={**_plain_environment(), "DESTDIR": str(self.directory), **environment},
         )
 
-    def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def call(self, *arguments: str) -> Done:
         """Run the installed command, in a directory whose modules must not be imported."""
-        return subprocess.run(
-            [self.command, "--config", self.etc / "engine.conf", *arguments],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
+        return run(
+            *(self.command, "--config", self.etc / "engine.conf", *arguments),
             cwd=_planted(self.directory.parent),
             env=_plain_environment(),
         )
@@ -65,14 +58,8 @@ class Installation:
     def package(self) -> Path:
         """The directory of the installed program's code."""
         code = "import provision_engine; print(provision_engine.__path__[0])"
-        done = subprocess.run(
-            [self.opt / "venv/bin/python", "-c", code],
-            capture_output=True,
-            text=True,
-            check=True,
-            cwd="/",
-            env=_plain_environment(),
-        )
+        python = self.opt / "venv/bin/python"
+        done = run(python, "-c", code, check=True, cwd="/", env=_plain_environment())
         return Path(done.stdout.strip()).resolve()
 
 
@@ -114,12 +101,7 @@ def installation(tmp_path: Path) -> Installation:
 def registry(tmp_path: Path) -> None:
     """Skip where pip cannot get packages, or Python cannot make environments."""
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-    done = subprocess.run(
-        [*pip, "--dest", tmp_path / "probe", "setuptools>=68"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run(*pip, "--dest", tmp_path / "probe", "setuptools>=68")
     if done.returncode != 0:
         pytest.skip("pip reaches no registry here")
 
@@ -129,7 +111,7 @@ def registry(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])
 def test_the_script_has_no_syntax_errors(shell: str) -> None:
-    done = subprocess.run([shell, "-n", SCRIPT], capture_output=True, text=True, check=False)
+    done = run(shell, "-n", SCRIPT)
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -288,7 +270,7 @@ def test_a_lifecycle_from_installation_to_purge(installation: Installation, chec
     assert not (installation.etc / "schemas").is_symlink()
     old_name = installation.command.with_name("provision-engine-server")
     for command in (installation.command, old_name):
-        done = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
+        done = run(command, "--version", check=True)
         assert done.stdout == f"provision-engine {__version__}\n"
 
     # It runs.
@@ -366,7 +348,7 @@ def test_it_replaces_the_ruby_engine_and_runs_as_a_service(installation: Install
     assert "systemctl enable --now provision-engine" in text
     assert (installation.etc / "engine.conf").read_text() == old
     assert (installation.etc / "schemas/serverless_runtime.json").is_file()
-    done = subprocess.run([old_name, "--version"], capture_output=True, text=True, check=True)
+    done = run(old_name, "--version", check=True)
     assert done.stdout == f"provision-engine {__version__}\n"
     shipped = {
         units / "provision-engine.service": "provision-engine.service",

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+from tests.support.programs import run
 
 ROWS = "read,throughput,create,creates,standby"
 
 
 def benchmark(*arguments: str) -> Any:
-    command = [sys.executable, "-m", "benchmarks", "--json", *arguments]
     root = Path(__file__).parents[2]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    done = run(sys.executable, "-m", "benchmarks", "--json", *arguments, cwd=root)
     assert done.stdout.startswith("{"), done.stdout + done.stderr
     return json.loads(done.stdout)
 

@@ -8,7 +8,6 @@ import os
 import pwd
 import shutil
 import socket
-import subprocess
 import sys
 import tempfile
 import zipfile
@@ -17,17 +16,13 @@ from pathlib import Path
 import pytest
 
 from tests.support.engine import EngineProcess
-from tests.support.programs import program
+from tests.support.programs import program, run
 from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 ETC = ROOT / "etc"
 INSTALLED = "/opt/provision-engine/venv/bin/provision-engine"
 SERVICES = ("provision-engine.service", "provision-engine-reconcile.service")
-
-
-def run(*command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
 @pytest.mark.parametrize("name", ["provision-engine.service", "provision-engine-reconcile.timer"])

@@ -15,7 +15,7 @@ import yaml
 
 from tests.support.engine import EngineProcess
 from tests.support.ports import free_port
-from tests.support.programs import program
+from tests.support.programs import program, run
 from tests.support.waiting import wait_until
 
 ETC = Path(__file__).parents[2] / "etc"
@@ -40,20 +40,13 @@ def dashboard() -> list[tuple[str, str]]:
 
 
 def test_promtool_accepts_the_rules() -> None:
-    done = subprocess.run(
-        [program("promtool"), "check", "rules", str(RULES)], capture_output=True, text=True
-    )
+    done = run(program("promtool"), "check", "rules", RULES)
     assert done.returncode == 0, done.stderr
     assert f"{len(rules())} rules found" in done.stdout
 
 
 def test_each_alert_fires_when_it_should_and_only_then() -> None:
-    done = subprocess.run(
-        [program("promtool"), "test", "rules", TEST_OF_RULES.name],
-        cwd=TEST_OF_RULES.parent,
-        capture_output=True,
-        text=True,
-    )
+    done = run(program("promtool"), "test", "rules", TEST_OF_RULES.name, cwd=TEST_OF_RULES.parent)
     assert done.returncode == 0, done.stdout + done.stderr
     tested = {
         case["alertname"]

@@ -9,7 +9,6 @@ import itertools
 import logging
 import os
 import queue
-import subprocess
 import sys
 import threading
 import time
@@ -24,6 +23,7 @@ from tests.support.client import RUNTIMES, SPECIFICATIONS, Response, request
 from tests.support.engine import EngineProcess, engine_in_process, engine_process, settings_for
 from tests.support.installation import Installation, Target, add_options
 from tests.support.opennebula import OpenNebula
+from tests.support.programs import Done, run
 from tests.support.proxy import Proxy
 from tests.support.users import User
 from tests.support.waiting import wait_until
@@ -274,19 +274,11 @@ def open_lane(
         yield lane
 
 
-def command_as(
-    engine: EngineProcess, user: User, *arguments: str
-) -> subprocess.CompletedProcess[str]:
+def command_as(engine: EngineProcess, user: User, *arguments: str) -> Done:
     """Run a command with the configuration of an engine, as a user."""
     one_auth = engine.directory / "one_auth"
     one_auth.write_text(user.session)
-    return subprocess.run(
-        engine.command(*arguments),
-        env={**os.environ, "ONE_AUTH": str(one_auth)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return run(*engine.command(*arguments), env={**os.environ, "ONE_AUTH": str(one_auth)})
 
 
 def reconciler(directory: Path, settings: Mapping[str, Any], user: User) -> Callable[[], str]:

@@ -26,8 +26,6 @@ UPDATED = {
     "NAME": "renamed",
 }
 ATTEMPTS = 5
-RUNNING = 2
-"""State of a service."""
 
 
 Judge = Callable[[Lane, Response, Collection[int]], list[str]]
@@ -95,8 +93,7 @@ def nothing(lane: Lane) -> None:
 def running(lane: Lane) -> None:
     """A runtime whose service runs."""
     lane.runtime_id = until_accepted(lambda: create_with_key(lane), (200, 201)).runtime["ID"]
-    service_id = read_whole(lane)["SERVICE_ID"]
-    wait_until(lambda: lane.opennebula.service_state(service_id) == RUNNING, 180, 0.1)
+    lane.opennebula.until_service_runs(read_whole(lane)["SERVICE_ID"], 180)
     left = until_count(lane, lane.expected(1))
     assert left == "", left
     lane.is_unsure = False

@@ -15,7 +15,7 @@ from typing import Any
 from tests.reliability.lanes import NOTHING, PATIENCE_SECONDS, Lane, until_accepted, until_count
 from tests.support.calls import Call
 from tests.support.client import RUNTIMES, Response
-from tests.support.opennebula import LOCKED, OpenNebula
+from tests.support.opennebula import LOCKED, SERVICE_RUNS, OpenNebula
 from tests.support.waiting import wait_until
 
 FLAVOURS = {"FAAS": "warm", "DAAS": "store"}
@@ -31,8 +31,6 @@ LAST_CALL_OF_TAKING = "document.unlock"
 IDLE_SECONDS = 1.0
 """Longer than the engine pauses between two calls; it pauses longer the longer it waits."""
 RECONCILE_INTERVAL_SECONDS = 5.0
-RUNNING = 2
-"""State of a service."""
 
 
 def settings(opennebula: OpenNebula) -> dict[str, Any]:
@@ -120,7 +118,7 @@ def _is_ordered(lane: Lane) -> bool:
 def _is_running(lane: Lane) -> bool:
     (standby,) = lane.opennebula.runtimes()
     are_vms = lane.opennebula.vm_states(sorted(standby.vm_ids)) == {"RUNNING"}
-    return are_vms and lane.opennebula.service_state(standby.service_id or -1) == RUNNING
+    return are_vms and lane.opennebula.service_state(standby.service_id or -1) == SERVICE_RUNS
 
 
 # ---- what has to hold afterwards -------------------------------------------------------------

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +23,7 @@ from provision_engine.sandbox import Sandbox
 from provision_engine.sandbox.store import Vm
 from tests.support.client import RUNTIMES, Device, Json, authorization
 from tests.support.engine import engine_in_process, engine_process, settings_for
+from tests.support.programs import run
 from tests.support.waiting import wait_until
 
 HTTP = settings(
@@ -185,21 +185,13 @@ def test_the_openapi_document_is_kept(tmp_path: Path) -> None:
         Sandbox(hosts=1000) as sandbox,
         engine_process(tmp_path / "engine", sandbox, wait={"max_seconds": 1}) as engine,
     ):
-        done = subprocess.run(
-            [
-                SCHEMATHESIS,
-                "run",
-                f"http://127.0.0.1:{engine.port}/openapi.json",
-                *("--header", f"Authorization: {authorization()['Authorization']}"),
-                *("--checks", CHECKS, "--max-examples", "4", "--seed", "1"),
-                *("--exclude-path", "/ui", "--exclude-path", "/docs"),
-                *("--request-timeout", "30", "--continue-on-failure"),
-            ],
-            capture_output=True,
-            text=True,
+        done = run(
+            *(SCHEMATHESIS, "run", f"{engine.url}/openapi.json"),
+            *("--header", f"Authorization: {authorization()['Authorization']}"),
+            *("--checks", CHECKS, "--max-examples", "4", "--seed", "1"),
+            *("--exclude-path", "/ui", "--exclude-path", "/docs"),
+            *("--request-timeout", "30", "--continue-on-failure"),
             cwd=tmp_path,
-            timeout=300,
-            check=False,
         )
         assert done.returncode == 0, done.stdout[-6000:]
         assert "Traceback" not in engine.log()

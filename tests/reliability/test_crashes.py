@@ -11,21 +11,19 @@ import itertools
 import threading
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from provision_engine.sandbox import Sandbox, Timings
+from provision_engine.sandbox import Timings
 from tests.support.calls import Call
-from tests.support.client import RUNTIMES, SPECIFICATIONS, Response
-from tests.support.engine import EngineProcess, engine_process
+from tests.support.client import RUNTIMES
+from tests.support.engine import EngineProcess
 from tests.support.installation import Target
-from tests.support.opennebula import OpenNebula
-from tests.support.proxy import Proxy
 from tests.support.waiting import wait_until
 
-from .crash_matrix import SANDBOX_TIMEOUT_SECONDS, Outcome, matrix, table
-from .lanes import check, stale_seconds, until_accepted
+from .crash_matrix import SANDBOX_TIMEOUT_SECONDS, Outcome, engine_of, matrix, table
+from .lanes import Lane, check, open_lane, until_accepted, until_count
+from .operations import create, create_with_key
 
 INSTANTIATE = "POST service_template/action"
 STANDBY_SECONDS = 8.0
@@ -92,102 +90,86 @@ def test_one_runtime_whenever_an_engine_is_killed_that_takes_or_orders_a_standby
     }
 
 
+@contextlib.contextmanager
+def lane_of(directory: Path, timeout_seconds: float) -> Iterator[Lane]:
+    """With an engine that can be killed, and whose locks are soon broken then."""
+    with open_lane("7.4.0", Target(), directory, timeout_seconds, is_process=True) as lane:
+        lane.key = "one"
+        yield lane
+
+
 @pytest.fixture
-def proxy(sandbox: Sandbox) -> Iterator[Proxy]:
-    with Proxy(sandbox) as proxy:
-        yield proxy
-
-
-def limits(timeout_seconds: float) -> dict[str, Any]:
-    """Settings with which a dead engine's locks are soon broken."""
-    return {
-        "timeout": timeout_seconds,
-        "lock": {"stale_seconds": stale_seconds(timeout_seconds)},
-    }
-
-
-def create(engine: EngineProcess, **headers: str) -> Response:
-    return engine.request("POST", RUNTIMES, SPECIFICATIONS["FAAS"], headers=headers)
+def lane(tmp_path: Path) -> Iterator[Lane]:
+    with lane_of(tmp_path, SANDBOX_TIMEOUT_SECONDS) as lane:
+        yield lane
 
 
 @contextlib.contextmanager
-def dying_at(proxy: Proxy, engine: EngineProcess, name: str, moment: str) -> Iterator[None]:
+def dying_at(lane: Lane, name: str, moment: str) -> Iterator[None]:
     """The engine is killed at its first call of that name, and its client gets no response."""
 
     def on_call(made: Call, when: str) -> None:
         if (made.name, when) == (name, moment):
-            engine.kill()
+            engine_of(lane).kill()
             raise ConnectionAbortedError("the engine is dead")
 
-    proxy.on_call = on_call
+    lane.proxy.on_call = on_call
     with pytest.raises((OSError, http.client.HTTPException)):
         yield
-    proxy.on_call = None
-
-
-def is_all(one: OpenNebula, engine: EngineProcess, runtimes: int) -> bool:
-    """Whether a list shows so many runtimes, and nothing else is there."""
-    expected = dict.fromkeys(("runtimes", "services", "VMs"), runtimes) | {"locks": 0}
-    return len(engine.request("GET", RUNTIMES).json) == runtimes and one.count() == expected
+    lane.proxy.on_call, lane.is_unsure = None, True
 
 
 @pytest.mark.parametrize(
     ("call", "left"), [("document.allocate", 0), (INSTANTIATE, 0), ("document.update", 1)]
 )
-def test_without_a_key_what_nobody_was_told_of_is_undone(
-    proxy: Proxy, one: OpenNebula, tmp_path: Path, call: str, left: int
-) -> None:
+def test_without_a_key_what_nobody_was_told_of_is_undone(lane: Lane, call: str, left: int) -> None:
     """Nobody knows its id, so a list is what finds it."""
-    with engine_process(tmp_path, proxy, **limits(SANDBOX_TIMEOUT_SECONDS)) as engine:
-        with dying_at(proxy, engine, call, "after"):
-            create(engine)
-        assert one.count()["runtimes"] == 1
-        engine.start()
-        wait_until(lambda: is_all(one, engine, left))
+    with dying_at(lane, call, "after"):
+        create(lane)
+    assert lane.opennebula.count()["runtimes"] == 1
+    engine_of(lane).start()
+    assert until_count(lane, lane.expected(left)) == ""
+    assert len(lane.request("GET", RUNTIMES).json) == left
 
 
-def test_a_repetition_takes_over_no_service_whose_vms_are_ending(
-    sandbox: Sandbox, proxy: Proxy, one: OpenNebula, tmp_path: Path
-) -> None:
+def test_a_repetition_takes_over_no_service_whose_vms_are_ending(lane: Lane) -> None:
     """The engine that died had begun to undo it; the service tells of that later than its VMs."""
+    one, sandbox = lane.opennebula, lane.installation.sandbox
+    assert sandbox is not None
     sandbox.timings = Timings(shutdown_seconds=60.0)
-    key = {"Idempotency-Key": "one"}
-    with engine_process(tmp_path, proxy) as engine:
-        with dying_at(proxy, engine, "document.update", "before"):
-            create(engine, **key)
-        (former,) = one.vm_ids()
-        wait_until(lambda: one.vm_state(former) == "RUNNING")
-        one.call("vm.action", "terminate", former)
-        engine.start()
-        created = create(engine, **key)
-        assert created.status == 201
-        assert one.vm_state(created.runtime["FAAS"]["VM_ID"]) != "SHUTDOWN"
+    with dying_at(lane, "document.update", "before"):
+        create_with_key(lane)
+    (former,) = one.vm_ids()
+    wait_until(lambda: one.vm_state(former) == "RUNNING")
+    one.call("vm.action", "terminate", former)
+    engine_of(lane).start()
+    created = until_accepted(lambda: create_with_key(lane), (201,))
+    assert one.vm_state(created.runtime["FAAS"]["VM_ID"]) != "SHUTDOWN"
 
 
-def test_a_service_that_appears_after_the_repetition_is_ended(
-    proxy: Proxy, one: OpenNebula, tmp_path: Path
-) -> None:
+def test_a_service_that_appears_after_the_repetition_is_ended(tmp_path: Path) -> None:
     """oneflow had its start in the queue when the engine died, and another engine took over."""
     is_queued, may_start = threading.Event(), threading.Event()
-    key = {"Idempotency-Key": "one"}
 
     def on_call(made: Call, moment: str) -> None:
         if made.name == INSTANTIATE and moment == "before" and not is_queued.is_set():
             is_queued.set()
-            dying.kill()
+            engine_of(lane).kill()
             may_start.wait(60)
 
-    with (
-        engine_process(tmp_path / "dying", proxy, **limits(REPETITION_SECONDS)) as dying,
-        engine_process(tmp_path / "other", proxy, **limits(REPETITION_SECONDS)) as other,
-    ):
-        proxy.on_call = on_call
-        try:
-            with pytest.raises((OSError, http.client.HTTPException)):
-                create(dying, **key)
-            response = until_accepted(lambda: create(other, **key), (201,))
-        finally:
-            may_start.set()
-        wait_until(lambda: one.count()["services"] == 2)
-        wait_until(lambda: is_all(one, other, 1))
-        assert one.vm_state(response.runtime["FAAS"]["VM_ID"]) == "RUNNING"
+    with lane_of(tmp_path, REPETITION_SECONDS) as lane:
+        other = EngineProcess(tmp_path / "other", engine_of(lane).settings)
+        other.start()
+        lane.proxy.on_call = on_call
+        with contextlib.closing(other):
+            try:
+                with pytest.raises((OSError, http.client.HTTPException)):
+                    create_with_key(lane)
+                lane.port, lane.is_unsure = other.port, True
+                response = until_accepted(lambda: create_with_key(lane), (201,))
+            finally:
+                may_start.set()
+            one = lane.opennebula
+            wait_until(lambda: one.count()["services"] == 2)
+            assert until_count(lane, lane.expected(1)) == ""
+            assert one.vm_state(response.runtime["FAAS"]["VM_ID"]) == "RUNNING"

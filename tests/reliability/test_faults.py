@@ -6,7 +6,6 @@ At every call, and on a real OpenNebula: python tests/reliability/fault_matrix.p
 from __future__ import annotations
 
 import itertools
-import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -133,8 +132,7 @@ def test_what_is_undone_is_written_down_before_oneflow_is_asked_to_end_it(
             started.set()
         if moment == "before" and started.is_set() and call.name in ENDING:
             (runtime_id,) = lane.opennebula.ids(RUNTIME)
-            text = lane.opennebula.document(runtime_id).findtext("TEMPLATE/BODY") or ""
-            body = json.loads(text)
+            body = lane.opennebula.body_of(runtime_id)
             written.append((body["ENGINE"]["PHASE"], body.get("SERVICE_ID") is not None))
 
     lane.proxy.on_call = on_call

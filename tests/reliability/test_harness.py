@@ -18,6 +18,7 @@ from provision_engine.sandbox import Sandbox
 from tests.contract.device import document
 from tests.support.calls import Call
 from tests.support.client import RUNTIMES, Response
+from tests.support.drivers import driver_actions
 from tests.support.installation import Target
 from tests.support.opennebula import OpenNebula
 from tests.support.ports import free_port
@@ -126,6 +127,14 @@ def test_processes_that_test_at_the_same_time_get_different_ports() -> None:
     assert not ours & theirs
 
 
+def test_files_of_the_driver_are_as_they_were_afterwards(tmp_path: Path) -> None:
+    (tmp_path / "deploy").write_text("success 2\n")
+    with driver_actions(tmp_path, {"deploy": "failure", "resize": "success 5"}):
+        assert (tmp_path / "deploy").read_text() == "failure\n"
+        assert (tmp_path / "resize").read_text() == "success 5\n"
+    assert {f.name: f.read_text() for f in tmp_path.iterdir()} == {"deploy": "success 2\n"}
+
+
 # ---- the proxy -----------------------------------------------------------------------------
 
 METHODS = ("document.lock", "document.rename", "document.unlock")
@@ -227,24 +236,38 @@ def test_the_calls_of_a_multicall_are_named_and_counted(
 
 
 @pytest.mark.parametrize(
-    ("kind", "executed"),
-    [("cut", 2), ("stall", 2), ("drip-body", 2), ("refuse", 1), ("garbage", 1), ("error", 1)],
+    ("kind", "moment", "number", "executed"),
+    [
+        *((kind, "before", 2, 2) for kind in ("cut", "stall", "drip-body")),
+        *((kind, "before", 2, 1) for kind in ("refuse", "garbage", "error")),
+        *(("kill", "before", number, number - 1) for number in (1, 2)),
+        *(("kill", "after", number, number) for number in (1, 2, 3)),
+    ],
 )
-def test_the_response_to_a_multicall_is_lost_in_the_middle_of_it(
-    proxy: Proxy, behind: Behind, monkeypatch: pytest.MonkeyPatch, kind: str, executed: int
+def test_a_multicall_that_ends_in_the_middle_has_executed_the_calls_before(
+    proxy: Proxy,
+    behind: Behind,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    moment: str,
+    number: int,
+    executed: int,
 ) -> None:
-    """As if oned had ended after so many calls."""
+    """As if oned, or the engine, had ended after so many calls."""
     monkeypatch.setattr("tests.support.proxy.MOST_DRIPS", 1)
     monkeypatch.setattr("tests.support.proxy._Exchange.hang", _abort)
 
-    def on_call(call: Call, moment: str) -> None:
-        if (call, moment) == (CALLS[1], "before"):
-            proxy.set_fault("oned", kind, seconds=0.0)
+    def on_call(call: Call, when: str) -> None:
+        if (call.place, when) != (number, moment):
+            return
+        if kind == "kill":
+            _abort()
+        proxy.set_fault("oned", kind, seconds=0.0)
 
     proxy.on_call = on_call
     with pytest.raises(BROKEN):
         behind.batch()
-    assert proxy.calls == CALLS[:2]
+    assert proxy.calls == CALLS[:number]
     assert behind.executed == [*METHODS[:executed]]
 
 
@@ -259,23 +282,6 @@ def test_one_call_of_a_multicall_is_refused(proxy: Proxy, behind: Behind, kind: 
     assert behind.batch() == [True, False, True]
     assert behind.batch() == [True, True, True]
     assert behind.executed == [METHODS[0], METHODS[2], *METHODS]
-
-
-@pytest.mark.parametrize(
-    ("moment", "number", "executed"),
-    [("before", 1, 0), ("after", 1, 1), ("before", 2, 1), ("after", 2, 2), ("after", 3, 3)],
-)
-def test_a_kill_inside_a_multicall_finds_the_calls_before_it_executed(
-    proxy: Proxy, behind: Behind, moment: str, number: int, executed: int
-) -> None:
-    def on_call(call: Call, when: str) -> None:
-        if (call.place, when) == (number, moment):
-            raise ConnectionAbortedError
-
-    proxy.on_call = on_call
-    with pytest.raises(BROKEN):
-        behind.batch()
-    assert behind.executed == [*METHODS[:executed]]
 
 
 VERSION = Call("oned", "system.version")

@@ -17,7 +17,7 @@ from tests.support.opennebula import OpenNebula, calls_of
 from tests.support.users import ADMINISTRATOR, OTHER, USER, User
 from tests.support.waiting import wait_until
 
-RUNNING, FAILED_DEPLOYING = 2, 7
+FAILED_DEPLOYING = 7
 LATER_SECONDS = 300.0
 """Longer than any request of these engines, and shorter than the usual ``--older-than``."""
 NOTHING = {"runtimes": 0, "services": 0, "VMs": 0, "locks": 0}
@@ -48,18 +48,14 @@ class Scene(NamedTuple):
     def make(self) -> Json:
         """A runtime whose service runs."""
         runtime = self.device.create(FAAS=FAAS)
-        wait_until(lambda: self.one.service_state(runtime["SERVICE_ID"]) == RUNNING)
+        self.one.until_service_runs(runtime["SERVICE_ID"])
         return runtime
 
     def mark(self, runtime: Json, phase: str) -> None:
         """Write a phase into the document, as an engine that is killed then."""
-        body = json.loads(self.one.document(runtime["ID"]).findtext("TEMPLATE/BODY") or "")
+        body = self.one.body_of(runtime["ID"])
         body["ENGINE"]["PHASE"] = phase
-        self.write(runtime, json.dumps(body))
-
-    def write(self, runtime: Json, body: str) -> None:
-        text = f"<TEMPLATE><BODY><![CDATA[{body}]]></BODY></TEMPLATE>"
-        self.one.call("document.update", runtime["ID"], text, 1)
+        self.one.write(runtime["ID"], body)
 
     def reconcile(self, *arguments: str, user: User = USER) -> Printed:
         """The command, long after everything that has been done so far."""
@@ -212,7 +208,7 @@ def test_what_is_young_is_not_found(scene: Scene) -> None:
 
 def test_a_document_that_no_engine_wrote_is_only_shown(scene: Scene) -> None:
     # Its service is an orphan from then on, and would not be if the text still named it.
-    scene.write(scene.make(), "{broken")
+    scene.one.write(scene.make()["ID"], "{broken")
     results = {finding["kind"]: finding["result"] for finding in scene.found("--apply")}
     assert results == {"unreadable": "found", "orphan": "done"}
     assert scene.one.count()["runtimes"] == 1

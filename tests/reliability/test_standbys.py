@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import threading
 import time
 import uuid
@@ -18,7 +17,7 @@ from typing import Any
 import pytest
 
 from provision_engine.engine.standby import handover
-from provision_engine.sandbox import Timings
+from provision_engine.sandbox import Sandbox, Timings
 from tests.support.calls import Call
 from tests.support.client import RUNTIMES, Response
 from tests.support.engine import EngineProcess, engine_process
@@ -178,33 +177,32 @@ def test_a_standby_whose_lease_ends_soon_is_not_handed_out(
     assert create(lane)["FAAS"]["VM_ID"] != ending
 
 
-def test_a_standby_of_another_password_is_not_handed_out(lane: Lane) -> None:
-    """It would log in with the old one."""
-    old, sandbox = the_standby(lane), lane.installation.sandbox
-    assert sandbox is not None
-    user = sandbox.store.user(USER.name)
-    user.password = "changed"
+def change_password(lane: Lane, sandbox: Sandbox) -> None:
+    """The standby would log in with the old one."""
+    sandbox.store.user(USER.name).password = "changed"
     lane.installation.user = USER._replace(password="changed")
-    made = create(lane)
-    assert made["FAAS"]["VM_ID"] != vm_of(old)
-    wait_until(lambda: lane.opennebula.vm_state(vm_of(old)) == "DONE")
 
 
-def test_a_standby_of_an_edited_vm_template_is_not_handed_out(lane: Lane) -> None:
-    old, sandbox = the_standby(lane), lane.installation.sandbox
-    assert sandbox is not None
+def edit_vm_template(_: Lane, sandbox: Sandbox) -> None:
     sandbox.store.set_vm_template(0, 'CPU="1"\nMEMORY="99"\nDISK=[IMAGE="img"]\n')
-    made = create(lane)
-    assert made["FAAS"]["VM_ID"] != vm_of(old)
-    wait_until(lambda: lane.opennebula.vm_state(vm_of(old)) == "DONE")
+
+
+@pytest.mark.parametrize("change", [change_password, edit_vm_template])
+def test_a_standby_that_would_be_created_otherwise_now_is_not_handed_out(
+    lane: Lane, change: Callable[[Lane, Sandbox], None]
+) -> None:
+    old, sandbox = vm_of(the_standby(lane)), lane.installation.sandbox
+    assert sandbox is not None
+    change(lane, sandbox)
+    assert create(lane)["FAAS"]["VM_ID"] != old
+    wait_until(lambda: lane.opennebula.vm_state(old) == "DONE")
 
 
 def write(lane: Lane, runtime_id: int, **engine: Any) -> None:
     """Change what the document of a standby says, as an engine does."""
-    body = json.loads(lane.opennebula.document(runtime_id).findtext("TEMPLATE/BODY") or "")
+    body = lane.opennebula.body_of(runtime_id)
     body["ENGINE"] |= engine
-    text = f"<TEMPLATE><BODY><![CDATA[{json.dumps(body)}]]></BODY></TEMPLATE>"
-    lane.opennebula.call("document.update", runtime_id, text, 1)
+    lane.opennebula.write(runtime_id, body)
 
 
 @pytest.mark.parametrize("is_taken", [False, True])
@@ -265,18 +263,19 @@ def test_a_broken_standby_does_not_use_up_the_quota(tmp_path: Path) -> None:
         check(lane, made["ID"], standbys_left=0)
 
 
-def test_a_standby_gives_way_to_a_create_that_cannot_take_it(lane: Lane) -> None:
+@pytest.mark.parametrize(
+    "members",
+    [{"SCHEDULING": {"REQUIREMENTS": "FREE_CPU > 0"}}, {"FAAS": {"FLAVOUR": "nature"}}],
+    ids=["cannot take it", "another flavour"],
+)
+def test_a_standby_gives_way_to_a_create_that_does_not_take_it(
+    lane: Lane, members: dict[str, Any]
+) -> None:
     """Else a user whose quota it uses up could create nothing until its lease is over."""
     limit_vms(lane, 1)
     kept = vm_of(the_standby(lane))
-    made = create(lane, SCHEDULING={"REQUIREMENTS": "FREE_CPU > 0"})
+    made = create(lane, **members)
     assert made["FAAS"]["VM_ID"] != kept
-    check(lane, made["ID"], standbys_left=0)
-
-
-def test_a_standby_gives_way_to_a_create_of_another_flavour(lane: Lane) -> None:
-    limit_vms(lane, 1)
-    made = create(lane, FAAS={"FLAVOUR": "nature"})
     check(lane, made["ID"], standbys_left=0)
 
 

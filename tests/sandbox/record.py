@@ -63,27 +63,25 @@ _IN_BODIES = re.compile(r'(deploy_id\\*": ?)(\d+)')
 _TIME = re.compile(r'(TIME=\\*")(1[7-9]\d{8})')
 
 
-class Ids:
-    """The ids of an installation in the place of recorded ones."""
+class Ids(dict[tuple[str, int], int]):
+    """The ids of an installation, by kind and recorded id."""
 
-    def __init__(self, known: dict[tuple[str, int], int], later_seconds: float) -> None:
-        """`later_seconds` is what to add to a time of the recording."""
-        self._known, self._later_seconds = known, later_seconds
+    later_seconds = 0.0
+    """What to add to a time of the recording."""
 
-    def learn(self, kind: str, recorded: int, made: int) -> None:
-        """Takes note of a new object."""
-        self._known[kind, recorded] = made
+    def one(self, kind: str, number: int) -> int:
+        return self.get((kind, number), number)
 
     def unknown_vm(self, call: Call) -> int | None:
         """The VM that a recorded call names, if it is not known here."""
         if not call.get("method", "").startswith("one.vm.") or call["method"] in _MAKES:
             return None
         number = call["params"][1 if call["method"] == "one.vm.action" else 0]
-        return None if number < 0 or ("vm", number) in self._known else int(number)
+        return None if number < 0 or ("vm", number) in self else int(number)
 
     def new_vm(self, shown: object) -> int | None:
         """The first VM that a service's document shows and that is not known yet."""
-        known = {here for (kind, _), here in self._known.items() if kind == "vm"}
+        known = {here for (kind, _), here in self.items() if kind == "vm"}
         numbers = [int(number) for _, number in _IN_BODIES.findall(str(shown))]
         return next((number for number in numbers if number not in known), None)
 
@@ -95,57 +93,46 @@ class Ids:
             return call
         path = re.sub(
             r"(?<=/service/)\d+|(?<=/service_template/)\d+",
-            lambda found: str(self._one("document", int(found[0]))),
+            lambda found: str(self.one("document", int(found[0]))),
             call["path"],
         )
-        request = self._request(call["request"])
-        return call | {"path": path, "request": request}
+        return call | {"path": path, "request": self._nested(call["request"])}
 
     def _parameters(self, method: str, values: list[Any]) -> list[Any]:
         if method == MULTICALL:
-            return [self._parts(value) for value in values]
+            return [self._nested(value) for value in values]
         kind, _, action = method.removeprefix("one.").partition(".")
         is_new = action == "allocate" or kind.endswith("pool") or kind == "system"
         first = (None,) if is_new else (kind,)
         kinds = _NAMES.get(method, (*first, "user", "group") if action == "chown" else first)
         return [self._value(k, v) for k, v in itertools.zip_longest(kinds[: len(values)], values)]
 
-    def _parts(self, value: Any) -> Any:
+    def _nested(self, value: Any) -> Any:
+        """The calls of a multicall, or the body of a request to oneflow."""
         if isinstance(value, list):
-            return [self._parts(element) for element in value]
-        if not isinstance(value, dict) or "user" not in value:
+            return [self._nested(element) for element in value]
+        if not isinstance(value, dict):
             return value
-        return value | {"params": self._parameters(value["methodName"], value["params"])}
+        if "user" in value and "methodName" in value:
+            return value | {"params": self._parameters(value["methodName"], value["params"])}
+        return {
+            name: self.one(_MEMBERS[name], member)
+            if name in _MEMBERS and isinstance(member, int)
+            else self._nested(member)
+            for name, member in value.items()
+        }
 
     def _value(self, kind: str | None, value: Any) -> Any:
         if isinstance(value, list):
             return [self._value(kind, element) for element in value]
         if kind == "group bits":
-            return f"{_GROUP_BITS + self._one('group', int(value, 16) - _GROUP_BITS):x}"
+            return f"{_GROUP_BITS + self.one('group', int(value, 16) - _GROUP_BITS):x}"
+        if isinstance(value, str) and kind == "vm":
+            return re.sub(r"\d+", lambda found: str(self.one("vm", int(found[0]))), value)
         if isinstance(value, str):
-            return self._text(kind, value)
-        return value if kind is None or isinstance(value, bool | dict) else self._one(kind, value)
-
-    def _text(self, kind: str | None, text: str) -> str:
-        if kind == "vm":
-            return re.sub(r"\d+", lambda found: str(self._one("vm", int(found[0]))), text)
-        text = _IN_BODIES.sub(lambda f: f"{f[1]}{self._one('vm', int(f[2]))}", text)
-        return _TIME.sub(lambda f: f"{f[1]}{int(int(f[2]) + self._later_seconds)}", text)
-
-    def _request(self, value: Any) -> Any:
-        if isinstance(value, list):
-            return [self._request(element) for element in value]
-        if not isinstance(value, dict):
-            return value
-        return {
-            name: self._one(_MEMBERS[name], member)
-            if name in _MEMBERS and isinstance(member, int)
-            else self._request(member)
-            for name, member in value.items()
-        }
-
-    def _one(self, kind: str, number: int) -> int:
-        return self._known.get((kind, number), number)
+            text = _IN_BODIES.sub(lambda f: f"{f[1]}{self.one('vm', int(f[2]))}", value)
+            return _TIME.sub(lambda f: f"{f[1]}{int(int(f[2]) + self.later_seconds)}", text)
+        return value if kind is None or isinstance(value, bool | dict) else self.one(kind, value)
 
 
 def made_ids(call: Call, answer: Call) -> Iterator[tuple[str, int, int]]:
@@ -204,7 +191,7 @@ class Recorder:
         if not is_same:
             print(f"{call['scenario']} at {call['at']}: {wanted} became {outcome(made)}")
         for kind, before, here in made_ids(call, made):
-            self._ids.learn(kind, before, here)
+            self._ids[kind, before] = here
             self._service = here if "status" in made else self._service
         self._keep(made, began)
 
@@ -219,7 +206,7 @@ class Recorder:
         while number is not None and self._service is not None and time.time() < deadline:
             here = self._ids.new_vm(self._answer(look | {"params": [self._service, False]}))
             if here is not None:
-                self._ids.learn("vm", number, here)
+                self._ids["vm", number] = here
                 return
             time.sleep(_POLL_SECONDS)
 
@@ -273,7 +260,9 @@ def main() -> None:
     users = dict(user.split(":", 1) for user in options.user)
     backends = Backends(options.oned, options.oneflow, users)
     later_seconds = time.time() - options.epoch - calls[0].get("at", 0.0)
-    recorder = Recorder(backends, Path(options.drivers), Ids(dict(options.id), later_seconds))
+    ids = Ids(options.id)
+    ids.later_seconds = later_seconds
+    recorder = Recorder(backends, Path(options.drivers), ids)
     print(f"began at {time.time():.2f}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:

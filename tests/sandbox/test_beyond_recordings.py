@@ -13,7 +13,7 @@ import pytest
 from provision_engine.sandbox import ManualClock, Sandbox, rpc
 from provision_engine.sandbox.errors import RpcFault
 from provision_engine.sandbox.expressions import ExpressionError, compile_requirements
-from tests.support.opennebula import RUNTIME, OpenNebula
+from tests.support.opennebula import RUNTIME, SERVICE_RUNS, OpenNebula
 from tests.support.users import ADMINISTRATOR, USER, User
 from tests.support.waiting import WAIT_SECONDS
 
@@ -66,10 +66,10 @@ def test_a_role_waits_for_its_parents(sandbox: Sandbox) -> None:
     assert len(sandbox.store.live_vms()) == 1
     pass_time(sandbox, 10)
     assert len(sandbox.store.live_vms()) == 2
-    assert seen_by(sandbox).service_state(service_id) == 2
+    assert seen_by(sandbox).service_state(service_id) == SERVICE_RUNS
 
 
-@pytest.mark.parametrize(("is_automatic", "left"), [(True, -1), (False, 2)])
+@pytest.mark.parametrize(("is_automatic", "left"), [(True, -1), (False, SERVICE_RUNS)])
 def test_a_service_may_end_with_its_last_vm(
     sandbox: Sandbox, is_automatic: bool, left: int
 ) -> None:
@@ -168,7 +168,7 @@ def test_populated_runtimes_are_complete(sandbox: Sandbox) -> None:
     assert re.findall(r"<NAME>(runtime\d)</NAME>", pool) == ["runtime2", "runtime0"]
     service_id, vm_id = map(int, re.findall(r"<BODY><!\[CDATA\[(\d+) (\d+)\]\]>", pool)[0])
     assert one.vm_state(vm_id) == "RUNNING"
-    assert one.service_state(service_id) == 2
+    assert one.service_state(service_id) == SERVICE_RUNS
     assert one.start_service(one.flow_template_id("flavour0"), "new") > service_id
 
 

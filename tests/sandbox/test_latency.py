@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-
 import pytest
 
 from provision_engine.sandbox import Sandbox
 from provision_engine.sandbox.latency import (
     MEASURED_MILLISECONDS,
     REQUEST_MILLISECONDS,
-    SATURATION,
     Latency,
 )
 from provision_engine.sandbox.oned import METHODS
@@ -57,27 +54,3 @@ def test_a_sandbox_delays_each_call(profile: str | None, monkeypatch: pytest.Mon
         MEASURED_MILLISECONDS[key] for key in ("GET /service_template", "one.system.version")
     ]
     assert sum(slept) == pytest.approx(sum(expected) / 1000 if profile else 0)
-
-
-def test_a_busy_oned_executes_part_of_each_call_exclusively(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """The first part: meanwhile another call waits."""
-    latency, slept, waited = Latency("measured"), list[float](), list[bool]()
-    call = ("oned", "one.vm.info")
-    other = threading.Thread(target=latency.pass_time, args=call)
-
-    def sleep(seconds: float) -> None:
-        slept.append(seconds)
-        if len(slept) == 1:
-            other.start()
-            other.join(0.05)
-            waited.append(other.is_alive())
-
-    monkeypatch.setattr(SLEEP, sleep)
-    latency.pass_time(*call)
-    other.join()
-    exclusive_seconds = latency.seconds(*call) * SATURATION["oned"]
-    assert waited == [True]
-    assert slept[0] == exclusive_seconds
-    assert sum(slept) == pytest.approx(2 * latency.seconds(*call))

@@ -24,7 +24,7 @@ def test_a_recording_is_played_with_the_ids_of_the_installation(
         for pool in (store.documents, store.vms, store.vm_templates, store.users, store.groups):
             pool.next_id = 5_000
         backends = replay.Backends(sandbox.oned_url, sandbox.oneflow_url, replay.PASSWORDS)
-        recorder = record.Recorder(backends, tmp_path, record.Ids({}, 0.0))
+        recorder = record.Recorder(backends, tmp_path, record.Ids())
         for call in calls:
             recorder.play(call)
         backends.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import secrets
 import uuid
 from collections.abc import Iterator, Sequence
@@ -32,7 +31,6 @@ MODES = ("600", "644", "666", "660")
 TIMEOUT_SECONDS, REAL_TIMEOUT_SECONDS = 10.0, 30.0
 READY_SECONDS = 180.0
 ADMINISTRATORS, USABLE, ALL, NOT_DONE = 0, -2, -1, -1
-SERVICE_RUNS = 2
 VM_FIELDS = ("ID", "NAME", "UID", "GID", "PERMISSIONS", "STATE", "LCM_STATE", "RESCHED", "LOCK")
 LEASE_SECONDS = 500_000
 Things = dict[str, bytes]
@@ -204,7 +202,7 @@ def _furnish(scene: Scene) -> None:
     made = scene.request(one, "POST", RUNTIMES, body=members, headers={"Idempotency-Key": key})
     assert made.status == 201, made.content
     runtime = made.runtime
-    stored = json.loads(one.document(runtime["ID"]).findtext("TEMPLATE/BODY") or "")
+    stored = one.body_of(runtime["ID"])
     lone, plain = f"lone{secrets.token_hex(4)}", f"web{secrets.token_hex(4)}"
     service_ids = [user.start_service(template_id, plain) for user in (one, admin)]
     vm_ids = [
@@ -215,7 +213,7 @@ def _furnish(scene: Scene) -> None:
         (one, runtime["SERVICE_ID"]),
         *zip((one, admin), service_ids, strict=True),
     ):
-        wait_until(lambda: user.service_state(service_id) == SERVICE_RUNS, READY_SECONDS, 0.05)  # noqa: B023
+        user.until_service_runs(service_id, READY_SECONDS)
     scene.facts = facts = replace(
         facts,
         runtime_id=runtime["ID"],

@@ -21,7 +21,14 @@ from tests.security.forgeries import dead_worker
 from tests.support.client import RUNTIMES, Json, request
 from tests.support.engine import engine_in_process, settings_for
 from tests.support.installation import MovableClock
-from tests.support.opennebula import FLOW_TEMPLATE, RUNTIME, SERVICE, OpenNebula, calls_of
+from tests.support.opennebula import (
+    FLOW_TEMPLATE,
+    RUNTIME,
+    SERVICE,
+    SERVICE_RUNS,
+    OpenNebula,
+    calls_of,
+)
 from tests.support.users import ADMINISTRATOR, OTHER, USER
 from tests.support.waiting import wait_until
 
@@ -29,7 +36,6 @@ FAR_PAST, LATER_SECONDS = 1, 300.0
 NO_ID = 2**31 - 2
 MEGABYTE = 1_000_000
 PUBLISHED, PRIVATE = (1, 1, 0, 1, 0, 0, 1, 0, 0), (1, 1, 0, 0, 0, 0, 0, 0, 0)
-SERVICE_RUNS = 2
 NATURE = {"FLAVOUR": "nature"}
 Run = Callable[..., Printed]
 
@@ -66,7 +72,7 @@ def attacker(stage: Stage) -> Device:
 def runtime(victim: Device) -> Json:
     """A runtime of the victim that runs."""
     runtime = victim.create(FAAS=NATURE)
-    wait_until(lambda: victim.one.service_state(runtime["SERVICE_ID"]) == SERVICE_RUNS)
+    victim.one.until_service_runs(runtime["SERVICE_ID"])
     return runtime
 
 
@@ -150,9 +156,7 @@ def test_nobody_else_inherits_a_standby(
     """Row 5: an engine died while it handed the standby over; the service lived on for nobody."""
     taken = {"PHASE": "TAKEN", "CREATED_AT": FAR_PAST}
     members = {"FAAS": {"VM_ID": runtime["FAAS"]["VM_ID"]}, "SERVICE_ID": runtime["SERVICE_ID"]}
-    body = json.dumps(members | {"ENGINE": taken})
-    text = f"<TEMPLATE><BODY><![CDATA[{body}]]></BODY></TEMPLATE>"
-    victim.one.call("document.update", runtime["ID"], text, 0)
+    victim.one.write(runtime["ID"], members | {"ENGINE": taken})
     plant(attacker, RUNTIME, forged("READY", SERVICE_ID=runtime["SERVICE_ID"]))
     assert reconcile(stage, run, "--apply").code == 0
     wait_until(lambda: not victim.one.vm_ids() and not victim.one.ids(SERVICE))

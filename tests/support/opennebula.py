@@ -20,6 +20,7 @@ from tests.support.users import User
 from tests.support.waiting import wait_until
 
 SERVICE, FLOW_TEMPLATE, RUNTIME = 100, 101, 1337
+SERVICE_RUNS = 2
 CALL_SECONDS, FLOW_SECONDS = 60.0, 120.0
 ORDINARY_GROUP = 1
 NO_SUCH_OBJECT = 0x0400
@@ -187,6 +188,19 @@ class OpenNebula:
     def document(self, document_id: int) -> etree._Element:
         return self._xml("document.info", document_id, False)
 
+    def body_of(self, document_id: int) -> dict[str, Any]:
+        """What a document holds."""
+        body: dict[str, Any] = json.loads(
+            self.document(document_id).findtext("TEMPLATE/BODY") or "{}"
+        )
+        return body
+
+    def write(self, document_id: int, body: str | dict[str, Any]) -> None:
+        """Replace what a document holds."""
+        text = body if isinstance(body, str) else json.dumps(body)
+        template = f"<TEMPLATE><BODY><![CDATA[{text}]]></BODY></TEMPLATE>"
+        self.call("document.update", document_id, template, 1)
+
     def vm(self, vm_id: int) -> dict[str, Any]:
         """A VM with its TEMPLATE and USER_TEMPLATE."""
         return as_dict(self._xml("vm.info", vm_id, False))
@@ -235,13 +249,17 @@ class OpenNebula:
         return [int(node["deploy_id"]) for node in nodes]
 
     def service_state(self, service_id: int) -> int:
-        """2 is RUNNING; -1 when it is gone. Read through oned, which is faster than oneflow."""
+        """-1 when it is gone. Read through oned, which is faster than oneflow."""
         answer = self._answer("document.info", service_id, False)
         if not answer[0] and answer[2] == NO_SUCH_OBJECT:
             return -1
         assert answer[0], answer[1]
         body = etree.fromstring(answer[1].encode()).findtext("TEMPLATE/BODY") or "{}"
         return int(json.loads(body)["state"])
+
+    def until_service_runs(self, service_id: int, seconds: float | None = None) -> None:
+        """Wait until oneflow has noticed that the VMs run, and could undeploy the service."""
+        wait_until(lambda: self.service_state(service_id) == SERVICE_RUNS, seconds, 0.05)
 
     def end_service(self, service_id: int) -> None:
         """Requests its deletion; the caller checks the outcome."""

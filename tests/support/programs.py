@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,14 @@ PACKAGES = {
     "systemd-tmpfiles": "systemd",
 }
 """The Debian packages whose programs have another name; all are in .ci/packages."""
+
+
+Done = subprocess.CompletedProcess[str]
+
+
+def run(*command: str | Path, seconds: float = 300, **options: Any) -> Done:
+    """Run a command to its end. Returns its exit code and what it printed."""
+    return subprocess.run(command, capture_output=True, text=True, timeout=seconds, **options)
 
 
 def program(name: str) -> str:

@@ -207,9 +207,6 @@ class Page:
 
     # ---- what a person sees -----------------------------------------------------------
 
-    def count(self, selector: str) -> int:
-        return len(self.all(selector))
-
     def find(self, selector: str) -> WebElement:
         found: WebElement = self.driver.find_element(By.CSS_SELECTOR, selector)
         return found

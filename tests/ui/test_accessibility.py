@@ -93,6 +93,7 @@ def test_everything_works_with_the_keyboard(page: Page, sandbox: Sandbox) -> Non
     page.until(lambda: page.focused.get_attribute("name") == "username")
     page.type_keys("devuser", TAB, "devpass", ENTER)
     page.until(lambda: page.focused.tag_name == "h1")
+    assert page.focused.value_of_css_property("outline-style") == "none"
     page.type_keys(TAB)
     assert page.focused.get_attribute("id") == "new"
     page.type_keys(ENTER)

@@ -42,7 +42,7 @@ def test_a_rejected_resize_says_why(page: Page, sandbox: Sandbox) -> None:
     page.until_text("dialog[open] .dialog-error", "quota")
 
 
-def test_a_lease_is_set_and_renewed(home: Page) -> None:
+def test_a_lease_is_set_renewed_and_removed(home: Page) -> None:
     home.open_new(name="camera")
     home.until_text(".function", "Running")
     home.press("Set a lease", ".card-actions button")
@@ -57,6 +57,8 @@ def test_a_lease_is_set_and_renewed(home: Page) -> None:
     home.until_text(".lease-left", "of 2d")
     home.press("Remove", ".card-actions button")
     home.until_text("dialog[open]", "Remove the lease?", "until it is deleted")
+    home.confirm()
+    home.until_text("#app", "No lease: it runs until it is deleted")
 
 
 def test_while_pending_a_lease_cannot_be_renewed_and_the_page_says_so(
@@ -195,14 +197,6 @@ def test_suspend_and_resume(home: Page) -> None:
     assert home.violations() == []
     home.press("Resume", ".heading-actions button")
     home.until_text(".heading", "Running")
-
-
-def test_a_lease_is_removed(home: Page) -> None:
-    home.open_new(name="camera", lease="3600")
-    home.until_text(".function", "Running")
-    home.press("Remove", ".card-actions button")
-    home.confirm()
-    home.until_text("#app", "No lease: it runs until it is deleted")
 
 
 def test_a_member_that_is_ignored_is_named(home: Page) -> None:

@@ -66,11 +66,6 @@ def test_a_deep_link_survives_the_login(page: Page) -> None:
     page.until_text("h1", "Flavours")
 
 
-def test_after_the_login_the_heading_is_focused_without_an_outline(home: Page) -> None:
-    home.until(lambda: home.focused.tag_name == "h1")
-    assert home.focused.value_of_css_property("outline-style") == "none"
-
-
 def test_one_user_s_data_is_gone_for_the_next(page: Page, sandbox: Sandbox) -> None:
     sandbox.store.add_user("other", "pass")
     page.enter()
