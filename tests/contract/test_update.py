@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from provision_engine.sandbox import Sandbox
+from provision_engine.sandbox.sandbox import CallRecord
 from tests.support.client import ROLES, states
 from tests.support.opennebula import OpenNebula, calls_of
 from tests.support.waiting import wait_until
@@ -229,6 +230,28 @@ def test_a_failed_resize_is_reported_and_the_size_stays(device: Device, runtime:
     assert "FAAS keeps its size" in answer.json["message"]
     device.sandbox.faults.clear()
     assert device.read_until(runtime["ID"], "RUNNING")["FAAS"]["CPU"] == 1
+
+
+def test_memory_is_given_back_where_the_cpu_is_refused_and_a_repetition_does_both(
+    device: Device, runtime: Json
+) -> None:
+    resizes: list[CallRecord] = []
+
+    def refuse_the_second(call: CallRecord, moment: str) -> None:
+        if call.method == "one.vm.resize" and moment == "before":
+            resizes.append(call)
+            device.sandbox.faults.drivers.set("resize", fails=len(resizes) == 2)
+
+    device.sandbox.on_call = refuse_the_second
+    answer = device.put(runtime["ID"], FAAS={"CPU": 2, "MEMORY": 256})
+    device.sandbox.on_call = None
+    device.sandbox.faults.clear()
+    assert answer.status == 500
+    assert len(resizes) == 3  # memory, cores, and memory back
+    function = device.read_until(runtime["ID"], "RUNNING")["FAAS"]
+    assert (function["CPU"], function["MEMORY"]) == (1, 128)
+    function = device.update(runtime["ID"], FAAS={"CPU": 2, "MEMORY": 256})["FAAS"]
+    assert (function["CPU"], function["MEMORY"]) == (2, 256)
 
 
 def test_an_update_during_another_change_is_locked(device: Device, runtime: Json) -> None:

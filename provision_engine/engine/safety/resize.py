@@ -20,6 +20,8 @@ from provision_engine.engine.time_limits import SHRINK_LEAST_SECONDS
 from provision_engine.errors import BackendTimeout, CapacityRefused, EngineError, UpdateFailed
 
 DISK = "DISK_SIZE"
+CAPACITY = ("MEMORY", "CPU")
+"""In their order: memory is always given, a CPU not taken away by every guest."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +34,6 @@ class Resize:
     """All that the VM has."""
     changes: Sizes
     """Those that are to differ."""
-
-    @property
-    def capacity(self) -> Sizes:
-        """Return the changes that vm.resize makes."""
-        return {name: size for name, size in self.changes.items() if SIZES[name].attributes}
 
     @property
     def growth(self) -> dict[str, int]:
@@ -73,19 +70,6 @@ def between(snapshot: Snapshot, requested: Mapping[str, Function]) -> list[Resiz
     return resizes
 
 
-def _template(capacity: Sizes, former: Vm | None = None) -> str:
-    """Return what vm.resize takes for sizes, or for those of a ``former`` state of the VM.
-
-    What it does not name stays as it is.
-    """
-    values = {
-        attribute: size if former is None else in_vm(former) or size
-        for name, size in capacity.items()
-        for attribute, in_vm in SIZES[name].attributes.items()
-    }
-    return "\n".join(f"{attribute}={value:g}" for attribute, value in values.items())
-
-
 def check(
     cloud: CloudClient,
     resizes: Sequence[Resize],
@@ -109,41 +93,51 @@ def check(
 def apply(cloud: CloudClient, resizes: Sequence[Resize]) -> None:
     """Give the VMs their sizes, or their old capacity back where not all of it is available.
 
-    Disks come last, since they cannot shrink back when something else fails.
+    One size after the other: a hypervisor that refuses the second of a call keeps the first, and
+    OpenNebula does not know. Disks come last, since they cannot shrink back.
     """
-    done: list[Resize] = []
+    done: list[tuple[Resize, str]] = []
     try:
-        for resize in resizes:
-            if resize.capacity:
-                cloud.oned.resize_vm(resize.vm.id, _template(resize.capacity))
-                done.append(resize)
-        _confirm(cloud, done)
+        for name in CAPACITY:
+            for resize in (concerned := [r for r in resizes if name in r.changes]):
+                size = resize.changes[name]
+                _resize(cloud, resize.vm, dict.fromkeys(SIZES[name].attributes, size))
+                done.append((resize, name))
+            _confirm(cloud, concerned, name)
         _resize_disks(cloud, resizes)
     except EngineError:
         _give_back(cloud, done)
         raise
 
 
-def _confirm(cloud: CloudClient, done: Sequence[Resize]) -> None:
-    """Wait until the VMs run with their new sizes. A driver may refuse them silently."""
-    vms = _wait_until_running(cloud, [resize.vm.id for resize in done])
-    for resize in done:
-        if resize.capacity.items() <= sizes.from_vm(vms[resize.vm.id]).items():
+def _resize(cloud: CloudClient, vm: Vm, attributes: Mapping[str, float]) -> None:
+    lines = [f"{attribute}={size:g}" for attribute, size in attributes.items()]
+    cloud.oned.resize_vm(vm.id, "\n".join(lines))
+
+
+def _confirm(cloud: CloudClient, resizes: Sequence[Resize], name: str) -> None:
+    """Wait until the VMs run with a new size. A driver may refuse it silently."""
+    vms = _wait_until_running(cloud, [resize.vm.id for resize in resizes])
+    for resize in resizes:
+        vm = vms[resize.vm.id]
+        if sizes.from_vm(vm).get(name) == resize.changes[name]:
             continue
         if resize.exceeds_maximum():
             limits = " and ".join(f"{n} {SIZES[name].unit}" for name, n in resize.maxima.items())
             raise CapacityRefused(f"{resize.role} was created for {limits} at most")
-        raise UpdateFailed(f"{resize.role} keeps its size: its VM could not be resized")
+        reason = states.explain(vm.error).text or "its VM could not be resized"
+        raise UpdateFailed(f"{resize.role} keeps its size: {reason}")
 
 
-def _give_back(cloud: CloudClient, done: Iterable[Resize]) -> None:
+def _give_back(cloud: CloudClient, done: Sequence[tuple[Resize, str]]) -> None:
     """Wait until a resize ends, then restore the old capacity."""
     cloud = cloud.with_deadline(cloud.deadline.at_least(SHRINK_LEAST_SECONDS))
-    for resize in done:
+    for resize, name in reversed(done):
         try:
-            _wait_until_running(cloud, [resize.vm.id])
-            before = {name: resize.before[name] for name in resize.capacity}
-            cloud.oned.resize_vm(resize.vm.id, _template(before, resize.vm))
+            vm = _wait_until_running(cloud, [resize.vm.id])[resize.vm.id]
+            if sizes.from_vm(vm).get(name) != resize.before[name]:
+                former = {a: of(resize.vm) for a, of in SIZES[name].attributes.items()}
+                _resize(cloud, vm, {a: size or resize.before[name] for a, size in former.items()})
         except EngineError as error:
             log.engine.error("%s keeps its new size: %s", resize.role, error)
 
