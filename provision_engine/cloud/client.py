@@ -28,17 +28,17 @@ class Credentials:
 
     @property
     def session(self) -> str:
-        """The form in which oned takes them."""
+        """Return the form in which oned takes them."""
         return f"{self.user}:{self.password}"
 
     @property
     def token(self) -> str:
-        """The form in which HTTP Basic has them: the Base64 of ``user:password``."""
+        """Return the form in which HTTP Basic has them: the Base64 of ``user:password``."""
         return base64.b64encode(self.session.encode()).decode()
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """The texts that no log may show.
+        """Return the texts that no log may show.
 
         A password of a few letters is part of many words: it is hidden only behind its user.
         """

@@ -12,7 +12,7 @@ LcmState = pyone.LCM_STATE
 
 
 class DocumentType(IntEnum):
-    """What a document of the pool is: one of oneflow's two, or ours."""
+    """What a document of the pool is: one of oneflow's two, or the engine's."""
 
     SERVICE = 100
     FLOW_TEMPLATE = 101

@@ -1,4 +1,4 @@
-"""Foreign failures become ours here, by table, and nowhere else."""
+"""Failures of OpenNebula and of libraries become the engine's here, by tables, and nowhere else."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def from_text(text: str) -> type[EngineError] | None:
 
 
 def locked_since(refusal: EngineError) -> int:
-    """The time at the end of ``[one.document.lock] 1795486136`` (Unix time); now without one."""
+    """Return the time at the end of ``[one.document.lock] 1795486136``; now if there is none."""
     found = re.search(r"(\d+)\s*$", str(refusal.message))
     return int(found[1]) if found else int(time.time())
 
@@ -83,12 +83,12 @@ def locked_since(refusal: EngineError) -> int:
 def from_transport(error: BaseException, backend: str) -> EngineError:
     """Return the error for a failure on the way to a backend or back."""
     cause = _cause(error)
-    engine_error = next(ours for theirs, ours in TRANSPORT if isinstance(cause, theirs))
+    engine_error = next(own for foreign, own in TRANSPORT if isinstance(cause, foreign))
     return engine_error(f"{backend}: {str(cause) or type(cause).__name__}")
 
 
 def _cause(error: BaseException) -> BaseException:
-    """Return the failure that a library has wrapped. What is behind an error of ours is older."""
+    """Return the failure that a library has wrapped. What is behind an EngineError is older."""
     found, behind = error, error.__context__
     while not isinstance(found, NotConnected) and behind is not None:
         if isinstance(behind, EngineError):
@@ -106,7 +106,7 @@ def from_code(code: object, text: object) -> pyone.OneException:
 
 def from_oned(error: Exception) -> EngineError:
     """Return the error for a refusal of oned."""
-    engine_error = next(ours for theirs, ours in ONED if isinstance(error, theirs))
+    engine_error = next(own for foreign, own in ONED if isinstance(error, foreign))
     text = str(error)
     if engine_error is errors.Unauthorized:
         return engine_error("OpenNebula does not know this user and password")

@@ -27,7 +27,7 @@ Attributes = dict[str, Any]
 
 
 def parse(xml: str | bytes) -> etree._Element:
-    """The root element of an answer. Raises BadGateway where it is no XML."""
+    """Return the root element of a response. Raises BadGateway where it is not XML."""
     parser = etree.XMLParser(huge_tree=True, resolve_entities=False, no_network=True)
     try:
         return etree.fromstring(xml.encode() if isinstance(xml, str) else xml, parser)
@@ -55,7 +55,7 @@ def real(element: etree._Element, path: str, default: float = 0) -> float:
 
 
 def attributes(element: etree._Element | None) -> Attributes:
-    """The children of an element, nested ones as dictionaries, repeated ones as lists."""
+    """Return the children of an element: nested ones as dictionaries, repeated ones as lists."""
     found: Attributes = {}
     for child in element if element is not None else ():
         value = attributes(child) if len(child) else (child.text or "")
@@ -97,7 +97,7 @@ class Document:
 
     @cached_property
     def body(self) -> dict[str, Any]:
-        """The body, a JSON object. Raises BadGateway where it is not one."""
+        """Return the body, a JSON object. Raises BadGateway where it is not one."""
         try:
             return values.parse_body(self.body_text)
         except BadGateway as error:
@@ -161,7 +161,7 @@ class Service:
 
     @property
     def vm_ids(self) -> list[int]:
-        """The VMs of all roles, as far as there are not too many."""
+        """Return the VMs of all roles, up to MAX_VMS."""
         return [vm_id for role in self.roles for vm_id in role.vm_ids][:MAX_VMS]
 
 
@@ -209,7 +209,7 @@ class ScheduledAction:
     @classmethod
     def from_xml(cls, element: etree._Element) -> ScheduledAction:
         at = values.unix_time(text(element, "TIME").strip().removeprefix("+"))
-        # Of a time that nobody can read, at least nothing is expected.
+        # A time that cannot be read never comes.
         return cls(
             number(element, "ID"),
             text(element, "ACTION"),
@@ -244,7 +244,7 @@ class Vm:
     user_id: int
     service_id: int | None
     """The service that it was created for, whether that still exists or not."""
-    is_ours: bool
+    is_of_engine: bool
     """Whether it carries the attribute by which engines mark their VMs."""
     started_at: int
     """When it was created (Unix time)."""
@@ -279,7 +279,7 @@ class Vm:
             name=text(element, "NAME"),
             user_id=number(element, "UID"),
             service_id=values.integer(text(user, "SERVICE_ID")),
-            is_ours=bool(text(user, "FLAVOURS") and text(user, "ROLE_NAME")),
+            is_of_engine=bool(text(user, "FLAVOURS") and text(user, "ROLE_NAME")),
             started_at=number(element, "STIME"),
             since=_since(element),
             scheduled_actions=_scheduled_actions(element, template),
@@ -287,7 +287,7 @@ class Vm:
 
     @property
     def endpoint(self) -> str:
-        """The address at which it is reached; empty if there is none."""
+        """Return the address at which it is reached; empty if there is none."""
         found = (text for name in ADDRESSES if (text := str(self.nic.get(name) or "")))
         return next(found, "")[:MAX_ENDPOINT]
 

@@ -19,7 +19,7 @@ _FORBIDDEN_SEQUENCES = {
 
 
 def why_not(text: str) -> str | None:
-    """Why OpenNebula cannot carry a text unchanged in both dialects; None where it can."""
+    """Return why OpenNebula cannot carry a text unchanged in both dialects; None where it can."""
     for place, character in enumerate(text):
         if (reason := _why_not_character(character)) is not None:
             return f"character {place + 1} is {reason}"
@@ -46,7 +46,7 @@ def _why_not_character(character: str) -> str | None:
 
 
 def render(attributes: Attributes) -> str:
-    """Attributes in template syntax, one a line. Only a quote can be escaped, and has to be."""
+    """Return attributes in template syntax, one a line. A quote has to be escaped."""
     return "\n".join(
         _attribute(name, value)
         for name, values in attributes.items()
@@ -119,12 +119,12 @@ def quoted(text: str) -> str:
 
 
 def document(name: str, body: str) -> str:
-    """The template of a new document: XML, where a body needs no escaping but of its ``]]>``."""
+    """Return the template of a new document: XML, where a body needs no escaping but of its ``]]>``."""
     return f"<TEMPLATE><NAME>{escape(name)}</NAME>{_body(body)}</TEMPLATE>"
 
 
 def document_body(body: str) -> str:
-    """The template that replaces a document's body."""
+    """Return the template that replaces a document's body."""
     return f"<TEMPLATE>{_body(body)}</TEMPLATE>"
 
 

@@ -185,7 +185,7 @@ def _leftovers(context: Context, owner_id: int) -> Iterator[Leftover]:
                 yield Leftover(ORPHAN, None, service.id, owner_id, service.name, age, detail)
     vm_ids = documents.vm_ids()
     for vm in context.cloud.oned.vms_of_user(owner_id):
-        is_candidate = vm.user_id == owner_id and vm.is_ours and not states.is_ending(vm)
+        is_candidate = vm.user_id == owner_id and vm.is_of_engine and not states.is_ending(vm)
         if not is_candidate or vm.service_id is None or vm.id in vm_ids:
             continue
         if vm.service_id not in known and _is_gone(context, vm.service_id):

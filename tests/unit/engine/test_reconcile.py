@@ -130,7 +130,7 @@ def test_a_document_that_cannot_be_read_is_shown_and_what_it_mentions_is_known()
 
 
 def lost_vm(states: tuple[int, int] = RUNNING, **parts: Any) -> Vm:
-    ours = {"is_ours": True, "service_id": SERVICE, "started_at": NOW - HOUR}
+    ours = {"is_of_engine": True, "service_id": SERVICE, "started_at": NOW - HOUR}
     return replace(vm(*states, vm_id=VM), **(ours | parts))
 
 
@@ -144,7 +144,7 @@ def lost_vm(states: tuple[int, int] = RUNNING, **parts: Any) -> Vm:
         ({"states": SHUTDOWN}, None, False),
         ({"user_id": STRANGER}, None, False),
         ({"started_at": NOW - 60}, None, False),
-        ({"is_ours": False}, None, False),
+        ({"is_of_engine": False}, None, False),
         ({"service_id": None}, None, False),
     ],
 )
