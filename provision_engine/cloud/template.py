@@ -119,7 +119,7 @@ def quoted(text: str) -> str:
 
 
 def document(name: str, body: str) -> str:
-    """Return the template of a new document: XML, where a body needs no escaping but of its ``]]>``."""
+    """Return the template of a new document: XML, where a body needs no escaping."""
     return f"<TEMPLATE><NAME>{escape(name)}</NAME>{_body(body)}</TEMPLATE>"
 
 
