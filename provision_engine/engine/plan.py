@@ -89,14 +89,15 @@ class Plan:
 def plan(context: Context, specification: Specification, version: str = "") -> Plan:
     """Find flow template, roles and sizes; changes nothing.
 
-    ``version`` is OpenNebula's if it has just been read. Raises NoFlowTemplate, Forbidden, and
-    DeployFailed if a VM template is missing.
+    ``version`` is OpenNebula's if it has just been read. Raises NoFlowTemplate, Forbidden,
+    BadRequest, and DeployFailed if a VM template is missing.
     """
     version = version or context.cloud.oned.version()
     dialect = Dialect.from_version(version)
     flavours, configuration = context.flavours, context.configuration
     flow = flavours.flow_template(specification)
     flow.check_inputs(dialect)
+    flow.check_texts(dialect, specification)
     assigned = flow.assign(specification)
     sr_auth = context.cloud.credentials.token if configuration.sr_auth else None
     functions, added, vm_templates, operators = {}, {}, {}, {}

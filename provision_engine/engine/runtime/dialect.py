@@ -86,6 +86,12 @@ class Dialect:
         mandatory = {name: text for name, text in inputs.items() if text.startswith("M|")}
         return [name for name, text in (mandatory | networks).items() if not _default(text)]
 
+    def replaced_names(self, body: Body) -> list[str]:
+        """Return the names that oneflow replaces behind a dollar sign, wherever in contents."""
+        if not self.are_contents_text:
+            return []
+        return [*_texts(body.get(self.inputs)), *_texts(body.get("networks"))]
+
     def input_values(self, body: Body) -> Body:
         """Return the defaults of user inputs: oneflow wants a value for each one in the request."""
         inputs = _texts(body.get(self.inputs))

@@ -11,7 +11,7 @@ from provision_engine.cloud.enums import DocumentType
 from provision_engine.cloud.objects import Attributes, Document
 from provision_engine.engine.runtime.dialect import DIALECTS, Body, Dialect
 from provision_engine.engine.runtime.specification import Specification
-from provision_engine.errors import BadGateway, NoFlowTemplate, NotFound
+from provision_engine.errors import BadGateway, BadRequest, NoFlowTemplate, NotFound
 from provision_engine.text import one_line
 
 MAX_NAME = 128
@@ -88,6 +88,14 @@ class FlowTemplate:
         if missing := [name for body in bodies for name in dialect.missing_inputs(body)]:
             names = one_line(", ".join(missing[:8]))
             raise NoFlowTemplate(f"Flow template {self.id} has no default for its input {names}")
+
+    def check_texts(self, dialect: Dialect, specification: Specification) -> None:
+        """Raise BadRequest where oneflow would replace a part of a text of the device."""
+        bodies = [self.body, *(role.body for role in self.roles)]
+        names = {name for body in bodies for name in dialect.replaced_names(body)}
+        for path, text in specification.texts():
+            if found := next((name for name in sorted(names) if f"${name}" in text), None):
+                raise BadRequest(f"{path}: OpenNebula would replace ${found} in this text")
 
     def merge_template(
         self,

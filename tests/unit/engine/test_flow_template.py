@@ -6,6 +6,8 @@ import pytest
 
 from provision_engine.engine.runtime.dialect import SEVEN, SIX, Dialect
 from provision_engine.engine.runtime.flow_template import FlowRole, FlowTemplate, assign_roles
+from provision_engine.engine.runtime.specification import Specification
+from provision_engine.errors import BadRequest
 
 
 @pytest.mark.parametrize(
@@ -50,3 +52,19 @@ def test_roles_are_found_by_name_then_flavour_then_position(
     flavours: dict[str, str], names: list[str], indexes: dict[str, int]
 ) -> None:
     assert assign_roles(flavours, names) == indexes
+
+
+@pytest.mark.parametrize(("spoken", "is_refused"), [(SIX, True), (SEVEN, False)])
+def test_a_text_in_which_release_6_would_replace_a_name_is_refused(
+    spoken: Dialect, is_refused: bool
+) -> None:
+    role = FlowRole("FAAS", 0, body={spoken.inputs: {"GREETING": "O|text|What"}})
+    flow = FlowTemplate(0, (role,), body={"networks": {"Public": "M|network|What| |id:0"}})
+    flow.check_texts(spoken, Specification(device_info={"NOTE": "$OTHER and Public"}))
+    for text in ("say $GREETING", "in $Public"):
+        sent = Specification(device_info={"NOTE": text})
+        if not is_refused:
+            flow.check_texts(spoken, sent)
+            continue
+        with pytest.raises(BadRequest, match=r"DEVICE_INFO\.NOTE: OpenNebula would replace \$"):
+            flow.check_texts(spoken, sent)
