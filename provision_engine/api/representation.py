@@ -164,8 +164,10 @@ def _sizes(function: Function) -> Json:
 
 
 def _without_credentials(attributes: Mapping[str, Any]) -> Json:
-    context = {k: v for k, v in attributes.get("CONTEXT", {}).items() if k != "SR_AUTH"}
-    return {n: context if n == "CONTEXT" else value for n, value in attributes.items()}
+    context = attributes.get("CONTEXT")
+    if not isinstance(context, dict):
+        return dict(attributes)
+    return {**attributes, "CONTEXT": {k: v for k, v in context.items() if k != "SR_AUTH"}}
 
 
 def _shortened(text: str) -> str:

@@ -44,7 +44,8 @@ def role_attributes(
         lease = leases.action(f"+{specification.lease_seconds}")
         others = leases.others(sizes.vectors(template, "SCHED_ACTION"))
         attributes["SCHED_ACTION"] = [*others, lease] if others else lease
-    operators = str(template.get("SCHED_REQUIREMENTS", ""))
+    found = template.get("SCHED_REQUIREMENTS", "")
+    operators = found if isinstance(found, str) else ""
     sent = user_attributes(specification.scheduling, specification.device_info, operators)
     return attributes | sent | {"FLAVOURS": str(flow_template_id)}
 

@@ -100,12 +100,26 @@ class Dialect:
     def _contents(self, role: Body) -> Attributes:
         contents = role.get(self.contents)
         if not self.are_contents_text:
-            return values.mapping(contents)
+            return _attributes(contents)
         try:
             return template.parse(contents) if isinstance(contents, str) else {}
         except ValueError as error:
             name = one_line(values.text(role.get("name")))
             raise BadGateway(f"Role {name} of a flow template: {error}") from error
+
+
+def _attributes(contents: object) -> Attributes:
+    """Return the attributes in an object that a person has written; what is none is left out."""
+    found: Attributes = {}
+    for name, value in values.mapping(contents).items():
+        several = [
+            {key: str(text) for key, text in one.items()} if isinstance(one, dict) else str(one)
+            for one in (value if isinstance(value, list) else [value])
+            if isinstance(one, dict | str | int | float)
+        ]
+        if several:
+            found[name.upper()] = several if isinstance(value, list) else several[0]
+    return found
 
 
 def _has_lines(value: object) -> bool:

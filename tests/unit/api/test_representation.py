@@ -148,7 +148,7 @@ def test_a_plan_shows_no_credentials(context: dict[str, str]) -> None:
     attributes = {"CPU": "1", "CONTEXT": {"SR_AUTH": "secret", **context}}
     flow = SimpleNamespace(id=4, owner_name="oneadmin")
     planned: Any = SimpleNamespace(
-        flow=flow, role_names={"FAAS": "f"}, attributes={"f": attributes}
+        flow=flow, role_names={"FAAS": "f"}, vm_attributes=lambda _role: attributes
     )
     shown = representation.plan(planned, [])["ROLES"]["FAAS"]["ATTRIBUTES"]
     assert shown == {"CPU": "1", "CONTEXT": context}

@@ -88,7 +88,16 @@ def test_contents_stand_in_place_of_what_the_vm_template_says() -> None:
     assert six == {"MEMORY": "512", "CONTEXT": {"B": "3"}, "NIC": {"NETWORK_ID": "$Public"}}
     contents = {"MEMORY": 512, "CONTEXT": {"B": "3"}, "NIC": [{"NETWORK_ID": "$Public"}]}
     seven = SEVEN.operators({"template_contents": contents}, vm_template)
-    assert seven == contents | {"CONTEXT": {"A": "1", "B": "3"}}
+    assert seven == contents | {"MEMORY": "512", "CONTEXT": {"A": "1", "B": "3"}}
+
+
+def test_what_is_no_attribute_in_contents_is_left_out_and_never_a_crash() -> None:
+    contents = {"A": None, "B": [1, None, {"c": 2}], "D": [], "E": {"f": [1]}, "memory": 5.0}
+    read = SEVEN.operators({"template_contents": contents}, {})
+    assert read == {"B": ["1", {"c": "2"}], "E": {"f": "[1]"}, "MEMORY": "5.0"}
+    for nonsense in (None, 5, [], {}):
+        assert SEVEN.operators({"template_contents": nonsense}, {"A": "1"}) == {"A": "1"}
+        assert SIX.operators({"vm_template_contents": nonsense}, {"A": "1"}) == {"A": "1"}
 
 
 def test_release_6_gets_the_operators_contents_with_what_is_added() -> None:
