@@ -7,7 +7,6 @@ import ipaddress
 import math
 import selectors
 import socket
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -23,7 +22,6 @@ PAUSE_SECONDS = 0.5
 """Before a VM that did not answer is asked again."""
 MAX_ASKED = 256
 """How many VMs are asked together; the others do not answer yet."""
-_lock = threading.Lock()
 
 
 def check(context: Context, snapshots: Sequence[Snapshot]) -> list[Snapshot]:
@@ -38,20 +36,20 @@ def check(context: Context, snapshots: Sequence[Snapshot]) -> list[Snapshot]:
     return [snapshot.with_condition(condition, silent) for snapshot in snapshots]
 
 
-def _silent(due_at: Answers, endpoints: Mapping[int, str], port: int) -> set[int]:
+def _silent(answers: Answers, endpoints: Mapping[int, str], port: int) -> set[int]:
     """Return the VMs that have not answered, of those in ``endpoints``: addresses by VM id.
 
     An endpoint that is not an IP address never does. Whoever accepts a connection only to close
     it does not answer either: it stands in for a function that is not there yet.
     """
     now = time.monotonic()
-    with _lock:
-        due = [known for known in endpoints.items() if (due_at.get(known) or 0) <= now]
-        for known in due[:MAX_ASKED]:
-            due_at.put(known, now + PAUSE_SECONDS)
-    for known in _ask(due[:MAX_ASKED], port):
-        due_at.put(known, math.inf)
-    return {known[0] for known in endpoints.items() if due_at.get(known) != math.inf}
+    with answers.lock:
+        due = [known for known in endpoints.items() if answers.due_at(known) <= now][:MAX_ASKED]
+        for known in due:
+            answers.put(known, now + PAUSE_SECONDS)
+    for known in _ask(due, port):
+        answers.put(known, math.inf)
+    return {known[0] for known in endpoints.items() if answers.due_at(known) != math.inf}
 
 
 def _ask(endpoints: list[Endpoint], port: int) -> list[Endpoint]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+import mmap
 import secrets
+import struct
 import threading
 import time
 from collections import OrderedDict, defaultdict
@@ -106,8 +108,37 @@ class KeyIndex:
 
 Endpoint = tuple[int, str]
 """The id of a VM, and the address that it has: another one has to answer anew."""
-Answers = Lru[Endpoint, float]
-"""When a VM is asked for an answer again, on the monotonic clock; math.inf once it has answered."""
+_ANSWER = struct.Struct("<Qd")
+MAX_ANSWERS = 2**16
+
+
+class Answers:
+    """When the VMs are asked next whether they answer, for all processes of an engine.
+
+    It is made before they fork, and a VM of which nothing is known, or which another one has
+    displaced, is asked at once.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self._slots = mmap.mmap(-1, MAX_ANSWERS * _ANSWER.size)
+
+    def due_at(self, endpoint: Endpoint) -> float:
+        """Return that time on the monotonic clock; math.inf for a VM that has answered."""
+        key, at = _ANSWER.unpack_from(self._slots, _slot(endpoint)[1])
+        return float(at) if key == _slot(endpoint)[0] else 0.0
+
+    def put(self, endpoint: Endpoint, due_at: float) -> None:
+        """Store it."""
+        key, position = _slot(endpoint)
+        _ANSWER.pack_into(self._slots, position, key, due_at)
+
+
+def _slot(endpoint: Endpoint) -> tuple[int, int]:
+    """Return the key of a VM and its position."""
+    digest = hashlib.blake2b(repr(endpoint).encode(), digest_size=8).digest()
+    key = int.from_bytes(digest, "little")
+    return key, key % MAX_ANSWERS * _ANSWER.size
 
 
 class UserMemory:
@@ -190,7 +221,7 @@ class Memory:
         self.publishers: dict[int, str] = {}
         """The publishers of flavours that were found: their names by id."""
         self.standbys = Standbys()
-        self.answers: Answers = Lru(MAX_RUNTIMES)
+        self.answers = Answers()
 
     def login(self, credentials: Credentials) -> bytes:
         """Return a digest that tells users and passwords apart, and reveals neither."""

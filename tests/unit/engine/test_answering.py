@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -133,3 +134,14 @@ def test_only_functions_that_run_are_asked_all_at_once(server: Server) -> None:
 
 def test_without_the_key_nothing_is_asked() -> None:
     assert state(OpenNebula().request(), snapshot()) == RUNNING
+
+
+def test_all_processes_of_an_engine_ask_a_vm_as_if_they_were_one(server: Server) -> None:
+    of = context(server.port)
+    child = os.fork()
+    if not child:
+        is_running = state(of, snapshot(IP="127.0.0.1")) == RUNNING
+        os._exit(0 if is_running else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert state(of, snapshot(IP="127.0.0.1")) == RUNNING
+    assert len(server.accepted) == 1
