@@ -65,12 +65,12 @@ _TEXT = r'"(?:[^"\\]|\\"?+)*+"'
 _QUOTED = rf"(?P<quoted>{_TEXT})"
 _BLANK = re.compile(r"(?:\s|\#[^\n]*)*")
 _ATTRIBUTE = re.compile(
-    rf"""(?P<name>[A-Za-z]\w*)\s*=[ \t]*(?:{_QUOTED}
+    rf"""(?P<name>\w+)\s*=[ \t]*(?:{_QUOTED}
     |\[(?P<vector>(?:[^\]"]|{_TEXT})*)\]|(?P<plain>[^\n"\[]*))""",
     re.DOTALL | re.VERBOSE,
 )
 _MEMBER = re.compile(
-    rf"\s*(?P<name>[A-Za-z]\w*)\s*=\s*(?:{_QUOTED}|(?P<plain>[^\",]*))\s*(?:,|\Z)", re.DOTALL
+    rf"\s*(?P<name>\w+)\s*=\s*(?:{_QUOTED}|(?P<plain>[^\",]*))\s*(?:,|\Z)", re.DOTALL
 )
 
 

@@ -1,4 +1,4 @@
-"""Whether VMs answer: with `ready.port` a function is RUNNING once its endpoint accepts there."""
+"""Ask VMs whether they answer on `ready.port`: until then their functions are not RUNNING."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import selectors
 import socket
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 from provision_engine.engine.context import Context
 from provision_engine.engine.memory import Answers, Endpoint
@@ -39,17 +39,19 @@ def check(context: Context, snapshots: Sequence[Snapshot]) -> list[Snapshot]:
 def _silent(answers: Answers, endpoints: Mapping[int, str], port: int) -> set[int]:
     """Return the VMs that have not answered, of those in ``endpoints``: addresses by VM id.
 
-    An endpoint that is not an IP address never does. Whoever accepts a connection only to close
-    it does not answer either: it stands in for a function that is not there yet.
+    A VM whose endpoint is not an IP address stays silent. So does a port that closes a connection
+    at once, as a proxy without a backend does.
     """
     now = time.monotonic()
     with answers.lock:
         due = [known for known in endpoints.items() if answers.due_at(known) <= now][:MAX_ASKED]
         for known in due:
             answers.put(known, now + PAUSE_SECONDS)
-    for known in _ask(due, port):
+    answered = set(_ask(due, port))
+    for known in answered:
         answers.put(known, math.inf)
-    return {known[0] for known in endpoints.items() if answers.due_at(known) != math.inf}
+    silent = [known for known in endpoints.items() if answers.due_at(known) != math.inf]
+    return {known[0] for known in silent if known not in answered}
 
 
 def _ask(endpoints: list[Endpoint], port: int) -> list[Endpoint]:
@@ -87,13 +89,14 @@ def _connecting(address: str, port: int) -> socket.socket | None:
         version = ipaddress.ip_address(address).version
     except ValueError:
         return None
-    connecting = socket.socket(socket.AF_INET if version == 4 else socket.AF_INET6)
-    connecting.setblocking(False)
     try:
+        connecting = socket.socket(socket.AF_INET if version == 4 else socket.AF_INET6)
+    except OSError:  # no IPv6, or no descriptor left
+        return None
+    connecting.setblocking(False)
+    with suppress(OSError):
         if connecting.connect_ex((address, port)) in (0, errno.EINPROGRESS):
             return connecting
-    except OSError:
-        pass
     connecting.close()
     return None
 

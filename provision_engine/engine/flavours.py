@@ -62,7 +62,7 @@ class Flavours:
     def flow_template(self, specification: Specification) -> FlowTemplate:
         """Return the template for a tuple: the mapped one, else the one of that name.
 
-        Raises NoFlowTemplate; Forbidden where the caller may use the mapped one, or any, not.
+        Raises NoFlowTemplate; Forbidden where the caller may not use it, or may use none at all.
         """
         return self.for_tuple(specification.flavour_tuple, specification.flavours)
 

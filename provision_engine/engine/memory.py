@@ -109,36 +109,37 @@ class KeyIndex:
 Endpoint = tuple[int, str]
 """The id of a VM, and the address that it has: another one has to answer anew."""
 _ANSWER = struct.Struct("<Qd")
-MAX_ANSWERS = 2**16
+MAX_ANSWERS, NEIGHBOURS = 2**16, 8
 
 
 class Answers:
-    """When the VMs are asked next whether they answer, for all processes of an engine.
+    """When to ask each VM again whether it answers; shared by the processes of an engine.
 
-    It is made before they fork, and a VM of which nothing is known, or which another one has
-    displaced, is asked at once.
+    It is made before they fork. Each reads and writes without waiting for the others, so that two
+    may ask the same VM in the same moment. A VM that is not in the table is asked at once.
     """
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self._slots = mmap.mmap(-1, MAX_ANSWERS * _ANSWER.size)
+        self._table = mmap.mmap(-1, MAX_ANSWERS * _ANSWER.size)
 
     def due_at(self, endpoint: Endpoint) -> float:
-        """Return that time on the monotonic clock; math.inf for a VM that has answered."""
-        key, at = _ANSWER.unpack_from(self._slots, _slot(endpoint)[1])
-        return float(at) if key == _slot(endpoint)[0] else 0.0
+        """Return when a VM is due, on the monotonic clock; math.inf once it has answered."""
+        key, rows = self._rows(endpoint)
+        return next((at for _, known, at in rows if known == key), 0.0)
 
     def put(self, endpoint: Endpoint, due_at: float) -> None:
-        """Store it."""
-        key, position = _slot(endpoint)
-        _ANSWER.pack_into(self._slots, position, key, due_at)
+        """Set when a VM is due, in place of another one if there is no room."""
+        key, rows = self._rows(endpoint)
+        position = next((p for p, known, _ in rows if known in (key, 0)), rows[0][0])
+        _ANSWER.pack_into(self._table, position, key, due_at)
 
-
-def _slot(endpoint: Endpoint) -> tuple[int, int]:
-    """Return the key of a VM and its position."""
-    digest = hashlib.blake2b(repr(endpoint).encode(), digest_size=8).digest()
-    key = int.from_bytes(digest, "little")
-    return key, key % MAX_ANSWERS * _ANSWER.size
+    def _rows(self, endpoint: Endpoint) -> tuple[int, list[tuple[int, int, float]]]:
+        """Return the key of a VM, and the rows in which it may stand: position, key, due time."""
+        digest = hashlib.blake2b(repr(endpoint).encode(), digest_size=8).digest()
+        key = int.from_bytes(digest, "little") or 1
+        positions = [(key + n) % MAX_ANSWERS * _ANSWER.size for n in range(NEIGHBOURS)]
+        return key, [(p, *_ANSWER.unpack_from(self._table, p)) for p in positions]
 
 
 class UserMemory:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from provision_engine import log
@@ -35,6 +35,13 @@ class Plan:
     """What the operator says of a role's VMs, by the flow template's role name."""
     version: str
     """Of OpenNebula. Read anew each time: it may have been upgraded under the engine."""
+    unsized: Sequence[str]
+    """FAAS or DAAS, where the flow template itself lists the disks."""
+
+    def check_disks(self) -> None:
+        """Raise CapacityRefused where a disk cannot get its requested size."""
+        for role in self.unsized:
+            raise CapacityRefused(f"{role}.DISK_SIZE: the flow template lists the disks of its VM")
 
     def intent(self, context: Context, specification: Specification, key: str) -> Runtime:
         """Return what is stored of a new runtime before anything is started."""
@@ -101,6 +108,7 @@ def plan(context: Context, specification: Specification, version: str = "") -> P
     assigned = flow.assign(specification)
     sr_auth = context.cloud.credentials.token if configuration.sr_auth else None
     functions, added, vm_templates, operators = {}, {}, {}, {}
+    unsized: list[str] = []
     for role, requested in specification.functions.items():
         name = assigned[role].name
         vm_templates[name] = flavours.vm_template(assigned[role])
@@ -115,11 +123,6 @@ def plan(context: Context, specification: Specification, version: str = "") -> P
             sr_auth,
         )
         if dialect.joins_disks(assigned[role].body) and added[name].pop("DISK", None):
-            _check_disk(role, requested)
+            unsized += [role] if "DISK_SIZE" in requested.sizes else []
     names = {role: flow_role.name for role, flow_role in assigned.items()}
-    return Plan(flow, functions, names, added, vm_templates, operators, version)
-
-
-def _check_disk(role: str, requested: Function) -> None:
-    if "DISK_SIZE" in requested.sizes:
-        raise CapacityRefused(f"{role}.DISK_SIZE: the flow template lists the disks of its VM")
+    return Plan(flow, functions, names, added, vm_templates, operators, version, unsized)

@@ -143,7 +143,7 @@ class Inspector:
                 continue
             try:
                 operators = self.dialect.operators(flow_role.body, found.attributes)
-            except BadGateway as error:
+            except NoFlowTemplate as error:
                 hint = "write the role's contents in OpenNebula's template syntax"
                 findings.append(Finding(str(error.message), hint))
                 continue

@@ -52,4 +52,4 @@ SHRINK_LEAST_SECONDS = 0.75
 ORDER_LEAST_SECONDS = 0.3
 """For having OpenNebula end VMs by itself."""
 UNLOCK_SECONDS, UNLOCK_LEAST_SECONDS = 0.8, 0.1
-"""For giving a lock back: so late it may come at most, and so long it may take at least."""
+"""For giving a lock back: its latest end after the deadline, and the least that it is given."""

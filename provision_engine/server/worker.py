@@ -47,15 +47,16 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         gunicorn would let a silent connection occupy a thread for five seconds, and pass every
         connection through the main loop after each request, which costs as much as many answers.
         """
-        if not connection.initialized and not connection.wait_for_data(SOON_SECONDS):
-            return gthread._DEFER
+        patience_seconds = SOON_SECONDS if self.alive else SILENT_SECONDS
+        if not connection.initialized and not connection.wait_for_data(patience_seconds):
+            return gthread._DEFER if self.alive else False
         result = self._answer(connection)
         while result and self._has_thread_for_each() and _sends_soon(connection.sock):
             result = self._answer(connection)
         return result
 
     def _answer(self, connection: Any) -> Any:
-        """Read a request and answer it; gunicorn would wait forever for the rest of half a one."""
+        """Read a request and answer it; gunicorn would wait forever for the rest of one."""
         # log.request: what the thread knows of its last request is forgotten, secrets above all.
         with log.request(""), arrivals.receive(connection) as arrival:
             result = super().handle(connection)

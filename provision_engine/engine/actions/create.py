@@ -45,6 +45,7 @@ def _create(context: Context, specification: Specification, key: str, version: s
     """Create a runtime. Raises OtherCreateIsFirst where another request with the key was faster."""
     specification = _with_lease(context, specification)
     planned = plan(context, specification, version)
+    planned.check_disks()
     intent = planned.intent(context, specification, key)
     if taken := handover.take(context, specification, planned, intent):
         return taken
@@ -57,6 +58,7 @@ def rehearse(context: Context, specification: Specification, version: str = "") 
     """Return the plan of a create without executing it. Raises as ``create_runtime`` does."""
     specification = _with_lease(context, specification)
     planned = plan(context, specification, version)
+    planned.check_disks()
     quota.check_new(context.cloud, list(planned.functions.values()))
     return planned
 

@@ -21,20 +21,20 @@ from provision_engine.engine.runtime.states import State
 from provision_engine.engine.safety import abandoned, leases
 
 CHUNK = 200
-"""So many runtimes are observed together where their states decide which are shown."""
+"""How many runtimes are observed together where their states decide which are shown."""
 MAX_READ = 2000
-"""So many runtimes are read for one page at most: where few of them match, it stays short."""
+"""How many runtimes are read for one page at most: where few of them match, it stays short."""
 NEAR_IDS = 64
 """Services whose ids are as near as that are read in one call."""
 MAX_SERVICE_CALLS = 20
 LARGEST = 2**31 - 1
 """The largest id, offset or count that OpenNebula knows."""
 OVERLAP = 16
-"""So many more documents are read on each side, since others may have come or gone."""
+"""How many more documents are read on each side, since others may have come or gone."""
 GROWTH, MAX_COUNT = 4, 1024
 """Each part is larger than the one before, for lists in which a filter shows few runtimes."""
 MAX_ATTEMPTS = 24
-"""After so many parts that were read in vain, the whole pool is read."""
+"""How many parts are read in vain before the whole pool is read."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from provision_engine.errors import ActionRefused, Locked, NotFound, Preconditio
 def get_runtime(context: Context, runtime_id: int) -> Snapshot:
     """Return a runtime as it is now. Raises NotFound, Forbidden, Unauthorized.
 
-    One whose lease is over is removed, and NotFound.
+    Removes a runtime whose lease is over, and raises NotFound.
     """
     runtime, vms = context.runtimes.read(runtime_id)
     settled = _resolve_unfinished(context, runtime)

@@ -25,7 +25,7 @@ from provision_engine.errors import ActionRefused, Forbidden, Locked
 
 
 class Remedy(IntEnum):
-    """What lets a function run again; the greater one of two helps both functions."""
+    """What lets a function run again; of two, the greater one works for both functions."""
 
     NONE = 0
     RESUME = 1
@@ -141,7 +141,7 @@ def _replace(context: Context, runtime: Runtime) -> Runtime:
 
 
 def _plan(context: Context, runtime: Runtime) -> Plan:
-    """Plan the same runtime once more: a size that is the operator's is left to the operator."""
+    """Plan the same runtime once more; sizes that the operator chose are not requested."""
     end, left_seconds = leases.ends_at(runtime, ()), None
     if runtime.lease_seconds is not None:
         left_seconds = max(1, (end or 0) - int(context.now()))
@@ -153,8 +153,8 @@ def _plan(context: Context, runtime: Runtime) -> Plan:
         lease_seconds=left_seconds,
     )
     planned = plan(context, specification)
-    own = {
-        role: Function(f.flavour, dict(f.sizes.items() - planned.functions[role].sizes.items()))
-        for role, f in runtime.functions.items()
-    }
+    own = {}
+    for role, function in runtime.functions.items():
+        others = function.sizes.items() - planned.functions[role].sizes.items()
+        own[role] = Function(function.flavour, {name: size for name, size in others if size})
     return plan(context, dataclasses.replace(specification, functions=own), planned.version)

@@ -97,7 +97,7 @@ class _Update:
         for role, condition in self._snapshot.conditions.items():
             is_waiting = condition.reason in WAITING_FOR_HOST
             if is_waiting and self._changes.is_about_scheduling:
-                continue  # what keeps it waiting may be what is to be changed
+                continue  # the change may be what lets it be scheduled
             if condition.state is not State.RUNNING:
                 raise Locked(f"{role} is {condition.state}")
 

@@ -23,7 +23,7 @@ def role_attributes(
     capacity: Capacity,
     sr_auth: str | None,
 ) -> Attributes:
-    """Return what is added to the operator's ``template`` of a role's VMs, or stands in its place.
+    """Return the attributes that the engine adds to the operator's ``template``, or sets over it.
 
     Texts, vectors as dictionaries, repeated names as a list.
     """
@@ -68,7 +68,7 @@ def user_attributes(
 
 
 def operators_requirements(requirements: str, scheduling: Mapping[str, str]) -> str:
-    """Return what the operator requires, of a VM's requirements and what its device has sent."""
+    """Return the operator's part of a VM's requirements, without what its device has sent."""
     sent = _requirements(scheduling)
     if requirements == sent:
         return ""

@@ -10,11 +10,11 @@ from typing import Any
 
 from provision_engine.cloud import template, values
 from provision_engine.cloud.objects import Attributes
-from provision_engine.errors import BadGateway
+from provision_engine.errors import NoFlowTemplate
 from provision_engine.text import one_line
 
 Body = dict[str, Any]
-"""Of a flow template or a role, or a part of it."""
+"""The JSON of a flow template, of a role, or of a part of either."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class Dialect:
     """The user inputs of a flow template or a role: texts such as ``M|text|What for| |default``."""
     values: str
     """Their values, in what is merged."""
-    are_contents_text: bool
-    """Whether contents are a text, which replaces that of the flow template, or an object, which
-    oneflow merges into it and then into the VM template, key by key; it joins lists.
+    has_text_contents: bool
+    """6.x: contents are a text, and replace those of the flow template. 7.x: an object, which is
+    merged into them and then into the VM template, key by key; lists are joined.
     """
     changes_lines: bool
     """Whether oneflow puts a comma before each newline in vectors, those of VM templates too."""
@@ -47,10 +47,10 @@ class Dialect:
     def operators(self, role: Body, vm_template: Attributes) -> Attributes:
         """Return what the operator says of a role's VMs: its VM template, under its contents.
 
-        Raises BadGateway where the contents are no template.
+        Raises NoFlowTemplate where the contents are not a template.
         """
         contents = self._contents(role)
-        if self.are_contents_text:
+        if self.has_text_contents:
             return vm_template | contents
         merged = {
             name: vm_template[name] | value
@@ -61,7 +61,7 @@ class Dialect:
 
     def merged_contents(self, role: Body, vm_template: Attributes, added: Attributes) -> Body:
         """Return what is merged into a role, so that its VMs get the attributes ``added``."""
-        if self.are_contents_text:
+        if self.has_text_contents:
             return {self.contents: template.render(self._contents(role) | added)}
         # oneflow 7 does not send what an empty list stands for: OpenNebula then takes it from the
         # VM template, with its newlines, or leaves it out.
@@ -78,7 +78,7 @@ class Dialect:
 
     def joins_disks(self, role: Body) -> bool:
         """Return whether a disk that is merged into a role would be one more."""
-        return not self.are_contents_text and isinstance(self._contents(role).get("DISK"), list)
+        return not self.has_text_contents and isinstance(self._contents(role).get("DISK"), list)
 
     def missing_inputs(self, body: Body) -> list[str]:
         """Return the inputs and networks of a flow template or role that a person has to choose."""
@@ -88,7 +88,7 @@ class Dialect:
 
     def replaced_names(self, body: Body) -> list[str]:
         """Return the names that oneflow replaces behind a dollar sign, wherever in contents."""
-        if not self.are_contents_text:
+        if not self.has_text_contents:
             return []
         return [*_texts(body.get(self.inputs)), *_texts(body.get("networks"))]
 
@@ -99,17 +99,17 @@ class Dialect:
 
     def _contents(self, role: Body) -> Attributes:
         contents = role.get(self.contents)
-        if not self.are_contents_text:
+        if not self.has_text_contents:
             return _attributes(contents)
         try:
             return template.parse(contents) if isinstance(contents, str) else {}
         except ValueError as error:
             name = one_line(values.text(role.get("name")))
-            raise BadGateway(f"Role {name} of a flow template: {error}") from error
+            raise NoFlowTemplate(f"Role {name} of a flow template: {error}") from error
 
 
 def _attributes(contents: object) -> Attributes:
-    """Return the attributes in an object that a person has written; what is none is left out."""
+    """Return the attributes in an object that a person has written; anything else is left out."""
     found: Attributes = {}
     for name, value in values.mapping(contents).items():
         several = [
@@ -143,7 +143,7 @@ SIX = Dialect(
     contents="vm_template_contents",
     inputs="custom_attrs",
     values="custom_attrs_values",
-    are_contents_text=True,
+    has_text_contents=True,
     changes_lines=False,
     has_open_clone=False,
 )
@@ -153,7 +153,7 @@ SEVEN = Dialect(
     contents="template_contents",
     inputs="user_inputs",
     values="user_inputs_values",
-    are_contents_text=False,
+    has_text_contents=False,
     changes_lines=True,
     has_open_clone=True,
 )

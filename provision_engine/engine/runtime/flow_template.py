@@ -11,7 +11,7 @@ from provision_engine.cloud.enums import DocumentType
 from provision_engine.cloud.objects import Attributes, Document
 from provision_engine.engine.runtime.dialect import DIALECTS, Body, Dialect
 from provision_engine.engine.runtime.specification import Specification
-from provision_engine.errors import BadGateway, BadRequest, NoFlowTemplate, NotFound
+from provision_engine.errors import BadRequest, NoFlowTemplate, NotFound
 from provision_engine.text import one_line
 
 MAX_NAME = 128
@@ -29,13 +29,13 @@ class FlowRole:
 
     @classmethod
     def from_body(cls, body: object) -> FlowRole:
-        """Read a role in any dialect. Raises BadGateway where it names no VM template."""
+        """Read a role in any dialect. Raises NoFlowTemplate where it names no VM template."""
         members = values.mapping(body)
         name = values.text(members.get("name"), MAX_NAME)
         dialects = tuple(dialect for dialect in DIALECTS if dialect.vm_template in members)
         template_ids = [values.integer(members[dialect.vm_template]) for dialect in dialects]
         if not template_ids or template_ids[0] is None:
-            raise BadGateway(f"Role {one_line(name)} of a flow template names no VM template")
+            raise NoFlowTemplate(f"Role {one_line(name)} of a flow template names no VM template")
         return cls(name, template_ids[0], dialects, members)
 
 
@@ -54,13 +54,13 @@ class FlowTemplate:
     def from_document(cls, document: Document) -> FlowTemplate:
         """Return the template in a document.
 
-        Raises NotFound where the document is of another type, BadGateway where it is wrong.
+        Raises NotFound where the document is of another type, NoFlowTemplate where it is wrong.
         """
         if document.type != DocumentType.FLOW_TEMPLATE:
             raise NotFound(f"Document {document.id} is not a flow template")
         roles = document.body.get("roles")
         if not isinstance(roles, list):
-            raise BadGateway(f"Flow template {document.id} has no list of roles")
+            raise NoFlowTemplate(f"Flow template {document.id} has no list of roles")
         digest = hashlib.sha256(document.body_text.encode()).hexdigest()
         read = tuple(map(FlowRole.from_body, roles))
         return cls(document.id, read, digest, document.user_name, document.body)

@@ -32,7 +32,7 @@ class Size:
     in DISK, is resized by a call of its own, and cannot shrink."""
     maximum: str = ""
     """The attribute that says how far a running VM can be resized."""
-    no_maximum_beside: str = ""
+    maximum_conflicts_with: str | None = None
     """The attribute beside which OpenNebula refuses that one."""
     maximum_in_vm: Callable[[Vm], int | None] = lambda vm: None
     multiplier: Callable[[Capacity], int] = lambda capacity: 1
@@ -48,7 +48,7 @@ SIZES: Mapping[str, Size] = {
         default=lambda capacity: capacity.default_cores,
         attributes={"CPU": lambda vm: vm.cpu_share, "VCPU": lambda vm: vm.vcpu},
         maximum="VCPU_MAX",
-        no_maximum_beside="TOPOLOGY",
+        maximum_conflicts_with="TOPOLOGY",
         maximum_in_vm=lambda vm: vm.cpu_max,
         multiplier=lambda capacity: capacity.cores_multiplier,
     ),
@@ -82,7 +82,7 @@ def complete(requested: Sizes, template: Attributes, capacity: Capacity) -> dict
 
 
 def from_vm(vm: Vm) -> dict[str, int]:
-    """Return the sizes that a VM has; one without a disk has no size of it."""
+    """Return the sizes that a VM has; without a disk there is no DISK_SIZE."""
     found = {name: size.in_vm(vm) for name, size in SIZES.items()}
     return {name: value for name, value in found.items() if value is not None}
 
@@ -98,12 +98,12 @@ def vm_attributes(
     for name, value in sizes.items():
         size = SIZES[name]
         written = size.attributes.keys() & {n for n in template if _number(template[n])}
-        if written and value == 1:
+        if "CPU" in written and value == 1:
             written |= size.attributes.keys()  # a VM without VCPU has one
         if name in requested:
             written = set()
-        attributes |= dict.fromkeys(size.attributes.keys() - written, str(value))
-        if size.maximum and size.no_maximum_beside not in template:
+        attributes |= {name: str(value) for name in size.attributes if name not in written}
+        if size.maximum and size.maximum_conflicts_with not in template:
             attributes[size.maximum] = str(value * size.multiplier(capacity))
     return attributes
 

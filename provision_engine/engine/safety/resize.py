@@ -21,7 +21,7 @@ from provision_engine.errors import BackendTimeout, CapacityRefused, EngineError
 
 DISK = "DISK_SIZE"
 CAPACITY = ("MEMORY", "CPU")
-"""In their order: memory is always given, a CPU not taken away by every guest."""
+"""Memory first: it can be given back, and not every guest gives up a CPU."""
 
 
 @dataclass(frozen=True)
@@ -99,10 +99,13 @@ def apply(cloud: CloudClient, resizes: Sequence[Resize]) -> None:
     done: list[tuple[Resize, str]] = []
     try:
         for name in CAPACITY:
-            for resize in (concerned := [r for r in resizes if name in r.changes]):
+            concerned = [resize for resize in resizes if name in resize.changes]
+            for resize in sorted(
+                concerned, key=lambda r: r.growth[name]
+            ):  # what shrinks makes room
                 size = resize.changes[name]
+                done.append((resize, name))  # before the call: its response may be lost
                 _resize(cloud, resize.vm, dict.fromkeys(SIZES[name].attributes, size))
-                done.append((resize, name))
             _confirm(cloud, concerned, name)
         _resize_disks(cloud, resizes)
     except EngineError:
@@ -123,7 +126,7 @@ def _confirm(cloud: CloudClient, resizes: Sequence[Resize], name: str) -> None:
         if sizes.from_vm(vm).get(name) == resize.changes[name]:
             continue
         if resize.exceeds_maximum():
-            limits = " and ".join(f"{n} {SIZES[name].unit}" for name, n in resize.maxima.items())
+            limits = " and ".join(f"{n} {SIZES[m].unit}" for m, n in resize.maxima.items() if n)
             raise CapacityRefused(f"{resize.role} was created for {limits} at most")
         reason = states.explain(vm.error).text or "its VM could not be resized"
         raise UpdateFailed(f"{resize.role} keeps its size: {reason}")
@@ -147,8 +150,8 @@ def _resize_disks(cloud: CloudClient, resizes: Iterable[Resize]) -> None:
     for resize in resizes:
         if DISK in resize.changes and resize.vm.disk_id is not None:
             cloud.oned.resize_disk(resize.vm.id, resize.vm.disk_id, resize.changes[DISK])
-            grown.append(resize.vm.id)
-    _wait_until_running(cloud, grown)
+            grown.append(resize)
+    _confirm(cloud, grown, DISK)
 
 
 def _wait_until_running(cloud: CloudClient, vm_ids: Sequence[int]) -> Mapping[int, Vm]:

@@ -27,7 +27,6 @@ const REASONS = {
   BOOT: "Booting",
   NOT_READY: "Booted, not ready yet",
   NOT_ANSWERING: "Booted, not answering yet",
-  RESIZING: "Being resized",
   CHANGING: "Being changed",
   SUSPENDED: "Suspended",
   STOPPED: "Stopped outside the engine",

@@ -12,7 +12,7 @@ from provision_engine.engine.runtime.dialect import (
     Dialect,
 )
 from provision_engine.engine.runtime.flow_template import FlowRole, FlowTemplate
-from provision_engine.errors import BadGateway
+from provision_engine.errors import NoFlowTemplate
 from tests.unit.engine.samples import FUNCTION_TEMPLATE, attributes
 from tests.unit.support import recorded
 
@@ -126,7 +126,7 @@ def test_release_7_gets_what_is_added_and_leaves_texts_of_several_lines_to_openn
 
 @pytest.mark.parametrize("text", ["MEMORY", "NIC=[NETWORK", 'A="1" B', "A=[=1]", "= 5"])
 def test_contents_that_are_no_template_are_refused_with_the_role(text: str) -> None:
-    with pytest.raises(BadGateway, match="Role FAAS of a flow template: character"):
+    with pytest.raises(NoFlowTemplate, match="Role FAAS of a flow template: character"):
         SIX.operators({"name": "FAAS", "vm_template_contents": text}, {})
 
 

@@ -97,8 +97,8 @@ def test_a_flow_template_with_too_few_roles_does_not_match(roles: list[str]) -> 
         *([{"template_id": template_id}] for template_id in ([], "²", "9" * 5000, 2**70, True)),
     ],
 )
-def test_roles_without_a_vm_template_are_an_invalid_response(roles: object) -> None:
-    with pytest.raises(BadGateway):
+def test_a_flow_template_whose_roles_cannot_be_read_is_not_deployable(roles: object) -> None:
+    with pytest.raises(NoFlowTemplate):
         FlowTemplate.from_document(document({"roles": roles}, type_=101))
 
 

@@ -277,3 +277,15 @@ def test_requests_at_the_same_time_find_each_document_once(index: KeyIndex) -> N
         found = list(threads.map(look, range(8)))
     assert found == [list(range(50))] * 8
     assert pool.returned == 50
+
+
+def test_vms_that_meet_in_the_table_of_answers_are_told_apart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(memory_module, "MAX_ANSWERS", 8)
+    answers = memory_module.Answers()
+    endpoints = [(number, "10.0.0.1") for number in range(5)]
+    for endpoint in endpoints:
+        answers.put(endpoint, 10.0 + endpoint[0])
+    assert [answers.due_at(endpoint) for endpoint in endpoints] == [10, 11, 12, 13, 14]
+    assert answers.due_at((0, "10.0.0.2")) == 0

@@ -20,7 +20,7 @@ from gunicorn.http.parser import Parser
 from gunicorn.workers import base, gthread
 
 from provision_engine import server
-from provision_engine.server.worker import Worker
+from provision_engine.server.worker import SILENT_SECONDS, SOON_SECONDS, Worker
 
 
 def parameters(method: Any) -> list[str]:
@@ -124,6 +124,20 @@ def test_only_a_worker_that_ends_accepts_what_is_there_and_leaves_the_port(
         ended.set_accept_enabled(False)
         assert (listener.fileno() < 0) is is_ending
     assert (ended.nr_conns, silent.timeout < math.inf) == ((2, True) if is_ending else (0, False))
+
+
+@pytest.mark.parametrize(("alive", "expected"), [(True, gthread._DEFER), (False, False)])
+def test_a_silent_connection_is_deferred_but_not_by_a_worker_that_ends(
+    alive: bool, expected: object
+) -> None:
+    """gunicorn would look for the parser of one that has none yet."""
+    worker, waited = Worker.__new__(Worker), []
+    worker.alive = alive
+    silent = SimpleNamespace(
+        initialized=False, wait_for_data=lambda seconds: waited.append(seconds)
+    )
+    assert worker.handle(silent) is expected
+    assert waited == [SOON_SECONDS if alive else SILENT_SECONDS]
 
 
 def test_the_workers_set_signal_handlers_of_their_own() -> None:
