@@ -18,7 +18,7 @@ export const current = createStore(NOTHING);
 
 /** Read a runtime until the returned function is called. */
 export function watchRuntime(id) {
-  let etag = null, timelineOf = null;
+  let etag = null, latest = null, timelineOf = null;
   current.set(NOTHING);
 
   async function refresh() {
@@ -28,8 +28,12 @@ export function watchRuntime(id) {
       const response = await observed(() => client.call("GET", `${RUNTIMES}/${id}`, { headers }));
       if (response.status !== 304) {
         etag = response.headers.get("ETag");
-        put(response.data[RUNTIME]);
-        show(response.data[RUNTIME]);
+        latest = response.data[RUNTIME];
+      }
+      // Also after a 304: an older state, of a list that was late, may be shown meanwhile.
+      if (current.get().runtime !== latest) {
+        put(latest);
+        show(latest);
       }
       await refreshTimeline(client);
     } catch (error) {
