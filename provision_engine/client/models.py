@@ -151,6 +151,19 @@ class Flavour:
 
 
 @dataclass(frozen=True)
+class Quota:
+    """How much of something a user uses, and may use."""
+
+    used: float
+    limit: float | None
+    """None if there is no limit."""
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> Quota:
+        return cls(body["USED"], body["LIMIT"])
+
+
+@dataclass(frozen=True)
 class Step:
     """A step of a runtime's creation."""
 
