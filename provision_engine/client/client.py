@@ -99,9 +99,14 @@ class Client(Transport):
         state: str = "",
         page_size: int = 100,
         newest_first: bool = False,
+        all_users: bool = False,
     ) -> Iterator[Runtime]:
-        """Yield all of the user's runtimes that match, page by page, by id."""
+        """Yield all of the user's runtimes that match, page by page, by id.
+
+        An administrator gets those of ``all_users`` as well, with their owners.
+        """
         filters = {"name": name, "flavour": flavour, "state": state}
+        filters["all"] = "true" if all_users else ""
         filters["order"] = "desc" if newest_first else "asc"
         query = {n: v for n, v in filters.items() if v} | {"limit": str(page_size)}
         path = PATH
