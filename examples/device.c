@@ -65,6 +65,13 @@ static int is_over(void *unused, curl_off_t a, curl_off_t b, curl_off_t c, curl_
     return stopped != 0;
 }
 
+/* Whether the engine may have carried out the request without its response arriving: 502 and 504 are
+ * of a proxy, which got none. */
+static int was_lost(const struct response *response)
+{
+    return response->status == 0 || response->status == 502 || response->status == 504;
+}
+
 /* One exchange; the seconds after which to try again, 0 if it succeeded, -1 if it failed. */
 static long exchange(CURL *curl, struct response *response)
 {
@@ -80,7 +87,8 @@ static long exchange(CURL *curl, struct response *response)
     curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &response->status);
     if (response->status / 100 == 2)
         return 0;
-    if (response->status == 423 || response->status == 429 || response->status == 503) {
+    if (response->status == 423 || response->status == 429 || response->status == 503 ||
+        was_lost(response)) {
         curl_off_t seconds = 0;
         curl_easy_getinfo(curl, CURLINFO_RETRY_AFTER, &seconds);
         return seconds > 0 ? (long)seconds : 1;
@@ -91,16 +99,16 @@ static long exchange(CURL *curl, struct response *response)
 /* The same, repeated if the engine is busy or a response is lost; 0 if it succeeded. */
 static int repeat(CURL *curl, int is_delete, struct response *response)
 {
-    int was_lost = 0;
+    int is_lost = 0;
     for (int tries = 1;; tries++) {
         long pause_seconds = exchange(curl, response);
         if (pause_seconds == 0)
             return 0;
-        if (was_lost && is_delete && response->status == 404)
+        if (is_lost && is_delete && response->status == 404)
             return 0; /* the request before this one deleted it */
         if (pause_seconds < 0 || tries == TRIES)
             break;
-        was_lost |= response->status == 0;
+        is_lost |= was_lost(response);
         sleep((unsigned)pause_seconds);
     }
     if (!stopped || response->status)

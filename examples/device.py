@@ -55,8 +55,9 @@ def call(method: str, path: str, body: Json | None = None, key: str = "") -> Jso
         except urllib.error.HTTPError as refusal:
             if was_lost and method == "DELETE" and refusal.code == 404:
                 return {}  # the request before this one deleted it
-            if refusal.code not in (423, 429, 503) or attempt == TRIES:
+            if refusal.code not in (423, 429, 502, 503, 504) or attempt == TRIES:
                 raise EngineError(f"{refusal.code}: {refusal.read().decode()}") from refusal
+            was_lost |= refusal.code in (502, 504)  # of a proxy, which got no response
             time.sleep(float(refusal.headers.get("Retry-After", 1)))
         except (OSError, http.client.HTTPException) as error:
             if attempt == TRIES:

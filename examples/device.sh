@@ -39,6 +39,8 @@ call() {
         case $status in
             2*) return 0 ;;
             000) lost=yes pause=1 problem="no response from $engine" ;;
+            502 | 504)  # of a proxy, which got no response
+                lost=yes problem="$status: $(cat "$response")" ;;
             423 | 429 | 503) problem="$status: $(cat "$response")" ;;
             *)  # A repeated DELETE may find nothing left to delete.
                 [ "$1 $status $lost" != "DELETE 404 yes" ] || return 0
@@ -51,7 +53,10 @@ call() {
 }
 
 # member NAME: the first member of that name in the response.
-member() { sed -n "s/.*[{,]\"$1\": *\"\{0,1\}\([^\",}]*\).*/\1/p" "$response"; }
+member() {
+    grep -Eo "\"$1\": *(\"([^\"\\\\]|\\\\.)*\"|[^,}]*)" "$response" |
+        sed 's/^"[^"]*": *"\{0,1\}//; s/"$//; q'
+}
 
 # Whatever happens, the runtime is given back.
 leave() {

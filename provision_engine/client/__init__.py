@@ -29,6 +29,7 @@ from provision_engine.client.errors import Unreachable as Unreachable
 from provision_engine.client.errors import Unusable as Unusable
 from provision_engine.client.models import Flavour as Flavour
 from provision_engine.client.models import Function as Function
+from provision_engine.client.models import Quota as Quota
 from provision_engine.client.models import Runtime as Runtime
 from provision_engine.client.models import Step as Step
 from provision_engine.client.models import specification as specification

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any, TypedDict, Unpack
 from urllib.parse import urlsplit
 
-from provision_engine.client.errors import RuntimeFailed, StillWaiting
-from provision_engine.client.models import Flavour, Function, Json, Runtime, Step, specification
-from provision_engine.client.transport import BUSY, LOCKED, Transport, json_of, reading
+from provision_engine.client.errors import ClientError, RuntimeFailed, StillWaiting
+from provision_engine.client.models import (
+    Flavour,
+    Function,
+    Json,
+    Quota,
+    Runtime,
+    Step,
+    specification,
+)
+from provision_engine.client.transport import BUSY, LOCKED, LOST, Transport, json_of, reading
 
 LONGEST_WAIT_SECONDS = 60.0
 """How long one request waits for a runtime; the client sends as many as it needs."""
@@ -19,6 +29,24 @@ POLL_SECONDS = 0.5
 """Between two reads of a runtime if the engine does not hold its response."""
 
 PATH = "/serverless-runtimes"
+
+
+class Members(TypedDict, total=False):
+    """Of a new runtime, beside its functions; ``specification`` explains them."""
+
+    name: str
+    policy: str
+    requirements: str
+    device_info: Mapping[str, str | int | float] | None
+    lease_seconds: int | None
+
+
+class Changes(Members, total=False):
+    """Of a runtime that is updated."""
+
+    faas: Function | None
+    daas: Function | None
+    lift_lease: bool
 
 
 class Client(Transport):
@@ -33,9 +61,9 @@ class Client(Transport):
         *,
         key: str = "",
         wait_seconds: float = 0.0,
-        **members: Any,
+        **members: Unpack[Members],
     ) -> Runtime:
-        """Create a runtime; ``members`` are those of ``specification``.
+        """Create a runtime.
 
         The same ``key`` always returns the same runtime; without one, each call creates another.
         With ``wait_seconds`` the method returns once the runtime is running or has failed.
@@ -46,10 +74,12 @@ class Client(Transport):
             specification(faas=faas, daas=daas, **members),
             headers={"Idempotency-Key": key or str(uuid.uuid4())},
             wait_seconds=wait_seconds,
-            retried=BUSY | {LOCKED},
+            retried=BUSY | LOST | {LOCKED},
         )
 
-    def dry_run(self, faas: Function, daas: Function | None = None, **members: Any) -> Json:
+    def dry_run(
+        self, faas: Function, daas: Function | None = None, **members: Unpack[Members]
+    ) -> Json:
         """Return what a create would create: flow template, roles, attributes, and WARNINGS.
 
         Raises what the create would raise.
@@ -69,9 +99,14 @@ class Client(Transport):
         state: str = "",
         page_size: int = 100,
         newest_first: bool = False,
+        all_users: bool = False,
     ) -> Iterator[Runtime]:
-        """Yield all of the user's runtimes that match, page by page, by id."""
+        """Yield all of the user's runtimes that match, page by page, by id.
+
+        An administrator gets those of ``all_users`` as well, with their owners.
+        """
         filters = {"name": name, "flavour": flavour, "state": state}
+        filters["all"] = "true" if all_users else ""
         filters["order"] = "desc" if newest_first else "asc"
         query = {n: v for n, v in filters.items() if v} | {"limit": str(page_size)}
         path = PATH
@@ -92,26 +127,29 @@ class Client(Transport):
         *,
         if_match: str = "",
         wait_seconds: float = 0.0,
-        **members: Any,
+        **changes: Unpack[Changes],
     ) -> Runtime:
-        """Change the given members, which are those of ``specification``.
+        """Change the given members.
 
         With ``if_match`` (the ``etag`` of a runtime) only if the runtime has not changed since
-        that was read; otherwise Changed is raised.
+        that was read; otherwise Changed is raised. That may be by this very update, where its
+        first response was lost.
         """
         return self._runtime(
             "PUT",
             f"{PATH}/{runtime_id}",
-            specification(**members),
+            specification(**changes),
             headers={"If-Match": if_match} if if_match else {},
             wait_seconds=wait_seconds,
-            # If the first attempt succeeded, the etag no longer matches.
-            is_repeatable=not if_match,
         )
 
-    def delete_runtime(self, runtime_id: int, *, if_match: str = "") -> None:
+    def delete_runtime(
+        self, runtime_id: int, *, if_match: str = "", wait_seconds: float = 0.0
+    ) -> None:
+        """Delete the runtime; with ``wait_seconds`` return once its VMs are gone, or after them."""
         headers = {"If-Match": if_match} if if_match else {}
-        self._send("DELETE", f"{PATH}/{runtime_id}", headers=headers, is_repeatable=not if_match)
+        path = f"{PATH}/{runtime_id}"
+        self._send("DELETE", path, headers=headers, wait_seconds=wait_seconds)
 
     def recover_runtime(
         self, runtime_id: int, *, replace: bool = False, wait_seconds: float = 0.0
@@ -136,6 +174,30 @@ class Client(Transport):
         response = self._send("GET", f"{PATH}/{runtime_id}/timeline")
         with reading(response, "a timeline"):
             return [Step.from_json(step) for step in json_of(response, dict)["STEPS"]]
+
+    @contextmanager
+    def renewing_lease(self, runtime_id: int, seconds: int) -> Iterator[None]:
+        """Give the runtime a lease, and renew it while the block lasts.
+
+        It is renewed after each third of its time, so that two renewals in succession may fail. If
+        this program dies, OpenNebula ends the runtime. Raises ClientError if the first one fails.
+        """
+        self.update_runtime(runtime_id, lease_seconds=seconds)
+        is_over = threading.Event()
+
+        def renew() -> None:
+            with self._copy(tries=1, timeout_seconds=seconds / 3) as client:
+                while not is_over.wait(seconds / 3):
+                    with suppress(ClientError):
+                        client.update_runtime(runtime_id, lease_seconds=seconds)
+
+        thread = threading.Thread(target=renew, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            is_over.set()
+            thread.join()
 
     # ---- waiting ------------------------------------------------------------------------
 
@@ -185,6 +247,12 @@ class Client(Transport):
         response = self._send("GET", "/flavours")
         with reading(response, "flavours"):
             return [Flavour.from_json(entry) for entry in json_of(response, list)]
+
+    def quota(self) -> dict[str, Quota]:
+        """Return the user's quota by metric: VMS, CPU, MEMORY and SYSTEM_DISK_SIZE (MB)."""
+        response = self._send("GET", "/quota")
+        with reading(response, "a quota"):
+            return {n: Quota.from_json(entry) for n, entry in json_of(response, dict).items()}
 
     def version(self) -> str:
         """Return the engine's version; no login is needed."""

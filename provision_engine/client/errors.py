@@ -29,7 +29,7 @@ class ClientError(Exception):
 
 
 class Unreachable(ClientError):
-    """No response arrived: whether the engine carried out the request is unknown."""
+    """No response of the engine arrived: whether it carried out the request is unknown."""
 
 
 class Unusable(ClientError):

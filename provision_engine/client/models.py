@@ -72,6 +72,8 @@ class Runtime:
     created: datetime | None = None
     etag: str = ""
     """Identifies exactly this state, for ``if_match``; empty if the engine sent none."""
+    owner: str = ""
+    """The name of its user, where the runtimes of all users were requested."""
     warnings: tuple[str, ...] = ()
     """Members of the request that the engine ignored, such as misspelt ones."""
     body: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
@@ -94,6 +96,7 @@ class Runtime:
             expires=_time(lease.get("EXPIRES")),
             created=_time(body.get("CREATED")),
             etag=etag,
+            owner=str(body.get("OWNER", "")),
             warnings=warnings,
             body=body,
         )
@@ -148,6 +151,19 @@ class Flavour:
             owner=str(body.get("OWNER", "")),
             body=body,
         )
+
+
+@dataclass(frozen=True)
+class Quota:
+    """How much of something a user uses, and may use."""
+
+    used: float
+    limit: float | None
+    """None if there is no limit."""
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> Quota:
+        return cls(body["USED"], body["LIMIT"])
 
 
 @dataclass(frozen=True)

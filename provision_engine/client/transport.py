@@ -35,6 +35,8 @@ LONGEST_PAUSE_SECONDS = 30.0
 SHOWN_CHARACTERS = 300
 
 BUSY = frozenset({429, 503})
+LOST = frozenset({502, 504})
+"""A proxy got no response of the engine, which may have carried out the request."""
 LOCKED = 423
 BROKEN = (requests.ConnectionError, requests.Timeout, ChunkedEncodingError)
 """After these the same request may succeed later, but not after an SSLError, which is one of them.
@@ -64,8 +66,7 @@ class Transport:
     ) -> None:
         self.url = url.rstrip("/")
         self._timeout_seconds, self._tries = timeout_seconds, max(1, tries)
-        self.session = requests.Session()
-        self.session.verify = verify
+        self.session, self._verify = requests.Session(), verify
         self.session.headers["User-Agent"] = f"provision-engine-client/{__version__}"
         if user:
             self.session.auth = HTTPBasicAuth(user.encode(), password.encode())
@@ -79,6 +80,14 @@ class Transport:
     def close(self) -> None:
         self.session.close()
 
+    def _copy(self, *, tries: int, timeout_seconds: float) -> Self:
+        """Return a client of the same user and engine, for another thread."""
+        made = type(self)(
+            self.url, timeout_seconds=timeout_seconds, tries=tries, verify=self._verify
+        )
+        made.session.auth = self.session.auth
+        return made
+
     def _send(
         self,
         method: str,
@@ -88,14 +97,13 @@ class Transport:
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         wait_seconds: float = 0.0,
-        is_repeatable: bool = True,
-        retried: Set[int] = BUSY,
+        retried: Set[int] = BUSY | LOST,
     ) -> requests.Response:
         """Return the response with a 2xx status. Raises ClientError.
 
-        ``wait_seconds`` is how long the engine is asked to hold its response, ``is_repeatable``
-        whether repeating the request does no harm if its response was lost, ``retried`` are the
-        statuses after which it is sent again.
+        ``wait_seconds`` is how long the engine is asked to hold its response, ``retried`` are the
+        statuses after which the request is sent again, as it is where its response was lost: no
+        request of the API does more if it is repeated, and creates have a key.
         """
         wait = {"wait": f"{wait_seconds:g}"} if wait_seconds > 0 else {}
         was_lost = False
@@ -110,16 +118,19 @@ class Transport:
                     headers=headers,
                     timeout=(CONNECT_SECONDS, self._timeout_seconds + wait_seconds),
                     allow_redirects=False,
+                    # As an attribute of the session, REQUESTS_CA_BUNDLE would override it.
+                    verify=self._verify,
                 )
             except requests.RequestException as error:
                 if isinstance(error, SSLError) or not isinstance(error, BROKEN):
                     raise Unusable(f"Cannot use {self.url}", _cause(error)) from error
-                if is_last or not is_repeatable:
+                if is_last:
                     raise Unreachable(f"No response from {self.url}", _cause(error)) from error
                 was_lost = True
             else:
                 if response.status_code not in retried or is_last:
                     break
+                was_lost |= response.status_code in LOST
                 retry_after = response.headers.get("Retry-After")
             time.sleep(_pause_seconds(attempt, retry_after))
         if was_lost and method == "DELETE" and response.status_code == 404:
@@ -163,8 +174,8 @@ def _checked(response: requests.Response) -> requests.Response:
         body = response.json()
         error, message = str(body["error"]), body["message"]
     except (ValueError, KeyError, TypeError):
-        # A proxy in between, or no engine at all: only whether it is busy can be relied on.
-        kind = Busy if kind is Busy else NotAnEngine
+        # A proxy in between, or no engine at all: only whether it responds can be relied on.
+        kind = Unreachable if status in LOST else Busy if kind is Busy else NotAnEngine
         error, message = f"HTTP {status} {response.reason}", response.text[:SHOWN_CHARACTERS]
     raise kind(error, message, status, response.headers.get("X-Request-ID", ""))
 
@@ -172,13 +183,11 @@ def _checked(response: requests.Response) -> requests.Response:
 # ---- repeating -------------------------------------------------------------------------
 
 
-def _cause(error: Exception) -> str:
+def _cause(error: BaseException) -> str:
     """Return the innermost cause, which a person can act on."""
-    while error.args and isinstance(error.args[0], Exception):
-        error = error.args[0]
-    cause = getattr(error, "reason", None)
-    text = str(cause if isinstance(cause, Exception) else error)
-    return text.rpartition(">: ")[2] or type(error).__name__
+    while cause := error.__cause__ or error.__context__:
+        error = cause
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def _pause_seconds(attempt: int, retry_after: str | None) -> float:

@@ -50,7 +50,7 @@ def _parser() -> _Parser:
     parser = _Parser(
         prog="provision-engine sandbox",
         description="Runs a simulated OpenNebula on 127.0.0.1 until it is interrupted.",
-        epilog=f"Faults. {faults.__doc__}",
+        epilog=f"Faults. {faults.__doc__}".replace("``", ""),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )

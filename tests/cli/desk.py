@@ -9,6 +9,7 @@ import re
 import select
 import subprocess
 import sys
+import termios
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,10 +72,15 @@ class Desk:
         return found
 
     def on_terminal(
-        self, *arguments: str, typed: Sequence[tuple[str, str]] = (), **environment: str
+        self,
+        *arguments: str,
+        typed: Sequence[tuple[str, str]] = (),
+        columns: int = 80,
+        **environment: str,
     ) -> tuple[int, str]:
         """Exit code and terminal output of a command whose prompts are answered."""
         ours, theirs = pty.openpty()
+        termios.tcsetwinsize(theirs, (24, columns))
         process = subprocess.Popen(
             self.line(*arguments),
             stdin=theirs,

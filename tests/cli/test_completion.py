@@ -30,7 +30,8 @@ class Engine:
         type(self).calls += (url,)
 
     def list_runtimes(self) -> list[Runtime]:
-        return [Runtime(number, "", Function()) for number in (12, 17, 170)]
+        names = ((12, "lamp"), (17, "two words"), (170, ""))
+        return [Runtime(number, name, Function()) for number, name in names]
 
     def flavours(self) -> list[Flavour]:
         return [Flavour(name, 1, name != "broken", {}) for name in ("nature", "s3", "broken")]
@@ -71,7 +72,9 @@ def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[Engine]:
         # What the engine knows.
         ("runtime show 1", {"12", "17", "170"}),
         ("runtime rm 12 17", {"17", "170"}),
-        ("runtime update --name x ", {"12", "17", "170"}),
+        ("runtime show la", {"lamp"}),
+        ("runtime show two", set()),
+        ("runtime update --name x ", {"12", "lamp", "17", "170"}),
         ("runtime create ", {"nature", "s3"}),
         ("runtime create nature --data ", {"nature", "s3"}),
         ("runtime create nature --data s", {"s3"}),

@@ -8,6 +8,7 @@ import signal
 import subprocess
 from pathlib import Path
 
+import click
 import pytest
 
 from provision_engine.cli import show
@@ -40,13 +41,16 @@ def test_a_lifecycle(desk: Desk) -> None:
 
 
 def test_a_list_is_a_table_or_json(desk: Desk) -> None:
-    columns = ["ID", "NAME", "FLAVOUR", "STATE", "ENDPOINT", "EXPIRES", "REASON"]
-    assert desk.done("list").split() == columns
+    assert desk.done("list") == "No runtimes\n"
     one = desk.made("--name", "one", "--data", "s3", "--wait")
     two = desk.made("--name", "two", "--requirements", NO_HOST)
     assert wait_until(lambda: "no host satisfies" in desk.done("list"))
     lines = desk.done("list").splitlines()
+    columns = ["ID", "NAME", "FLAVOUR", "STATE", "AGE", "CPU", "MEM", "EXPIRES", "DETAILS"]
+    assert lines[0].split() == columns
     assert len({line.index("nature") for line in lines[1:]}) == 1
+    assert lines[1].split()[5:] == ["2", "256M", "-", one["FAAS"]["ENDPOINT"]]
+    assert lines[2].endswith(f"-        no host satisfies {NO_HOST}")
     assert lines[1].split()[:4] == [str(one["ID"]), "one", "nature-s3", "RUNNING"]
     assert lines[2].split()[:4] == [str(two["ID"]), "two", "nature", "PENDING"]
     listed = [entry["SERVERLESS_RUNTIME"]["ID"] for entry in desk.json("list")]
@@ -57,7 +61,9 @@ def test_a_list_is_a_table_or_json(desk: Desk) -> None:
 
 def test_a_dry_run_creates_nothing(desk: Desk) -> None:
     before = desk.json("list")
-    plan = json.loads(desk.done("create", "nature", "--cpu", "3", "--dry-run"))
+    shown = desk.done("create", "nature", "--cpu", "3", "--dry-run")
+    assert {"FLOW_TEMPLATE", "FAAS.CPU", "FAAS.DISK.0.IMAGE"} < set(shown.split())
+    plan = desk.json("create", "nature", "--cpu", "3", "--dry-run")
     assert plan["ROLES"]["FAAS"]["ATTRIBUTES"]["CPU"] == "3"
     assert desk.json("list") == before
 
@@ -87,7 +93,7 @@ def test_an_update_can_require_an_etag(desk: Desk) -> None:
 def test_a_name_is_accepted_in_place_of_an_id(desk: Desk) -> None:
     made = desk.made("--name", "lamp", "--wait")
     assert desk.json("show", "lamp")["SERVERLESS_RUNTIME"]["ID"] == made["ID"]
-    desk.done("update", "lamp", "--device-info", "ROOM=hall")
+    desk.done("update", "lamp", "--device-info", "room=hall")
     assert "ROOM" in desk.done("wait", "lamp")
     assert desk.done("rm", "lamp") == f"deleted {made['ID']}\n"
 
@@ -174,8 +180,8 @@ def test_the_address_comes_from_the_nearest_source(
     ):
         ran = desk.run(*arguments, **environment)
         assert ran.returncode == (codes.LATER if source else 0), ran.stderr
-        assert f"(address from {source}): " in ran.stderr or not source
-        assert "refused" in ran.stderr or not source
+        refused = f"(address from {source}): connection refused: is the engine running?\n"
+        assert ran.stderr.endswith(refused) or not source
     ran = call("--config", str(away), "runtime", "list", **desk.environment())
     assert f"(address from {away}): " in ran.stderr
     ran = desk.run("list", "--config", str(tmp_path / "missing.conf"))
@@ -298,7 +304,8 @@ def test_a_timeout_is_reported_and_the_runtime_shown(desk: Desk) -> None:
         (["delete", "1", "2", "--if-match", "x"], 2),
         (["create", "nature", "--cpu", "0"], 2),
         (["create", "nature", "--lease", "soon"], 2),
-        (["create", "nature", "--device-info", "room=1"], 2),
+        (["create", "nature", "--device-info", "1room=1"], 2),
+        (["create", "nature", "--device-info", "room"], 2),
         (["create"], 2),
         (["create", "nature", "--memory", "1X"], 2),
         (["show", "nobody-has-this-name"], 3),
@@ -336,7 +343,38 @@ def test_every_exit_code_is_explained(desk: Desk) -> None:
     assert all(f"\n    {code:<3}  " in explained for code in codes.MEANINGS)
     named = {value for name, value in vars(codes).items() if isinstance(value, int)}
     assert named < set(codes.MEANINGS)
-    assert desk.done("create", "--help").count("exit codes:") == 1
+
+
+def test_the_help_of_an_action_has_its_own_options_only(desk: Desk) -> None:
+    for action in actions.runtime.commands:
+        shown = desk.done(action, "--help")
+        assert "provision-engine runtime --help" in shown
+        own = set(shown.rpartition("Options of")[0].partition("Options:")[2].split())
+        assert not {"--config", "--url", "--json", "--ca-file", "--help", "ID"} & own
+    assert all(f"\n  {name} " in desk.done("--help") for name in ("--url", "--json", "delete"))
+    assert "\n  rm " not in desk.done("--help")
+
+
+def test_a_quota_is_a_table_or_json(desk: Desk) -> None:
+    desk.sandbox.store.set_quota(USER, VMS=5)
+    lines = [line.split() for line in desk.done("quota").splitlines()]
+    assert lines[0] == ["QUOTA", "USED", "LIMIT"]
+    assert lines[1] == ["VMS", "0", "5"]
+    assert desk.json("quota")["VMS"] == {"USED": 0, "LIMIT": 5}
+
+
+def test_a_delete_can_wait(desk: Desk) -> None:
+    made = desk.made("--wait")
+    assert desk.done("delete", str(made["ID"]), "--wait") == f"deleted {made['ID']}\n"
+    assert desk.json("quota")["VMS"]["USED"] == 0
+
+
+def test_a_remedy_is_a_command(desk: Desk) -> None:
+    number = str(desk.made("--wait")["ID"])
+    desk.done("suspend", number, "--wait")
+    ran = desk.run("update", number, "--cpu", "2")
+    assert (ran.returncode, "POST" in ran.stderr) == (codes.UNFULFILLABLE, False)
+    assert "is suspended: provision-engine runtime resume lets it run again" in ran.stderr
 
 
 def test_errors_are_json_with_json(desk: Desk) -> None:
@@ -368,7 +406,7 @@ def test_only_a_terminal_is_prompted_for_credentials(desk: Desk, tmp_path: Path)
         "list", typed=[("user", USER), ("Password", PASSWORD)], **elsewhere
     )
     assert code == 0, shown
-    assert "ENDPOINT" in shown
+    assert "No runtimes" in shown
     assert PASSWORD not in shown
     code, shown = desk.on_terminal(
         "list", typed=[("user", USER), ("Password", "wrong")], **elsewhere
@@ -399,6 +437,30 @@ def test_a_terminal_shows_progress_on_one_line(desk: Desk) -> None:
     assert "\n" not in progress
     assert len({line.split(" s  ")[0] for line in progress.split("\r\x1b[K")}) > 2
     assert result.startswith("ID ")
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_a_list_fits_a_terminal(desk: Desk, columns: int) -> None:
+    """Names are cut in the middle, and states have a colour."""
+    desk.made("--name", "a-camera-with-a-very-long-name-at-the-gate", "--wait", "--lease", "1h")
+    desk.made("--requirements", NO_HOST)
+    assert wait_until(lambda: "no host satisfies" in desk.done("list"))
+    code, shown = desk.on_terminal("list", columns=columns)
+    lines = click.unstyle(shown).splitlines()
+    assert (code, len(lines)) == (0, 3), shown
+    assert max(map(len, lines)) <= columns
+    assert lines[0].startswith("ID ")
+    assert ("MEM" in lines[0]) == (columns >= 80)
+    assert re.search(r" a-ca\S*…\S*gate ", lines[1])
+    assert "\x1b[32mRUNNING" in shown
+    assert "\x1b[33mPENDING" in shown
+    _, plain = desk.on_terminal("list", columns=columns, NO_COLOR="1")
+    assert "\x1b" not in plain
+
+
+def test_a_person_is_told_the_next_step(desk: Desk) -> None:
+    _, shown = desk.on_terminal("create", "nature")
+    assert re.search(r"provision-engine runtime wait \d+ returns once it is running\r\n$", shown)
 
 
 def test_a_pipe_gets_no_progress(desk: Desk) -> None:

@@ -106,7 +106,8 @@ def test_ignored_members_are_warnings(api: responses.RequestsMock, run: Run) -> 
     api.post(RUNTIMES, json={"WARNINGS": warnings, "ROLES": {}})
     code, shown, errors = run("create", "nature", "--dry-run")
     assert (code, errors) == (0, "warning: MEM is ignored\n")
-    assert json.loads(shown)["WARNINGS"] == warnings
+    assert "MEM" not in shown
+    assert json.loads(run("create", "nature", "--dry-run", "--json")[1])["WARNINGS"] == warnings
 
 
 def test_newer_members_are_shown_if_present(api: responses.RequestsMock, run: Run) -> None:
@@ -127,6 +128,22 @@ def test_the_newest_are_requested_in_one_page(api: responses.RequestsMock, run: 
     api.get(RUNTIMES, json=page[:2], match=[query], headers=following)
     assert run("list", "-q", "--newest", "2") == (0, "13\n12\n", "")
     assert len(api.calls) == 1
+
+
+def test_the_runtimes_of_all_users_have_owners(api: responses.RequestsMock, run: Run) -> None:
+    everything = matchers.query_param_matcher({"all": "true", "limit": "100", "order": "asc"})
+    page = [body(), body()]
+    for entry, owner in zip(page, ("anna", "devuser"), strict=True):
+        entry["SERVERLESS_RUNTIME"]["OWNER"] = owner
+    api.get(RUNTIMES, json=page, match=[everything])
+    code, shown, _ = run("list", "--all")
+    assert (code, [line.split()[:3] for line in shown.splitlines()]) == (
+        0,
+        [["ID", "OWNER", "NAME"], ["12", "anna", "lamp"], ["12", "devuser", "lamp"]],
+    )
+    api.reset()
+    api.get(RUNTIMES, status=403, json={"error": "Permission denied", "message": "?all"})
+    assert run("list", "--all")[0] == codes.REFUSED
 
 
 def test_a_lease_can_be_removed(api: responses.RequestsMock, run: Run) -> None:

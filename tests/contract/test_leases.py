@@ -136,6 +136,26 @@ def test_it_is_renewed_also_with_the_same_time(device: Device) -> None:
     assert calls.total() <= 10
 
 
+@pytest.mark.parametrize("state", ["PENDING", "SUSPENDED"])
+def test_it_is_renewed_where_nothing_else_can_be_updated(device: Device, state: str) -> None:
+    if state == "PENDING":
+        runtime = device.create_stuck(LEASE={"TTL": 1000})
+    else:
+        runtime = device.create_running(FAAS=small(), LEASE={"TTL": 1000})
+        device.act(runtime["ID"], "suspend?wait=90")
+    asked = time.time()
+    renewed = device.update(runtime["ID"], LEASE={"TTL": 5000})
+    assert_ends(renewed, asked, 5000)
+    (action,) = actions(device.one, renewed["FAAS"]["VM_ID"])
+    assert int(action["TIME"]) == unix(renewed["LEASE"]["EXPIRES"])
+    refused = device.put(runtime["ID"], LEASE={"TTL": 9}, FAAS={"CPU": 2})
+    assert refused.status == (423 if state == "PENDING" else 422)
+    assert device.read(runtime["ID"]) == renewed
+    assert renewed["FAAS"]["STATE"] == state
+    device.update(runtime["ID"], LEASE=None)
+    assert actions(device.one, renewed["FAAS"]["VM_ID"]) == []
+
+
 def test_a_renewed_lease_outlives_its_former_end(device: Device) -> None:
     runtime = device.create_running(FAAS=small(), LEASE={"TTL": 2 * PATIENCE.short_lease_seconds})
     first = unix(runtime["LEASE"]["EXPIRES"])

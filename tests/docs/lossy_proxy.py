@@ -24,6 +24,7 @@ class Fate(Enum):
     LOSE = "the engine gets it, and its response never arrives"
     HOLD = "the engine gets it, and its response waits until the test releases it"
     LOCKED = "423 instead of the engine"
+    GATEWAY = "the engine gets it, and 504 of a proxy arrives instead of its response"
 
 
 class Seen(NamedTuple):
@@ -57,13 +58,15 @@ class LossyProxy:
             where = (self.engine_port, method, asked.full_path, asked.data)
             got = request(*where, headers=dict(asked.headers), user=None, seconds=LIMIT_SECONDS)
             status, headers, content = got[:3]
-        self.requests.append(Seen(method, key, status, fate is Fate.LOSE))
+        self.requests.append(Seen(method, key, status, fate in (Fate.LOSE, Fate.GATEWAY)))
         if fate is Fate.HOLD:
             self.is_held.set()
             self.release.wait(LIMIT_SECONDS)
         if fate is Fate.LOSE:
             asked.environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
             raise ConnectionAbortedError("lost")
+        if fate is Fate.GATEWAY:
+            return Response("<html>", 504, {"Retry-After": "1"})
         kept = {n: v for n, v in headers.items() if n in ("Content-Type", "Retry-After")}
         return Response(content, status, kept)
 

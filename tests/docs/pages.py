@@ -41,6 +41,7 @@ CHANGING = (
     (r"(?<=-- )[0-9a-f]{8}\b|(?<=X-Request-ID: )[0-9a-f]{8}\b", "REQUEST"),
     (r"(?<=pid )\d+|(?<= #)\d+(?=\])", "PID"),
     (r"\d+\.\d+ ms", "SPENT"),
+    (r"\b\d+s(?= ago\)|  +\d)", "AGE"),
     (r"(?m)(?<= )\d+\.\d{4}(?= |$)", "SPENT"),
     (r"(?m)^Date: .*", "DATE"),
 )
@@ -114,6 +115,7 @@ class Site:
             cwd=self.directory,
             env={
                 "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+                "PYTHONPATH": str(ROOT),
                 "HOME": str(self.directory),
                 "PROVISION_ENGINE_CONF": str(self.directory / "engine.conf"),
                 "ENGINE": self.engine_url,

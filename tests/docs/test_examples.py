@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -82,6 +84,7 @@ def test_a_device_deletes_a_failed_runtime(language: str, site: Site, tmp_path: 
 DISTURBED = [
     *((method, Fate.LOSE) for method in ("POST", "GET", "PUT", "DELETE")),
     *((method, Fate.LOCKED) for method in ("POST", "PUT", "DELETE")),
+    *((method, Fate.GATEWAY) for method in ("POST", "DELETE")),
 ]
 
 
@@ -95,12 +98,40 @@ def test_a_request_whose_response_is_lost_or_that_is_locked_is_repeated_and_leak
         done = run(device(language, tmp_path), ENGINE=proxy.url)
     assert (done.stderr, done.stdout.splitlines(), done.returncode) == ("", OUTPUT, 0)
     first, *others = [request for request in proxy.requests if request.method == method]
-    assert (first.was_lost, first.status == 423) == (fate is Fate.LOSE, fate is Fate.LOCKED)
+    assert first.was_lost == (fate is not Fate.LOCKED)
+    assert (first.status == 423) == (fate is Fate.LOCKED)
     assert {request.key for request in others} == {first.key}
     if method == "POST":
         assert first.key
         assert [request.status for request in others] == [200 if first.was_lost else 201]
     assert site.sandbox.store.documents() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ID", "12"),
+        ("STATE", "ERROR"),
+        ("ERROR", r"no host, no VM: \"a{b}\""),
+        ("CPU", "2"),
+        ("TTL", "900"),
+        ("NONE", ""),
+    ],
+)
+def test_the_shell_reads_the_first_member_of_a_name(name: str, value: str, tmp_path: Path) -> None:
+    faas = {"VM_ID": 1, "CPU": 2, "STATE": "ERROR", "ERROR": 'no host, no VM: "a{b}"'}
+    runtime = {
+        "ID": 12,
+        "FAAS": faas,
+        "DAAS": {"CPU": 4, "STATE": "RUNNING"},
+        "LEASE": {"TTL": 900},
+    }
+    response = tmp_path / "response"
+    response.write_text(json.dumps({"SERVERLESS_RUNTIME": runtime}, separators=(",", ":")))
+    script = (EXAMPLES / "device.sh").read_text()
+    (function,) = re.findall(r"^member\(\) {\n.*?^}$", script, re.DOTALL | re.MULTILINE)
+    done = run(["sh", "-c", f"{function}\nmember {name}"], response=str(response))
+    assert (done.stdout.strip("\n"), done.stderr) == (value, "")
 
 
 @LANGUAGES

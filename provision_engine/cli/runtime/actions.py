@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
+import os
+import re
 import sys
 import time
 import uuid
@@ -25,10 +28,29 @@ PROGRAM = "provision-engine runtime"
 Wait = float | None
 """The longest time in seconds to wait for the outcome; None is not to wait."""
 SIZES = ("cpu", "memory", "disk")
-ALIASES = {"list": "ls", "delete": "rm"}
+ALIASES = {"ls": "list", "rm": "delete"}
 
 
-@click.group(subcommand_metavar="ACTION [ARGS]...", epilog=arguments.EPILOG)
+class Actions(click.Group):
+    """Knows aliases, which its help and completion do not repeat."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return super().get_command(ctx, ALIASES.get(cmd_name, cmd_name))
+
+
+class Action(click.Command):
+    """Leaves the options of every action to the help of the group."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        shared = {option.name for option in runtime.params}
+        own = [one for one in self.params if isinstance(one, click.Option)]
+        records = [option.get_help_record(ctx) for option in own if option.name not in shared]
+        if rows := [row for row in records if row]:
+            with formatter.section("Options"):
+                formatter.write_dl(rows)
+
+
+@click.group(cls=Actions, subcommand_metavar="ACTION [ARGS]...", epilog=arguments.EPILOG)
 @arguments.CONNECTION
 def runtime() -> None:
     """Serverless runtimes of an OpenNebula user."""
@@ -47,15 +69,14 @@ def _action(*options: Decorator) -> Callable[[Callable[..., int | None]], None]:
                     return do(api, **values)
             except ClientError as error:
                 if isinstance(error, Unreachable | client.Unusable):
+                    if error.message == os.strerror(errno.ECONNREFUSED):
+                        error.message = "connection refused: is the engine running?"
                     error.error = f"{error.error} (address from {arguments.address().source})"
                 return show.error(error)
 
         name = do.__name__.strip("_")
-        command = click.command(name, epilog=arguments.EPILOG)(
-            all_of(*options, arguments.CONNECTION)(run)
-        )
-        for known_as in (name, ALIASES.get(name, name)):
-            runtime.add_command(command, known_as)
+        command = click.command(name, cls=Action, epilog=arguments.ACTION_EPILOG)
+        runtime.add_command(command(all_of(*options, arguments.CONNECTION)(run)))
 
     return add
 
@@ -94,7 +115,7 @@ def create(
     if dry_run:
         plan = api.dry_run(**members)
         _warn(tuple(str(warning["TEXT"]) for warning in plan.get("WARNINGS", ())))
-        show.as_json(plan)
+        show.plan(plan)
         return
     created = _created(api, key or str(uuid.uuid4()), members)
     _warn(created.warnings)
@@ -104,6 +125,8 @@ def create(
         elif wait_seconds is not None:
             show.note(f"created runtime {created.id} ({created.name})", created=created.id)
         _show_when(api, created, "RUNNING", wait_seconds)
+    if wait_seconds is None:
+        show.hint(f"{PROGRAM} wait {created.id} returns once it is running")
 
 
 def _function(members: dict[str, Any], flavour: str, prefix: str = "") -> Function:
@@ -149,16 +172,18 @@ def _list(api: Client, newest: int | None, watch_seconds: float | None, **filter
 
 def _watch(listed: Callable[[], str], seconds: float) -> None:
     """Show the list whenever it has changed, until Ctrl-C; an engine that is away may return."""
-    last = ""
+    text = last = ""
     while True:
+        problem = ""
         try:
             text = listed()
         except (client.Busy, Unreachable) as error:
-            text = f"{error}\n{last}"
-        if sys.stdout.isatty() or text != last:
+            problem = f"{error}\n"
+        timeless = problem + re.sub(r"\b\d+[smhd]\b", "", text)  # ages change all the time
+        if sys.stdout.isatty() or timeless != last:
             click.clear()  # on a terminal only
-            print(f"{text}\n", flush=True)
-        last = text
+            print(f"{problem}{text}\n", flush=True)
+        last = timeless
         time.sleep(seconds)
 
 
@@ -190,6 +215,12 @@ def timeline(api: Client, number: int) -> None:
         show.timeline(steps)
 
 
+@_action()
+def quota(api: Client) -> None:
+    """Show the user's quota, and how much of it is used."""
+    show.quota(api.quota())
+
+
 # ---- update, delete, wait, recover, suspend, resume ------------------------------------
 
 
@@ -214,12 +245,12 @@ def update(api: Client, number: int, if_match: str, wait_seconds: Wait, **member
         _show_when(api, updated, "RUNNING", wait_seconds)
 
 
-@_action(arguments.IDS, IF_MATCH)
-def delete(api: Client, ids: tuple[str, ...], if_match: str) -> int:
-    """Delete runtimes (also: rm); one that fails does not keep the others."""
+@_action(arguments.IDS, IF_MATCH, arguments.WAIT_GONE)
+def delete(api: Client, ids: tuple[str, ...], if_match: str, wait_seconds: Wait) -> int:
+    """Delete one runtime or several (also: rm)."""
     if if_match and len(ids) > 1:
         raise click.UsageError("--if-match is for one runtime")
-    codes = [_delete_one(api, text, if_match) for text in ids]
+    codes = [_delete_one(api, text, if_match, wait_seconds or 0.0) for text in ids]
     failed = [code for code in codes if code]
     if failed and len(codes) > 1:
         done = len(codes) - len(failed)
@@ -227,10 +258,11 @@ def delete(api: Client, ids: tuple[str, ...], if_match: str) -> int:
     return failed[0] if failed else exit_codes.DONE
 
 
-def _delete_one(api: Client, text: str, if_match: str) -> int:
+def _delete_one(api: Client, text: str, if_match: str, wait_seconds: float) -> int:
     try:
         number = runtime_id(api, text)
-        api.delete_runtime(number, if_match=_quoted(if_match))
+        with show.Progress(f"deleting runtime {number}"):
+            api.delete_runtime(number, if_match=_quoted(if_match), wait_seconds=wait_seconds)
     except ClientError as error:
         error.error = f"{text}: {error.error}"
         return show.error(error)

@@ -24,6 +24,7 @@ COMPLETION_SECONDS = 3.0
 REACHED_AT = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 """An address that means every interface cannot be connected to."""
 WAIT_SECONDS = 300
+GONE_SECONDS = 60
 EPILOG = f"""\b
 address of the engine:
   The first of: --url, the file in --config, the variable {URL_VARIABLE},
@@ -39,6 +40,8 @@ credentials:
 CPU counts cores; memory and disk are MB, or written as 512M or 1G; times are seconds, or written
 as 90s, 15m, 12h or 7d. Where an ID is expected, the name of a runtime will do.
 """
+ACTION_EPILOG = """Options of every action (--url, --json, ...), credentials, exit codes and units:
+provision-engine runtime --help"""
 
 Completion = Callable[[click.Context, click.Parameter, str], list[str]]
 
@@ -84,7 +87,14 @@ def _completion(find: Callable[[Client], Iterable[str]]) -> Completion:
     return complete
 
 
-complete_ids = _completion(lambda api: (str(runtime.id) for runtime in api.list_runtimes()))
+# Names as well, unless a shell would need quotes for them.
+complete_ids = _completion(
+    lambda api: (
+        text
+        for runtime in api.list_runtimes()
+        for text in (str(runtime.id), *re.findall(r"\A[\w.:@+-]+\Z", runtime.name))
+    )
+)
 complete_flavours = _completion(
     lambda api: (flavour.name for flavour in api.flavours() if flavour.is_deployable)
 )
@@ -117,10 +127,10 @@ def _device_info(
     members: dict[str, str | int | float] = {}
     for text in texts:
         name, equals, value = text.partition("=")
-        if not equals or not re.fullmatch(r"[A-Z][A-Z0-9_]*", name):
-            raise click.BadParameter(f"{text!r} is not of the form NAME=VALUE, in upper case")
+        if not equals or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
+            raise click.BadParameter(f"{text!r} is not of the form NAME=VALUE")
         is_number = re.fullmatch(r"-?\d{1,15}(\.\d{1,15})?", value)
-        members[name] = (float if "." in value else int)(value) if is_number else value
+        members[name.upper()] = (float if "." in value else int)(value) if is_number else value
     return members
 
 
@@ -155,7 +165,7 @@ SPECIFICATION = all_of(
         multiple=True,
         callback=_device_info,
         metavar="NAME=VALUE",
-        help="Information about the device; may be given several times.",
+        help="Information about the device, such as room=hall; may be given several times.",
     ),
     click.option(
         "--lease",
@@ -165,6 +175,7 @@ SPECIFICATION = all_of(
         help="OpenNebula ends the runtime after this time.",
     ),
 )
+WAIT_GONE = seconds("--wait", "Wait until the VMs are gone, but not longer than this", GONE_SECONDS)
 WAIT = seconds("--wait", "Wait until it is done, but not longer than this", WAIT_SECONDS)
 IF_MATCH = text("--if-match", "Only if the runtime still has this entity tag.", metavar="ETAG")
 CREATE = all_of(
@@ -182,7 +193,14 @@ LIST = all_of(
     click.option(
         "--state",
         type=click.Choice(STATES, case_sensitive=False),
-        help="Only runtimes with a function in this state.",
+        metavar="STATE",
+        help=f"Only runtimes with a function in this state: {', '.join(STATES).lower()}.",
+    ),
+    click.option(
+        "--all",
+        "all_users",
+        is_flag=True,
+        help="The runtimes of all users, with their owners, for administrators.",
     ),
     click.option("--newest", type=count, metavar="COUNT", help="Only so many, the newest first."),
     seconds("--watch", "Refresh the list after each of these times", 2),

@@ -37,7 +37,8 @@ def update_runtime(
         snapshot = read.observe(context, read.load_changeable(context, lock), lock.vms)
         if precondition:
             read.check(precondition, snapshot)
-        suspend.check_awake(snapshot)
+        if not changes.is_about_lease:
+            suspend.check_awake(snapshot)
         if State.ERROR in snapshot.states:
             raise UpdateFailed(_recovery(context, snapshot))
         update = _Update(context, snapshot, changes)
@@ -94,6 +95,8 @@ class _Update:
                 )
 
     def _check_states(self) -> None:
+        if self._changes.is_about_lease:
+            return  # its time runs in every state
         for role, condition in self._snapshot.conditions.items():
             is_waiting = condition.reason in WAITING_FOR_HOST
             if is_waiting and self._changes.is_about_scheduling:

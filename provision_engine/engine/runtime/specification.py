@@ -51,9 +51,21 @@ class Specification:
     @property
     def is_about_scheduling(self) -> bool:
         """Return whether an update says where VMs may run, and nothing that needs them to run."""
-        is_sized = any(function.sizes for function in self.functions.values())
-        is_leased = self.lease_seconds is not None or self.lifts_lease
-        return bool(self.scheduling) and not is_sized and not is_leased
+        return bool(self.scheduling) and not self._is_sized and not self._is_leased
+
+    @property
+    def is_about_lease(self) -> bool:
+        """Return whether an update changes the lease, and nothing that its VMs have to know."""
+        others = self.scheduling or self.device_info or self._is_sized
+        return self._is_leased and not others
+
+    @property
+    def _is_sized(self) -> bool:
+        return any(function.sizes for function in self.functions.values())
+
+    @property
+    def _is_leased(self) -> bool:
+        return self.lease_seconds is not None or self.lifts_lease
 
     def texts(self) -> Iterator[tuple[str, str]]:
         """Yield each text that goes to OpenNebula, with its path in the request."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import json
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,10 @@ import responses
 from responses import matchers
 
 from provision_engine import client as module
-from provision_engine.client import Client, Function, Runtime, specification
+from provision_engine.client import Client, Function, Quota, Runtime, specification
 from provision_engine.client import client as operations
 
-from .samples import BODY, RUNTIMES, URL, response
+from .samples import BODY, RUNTIMES, URL, error, response
 
 
 def test_all_members_of_a_runtime_are_read() -> None:
@@ -201,3 +203,46 @@ def test_warnings_of_a_create_are_read(
     headers = {} if header is None else {"Warning": header}
     api.post(RUNTIMES, status=201, json=response(), headers=headers)
     assert client.create_runtime(Function("nature")).warnings == texts
+
+
+def test_a_delete_can_wait_until_the_vms_are_gone(
+    client: Client, api: responses.RequestsMock
+) -> None:
+    waits = matchers.query_param_matcher({"wait": "9"})
+    api.delete(f"{RUNTIMES}/851", status=204, match=[waits])
+    client.delete_runtime(851, wait_seconds=9)
+
+
+def test_a_quota_is_read_by_metric(client: Client, api: responses.RequestsMock) -> None:
+    body = {"VMS": {"LIMIT": None, "USED": 3}, "CPU": {"LIMIT": 8, "USED": 2.5}}
+    api.get(f"{URL}/quota", json=body)
+    assert client.quota() == {"VMS": Quota(3, None), "CPU": Quota(2.5, 8)}
+
+
+def test_a_lease_is_renewed_while_a_block_lasts(
+    client: Client, api: responses.RequestsMock
+) -> None:
+    """Also after a renewal that failed; with the user's own credentials."""
+    enough, threads = threading.Event(), threading.active_count()
+    found = iter([200, 503, 200])
+
+    def renew(request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
+        assert json.loads(request.body or "") == specification(lease_seconds=1)
+        assert request.headers["Authorization"].startswith("Basic ")
+        status = next(found, 0)
+        if not status:
+            enough.set()
+        return status or 200, {}, json.dumps(response())
+
+    api.add_callback("PUT", f"{RUNTIMES}/851", callback=renew)
+    with client.renewing_lease(851, 1):
+        assert enough.wait(30)
+    assert threading.active_count() == threads
+
+
+def test_a_lease_that_cannot_be_given_is_an_error(
+    client: Client, api: responses.RequestsMock
+) -> None:
+    api.put(f"{RUNTIMES}/851", status=404, json=error())
+    with pytest.raises(module.NotFound), client.renewing_lease(851, 60):
+        pytest.fail("the block does not begin")

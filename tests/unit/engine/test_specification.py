@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from provision_engine.engine.runtime.model import Function
@@ -64,3 +66,21 @@ def test_an_update_of_scheduling_alone_needs_no_running_vm(
     specification: Specification, expected: bool
 ) -> None:
     assert specification.is_about_scheduling is expected
+
+
+@pytest.mark.parametrize(
+    ("further", "expected"),
+    [
+        ({}, True),
+        ({"name": "n", "functions": {"FAAS": Function("f")}}, True),
+        ({"functions": {"FAAS": Function(sizes={"CPU": 1})}}, False),
+        ({"scheduling": WHERE}, False),
+        ({"device_info": {"A": 1}}, False),
+    ],
+)
+def test_an_update_of_the_lease_alone_needs_no_running_vm(
+    further: dict[str, Any], expected: bool
+) -> None:
+    assert Specification(lease_seconds=60, **further).is_about_lease is expected
+    assert Specification(lifts_lease=True, **further).is_about_lease is expected
+    assert Specification(**further).is_about_lease is False
