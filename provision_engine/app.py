@@ -58,6 +58,9 @@ def _begin() -> None:
     sent = request.headers.get("X-Request-ID", "")
     log.request_id.set(sent if SANE_REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex[:8])
     log.secrets.set(())
+    log.labels.set({})
+    request.environ["REMOTE_ADDR"] = incoming.client_address()
+    log.label("client", request.remote_addr)
     incoming.check_admission()
 
 
@@ -65,7 +68,7 @@ def _end(response: Response) -> Response:
     response.headers["X-Request-ID"] = log.request_id.get()
     for name, value in headers.SECURITY.items():
         response.headers.setdefault(name, value)
-    log.engine.info("Response HTTP Return Code: %s", response.status_code)
+    log.engine.info("Response HTTP Return Code: %s%s", response.status_code, log.labelled())
     route = request.url_rule.rule if request.url_rule else metrics.NO_ROUTE
     waited = "wait" in request.args
     metrics.request_answered(request.method, route, response.status_code, g.began_at, waited=waited)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import ipaddress
 import math
 import re
 import select
 from collections.abc import Callable
+from contextlib import suppress
 
 from flask import current_app, request
 
@@ -40,6 +42,20 @@ def check_admission() -> None:
         raise NotFound("The target of the request is not a plain path")
     if request.method not in READING and _is_from_another_site():
         raise ForeignSite("A browser sent this change on behalf of another site's page")
+
+
+def client_address() -> str:
+    """Return the client's address, which trusted proxies, and no others, say in X-Forwarded-For.
+
+    Each proxy appends where its request came from; the client itself may have sent the first ones.
+    """
+    server = current_app.extensions["configuration"].server
+    address: str = request.environ.get("REMOTE_ADDR") or "-"
+    hops = request.headers.get("X-Forwarded-For", "").split(",")
+    with suppress(ValueError):  # what is no address is not believed
+        while hops and server.trusts(ipaddress.ip_address(address)):
+            address = str(ipaddress.ip_address(hops.pop().strip()))
+    return address
 
 
 def _is_from_another_site() -> bool:

@@ -151,10 +151,18 @@ def get_quota() -> Response:
 
 def _received(action: str, runtime_id: str = "") -> Context:
     """Log a request and return its context. Raises Unauthorized."""
-    log.engine.info("Received request to %s", f"{action} {runtime_id[:40]}".rstrip())
-    user, password = incoming.credentials(request.headers.get("Authorization"))
     shared = current_app.extensions
-    return for_user(user, password, shared["backends"], shared["configuration"], shared["memory"])
+    own = (shared["backends"], shared["configuration"], shared["memory"])
+    try:
+        user, password = incoming.credentials(request.headers.get("Authorization"))
+        caller = for_user(user, password, *own)
+        log.label("user", user)
+    finally:
+        if runtime_id:
+            log.label("runtime", runtime_id)
+        received = f"{action} {runtime_id[:40]}".rstrip()
+        log.engine.info("Received request to %s%s", received, log.labelled())
+    return caller
 
 
 def _received_for(
@@ -208,6 +216,10 @@ def _created(
             change_slot=lambda: change_slot(caller),
             wait_slot=lambda: wait_slot(caller, not seconds),  # it has one already if it waits
         )
+        log.label("runtime", created.id)
+        outcome = "Created" if is_new else "The key has already created"
+        told = (outcome, created.id, created.runtime.flavour_tuple, created.runtime.name)
+        log.engine.info("%s runtime %s: flavour %s, name %s", *told)
         snapshot = _waited_after(caller, created, seconds)
     response = jsonify(representation.runtime(snapshot))
     response.headers["Location"] = f"{RUNTIMES}/{created.id}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Iterator
+from ipaddress import ip_network
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, get_type_hints
@@ -77,6 +78,8 @@ def _frozen(name: str, rules: Document, value: Any) -> Any:
     value = rules.get("default") if value is None else value
     if isinstance(value, dict):
         return MappingProxyType(value)
+    if name == "server.trusted_proxies":
+        return tuple(map(ip_network, value))
     if isinstance(value, list):
         return tuple(value)
     if _is_path(rules):

@@ -8,10 +8,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 from typing import Any
 
 Document = dict[str, Any]
+Network = IPv4Network | IPv6Network
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,13 @@ class Server:
     threads: int
     pid_file: Path
     grace_seconds: int
+    trusted_proxies: tuple[Network, ...] = ()
+    """Whose X-Forwarded-For is believed."""
+
+    def trusts(self, address: IPv4Address | IPv6Address) -> bool:
+        """Return whether an address is that of a trusted proxy."""
+        plain = getattr(address, "ipv4_mapped", None) or address
+        return any(plain in network for network in self.trusted_proxies)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Iterator
 from functools import cache
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -74,11 +75,13 @@ _Validator: Any = jsonschema.validators.extend(  # type: ignore[no-untyped-call]
     jsonschema.Draft4Validator,
     type_checker=jsonschema.Draft4Validator.TYPE_CHECKER.redefine("number", _is_finite),
 )
+_FORMATS = jsonschema.FormatChecker(())
+_FORMATS.checks("network", raises=ValueError)(lambda text: bool(ip_network(text)))
 
 
 def violation(document: Document) -> str | None:
     """Return what is wrong with a document, for the person who wrote the file; None if nothing."""
-    errors = list(_Validator(schema()).iter_errors(document))
+    errors = list(_Validator(schema(), format_checker=_FORMATS).iter_errors(document))
     if not errors:
         return None
     error = min(errors, key=lambda error: [str(key) for key in error.absolute_path])

@@ -10,6 +10,9 @@ import logging
 
 from provision_engine.config import Log
 from provision_engine.log.handlers import new_handler
+from provision_engine.log.redaction import label as label
+from provision_engine.log.redaction import labelled as labelled
+from provision_engine.log.redaction import labels as labels
 from provision_engine.log.redaction import one_line as one_line
 from provision_engine.log.redaction import redact as redact
 from provision_engine.log.redaction import request as request

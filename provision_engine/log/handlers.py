@@ -19,7 +19,7 @@ from pathlib import Path
 from provision_engine import __version__
 from provision_engine.config import Log
 from provision_engine.errors import OperatorError
-from provision_engine.log.redaction import one_line, redact, request_id
+from provision_engine.log.redaction import labels, one_line, redact, request_id
 
 SYSLOG_SOCKET = "/dev/log"
 FILE_MODE = 0o640
@@ -158,6 +158,7 @@ def _event(record: logging.LogRecord, component: str) -> dict[str, object]:
         "component": component,
         "level": record.levelname,
         "pid": os.getpid(),
+        **labels.get(),
     }
     if component != "api" or not isinstance(record.args, tuple):
         return event | {"request": one_line(request_id.get()), "message": _message(record)}

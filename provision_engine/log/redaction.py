@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import re
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from types import MappingProxyType
 
 from provision_engine.text import one_line as escaped
 
 LINE_CHARACTERS = 65_536
+LABEL_CHARACTERS = 64
 
 _HIDDEN = "***"
+_PLAIN = re.compile(r"[\w.:@+-]+")
+"""What needs no quotes behind a label."""
 _QUOTE = r"(?:\\*[\"']|&quot;|&#34;)"
 _SR_AUTH = re.compile(
     rf"(SR_AUTH(?:>(?:<!\[CDATA\[)?|{_QUOTE}?\s*[=:]\s*b?{_QUOTE}?))[A-Za-z0-9+/_-]+=*"
@@ -27,15 +31,18 @@ request_id: ContextVar[str] = ContextVar("request_id", default="")
 """Every line of engine.log and CloudClient.log names it."""
 secrets: ContextVar[tuple[str, ...]] = ContextVar("secrets", default=())
 """Replaced by *** in every line of this request."""
+labels: ContextVar[Mapping[str, str]] = ContextVar("labels", default=MappingProxyType({}))
+"""Who and what this request is about: client, user and runtime, without secrets."""
 
 
 @contextmanager
 def request(identifier: str) -> Iterator[None]:
     """Name this request in every line within it, and forget its secrets at the end."""
-    named, hidden = request_id.set(identifier), secrets.set(())
+    named, hidden, known = request_id.set(identifier), secrets.set(()), labels.set({})
     try:
         yield
     finally:
+        labels.reset(known)
         secrets.reset(hidden)
         request_id.reset(named)
 
@@ -46,6 +53,26 @@ def secret(*values: str) -> None:
     A thread that is started without a copy of the caller's context does not know them.
     """
     secrets.set((*secrets.get(), *(value for value in values if value)))
+
+
+def label(name: str, value: object) -> None:
+    """Say who or what this request is about; the value may be a stranger's text of any length.
+
+    Secrets have to be known before.
+    """
+    text = escaped(redact(str(value)))
+    text = text if len(text) <= LABEL_CHARACTERS else f"{text[:LABEL_CHARACTERS]}…"
+    labels.set({**labels.get(), name: text})
+
+
+def labelled() -> str:
+    """Return all labels as the end of a line, quoted where they could be mistaken for others."""
+    shown = [f"{name}={_quoted(value)}" for name, value in labels.get().items()]
+    return f" ({' '.join(shown)})" if shown else ""
+
+
+def _quoted(text: str) -> str:
+    return text if _PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=False)
 
 
 def redact(text: str) -> str:

@@ -17,7 +17,7 @@ from tests.support.client import Json, authorization, schema
 from tests.support.engine import engine_in_process
 from tests.support.waiting import WAIT_SECONDS
 
-from .device import PATH, Device, Stage, small
+from .device import PATH, WRONG, Device, Stage, small
 
 
 def test_the_version_is_a_semantic_version(device: Device) -> None:
@@ -112,3 +112,22 @@ def test_the_lines_of_a_request_carry_its_id(device: Device, logs: Path) -> None
         local.get(999_999, headers={"X-Request-ID": "lamp-7"})
     for name in ("engine.log", "CloudClient.log"):
         assert " -- lamp-7: " in (logs / name).read_text()
+
+
+def test_the_lines_of_a_request_say_who_it_was_and_what_it_made(device: Device, logs: Path) -> None:
+    with device.another_engine() as local:
+        made = local.create(FAAS=small(), NAME="lamp")["ID"]
+        local.request("GET", f"{PATH}/{made}", user=WRONG)
+        local.delete(made)
+    text, user = (logs / "engine.log").read_text(), device.user.name
+    assert f"Received request to Create a Serverless Runtime (client=127.0.0.1 user={user})" in text
+    assert f": Created runtime {made}: flavour {small()['FLAVOUR']}, name lamp\n" in text
+    who = f"(client=127.0.0.1 user={user} runtime={made})\n"
+    for start in (
+        "Response HTTP Return Code: 201",
+        f"Received request to Read a Serverless Runtime {made}",
+        "Response HTTP Return Code: 401",
+        f"Received request to Delete a Serverless Runtime {made}",
+        "Response HTTP Return Code: 204",
+    ):
+        assert f": {start} {who}" in text

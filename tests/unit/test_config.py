@@ -200,6 +200,10 @@ def test_each_key_of_the_schema_is_described_and_each_default_is_valid() -> None
         ("standby: {seconds: 0}", "standby.seconds", "0", "an integer from 60 to 315360000"),
         ("standby: {max: -1}", "standby.max", "-1", "an integer from 0 to 100000"),
         ("cache: {seconds: -1}", "cache.seconds", "-1", "from 0 to 3600"),
+        ("server: {trusted_proxies: 1}", "trusted_proxies", "1", "a list of IP addresses"),
+        ("server: {trusted_proxies: [5]}", "trusted_proxies.0", "5", "an IP address, or a network"),
+        ("server: {trusted_proxies: [x]}", "trusted_proxies.0", '"x"', "such as 10.0.0.0/8"),
+        ("server: {trusted_proxies: [10.0.0.5/8]}", "proxies.0", "0.5/8", "such as 10.0.0.0/8"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_key_and_what_is_allowed(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from flask.testing import FlaskClient
 
-from provision_engine.api import ui
+from provision_engine.api import incoming, ui
 from provision_engine.api.routes import MAY_END_WITH_SLASH
 from provision_engine.app import create_app
 from tests.unit.support import configuration
@@ -107,6 +107,33 @@ def test_the_first_paths_may_end_with_a_slash(client: FlaskClient, path: str) ->
     path = path.replace("<runtime_id>", "7")
     with_slash, without = (client.get(p).status_code for p in (f"{path}/", path))
     assert with_slash == without != 404
+
+
+# ---- the client's address -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("peer", "said", "address"),
+    [
+        ("192.0.2.1", "198.51.100.7", "192.0.2.1"),  # forged: nobody trusts this peer
+        ("10.1.2.3", "198.51.100.7", "198.51.100.7"),
+        ("::ffff:10.1.2.3", "198.51.100.7", "198.51.100.7"),
+        ("10.1.2.3", "203.0.113.9, 198.51.100.7", "198.51.100.7"),
+        ("10.1.2.3", "198.51.100.7, 2001:db8::1, 10.0.0.1", "198.51.100.7"),
+        ("10.1.2.3", "10.0.0.1", "10.0.0.1"),
+        ("10.1.2.3", None, "10.1.2.3"),
+        ("10.1.2.3", 'x" user=root', "10.1.2.3"),
+        ("10.1.2.3", "198.51.100.7, evil, 10.0.0.1", "10.0.0.1"),
+        ("", "198.51.100.7", "-"),
+    ],
+)
+def test_only_trusted_proxies_say_who_the_client_is(
+    peer: str, said: str | None, address: str
+) -> None:
+    app = create_app(configuration("server: {trusted_proxies: [10.0.0.0/8, '2001:db8::1']}"))
+    headers = {} if said is None else {"X-Forwarded-For": said}
+    with app.test_request_context(headers=headers, environ_base={"REMOTE_ADDR": peer}):
+        assert incoming.client_address() == address
 
 
 # ---- headers ------------------------------------------------------------------------------------

@@ -157,6 +157,18 @@ def test_a_longer_secret_is_hidden_before_a_shorter_one(directory: Path) -> None
     assert [line.partition("<")[2] for line in lines(directory)] == ["***>", "*** ***>", "one>"]
 
 
+def test_labels_are_bounded_one_line_and_cannot_be_taken_for_others(directory: Path) -> None:
+    with log.request("r"):
+        log.secret("pass9")
+        log.label("user", 'a\n b" user=root pass9' + "x" * 70_000)
+        log.label("runtime", 7)
+        log.engine.info("Response HTTP Return Code: 200%s", log.labelled())
+    assert log.labelled() == ""
+    (line,) = lines(directory)
+    shown = r'200 (user="a\\n b\" user=root ***' + "x" * 44 + '…" runtime=7)'
+    assert line.endswith(shown)
+
+
 def test_a_thread_with_a_copy_of_the_context_knows_the_secrets(directory: Path) -> None:
     with log.request("r"):
         log.secret("word")
