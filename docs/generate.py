@@ -31,8 +31,8 @@ environment variable `PROVISION_ENGINE_CONF` names. It is YAML. Every key is opt
 written plainly (`port:`) or as in older files (`:port:`). Keys that a section leaves out have their
 defaults.
 
-With a wrong value, an unknown key or a file that is not YAML the engine does not start. The reason
-is one line that names the key, the value and what is allowed;
+With a wrong value, an unknown key or a file that is not YAML the engine does not start. It says why
+for each mistake, in one line that names the key, the value and what is allowed;
 [troubleshooting.md](troubleshooting.md) lists these lines. `GET /server/config` returns the
 configuration in force, without a login, but for the keys that hold paths (`log.directory`,
 `server.pid_file`, `tls.*`).

@@ -11,7 +11,10 @@ from typing import Any
 
 
 class OperatorError(Exception):
-    """The program cannot start or do what its command line asks; the text is one line."""
+    """The program cannot start or do what its command line asks; each argument is one line."""
+
+    def __str__(self) -> str:
+        return "; ".join(map(str, self.args))
 
 
 class EngineError(Exception):

@@ -67,7 +67,8 @@ def _check(user: str | None, flavours: Sequence[str]) -> Iterator[Line]:
     try:
         settings = configuration()
     except ConfigurationError as error:
-        yield Line(FAILED, f"configuration: {error}", "every key: docs/configuration.md")
+        for line in error.args:
+            yield Line(FAILED, f"configuration: {line}", "every key: docs/configuration.md")
         return
     yield Line(OK, f"configuration: {settings.path or 'the defaults, without a file'}")
     backends = Backends(settings)

@@ -126,7 +126,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(options.explained(error), file=sys.stderr)
         return USAGE
     except OperatorError as error:
-        print(f"{NAME}: {error}", file=sys.stderr)
+        print(*(f"{NAME}: {line}" for line in error.args), sep="\n", file=sys.stderr)
         return FAILED
     except BrokenPipeError:
         # The interpreter flushes what is left to nowhere when it ends.

@@ -6,8 +6,9 @@ import os
 
 import click
 
-from provision_engine import process
-from provision_engine.cli.options import config_option, configuration
+from provision_engine import config, process
+from provision_engine.cli.options import common, config_option, configuration
+from provision_engine.config import Configuration, ConfigurationError
 from provision_engine.errors import OperatorError
 from provision_engine.process import Record
 
@@ -32,7 +33,7 @@ def start(foreground: bool) -> None:
 @config_option
 def stop() -> None:
     """Stop the engine once the requests in flight are finished."""
-    print(f"stopped {_described(process.stop(configuration()))}")
+    print(f"stopped {_described(process.stop(_salvaged()))}")
 
 
 @click.command()
@@ -48,7 +49,20 @@ def restart() -> None:
 @config_option
 def status() -> None:
     """Show whether the engine is running, and where (exit code 1: not)."""
-    print(f"running {_described(process.running(configuration()))}")
+    print(f"running {_described(process.running(_salvaged()))}")
+
+
+def _salvaged() -> Configuration:
+    """Return the configuration, or, with a warning, what of it leads to the running engine."""
+    try:
+        return configuration()
+    except ConfigurationError as error:
+        found = config.salvage(common().config)
+        for line in error.args:
+            click.echo(f"provision-engine: warning: {line}", err=True)
+        pid_file = found.server.pid_file
+        click.echo(f"provision-engine: warning: going by the pid file {pid_file}", err=True)
+        return found
 
 
 def _described(engine: Record | None) -> str:

@@ -8,6 +8,7 @@ from provision_engine.config.loading import DEFAULT_PATH as DEFAULT_PATH
 from provision_engine.config.loading import ENVIRONMENT_VARIABLE as ENVIRONMENT_VARIABLE
 from provision_engine.config.loading import load as load
 from provision_engine.config.loading import parse as parse
+from provision_engine.config.loading import salvage as salvage
 from provision_engine.config.model import Capacity as Capacity
 from provision_engine.config.model import Configuration as Configuration
 from provision_engine.config.model import Lease as Lease

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import ip_network
 from pathlib import Path
 from types import MappingProxyType
@@ -12,7 +13,7 @@ from typing import Any, get_type_hints
 
 from provision_engine.config.model import Configuration, Document
 from provision_engine.config.reader import read_document, read_text
-from provision_engine.config.schema import ConfigurationError, leaves, shown, violation
+from provision_engine.config.schema import ConfigurationError, leaves, shown, violations
 from provision_engine.text import one_line
 
 DEFAULT_PATH = Path("/etc/provision-engine/engine.conf")
@@ -24,6 +25,9 @@ CONTRACT_KEYS = frozenset(name for name in leaves() if name.startswith("capacity
     *("log.level", "log.system"),
 }
 
+SHOWN_PROBLEMS = 20
+_COMMENT = re.compile(r"(?m)(?:^|(?<=\s))#.*")
+_CONTROL = re.compile(r"""\b(pid_file|grace_seconds):\s*["']?([^\s"',}]+)""")
 _WORKERS_MIN, _WORKERS_MAX = 2, 8
 # oned accepts 15 connections (MAX_CONN in oned.conf) from all its clients: oneflow needs some of
 # them to do what the engine asks of it.
@@ -34,7 +38,7 @@ def load(path: Path | None = None) -> Configuration:
     """Read `path`, else the file that PROVISION_ENGINE_CONF names, else the default one.
 
     Only the default file may be missing: then every key has its default. Raises
-    ConfigurationError, one line that says what is wrong.
+    ConfigurationError, a line for each thing that is wrong.
     """
     named = path or os.environ.get(ENVIRONMENT_VARIABLE)
     source = Path(named or DEFAULT_PATH)
@@ -48,25 +52,49 @@ def load(path: Path | None = None) -> Configuration:
 
 def parse(text: str, source: Path) -> Configuration:
     """Make a configuration of YAML text; `source` is named in errors."""
-    written = read_document(text, source)
-    if reason := violation(written):
-        raise ConfigurationError(f"{shown(source)}: {one_line(reason)}")
-    return _configuration(source, written)
+    return _configuration(source, *read_document(text, source))
 
 
-def _configuration(source: Path | None, written: Document) -> Configuration:
-    given = dict(_given(written))
+def salvage(path: Path | None = None) -> Configuration:
+    """Return what can be told from a file with mistakes of how to find and stop its engine.
+
+    All other keys have their defaults. Raises ConfigurationError if it cannot be read.
+    """
+    source = Path(path or os.environ.get(ENVIRONMENT_VARIABLE) or DEFAULT_PATH)
+    found = dict(_CONTROL.findall(_COMMENT.sub("", read_text(source))))
+    server = {name: int(text) if text.isdecimal() else text for name, text in found.items()}
+    wrong = violations({"server": server})
+    usable = {name: value for name, value in server.items() if f"server.{name}" not in wrong}
+    return _configuration(source, {"server": usable})
+
+
+def _configuration(
+    source: Path | None, written: Document, problems: Sequence[str] = ()
+) -> Configuration:
+    """Make the configuration. Raises ConfigurationError with the problems, and all others."""
+    wrong = violations(written)
+    given = {name: value for name, value in _given(written) if not _is_wrong(name, wrong)}
     values = {name: _frozen(name, rules, given.get(name)) for name, rules in leaves().items()}
     values |= _derived(values)
-    _check_together(values, source)
+    conflicts = [text for names, text in _conflicts(values) if not wrong.keys() & names]
+    found = [f"{shown(source)}: {one_line(text)}" for text in (*wrong.values(), *conflicts)]
+    if all_problems := [*problems, *found]:
+        more = len(all_problems) - SHOWN_PROBLEMS
+        last = [f"{shown(source)}: {more} more mistakes"] if more > 0 else []
+        raise ConfigurationError(*all_problems[:SHOWN_PROBLEMS], *last)
     path, document = source.absolute() if source else None, _shown_document(given)
     made: Configuration = _section(Configuration, values, path=path, _document=document)
     return made
 
 
-def _given(written: Document | None, path: str = "") -> Iterator[tuple[str, Any]]:
+def _is_wrong(name: str, wrong: Mapping[str, str]) -> bool:
+    """Return whether a key, or a part of its value, is wrong."""
+    return any(f"{part}.".startswith(f"{name}.") for part in wrong)
+
+
+def _given(written: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the values in the file with the dotted names of their keys."""
-    for key, value in (written or {}).items():
+    for key, value in written.items() if isinstance(written, dict) else ():
         if f"{path}{key}" in leaves():
             yield f"{path}{key}", value
         else:
@@ -119,22 +147,26 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def _check_together(values: Document, source: Path | None) -> None:
-    """Check the limits that one key sets for another, which a schema cannot express."""
+def _conflicts(values: Document) -> Iterator[tuple[set[str], str]]:
+    """Yield what breaks a limit that one key sets for another, and both names.
+
+    A schema cannot express that.
+    """
     stale, least = values["lock.stale_seconds"], 2 * values["timeout"]
     if stale <= least:
         allowed = f"must be more than twice the timeout, that is more than {least}"
-        raise ConfigurationError(f"{source}: lock.stale_seconds is {stale}: {allowed}")
+        yield {"lock.stale_seconds", "timeout"}, f"lock.stale_seconds is {stale}: {allowed}"
     usual, longest = values["lease.default_seconds"], values["lease.max_seconds"]
     if usual is not None and longest is not None and usual > longest:
         allowed = f"must be at most lease.max_seconds, which is {longest}"
-        raise ConfigurationError(f"{source}: lease.default_seconds is {usual}: {allowed}")
+        names = {"lease.default_seconds", "lease.max_seconds"}
+        yield names, f"lease.default_seconds is {usual}: {allowed}"
     most = values["standby.max"]
     for flavours, count in values["standby.flavours"].items():
         if count > most:
-            name = one_line(f"standby.flavours.{flavours}")
+            name = f"standby.flavours.{flavours}"
             allowed = f"must be at most standby.max, which is {most}"
-            raise ConfigurationError(f"{source}: {name} is {count}: {allowed}")
+            yield {name, "standby.max"}, f"{name} is {count}: {allowed}"
 
 
 def _shown_document(given: Document) -> Document:

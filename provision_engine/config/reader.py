@@ -34,16 +34,20 @@ def read_text(source: Path) -> str:
         raise ConfigurationError(f"{shown(source)}: line {line}: is not UTF-8") from error
 
 
-def read_document(text: str, source: Path) -> Document:
-    """Return the document of a file, its keys without colons. Raises ConfigurationError."""
+def read_document(text: str, source: Path) -> tuple[Document, list[str]]:
+    """Return the document of a file, its keys without colons, and what is wrong with others.
+
+    Raises ConfigurationError if there is no document to be read.
+    """
     try:
         loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         if node is None or node.tag == "tag:yaml.org,2002:null":
-            return {}
+            return {}, []
         if not isinstance(node, yaml.MappingNode):
             raise ConfigurationError(f"{shown(source)}: must be a mapping (key: value)")
-        return _Reader(loader, source).mapping(node, ())
+        reader = _Reader(loader, source)
+        return reader.mapping(node, ()), reader.problems
     except yaml.YAMLError as error:
         raise ConfigurationError(f"{shown(source)}: is not YAML: {_yaml_reason(error)}") from error
     except RecursionError as error:
@@ -66,6 +70,7 @@ class _Reader:
     def __init__(self, loader: yaml.SafeLoader, source: Path) -> None:
         self._loader = loader
         self._source = source
+        self.problems: list[str] = []
 
     def mapping(self, node: yaml.MappingNode, path: tuple[str, ...]) -> Document:
         if len(path) > _MAPPING_DEPTH:
@@ -73,13 +78,16 @@ class _Reader:
         values: Document = {}
         spelled: dict[str, str] = {}
         for key_node, value_node in node.value:
-            key = self._key(key_node, path)
-            spelling = f"{key_node.value}:"
-            if key in values:
-                both = " and ".join(sorted({spelled[key], spelling}))
-                raise self._error(key_node, (*path, key), f"is given twice (as {both})")
-            spelled[key] = spelling
-            values[key] = self._value(value_node, (*path, key))
+            try:
+                key = self._key(key_node, path)
+                spelling = f"{key_node.value}:"
+                if key in spelled:
+                    both = " and ".join(sorted({spelled[key], spelling}))
+                    raise self._error(key_node, (*path, key), f"is given twice (as {both})")
+                spelled[key] = spelling
+                values[key] = self._value(value_node, (*path, key))
+            except ConfigurationError as error:
+                self.problems.append(str(error))
         return values
 
     def _key(self, node: yaml.Node, path: tuple[str, ...]) -> str:

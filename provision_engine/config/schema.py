@@ -32,7 +32,7 @@ _NAMES_OF_TYPES = {
 
 
 class ConfigurationError(OperatorError):
-    """The configuration cannot be used; the text is one line that names the key or the line."""
+    """The configuration cannot be used; each argument is one line that names a key or a line."""
 
 
 def load_schema(name: str) -> Document:
@@ -76,32 +76,34 @@ _Validator: Any = jsonschema.validators.extend(  # type: ignore[no-untyped-call]
     type_checker=jsonschema.Draft4Validator.TYPE_CHECKER.redefine("number", _is_finite),
 )
 _FORMATS = jsonschema.FormatChecker(())
-_FORMATS.checks("network", raises=ValueError)(lambda text: bool(ip_network(text)))
+_FORMATS.checks("network", raises=ValueError)(lambda text: ip_network(text) is not None)
 
 
-def violation(document: Document) -> str | None:
-    """Return what is wrong with a document, for the person who wrote the file; None if nothing."""
-    errors = list(_Validator(schema(), format_checker=_FORMATS).iter_errors(document))
-    if not errors:
-        return None
-    error = min(errors, key=lambda error: [str(key) for key in error.absolute_path])
-    name = ".".join(str(key) for key in error.absolute_path)
-    if error.validator == "additionalProperties":
-        return _unknown_key(f"{name}." if name else "", error)
-    if error.validator == "dependencies":
-        return f"{name}: certificate and key must be given together"
-    return f"{name or 'the file'} is {shown(error.instance)}: must be {_allowed(error.schema)}"
+def violations(document: Document) -> dict[str, str]:
+    """Return what is wrong with a document, for the person who wrote the file, by dotted name."""
+    errors = _Validator(schema(), format_checker=_FORMATS).iter_errors(document)
+    found: dict[str, str] = {}
+    for error in sorted(errors, key=lambda error: [str(key) for key in error.absolute_path]):
+        name = ".".join(str(key) for key in error.absolute_path)
+        if error.validator == "additionalProperties":
+            found |= _unknown_keys(f"{name}." if name else "", error.schema, error.instance)
+        elif error.validator == "dependencies":
+            found[name] = f"{name}: certificate and key must be given together"
+        else:
+            allowed = _allowed(error.schema)
+            text = f"{name or 'the file'} is {shown(error.instance)}: must be {allowed}"
+            found.setdefault(name, text)
+    return found
 
 
-def _unknown_key(path: str, error: jsonschema.ValidationError) -> str:
-    known, given = error.schema["properties"], error.instance  # type: ignore[index]
-    here = [f"{path}{key}" for key in known]
-    unknown = next(key for key in given if key not in known)  # type: ignore[union-attr]
-    name = f"{path}{unknown}"
-    elsewhere = next((leaf for leaf in leaves() if leaf.rpartition(".")[2] == unknown), None)
-    near = _nearest(name, here) or elsewhere or _nearest(name, list(leaves()))
-    hint = f"did you mean {near}?" if near else f"allowed are {', '.join(here)}"
-    return f"{name} is unknown: {hint}"
+def _unknown_keys(path: str, rules: Document, given: Document) -> Iterator[tuple[str, str]]:
+    here = [f"{path}{key}" for key in rules["properties"]]
+    for unknown in (key for key in given if key not in rules["properties"]):
+        name = f"{path}{unknown}"
+        elsewhere = next((leaf for leaf in leaves() if leaf.rpartition(".")[2] == unknown), None)
+        near = _nearest(name, here) or elsewhere or _nearest(name, list(leaves()))
+        hint = f"did you mean {near}?" if near else f"allowed are {', '.join(here)}"
+        yield name, f"{name} is unknown: {hint}"
 
 
 def _nearest(name: str, candidates: list[str]) -> str | None:

@@ -158,14 +158,27 @@ def test_listening_on_every_interface_is_warned_about(engine: Engine) -> None:
     assert "Listening on 0.0.0.0 without TLS" in engine.log()
 
 
-@pytest.mark.parametrize("command", ["start", "stop", "restart", "status"])
-def test_a_wrong_configuration_stops_every_command(engine: Engine, command: str) -> None:
-    engine.file.write_text("port: x\n")
+@pytest.mark.parametrize("command", ["start", "restart"])
+def test_a_wrong_configuration_prevents_a_start(engine: Engine, command: str) -> None:
+    engine.file.write_text("port: x\nprot: 1\n")
     done = engine.call(command)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
+        f"provision-engine: {engine.file}: prot is unknown: did you mean port?\n"
         f'provision-engine: {engine.file}: port is "x": must be an integer from 1 to 65535\n'
     )
+
+
+def test_a_typo_under_a_running_engine_is_a_warning_of_status_and_stop(engine: Engine) -> None:
+    pid = engine.start()
+    engine.file.write_text(engine.file.read_text() + "prot: 1\n")
+    warning = f"provision-engine: warning: {engine.file}: prot is unknown: did you mean port?\n"
+    warning += f"provision-engine: warning: going by the pid file {engine.pid_file}\n"
+    for command, word in (("status", "running"), ("stop", "stopped")):
+        done = engine.call(command)
+        assert (done.returncode, done.stderr) == (0, warning)
+        assert done.stdout.startswith(f"{word} {described(engine, pid)}\n")
+    assert engine.call("status").returncode == 1
 
 
 # ---- stop, restart, status -------------------------------------------------------------

@@ -257,6 +257,68 @@ def test_an_invalid_file_is_rejected(text: str, reason: str) -> None:
     assert reason in refused(text)
 
 
+def test_all_errors_are_reported_each_in_a_line_of_its_own() -> None:
+    text = """
+prot: 1
+:port: x
+timeout: 0
+host: "a\\nb"
+timeout: 5
+mapping: {1: 2, nature: -1}
+lock: {stale_seconds: 10}
+log: {levl: 1, systm: 2, level: 9}
+lease: {default_seconds: 61, max_seconds: 60}
+tls: {key: /a}
+"""
+    with pytest.raises(ConfigurationError) as caught:
+        parsed(text)
+    lines = [str(line).removeprefix(f"{SOURCE}: ") for line in caught.value.args]
+    assert [" ".join(line.split()[:5]) for line in lines] == [
+        "line 5: host contains a",
+        "line 6: timeout is given",
+        "line 7: mapping.1 is a",
+        "prot is unknown: did you",
+        "log.levl is unknown: did you",
+        "log.systm is unknown: did you",
+        "log.level is 9: must be",
+        "mapping.nature is -1: must be",
+        'port is "x": must be',
+        "timeout is 0: must be",
+        "tls: certificate and key must",
+        "lease.default_seconds is 61: must be",
+    ]
+    assert all("\n" not in line for line in lines)
+
+
+def test_a_file_full_of_errors_does_not_flood_a_terminal() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        parsed("\n".join(f"unheard{n}: 1" for n in range(500)))
+    assert caught.value.args[-1] == f"{SOURCE}: 480 more mistakes"
+    assert len(caught.value.args) == 21
+
+
+@pytest.mark.parametrize(
+    ("text", "pid_file", "grace_seconds"),
+    [
+        ("prot: 3", "/run/provision-engine/engine.pid", 30),
+        ("server:\n  pid_file: /x/y.pid # z\n  grace_seconds: 7\nport: [", "/x/y.pid", 7),
+        (":server:\n  # :pid_file: /no\n  :pid_file: '/x/y'\n\tport: 1", "/x/y", 30),
+        ("server: {pid_file: /x/y, grace_seconds: 8, prot: 1}", "/x/y", 8),
+        ("server: {pid_file: relative, grace_seconds: -1}", "/run/provision-engine/engine.pid", 30),
+    ],
+)
+def test_a_file_with_mistakes_still_leads_to_the_running_engine(
+    tmp_path: Path, text: str, pid_file: str, grace_seconds: int
+) -> None:
+    file = tmp_path / "engine.conf"
+    file.write_text(text)
+    with pytest.raises(ConfigurationError):
+        config.load(file)
+    found = config.salvage(file)
+    assert found.path == file
+    assert (str(found.server.pid_file), found.server.grace_seconds) == (pid_file, grace_seconds)
+
+
 def test_an_error_is_short_whatever_the_value() -> None:
     assert len(refused("port: " + "x" * 5000)) < 300
     assert "\u2028" not in refused('port: "a\u2028b"')
