@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import functools
 import re
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +114,17 @@ def whole_seconds(text: str) -> int:
     if not seconds.is_integer() or seconds < 1:
         raise click.BadParameter(f"{text!r} is not a whole number of seconds from 1")
     return int(seconds)
+
+
+def moment(text: str) -> float:
+    """Return the Unix time of a duration ago, or of a date and time here. Raises BadParameter."""
+    with suppress(click.BadParameter):
+        return time.time() - duration_seconds(text)
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError) as error:
+        allowed = "a time such as 90s, 10m, 2h, 1d or 2026-11-24T04:00"
+        raise click.BadParameter(f"{text!r} is not {allowed}") from error
 
 
 def count(text: str) -> int:

@@ -11,6 +11,7 @@ import logging
 from provision_engine.config import Log
 from provision_engine.log.handlers import new_handler
 from provision_engine.log.redaction import label as label
+from provision_engine.log.redaction import label_text as label_text
 from provision_engine.log.redaction import labelled as labelled
 from provision_engine.log.redaction import labels as labels
 from provision_engine.log.redaction import one_line as one_line

@@ -60,9 +60,13 @@ def label(name: str, value: object) -> None:
 
     Secrets have to be known before.
     """
+    labels.set({**labels.get(), name: label_text(value)})
+
+
+def label_text(value: object) -> str:
+    """Return a value as it is logged as a label: short, on one line."""
     text = escaped(redact(str(value)))
-    text = text if len(text) <= LABEL_CHARACTERS else f"{text[:LABEL_CHARACTERS]}…"
-    labels.set({**labels.get(), name: text})
+    return text if len(text) <= LABEL_CHARACTERS else f"{text[:LABEL_CHARACTERS]}…"
 
 
 def labelled() -> str:

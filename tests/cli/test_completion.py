@@ -57,7 +57,7 @@ def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[Engine]:
         ("--config ", {FILES}),
         ("status --config ", {FILES}),
         ("check --color ", {"auto", "always", "never"}),
-        ("logs --r", {"--request", "--rotated"}),
+        ("logs --r", {"--request", "--rotated", "--runtime"}),
         ("reconcile --o", {"--older-than"}),
         ("sandbox --rel", {"--release"}),
         ("runtime re", {"recover", "resume"}),

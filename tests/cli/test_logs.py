@@ -70,6 +70,95 @@ def test_an_unknown_request_gives_exit_code_1(written: Path) -> None:
     assert run(written, "--request", "cccc3333") == (1, [])
 
 
+@pytest.fixture(params=["extended", "json"])
+def eventful(request: pytest.FixtureRequest, configuration: Path) -> Iterator[Path]:
+    """A create of alice's, a failed read of bob's, who calls himself alice, and a start."""
+    log.start(Log(0, "file", configuration.parent / "logs", request.param))
+    try:
+        log.engine.warning("Listening: Received request to x (client=::1 user=alice runtime=5)")
+        for identifier, user, status, runtime in (
+            ("aaaa1111", "alice", 201, 5),
+            ("bbbb2222", 'bob" (client=::1 user=alice runtime=5)', 503, 55),
+        ):
+            with log.request(identifier):
+                log.label("client", "127.0.0.1")
+                log.label("user", user)
+                log.engine.info("Received request to Create%s", log.labelled())
+                log.label("runtime", runtime)
+                log.cloud.debug("oned.vms([%s]) done", identifier)
+                if status == 503:
+                    log.engine.error("OpenNebula is unreachable")
+                log.engine.info("Response HTTP Return Code: %s%s", status, log.labelled())
+                log.answered("127.0.0.1", "POST / HTTP/1.1", status, 10, 0.1, identifier)
+        yield configuration
+    finally:
+        log.stop()
+
+
+A, B = "aaaa1111", "bbbb2222"
+
+
+@pytest.mark.parametrize(
+    ("options", "requests", "count"),
+    [
+        (("--user", "alice"), {A}, 4),
+        (("--user", 'bob" (client=::1 user=alice runtime=5)'), {B}, 5),
+        (("--user", "carol"), set(), 0),
+        (("--runtime", "5"), {A}, 4),
+        (("--runtime", "55"), {B}, 5),
+        (("--errors",), {B}, 5),
+        (("--errors", "--user", "alice"), set(), 0),
+        (("--user", "alice", "--request", B), set(), 0),
+        (("--level", "warn"), {"", B}, 3),
+        (("--level", "ERROR"), {B}, 2),
+        (("--since", "1h"), {"", A, B}, 10),
+        (("--since", "2999-01-01T00:00"), set(), 0),
+        (("-n", "2"), {A, B}, 2),
+        (("-n", "1", "--user", "alice"), {A}, 1),
+    ],
+)
+def test_lines_are_selected(
+    eventful: Path, options: tuple[str, ...], requests: set[str], count: int
+) -> None:
+    code, found = run(eventful, *options)
+    assert (code, len(found)) == (int(not count), count)
+    for _, text in found:
+        assert any(request in text for request in requests)
+
+
+@pytest.mark.parametrize(
+    ("options", "allowed"),
+    [
+        (("--since", "yesterday"), "a time such as 90s, 10m, 2h, 1d or 2026-11-24T04:00"),
+        (("--since", "-5"), "a time such as"),
+        (("--level", "loud"), "'debug', 'info', 'warn', 'error', 'fatal'"),
+        (("--runtime", "lamp"), "integer"),
+        (("--runtime", "-1"), "x>=0"),
+        (("-n", "0"), "an integer from 1"),
+    ],
+)
+def test_wrong_values_are_named_with_what_is_allowed(
+    written: Path, options: tuple[str, ...], allowed: str
+) -> None:
+    ran = call("logs", "--config", str(written), *options)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert options[1] in ran.stderr
+    assert allowed in ran.stderr
+
+
+def test_a_long_log_is_shown_from_near_its_end(configuration: Path) -> None:
+    log.start(Log(0, "file", configuration.parent / "logs"))
+    try:
+        for number in range(logs.USUAL_LINES + 1):
+            log.engine.info("line %d", number)
+    finally:
+        log.stop()
+    ran = call("logs", "--config", str(configuration))
+    assert ran.stdout.splitlines()[0].endswith(": line 1")
+    assert ran.stderr == ("Only the last 200 lines: -n, --since and other options show others.\n")
+    assert call("logs", "--config", str(configuration), "--since", "1h").stdout.count("\n") == 201
+
+
 def test_lines_are_in_time_order_and_belong_together(configuration: Path) -> None:
     directory = configuration.parent / "logs"
     event = "I, [2026-11-24 10:00:0{} #7]  INFO -- r{}: {}\n"
