@@ -20,7 +20,7 @@ READING = ("GET", "HEAD", "OPTIONS")
 OWN_SITES = ("same-origin", "none")
 """The values of Sec-Fetch-Site that a page of the engine's own, or the user, can cause."""
 FLAGS = {"true": True, "1": True, "": True, "false": False, "0": False}
-LIST = ("name", "flavour", "state", "limit", "after", "before", "offset", "order", "standby")
+LIST = ("name", "flavour", "state", "limit", "after", "before", "offset", "order", "standby", "all")
 """The parameters of a list."""
 ORDERS = {"asc": False, "desc": True}
 _UNREADABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe-\U0010ffff]")
@@ -164,7 +164,7 @@ def cursor() -> Cursor:
         raise BadRequest("?offset=: belongs to ?before= or ?after=; follow the Link header instead")
     least = {"after": 0, "before": 1, "offset": 0, "limit": 1}
     numbers = {n: _number(n, arguments[n], least[n]) for n in least if n in arguments}
-    return Cursor(**numbers, is_newest_first=ORDERS[order])
+    return Cursor(**numbers, is_newest_first=ORDERS[order], is_of_all_users=flag("all"))
 
 
 def client_watch() -> Callable[[], bool]:

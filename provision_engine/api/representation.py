@@ -34,10 +34,12 @@ QUOTA_METRICS = ("VMS", *(size.quota for size in sizes.SIZES.values()))
 Json = dict[str, Any]
 
 
-def runtime(snapshot: Snapshot) -> Json:
+def runtime(snapshot: Snapshot, *, with_owner: bool = False) -> Json:
     """Return a runtime, wrapped in the object that clients send and receive."""
     stored = snapshot.runtime
     body: Json = {"NAME": stored.name, "ID": stored.id}
+    if with_owner:
+        body["OWNER"] = stored.owner_name
     if stored.service_id is not None:
         body["SERVICE_ID"] = stored.service_id
     for role, function in stored.functions.items():

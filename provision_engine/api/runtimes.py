@@ -68,7 +68,8 @@ def list_runtimes() -> Response:
     incoming.check_known(*incoming.LIST)
     wanted, cursor = incoming.list_filter(), incoming.cursor()
     page = listing.list_runtimes(caller, wanted, cursor)
-    response = jsonify([representation.runtime(snapshot) for snapshot in page.snapshots])
+    told = [representation.runtime(s, with_owner=cursor.is_of_all_users) for s in page.snapshots]
+    response = jsonify(told)
     if page.following is not None:
         response.headers["Link"] = f'<{_next_page(page.following)}>; rel="next"'
     return response

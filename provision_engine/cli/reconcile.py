@@ -18,7 +18,7 @@ from provision_engine.cli.options import (
     json_option,
 )
 from provision_engine.cloud.client import Backends
-from provision_engine.engine.context import for_user
+from provision_engine.engine.context import Context, for_user
 from provision_engine.engine.memory import Memory
 from provision_engine.engine.safety.reconcile import Leftover, Reconciler, Result
 from provision_engine.errors import EngineError, OperatorError
@@ -53,20 +53,22 @@ def reconcile(apply: bool, older_than_seconds: float) -> int:
     """
     settings = configuration()
     backends, memory = Backends(settings), Memory(settings.cache_seconds)
-    context = for_user(*credentials.stored(), backends, settings, memory)
+    login = credentials.stored()
+    context = for_user(*login, backends, settings, memory)
     reconciler = Reconciler(context, older_than_seconds)
     try:
         leftovers = reconciler.find()
+        names = _names(context, login[0]) if leftovers else {}
     except EngineError as error:
         raise OperatorError(one_line(str(error))) from error
     if apply:
         leftovers = [reconciler.apply(leftover) for leftover in leftovers]
     if common().json:
-        print(json.dumps([_members(leftover) for leftover in leftovers], indent=2))
+        print(json.dumps([_members(leftover, names) for leftover in leftovers], indent=2))
     elif not leftovers:
         print("Nothing is wrong.")
     else:
-        print(show.table(COLUMNS, *map(_row, leftovers)))
+        print(show.table(COLUMNS, *(_row(leftover, names) for leftover in leftovers)))
         for leftover in leftovers:
             if leftover.reason:
                 kind, number = "document", leftover.document_id
@@ -83,13 +85,20 @@ def reconcile(apply: bool, older_than_seconds: float) -> int:
 # ---- output --------------------------------------------------------------------------------
 
 
-def _members(leftover: Leftover) -> dict[str, Any]:
+def _names(context: Context, user_name: str) -> dict[int, str]:
+    """Return the names of the users whose leftovers the caller sees, by id. Raises EngineError."""
+    user = context.user()
+    return context.cloud.oned.user_names() if user.is_administrator else {user.id: user_name}
+
+
+def _members(leftover: Leftover, names: dict[int, str]) -> dict[str, Any]:
     age = None if math.isinf(leftover.age_seconds) else round(leftover.age_seconds)
     return {
         "kind": leftover.case.kind,
         "document": leftover.document_id,
         "service": leftover.service_id,
         "owner": leftover.owner_id,
+        "owner_name": names.get(leftover.owner_id),
         "name": leftover.name,
         "age_seconds": age,
         "detail": leftover.detail,
@@ -99,10 +108,11 @@ def _members(leftover: Leftover) -> dict[str, Any]:
     }
 
 
-def _row(leftover: Leftover) -> tuple[str, ...]:
+def _row(leftover: Leftover, names: dict[int, str]) -> tuple[str, ...]:
     case = leftover.case
     kind = f"{case.kind} ({leftover.detail})" if leftover.detail else case.kind
     ids = ["-" if n is None else str(n) for n in (leftover.document_id, leftover.service_id)]
     age = "-" if math.isinf(leftover.age_seconds) else show.duration(leftover.age_seconds)
-    owner, result = str(leftover.owner_id), str(leftover.result)
+    owner = names.get(leftover.owner_id, str(leftover.owner_id))  # a user may have been removed
+    result = str(leftover.result)
     return (kind, *ids, owner, age, case.remedy, result, leftover.name)

@@ -22,6 +22,7 @@ from provision_engine.cloud.objects import (
     VmTimes,
     number,
     parse,
+    text,
 )
 from provision_engine.cloud.transport import Backend
 from provision_engine.cloud.xml_rpc import XmlRpc
@@ -159,6 +160,10 @@ def _each(tag: str, to_object: Callable[[etree._Element], T]) -> Callable[[Any],
     return lambda pool: [to_object(element) for element in pool.iterfind(tag)]
 
 
+def _id_and_name(element: etree._Element) -> tuple[int, str]:
+    return number(element, "ID"), text(element, "NAME")
+
+
 def _alive_by_id(element: etree._Element) -> dict[int, Vm]:
     """Read a single VM, or the VMs of a pool. Only a single one may be DONE."""
     found = map(Vm.from_xml, [element] if element.tag == "VM" else element.iterfind("VM"))
@@ -184,6 +189,10 @@ class Oned:
     """Return the caller. Raises Unauthorized."""
     user_ids = Reading[[], list[int]]("userpool.info", _each("USER", lambda u: number(u, "ID")))
     """Return the ids of all users. Raises Forbidden unless an administrator asks."""
+    user_names = Reading[[], dict[int, str]](
+        "userpool.info", lambda pool: dict(_each("USER", _id_and_name)(pool))
+    )
+    """Return the names of all users by id. Raises Forbidden unless an administrator asks."""
     group_size = Reading[[], int](
         "group.info", lambda group: len(group.findall("USERS/ID")), -1, False
     )

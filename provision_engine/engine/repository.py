@@ -88,9 +88,9 @@ class Repository:
             self._oned.documents(DocumentType.RUNTIME, whose, first_id=first_id, last_id=last_id)
         )
 
-    def at(self, offset: int, count: int) -> list[Document]:
-        """Return documents of the caller's runtimes from an offset on, the newest first."""
-        return self._oned.newest_documents(DocumentType.RUNTIME, count, MINE, offset=offset)
+    def at(self, offset: int, count: int, whose: int = MINE) -> list[Document]:
+        """Return documents of a user's runtimes from an offset on, the newest first."""
+        return self._oned.newest_documents(DocumentType.RUNTIME, count, whose, offset=offset)
 
     def add(self, runtime: Runtime) -> Runtime:
         """Write an intent of the caller. Returns the runtime with its id."""

@@ -9,8 +9,8 @@ import pytest
 from tests.support.opennebula import RUNTIME
 from tests.support.waiting import wait_until
 
-from .device import PATH, Device, data, ids, raw_document, small
-from .settings import DATA_FLAVOUR, FLAVOUR
+from .device import PATH, Device, Stage, data, ids, raw_document, small
+from .settings import ADMIN, DATA_FLAVOUR, FLAVOUR
 
 LIST_CALLS = 3
 """The documents, their VMs and, if a VM is missing, the services."""
@@ -23,6 +23,42 @@ def test_it_shows_the_caller_s_own_runtimes_with_their_current_states(
     seen = [runtime for runtime in device.list() if runtime["ID"] in ids(made)]
     assert seen == made[::-1]
     assert not set(ids(made)) & set(ids(stranger.list()))
+
+
+def test_an_administrator_sees_the_runtimes_of_all_users_with_their_owners(
+    stage: Stage, device: Device, stranger: Device
+) -> None:
+    of_device = [device.create_running(NAME=f"lamp {n}", FAAS=small()) for n in range(2)]
+    of_stranger = stranger.create_running(FAAS=small())
+    device.create_stuck(NAME="waits")  # its service is looked at as well
+    administrator = stage.device(ADMIN)
+    shown = administrator.list(all="true")
+    assert [one for one in shown if one["NAME"] == "waits"]
+    by_id = {one["ID"]: one for one in shown}
+    for one, owner in ((*of_device[:1], device), (of_device[1], device), (of_stranger, stranger)):
+        assert by_id[one["ID"]] == one | {"OWNER": owner.user.name}
+    for order in ("asc", "desc"):
+        seen, following = administrator.page(limit=1, order=order, all="true")
+        while following:
+            assert "all=true" in following
+            more, following = administrator.page(following)
+            seen += more
+        assert ids(seen) == sorted(ids(shown), reverse=order == "desc")
+    assert ids(administrator.list()) == ids(administrator.list(all="false")) == []
+    assert not any("OWNER" in one for one in device.list(all="false"))
+    assert stranger.delete(of_stranger["ID"]).status == 204
+
+
+def test_all_runtimes_are_for_administrators_only(device: Device) -> None:
+    answer = device.request("GET", PATH, query={"all": "true"})
+    assert answer.status == 403
+    assert answer.json["message"] == "Only an administrator may list the runtimes of all users"
+
+
+def test_an_owner_that_is_sent_back_is_no_warning(device: Device) -> None:
+    made = device.create_running()
+    answer = device.put(made["ID"], OWNER="root", NAME=made["NAME"])
+    assert (answer.status, "Warning" in answer.headers) == (200, False)
 
 
 def test_it_filters_by_name_flavour_and_state(device: Device) -> None:
@@ -54,6 +90,7 @@ def test_it_filters_by_name_flavour_and_state(device: Device) -> None:
         ({"before": "1", "offset": str(2**31)}, "offset"),
         ({"offset": "10"}, "offset"),
         ({"order": "up"}, "order"),
+        ({"all": "everyone"}, "all=everyone: must be true or false"),
     ],
 )
 def test_an_invalid_query_is_rejected(device: Device, query: dict[str, str], place: str) -> None:

@@ -1,4 +1,4 @@
-"""List the caller's runtimes by pages, at a cost that does not grow with their number.
+"""List runtimes of a user, or of all, by pages, at a cost that does not grow with their number.
 
 oned reads a user's documents by their offset from the newest one. Offsets shift while runtimes
 come and go, ids stay: a cursor says with an id where a page begins, and with an offset where to
@@ -8,10 +8,12 @@ reaches the end of the pool: then nothing is missing between them.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from provision_engine.cloud.objects import Document, Service, Vm
+from provision_engine.cloud.oned import MINE, USABLE_BY_ME
 from provision_engine.engine import answering
 from provision_engine.engine.context import Context
 from provision_engine.engine.repository import readable
@@ -19,6 +21,7 @@ from provision_engine.engine.runtime.model import Phase, Runtime
 from provision_engine.engine.runtime.snapshot import Snapshot
 from provision_engine.engine.runtime.states import State
 from provision_engine.engine.safety import abandoned, leases
+from provision_engine.errors import Forbidden
 
 CHUNK = 200
 """How many runtimes are observed together where their states decide which are shown."""
@@ -49,6 +52,13 @@ class Cursor:
     """Where the page before was cut, counted from the newest document. Any number is safe."""
     is_newest_first: bool = True
     limit: int | None = None
+    is_of_all_users: bool = False
+    """Whether it is a page of everybody's runtimes, for an administrator."""
+
+    @property
+    def whose(self) -> int:
+        """Return the filter of the pool that is read."""
+        return USABLE_BY_ME if self.is_of_all_users else MINE
 
     @property
     def is_empty(self) -> bool:
@@ -99,11 +109,13 @@ class Page:
 
 
 def list_runtimes(context: Context, shown: Filter, cursor: Cursor) -> Page:
-    """Return a page of the caller's runtimes with fresh states.
+    """Return a page of the caller's runtimes, or of all users', with fresh states.
 
-    Runtimes that a dead engine abandoned or OpenNebula has ended are not shown, and are removed as
-    far as a moment allows.
+    Runtimes that a dead engine abandoned or OpenNebula has ended are not shown; the caller's
+    are removed, as far as a moment allows. Raises Forbidden unless an administrator asks for all.
     """
+    if cursor.is_of_all_users and not context.user().is_administrator:
+        raise Forbidden("Only an administrator may list the runtimes of all users")
     listing = _Listing(context, shown, cursor)
     page = listing.page()
     abandoned.resolve_all(context, listing.abandoned)
@@ -124,7 +136,8 @@ class _Listing:
             self._context.cloud.oned.version()  # nothing else would check the credentials
             return Page()
         if cursor.limit is None:
-            found = self._context.runtimes.range(cursor.after + 1, cursor.before - 1)
+            ends = cursor.after + 1, cursor.before - 1
+            found = self._context.runtimes.range(*ends, cursor.whose)
             return Page(self._shown(self._matching(found)))
         return self._limited(cursor.limit)
 
@@ -191,12 +204,16 @@ class _Listing:
         return answering.check(self._context, observed)
 
     def _services(self, runtimes: Sequence[Runtime]) -> dict[int | None, Service]:
-        """Return the services of the caller's runtimes, by id."""
-        ids = [runtime.service_id for runtime in runtimes if runtime.service_id is not None]
+        """Return the services of runtimes by id, those of each owner by themselves."""
+        ids = defaultdict[int, list[int]](list)
+        for runtime in runtimes:
+            if runtime.service_id is not None:
+                ids[runtime.owner_id].append(runtime.service_id)
         return {
             service.id: service
-            for first_id, last_id in near(ids)
-            for service in self._context.holdings(runtimes[0]).services(first_id, last_id)
+            for owner_id, owned_ids in ids.items()
+            for first_id, last_id in near(owned_ids)
+            for service in self._context.holdings_of(owner_id).services(first_id, last_id)
         }
 
 
@@ -246,12 +263,12 @@ def _around(context: Context, cursor: Cursor, count: int) -> tuple[int, list[Doc
         offset = cursor.offset or 0
     else:
         edge, newer, older = cursor.after + 1, count + OVERLAP, OVERLAP
-        offset = _size(context) if cursor.offset is None else cursor.offset
+        offset = _size(context, cursor) if cursor.offset is None else cursor.offset
     step, has_turned = 0, False
     for _ in range(MAX_ATTEMPTS):
         first = max(0, offset - newer)
         size = min(offset + older - first, LARGEST)
-        documents = context.runtimes.at(first, size)
+        documents = context.runtimes.at(first, size, cursor.whose)
         is_oldest = len(documents) < size
         if first > 0 and (not documents or documents[0].id < edge):
             direction = -1
@@ -263,15 +280,15 @@ def _around(context: Context, cursor: Cursor, count: int) -> tuple[int, list[Doc
         distance = abs(step) // 2 if has_turned else abs(step) * 2
         step = direction * (distance or newer + older)
         offset = max(0, offset + step)
-    return 0, context.runtimes.at(0, LARGEST), True
+    return 0, context.runtimes.at(0, LARGEST, cursor.whose), True
 
 
-def _size(context: Context) -> int:
+def _size(context: Context, cursor: Cursor) -> int:
     """Estimate the number of a user's runtimes, as if each had as many VMs as the newest one.
 
-    OpenNebula counts a user's VMs, but no documents.
+    OpenNebula counts a user's VMs, but no documents, and nothing of all users.
     """
-    newest = context.runtimes.at(0, 1)
+    newest = [] if cursor.is_of_all_users else context.runtimes.at(0, 1)
     if not newest:
         return 0
     vms_each = max((len(runtime.vm_ids) for runtime in readable(newest)), default=1)

@@ -68,6 +68,7 @@ def to_runtime(document: Document) -> Runtime:
         name=values.text(engine.get("NAME"), MAX_NAME) or document.name,
         functions={role: _function(body[role]) for role in ROLES if values.mapping(body.get(role))},
         owner_id=document.user_id,
+        owner_name=document.user_name,
         service_id=values.integer(body.get("SERVICE_ID")),
         phase=_phase(document, engine),
         scheduling=scheduling,

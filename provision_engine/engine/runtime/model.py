@@ -71,6 +71,7 @@ class Runtime:
     """By role, FAAS first."""
     owner_id: int = -1
     """OpenNebula's id of the user who owns the document: only that user's VMs are the runtime's."""
+    owner_name: str = ""
     service_id: int | None = None
     service_name: str = ""
     """Unique; it finds the service of a runtime whose service id was never written."""

@@ -16,6 +16,7 @@ INTEGER: Json = {"type": "integer"}
 DATE_TIME: Json = {"type": "string", "format": "date-time"}
 ENGINE_MEMBERS: dict[str, Json] = {
     "ID": INTEGER,
+    "OWNER": {"type": "string"},
     "SERVICE_ID": INTEGER,
     "VM_ID": INTEGER,
     "STATE": {"type": "string", "enum": list(State)},
