@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import select
 import signal
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from io import FileIO
@@ -26,6 +28,8 @@ from provision_engine.errors import OperatorError
 START_SECONDS = 30.0
 STOP_SECONDS = 15.0
 """How long a stop takes with no request in flight, in addition to server.grace_seconds."""
+SILENT_SECONDS = 2.0
+"""How long a stop takes before it says what it waits for."""
 _POLL_SECONDS = 0.02
 _READY = "ready"
 """What the engine reports to the process that started it once its port is open."""
@@ -89,10 +93,13 @@ def running(configuration: Configuration) -> Record | None:
     return pid_file.described(pid) or Record.from_configuration(configuration, pid)
 
 
-def stop(configuration: Configuration) -> Record | None:
+def stop(
+    configuration: Configuration, on_wait: Callable[[Record, int], None] = lambda *_: None
+) -> Record | None:
     """End the engine if one is running, and return it.
 
-    Raises OperatorError if it was started from another configuration, or does not end.
+    ``on_wait`` is told how many seconds it takes at most, unless it ends at once. Raises
+    OperatorError if it was started from another configuration, or does not end.
     """
     engine = running(configuration)
     if engine is None:
@@ -112,11 +119,15 @@ def stop(configuration: Configuration) -> Record | None:
     except PermissionError as error:
         raise OperatorError(f"pid {engine.pid} belongs to another user: use sudo") from error
     longest_seconds = configuration.server.grace_seconds + STOP_SECONDS
-    until = time.monotonic() + longest_seconds
+    started_at = time.monotonic()
+    until, tell_at = started_at + longest_seconds, started_at + SILENT_SECONDS
     while PidFile(configuration.server.pid_file).running() == engine.pid:
         if time.monotonic() > until:
             reason = f"pid {engine.pid} has not ended within {longest_seconds:.0f} seconds"
             raise OperatorError(reason)
+        if time.monotonic() > tell_at:
+            on_wait(engine, round(longest_seconds))
+            tell_at = math.inf
         time.sleep(_POLL_SECONDS)
     return engine
 
@@ -134,6 +145,10 @@ class Record:
     pid: int
     url: str
     configuration: str
+    version: str = ""
+    """Empty where it is not known, as of release 2.1.0."""
+    started_at: float = 0.0
+    """Unix time."""
 
     @classmethod
     def from_configuration(cls, configuration: Configuration, pid: int) -> Record:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import math
 import os
@@ -10,6 +11,7 @@ import resource
 import shutil
 import signal
 import ssl
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -18,7 +20,7 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 
-from provision_engine import config, log
+from provision_engine import __version__, config, log
 from provision_engine.config import Configuration
 from provision_engine.errors import OperatorError
 from provision_engine.process import PidFile, Record
@@ -64,7 +66,9 @@ def serve(configuration: Configuration, on_ready: Callable[[], None] = lambda: N
         _prepare_metrics(pid_file.path.with_suffix(".metrics"))
 
         def ready() -> None:
-            pid_file.describe(Record.from_configuration(configuration, os.getpid()))
+            record = Record.from_configuration(configuration, os.getpid())
+            now = time.time()
+            pid_file.describe(dataclasses.replace(record, version=__version__, started_at=now))
             on_ready()
 
         Server(configuration, listener.detach(), tls, ready, pid_file.forget).run()

@@ -33,6 +33,8 @@ def create_app(configuration: Configuration) -> Any:
         if path == "/crash":
             raise RuntimeError("crashed with secret")
         text = f"{os.getpid()} {configuration.timeout_seconds}"
+        if path == "/readyz":
+            text = os.environ.get("STUB_READINESS", '{"status": "ready"}')
         if path == "/large":
             text = "x" * 50_000_000
         if path == "/body":

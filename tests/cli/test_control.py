@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -14,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from provision_engine import __version__, process
+from provision_engine.cli import service
 from tests.support.waiting import WAIT_SECONDS, wait_until
 
 from .cli_engine import Engine, call
@@ -43,7 +46,9 @@ def test_start_returns_when_the_engine_responds(shared: Engine) -> None:
     assert shared.pid_file.read_text() == f"{pid}\n"
     done = shared.call("status")
     assert done.returncode == 0
-    assert done.stdout == f"running {described(shared, pid)}\n"
+    running, health = done.stdout.splitlines()
+    assert running == f"running {described(shared, pid)}"
+    assert re.fullmatch(rf"version {re.escape(__version__)}, up \d+s; OpenNebula responds", health)
     assert "without TLS" not in shared.log()
 
 
@@ -203,7 +208,26 @@ def test_an_engine_that_is_not_running_is_reported(engine: Engine, command: str)
     assert done.stderr == "provision-engine: not running\n"
 
 
-def test_stop_lets_requests_finish_and_accepts_no_more(engine: Engine) -> None:
+def test_status_says_what_does_not_respond(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine.environment["STUB_READINESS"] = '{"error": "x", "message": {"oned": "refused\\n"}}'
+    pid = engine.start()
+    assert engine.call("status").stdout.endswith(
+        "; OpenNebula does not respond: oned: refused\\n\n"
+    )
+    monkeypatch.setattr(service, "HEALTH_SECONDS", 0.5)
+    os.kill(pid, signal.SIGSTOP)
+    for worker in engine.workers(pid):
+        os.kill(worker, signal.SIGKILL)
+    done = engine.call("status")
+    os.kill(pid, signal.SIGCONT)
+    assert done.returncode == 0
+    assert "; the engine does not respond: " in done.stdout
+
+
+def test_stop_lets_requests_finish_and_accepts_no_more(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "SILENT_SECONDS", 0)
     engine.configuration["server"]["grace_seconds"] = 50
     engine.write()
     engine.start()
@@ -216,6 +240,10 @@ def test_stop_lets_requests_finish_and_accepts_no_more(engine: Engine) -> None:
         engine.in_flight.unlink()
         assert held.result()[0] == 200
         assert stop.result().returncode == 0
+        assert stop.result().stderr == (
+            f"waiting until pid {engine.pid} has finished its requests, 65 seconds at most "
+            "(server.grace_seconds + 15)\n"
+        )
 
 
 def refuses_connections(engine: Engine) -> bool:
@@ -307,7 +335,7 @@ def test_an_engine_with_another_configuration_is_left_alone(
         f"started from {shared.file}, not from {other.file}: repeat with --config {shared.file}\n"
     )
     assert shared.get()[0] == 200
-    assert other.call("status").stdout == f"running {described(shared, pid)}\n"
+    assert other.call("status").stdout.startswith(f"running {described(shared, pid)}\n")
 
 
 def test_another_path_to_the_same_configuration_is_the_same(engine: Engine, tmp_path: Path) -> None:
@@ -323,7 +351,7 @@ def test_the_served_address_is_shown_even_if_the_file_has_changed(engine: Engine
     served = described(engine, pid)
     engine.configuration["port"] = engine.port + 1
     engine.write()
-    assert engine.call("status").stdout == f"running {served}\n"
+    assert engine.call("status").stdout.startswith(f"running {served}\n")
     assert engine.call("stop").stdout == f"stopped {served}\n"
 
 
@@ -332,7 +360,8 @@ def test_an_engine_without_a_record_can_be_stopped(engine: Engine) -> None:
     pid = engine.start()
     record = engine.pid_file.with_suffix(".json")
     record.unlink()
-    assert engine.call("status").stdout == f"running {described(engine, pid)}\n"
+    known = f"running {described(engine, pid)}\nversion unknown; OpenNebula responds\n"
+    assert engine.call("status").stdout == known
     assert engine.call("stop").returncode == 0
 
 
