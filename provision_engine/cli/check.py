@@ -108,10 +108,8 @@ def _reached(settings: Configuration, reasons: Mapping[str, str]) -> Iterator[Li
 def _hint_of_login(error: Exception) -> str:
     if isinstance(error, Unauthorized):
         return "is the password right? try it with: oneuser show --user USER --password PASSWORD"
-    if isinstance(error, OperatorError):
-        file, variable = credentials.DEFAULT_FILE, credentials.VARIABLE
-        return f"write USER:PASSWORD to {file}, or name the file in {variable}"
-    return "see the log of oned"
+    # That there are no credentials, or none that can be read, comes with its remedy.
+    return "" if isinstance(error, OperatorError) else "see the log of oned"
 
 
 def _step(name: str, lines: Iterator[Line]) -> Iterator[Line]:

@@ -188,6 +188,10 @@ def test_missing_credentials_are_reported_with_the_file(
     code, lines = run(configuration)
     assert code == 1
     assert f"{tmp_path}/none" in line(lines, "log in")
+    monkeypatch.delenv("ONE_AUTH")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    code, lines = run(configuration)
+    assert (code, line(lines, "log in").count("USER:PASSWORD")) == (1, 1)
 
 
 def test_an_invalid_configuration_ends_the_check(configuration: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,9 +19,12 @@ BASES = {
     "UsageError",
     "BadParameter",
     "InvalidExpression",
+    "engine_error",  # in cloud/errors.py, a class from a table
 }
 LEAST_LETTERS = 8
 """A shorter text only wraps another one."""
+PLACE = r"(?:[^…]+|\S*…\S*|)"
+"""For a placeholder, a page has an example or another placeholder, but no more words with one."""
 
 
 def messages() -> dict[str, str]:
@@ -35,6 +39,19 @@ def messages() -> dict[str, str]:
                 if sum(letter.isalpha() for letter in text) >= LEAST_LETTERS:
                     found[text] = str(path.relative_to(ROOT))
     return found
+
+
+def pattern(message: str) -> re.Pattern[str]:
+    """A pattern for the texts of a page that stand for a message."""
+    return re.compile(PLACE.join(map(re.escape, message.split("…"))))
+
+
+def every_text() -> list[re.Pattern[str]]:
+    """Patterns for all texts in the sources that are long enough to be told from others."""
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in _sources()]
+    texts = {_text(node) for tree in trees for node in ast.walk(tree) if isinstance(node, ast.expr)}
+    long = [text for text in texts if sum(map(str.isalpha, text)) >= LEAST_LETTERS]
+    return [re.compile(".*".join(map(re.escape, text.split("…")))) for text in long]
 
 
 def conditions() -> set[str]:

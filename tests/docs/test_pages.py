@@ -127,9 +127,43 @@ def test_the_chapters_are_the_titles_of_the_errors() -> None:
 
 @pytest.mark.parametrize(("message", "source"), messages.messages().items())
 def test_each_message_is_explained(message: str, source: str) -> None:
-    assert any(pattern(message).fullmatch(text) for text in quoted(troubleshooting())), (
+    assert any(messages.pattern(message).fullmatch(text) for text in quoted(troubleshooting())), (
         f"docs/troubleshooting.md says nothing of {message!r} in {source}"
     )
+
+
+OTHERS = re.compile(
+    r"\[one\..*|limit of … reached for … quota|Role … : Instantiate failed .*|Role … failed"
+    r"|… Not authorized to perform USE …|Cannot resize a VM in state …"
+)
+"""What OpenNebula says itself, and the engine passes on."""
+COMPOSED = {
+    *(
+        "GET /…: Not Found",
+        "POST …/resume lets it run again",
+        "repeat with ?replace=true if it may",
+    ),
+    *(
+        "unknown argument '…'",
+        "FAAS is PENDING",
+        "FAAS is UPDATING",
+        '{"FAAS": …, "RECOVERY": …}',
+        "oned: …",
+    ),
+}
+"""What no single text in the sources contains."""
+
+
+def test_each_explained_message_is_one_that_the_program_sends() -> None:
+    tables = re.findall(
+        r"^\| (?:message|reason) \|.*\n\| --- .*\n((?:\|.*\n)+)", troubleshooting(), re.MULTILINE
+    )
+    cells = [row.split(" | ")[0] for table in tables for row in table.splitlines()]
+    told = [text for cell in cells for text in quoted(cell)]
+    assert len(told) > 150
+    known = messages.every_text()
+    unknown = [text for text in told if not any(one.search(text) for one in known)]
+    assert [t for t in unknown if t not in COMPOSED and not OTHERS.fullmatch(t)] == []
 
 
 def test_each_refusal_outside_of_the_api_is_explained() -> None:

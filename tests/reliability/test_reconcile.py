@@ -274,6 +274,13 @@ def test_what_cannot_be_done_makes_the_exit_code_1(scene: Scene) -> None:
     assert scene.reconcile().code == 1
 
 
+def test_an_opennebula_that_is_down_is_one_line(scene: Scene) -> None:
+    scene.sandbox.faults.set("oned", "refuse")
+    printed = scene.reconcile()
+    assert (printed.code, printed.out, printed.err.count("\n")) == (1, "", 1)
+    assert printed.err.startswith("provision-engine: OpenNebula is unreachable: oned: ")
+
+
 @pytest.mark.parametrize("wrong", ["10x", "-1", "", "1e9", "ten"])
 def test_a_time_that_is_none_is_a_wrong_command_line(run: Run, wrong: str) -> None:
     assert run("reconcile", "--older-than", wrong).code == 2
