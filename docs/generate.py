@@ -34,7 +34,8 @@ defaults.
 With a wrong value, an unknown key or a file that is not YAML the engine does not start. It says why
 for each mistake, in one line that names the key, the value and what is allowed;
 [troubleshooting.md](troubleshooting.md) lists these lines. `GET /server/config` returns the
-configuration in force, without a login, but for the keys that hold paths (`log.directory`,
+keys that the file sets, and those of the first engine; `GET /server/config?all=true` returns all
+keys with the values in force. Neither needs a login, nor shows paths (`log.directory`,
 `server.pid_file`, `tls.*`).
 
 `etc/engine.conf` in the source is a template: it has every key with its default, and a comment on

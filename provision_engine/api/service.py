@@ -7,6 +7,7 @@ from functools import cache
 from flask import Response, current_app, jsonify, request
 
 from provision_engine import __version__, metrics
+from provision_engine.api import incoming
 from provision_engine.api.validation import RUNTIME_SCHEMA, Json
 from provision_engine.config import load_schema
 from provision_engine.errors import BackendUnreachable
@@ -22,7 +23,8 @@ def get_version() -> Response:
 
 
 def get_config() -> Response:
-    return jsonify(current_app.extensions["configuration"].as_document())
+    configuration = current_app.extensions["configuration"]
+    return jsonify(configuration.as_document(has_all_keys=incoming.flag("all")))
 
 
 def get_schema() -> Response:

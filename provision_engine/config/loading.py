@@ -75,15 +75,18 @@ def _configuration(
     wrong = violations(written)
     given = {name: value for name, value in _given(written) if not _is_wrong(name, wrong)}
     values = {name: _frozen(name, rules, given.get(name)) for name, rules in leaves().items()}
-    values |= _derived(values)
+    derived = _derived(values)
+    values |= derived
     conflicts = [text for names, text in _conflicts(values) if not wrong.keys() & names]
     found = [f"{shown(source)}: {one_line(text)}" for text in (*wrong.values(), *conflicts)]
     if all_problems := [*problems, *found]:
         more = len(all_problems) - SHOWN_PROBLEMS
         last = [f"{shown(source)}: {more} more mistakes"] if more > 0 else []
         raise ConfigurationError(*all_problems[:SHOWN_PROBLEMS], *last)
-    path, document = source.absolute() if source else None, _shown_document(given)
-    made: Configuration = _section(Configuration, values, path=path, _document=document)
+    path = source.absolute() if source else None
+    own: Document = {"path": path, "_document": _document(given)}
+    own["_complete"] = _complete_document(given, derived)
+    made: Configuration = _section(Configuration, values, "", **own)
     return made
 
 
@@ -169,15 +172,29 @@ def _conflicts(values: Document) -> Iterator[tuple[set[str], str]]:
             yield {name, "standby.max"}, f"{name} is {count}: {allowed}"
 
 
-def _shown_document(given: Document) -> Document:
+def _document(given: Document) -> Document:
+    shown = {
+        name: rules.get("default") for name, rules in leaves().items() if name in CONTRACT_KEYS
+    }
+    return _nested(shown | given)
+
+
+def _complete_document(given: Document, derived: Document) -> Document:
+    """Return all keys with their values in force; those without any are left out."""
+    defaults = {name: rules["default"] for name, rules in leaves().items() if "default" in rules}
+    return _nested(defaults | derived | {n: v for n, v in given.items() if v is not None})
+
+
+def _nested(values: Document) -> Document:
+    """Return values by dotted names as sections, in the order of the schema, without paths."""
     document: Document = {}
     for name, rules in leaves().items():
-        if (name in CONTRACT_KEYS or name in given) and not _is_path(rules):
+        if name in values and not _is_path(rules):
             *sections, key = name.split(".")
             section = document
             for outer in sections:
                 section = section.setdefault(outer, {})
-            section[key] = given.get(name, rules.get("default"))
+            section[key] = values[name]
     return document
 
 

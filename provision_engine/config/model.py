@@ -143,16 +143,18 @@ class Configuration:
     stale_lock_seconds: float = field(metadata={"key": "lock.stale_seconds"})
     tls: Tls
     _document: Document = field(repr=False)
+    _complete: Document = field(repr=False)
 
     def url(self, host: str = "") -> str:
         """Return where the engine listens, by another name of its host if given."""
         scheme, host = "https" if self.tls.certificate else "http", host or self.host
         return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}"
 
-    def as_document(self) -> Document:
+    def as_document(self, *, has_all_keys: bool = False) -> Document:
         """Return the body of GET /server/config: the keys of engine.conf without colons.
 
-        It has all keys of the contract, and those that the file sets, but for paths of files.
-        Nothing in it is secret: a URL with credentials is refused when the file is read.
+        It has all keys of the contract, and those that the file sets; or all keys that have a
+        value, as it is in force. Paths of files are left out. Nothing in it is secret: a URL with
+        credentials is refused when the file is read.
         """
-        return copy.deepcopy(self._document)
+        return copy.deepcopy(self._complete if has_all_keys else self._document)

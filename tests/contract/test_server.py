@@ -89,6 +89,17 @@ def test_the_configuration_equals_a_file_that_sets_every_key(
         assert stage.device(url=url).request("GET", "/server/config").json == urls | every_key
 
 
+def test_the_configuration_in_force_is_shown_on_request(device: Device) -> None:
+    usual, complete = (
+        device.request("GET", "/server/config", user=None, query=query).json
+        for query in ({"all": "false"}, {"all": "true"})
+    )
+    jsonschema.Draft4Validator(schema("config")).validate(complete)
+    assert {"limits", "standby"} <= complete.keys() - usual.keys()
+    answer = device.request("GET", "/server/config", user=None, query={"all": "x"})
+    assert (answer.status, answer.json["message"]) == (400, "?all=x: must be true or false")
+
+
 @pytest.fixture
 def logs(tmp_path: Path) -> Any:
     """The log files of all engines in this process, at debug level."""

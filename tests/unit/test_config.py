@@ -137,6 +137,26 @@ def test_the_document_has_the_contract_keys_and_what_the_file_adds() -> None:
     assert "directory" not in document["log"]
 
 
+def test_the_complete_document_has_every_value_in_force_but_no_path() -> None:
+    text = "server: {threads: 8}\nlease: {max_seconds: 60}\nstandby: {flavours: }\nmapping:"
+    found = parsed(text)
+    document = found.as_document(has_all_keys=True)
+    assert document["server"] == {
+        "workers": found.server.workers,
+        "threads": 8,
+        "grace_seconds": 30,
+        "trusted_proxies": [],
+    }
+    assert document["limits"]["oneflow_requests"] == 6
+    assert document["wait"] == {"max_seconds": 60, "max_requests": 2}
+    assert document["lock"] == {"stale_seconds": 120}
+    assert document["lease"] == {"max_seconds": 60}
+    assert document["log"] == {"level": 1, "system": "file", "format": "text"}
+    assert (document["mapping"], document["standby"]["flavours"]) == ({}, {})
+    assert document["tls"] == {"verify": True}
+    jsonschema.Draft4Validator(config.schema()).validate(document)
+
+
 @pytest.mark.parametrize(
     "validator",
     [jsonschema.Draft4Validator, jsonschema.Draft6Validator, jsonschema.Draft202012Validator],

@@ -220,6 +220,7 @@ def _create(call: Watched) -> None:
 def _use(call: Watched, one: str) -> None:
     assert call("get", RUNTIMES)[0] == 200
     assert call("get", f"{RUNTIMES}?state=x")[0] == 400
+    assert call("get", "/server/config?all=x")[0] == 400
     assert call("get", one)[0] == 200
     tag = call.client.get(one, headers=login()).headers["ETag"]
     assert call("get", one, headers=login() | {"If-None-Match": tag})[0] == 304
