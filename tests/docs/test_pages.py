@@ -9,8 +9,10 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from provision_engine import errors
+from provision_engine.cli.program import NAME, program
 from provision_engine.cloud.enums import ServiceState, VmState
 from provision_engine.cloud.objects import Service
 from provision_engine.engine.runtime import scheduling, states
@@ -97,6 +99,23 @@ def test_each_file_that_a_page_names_exists(page: Path) -> None:
     named = re.findall(r"`([a-z_.]+/[a-z_/]+\.[a-z]+)(?:: [\w.]+)?`", page.read_text("utf-8"))
     roots = (ROOT, ROOT / "provision_engine", ROOT / "docs", ROOT / "provision_engine/ui")
     assert [path for path in named if not any((root / path).exists() for root in roots)] == []
+
+
+def test_the_page_for_the_night_names_commands_that_exist_and_every_alert() -> None:
+    page = (ROOT / "docs/night.md").read_text(encoding="utf-8")
+    assert page.count("\n") < 120
+    named = {
+        tuple(text.split()[1:]) for text in quoted(page) if text.startswith("provision-engine ")
+    }
+    assert len(named) > 8
+    for command, *arguments in named:
+        printed = CliRunner().invoke(program, [command, "--help"]).output
+        options = [a for a in arguments if a.startswith("-")]
+        assert printed.startswith(f"Usage: {NAME} {command}"), command
+        assert [o for o in options if not re.search(rf"(?<!\S){o}\b", printed)] == [], command
+    alerts = re.findall(r"alert: (\w+)", (ROOT / "etc/prometheus-rules.yml").read_text("utf-8"))
+    assert len(alerts) > 5
+    assert [alert for alert in alerts if alert not in page] == []
 
 
 def troubleshooting() -> str:
