@@ -36,6 +36,26 @@ _is_ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 if _is_ignored and threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+SLOW = (
+    "docs/test_demo",
+    "docs/test_examples",
+    "install/",
+    "load/",
+    "operations/test_prometheus",
+    "operations/test_proxies",
+    "reliability/",
+    "security/test_hostile",
+    "ui/",
+)
+"""What `bin/check` leaves to `bin/check --all`: crashes, faults, browsers, proxies, load."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if str(item.path.relative_to(Path(__file__).parent)).startswith(SLOW):
+            item.add_marker("slow")
+
+
 # ---- what many tests begin with ------------------------------------------------------------------
 
 
