@@ -5,6 +5,9 @@ its states. So the VMs themselves are looked at: what can be terminated is termi
 other one is given an order to OpenNebula itself, which is carried out as soon as the VM's state
 allows, with every engine dead. Source: the scenarios delete-while-booting, delete-while-resizing,
 order-to-end-while-booting and slow-shutdown of the recordings.
+
+A oneflow that is killed may have created VMs that it never wrote into their service. Where a service
+lacks VMs, or has some of another user, or is gone before its VMs were known, they are searched for.
 """
 
 from __future__ import annotations
@@ -21,7 +24,14 @@ from provision_engine.engine.runtime.model import Phase, Runtime
 from provision_engine.engine.safety import leases, services
 from provision_engine.engine.safety.ownership import Holdings
 from provision_engine.engine.time_limits import ORDER_LEAST_SECONDS
-from provision_engine.errors import ActionRefused, EngineError, Forbidden, Locked, NotFound
+from provision_engine.errors import (
+    ActionRefused,
+    BadGateway,
+    EngineError,
+    Forbidden,
+    Locked,
+    NotFound,
+)
 
 ATTEMPTS = 6
 """A service goes at once, or with the third attempt; each costs 0.2 s of oneflow's time."""
@@ -77,6 +87,8 @@ class _Ending:
         self._vm_ids = set(vm_ids)
         self._alive: list[Vm] | None = None
         """Those that were alive when they were last read; None where that is too long ago."""
+        self._lost: list[Vm] = []
+        """VMs that no service names any more."""
         self._ordered: set[int] = set()
         self._shutting_down: set[int] = set()
 
@@ -87,6 +99,8 @@ class _Ending:
         """
         for attempt in range(ATTEMPTS + 1):
             service = self._look(service_id)
+            if attempt == 0 and not (service.is_complete if service else self._vm_ids):
+                self._find_lost_vms(service_id)
             if service is None:
                 return
             self._order_busy_vms()
@@ -113,6 +127,19 @@ class _Ending:
             vms = vms | self._holdings.vms(list(others))
         self._alive = [vm for vm in vms.values() if states.is_alive(vm)]
         return service
+
+    def _find_lost_vms(self, service_id: int) -> None:
+        """Order the end of VMs that name a service, before it is gone and its id forgotten."""
+        try:
+            vms = self._holdings.vms_of_service(service_id)
+        except BadGateway as error:  # the pool may be too long; ``reconcile`` finds them
+            log.engine.warning("VMs of service %s may be left: %s", service_id, error)
+            return
+        for vm in vms:
+            if vm.id not in self._vm_ids:
+                log.engine.warning("VM %s of service %s is in no role of it", vm.id, service_id)
+                self._order(vm, 0)
+                self._lost.append(vm)
 
     def _remove(self, service: Service) -> None:
         cloud = self._holdings.cloud
@@ -142,7 +169,8 @@ class _Ending:
 
     def end_vms(self) -> frozenset[int]:
         """Terminate each VM that may be alive, or order its end. Returns the ids of all VMs."""
-        for vm in alive(self._holdings, self._vm_ids) if self._alive is None else self._alive:
+        known = alive(self._holdings, self._vm_ids) if self._alive is None else self._alive
+        for vm in (*known, *self._lost):
             if states.is_ending(vm) or vm.id in self._shutting_down:
                 self._order(vm, GRACE_SECONDS)
             elif not states.can_be_ended(vm):
@@ -154,7 +182,7 @@ class _Ending:
                     self._order(vm, 0)
                 except NotFound:
                     pass
-        return frozenset(self._vm_ids)
+        return frozenset(self._vm_ids.union(vm.id for vm in self._lost))
 
     def _order(self, vm: Vm, in_seconds: int) -> None:
         """Have OpenNebula itself end a VM from then on, as soon as its state allows."""

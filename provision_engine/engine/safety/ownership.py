@@ -43,6 +43,11 @@ class Holdings:
         """Return those of the VMs that are not DONE, by id."""
         return self.owned(self.cloud.oned.vms(vm_ids).values())
 
+    def vms_of_service(self, service_id: int) -> list[Vm]:
+        """Return the VMs that were created for a service and are not DONE. Reads all VMs."""
+        vms = self.owned(self.cloud.oned.vms_of_user(self.owner_id)).values()
+        return [vm for vm in vms if vm.service_id == service_id]
+
     def vm(self, vm_id: int) -> Vm:
         """Return a VM with its scheduled actions. Raises NotFound."""
         vm = self.cloud.oned.vm(vm_id)

@@ -89,8 +89,8 @@ class _UpToOwner(EngineError):
 class Reconciler:
     """Finds and settles for one caller: an ordinary user's own things, or everybody's.
 
-    Nothing younger than ``older_than_seconds`` is found; that has to be longer than any request
-    takes. Each user, and each remedy, may take as long as a request.
+    Nothing younger than ``older_than_seconds`` is found, except lost VMs; nothing younger than any
+    request takes. Each user, and each remedy, may take as long as a request.
     """
 
     def __init__(self, context: Context, older_than_seconds: float) -> None:
@@ -106,7 +106,10 @@ class Reconciler:
             except (BadGateway, BackendTimeout) as error:
                 name, detail = f"user {owner_id}", str(error)
                 found.append(Leftover(UNREADABLE, None, None, owner_id, name, math.inf, detail))
-        return [f for f in found if f.age_seconds > self._older_than_seconds]
+        least_seconds = {LOST_VM: self._context.stale_seconds}
+        return [
+            f for f in found if f.age_seconds > least_seconds.get(f.case, self._older_than_seconds)
+        ]
 
     def apply(self, leftover: Leftover) -> Leftover:
         """Put one thing in order, if it is still wrong. Never raises EngineError."""
