@@ -187,7 +187,9 @@ class Services:
         if service is None or service.state not in CAN_RECOVER_DEPLOY | {S.DEPLOYING_NETS}:
             return
         try:
-            is_deployed = self._deploy_roles(service, user or self._store.owner_of(service.document))
+            is_deployed = self._deploy_roles(
+                service, user or self._store.owner_of(service.document)
+            )
         except DeploymentDied:
             self._parsed.pop(service_id)  # drops the changes that were not saved
             return

@@ -93,7 +93,7 @@ class World:
         vm.changed()
 
     def _by_oneflow(self, step: Callable[[int], None]) -> Callable[[int], None]:
-        """A step of oneflow, if that runs; if somebody has spoilt the service, it harms no other."""
+        """A step of oneflow, if that runs; where a service is spoilt, it harms no other."""
 
         def do(service_id: int) -> None:
             with suppress(OneError, ServiceError, Crash, *UNEXPECTED):

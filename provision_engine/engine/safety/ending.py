@@ -6,8 +6,9 @@ other one is given an order to OpenNebula itself, which is carried out as soon a
 allows, with every engine dead. Source: the scenarios delete-while-booting, delete-while-resizing,
 order-to-end-while-booting and slow-shutdown of the recordings.
 
-A oneflow that is killed may have created VMs that it never wrote into their service. Where a service
-lacks VMs, or has some of another user, or is gone before its VMs were known, they are searched for.
+A oneflow that is killed may have created VMs that it never wrote into their service. They are
+searched for where a service lacks VMs, has some of another user, or is gone before its VMs were
+known.
 """
 
 from __future__ import annotations

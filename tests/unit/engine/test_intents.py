@@ -26,6 +26,7 @@ from tests.unit.engine.test_abandoned import STRANGER, request, runtime
 from tests.unit.support import OWNER, function
 
 ID, SERVICE, VM = 900, 950, 7
+ONEFLOW_USER = 1
 NAME = "nature_2f347b8c-4f5a-4d17-98bc-4680dcbbf9b0"
 CREATING, READY = Phase.CREATING, Phase.READY
 REPLACING, DELETING = Phase.REPLACING, Phase.DELETING
@@ -58,6 +59,7 @@ class Plan:
     at_start: EngineError | None = None
     state: ServiceState = ServiceState.DEPLOYING
     is_started: bool = True
+    owner_of_vms: int = OWNER
     role_names: ClassVar = {"FAAS": "FAAS"}
     seconds: float = 0.0
     """What was left at the start."""
@@ -65,7 +67,8 @@ class Plan:
     def start(self, cloud: Any, name: str) -> int:
         self.seconds = cloud.deadline.remaining_seconds
         if self.is_started:
-            self.opennebula.add_service(self.state, [VM], SERVICE, name)
+            vms = [VM], SERVICE, name, self.owner_of_vms
+            self.opennebula.add_service(self.state, *vms)
         if self.at_start:
             raise self.at_start
         return SERVICE
@@ -112,6 +115,7 @@ REFUSED, LOST, FAILED = BackendDown("no"), BackendTimeout("late"), ServiceState.
         ({"at_start": LOST, "is_started": False}, (DELETING, None), (REPLACING, None)),
         ({"at_start": LOST}, None, (READY, None)),
         ({"state": FAILED}, None, (READY, None)),
+        ({"owner_of_vms": ONEFLOW_USER}, None, (READY, None)),
     ],
 )
 def test_a_service_that_was_started_in_vain_is_ended(
