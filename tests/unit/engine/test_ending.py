@@ -216,11 +216,12 @@ def test_vms_that_oneflow_has_forgotten_are_searched_for_where_that_may_be(
     opennebula = OpenNebula()
     if vm_ids is not None:
         opennebula.add_service(ServiceState.DEPLOYING, vm_ids, owner_of_vms=owner_of_vms)
-    of_others = {"user_id": OWNER + 1}, {"service_id": SERVICE + 1}, {"service_id": None}
-    for number, other in enumerate(({}, *of_others), LOST):
-        parts = {"service_id": SERVICE, "user_id": OWNER} | other
-        made = vm(*state, vm_id=number)
-        opennebula.vms_by_id[number] = dataclasses.replace(made, **parts)  # type: ignore[arg-type]
+    lost, of_other_service = (OWNER, SERVICE), (OWNER, SERVICE + 1)
+    all_vms = (lost, (OWNER + 1, SERVICE), of_other_service, (OWNER, None))
+    for number, (user_id, service_id) in enumerate(all_vms, LOST):
+        opennebula.vms_by_id[number] = dataclasses.replace(
+            vm(*state, vm_id=number), user_id=user_id, service_id=service_id
+        )
     ended = end(opennebula)
     assert ended == {*(vm_ids or []), *([LOST] if is_searched else [])}
     of_lost = [("order", LOST, 0)] + [("terminate-hard", LOST)] * (state == RUNNING)
@@ -234,7 +235,7 @@ def test_where_there_are_too_many_vms_to_search_the_service_is_ended_all_the_sam
     opennebula = OpenNebula()
     opennebula.add_service(ServiceState.DEPLOYING, [])
 
-    def too_long(owner_id: int) -> list[Vm]:
+    def too_long(whose: int) -> list[Vm]:
         raise BadGateway("too long")
 
     opennebula.vms_of_user = too_long  # type: ignore[method-assign]
