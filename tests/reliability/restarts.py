@@ -51,7 +51,7 @@ from tests.support.opennebula import OpenNebula
 from tests.support.waiting import wait_until
 
 SLOW_SANDBOX = Timings(vms_visible_seconds=0.5, boot_seconds=1.0, shutdown_seconds=0.5)
-TIMEOUT_SECONDS, REAL_TIMEOUT_SECONDS = 3.0, 60.0
+TIMEOUT_SECONDS, REAL_TIMEOUT_SECONDS = 3.0, 30.0
 OUTAGES = ("oneflow", "oned", "oneflow")
 APART_SECONDS = 12.0
 DOWN_SECONDS = 1.0
@@ -262,13 +262,18 @@ def main() -> int:
         "--start", metavar="COMMAND", help="starts {} again; returns when it answers"
     )
     parser.add_argument("--driver-actions", type=Path, metavar="DIR", help=ACTIONS_HELP)
+    parser.add_argument("--rounds", type=int, default=1, help="of oneflow, oned, oneflow")
     options = parser.parse_args()
     aim, services = target(options, SLOW_SANDBOX), None
     if options.kill and options.start:
         services = Services.from_commands(options.kill, options.start)
     slow = dict.fromkeys(SLOW, f"success {DRIVER_SECONDS}")
     with driver_actions(options.driver_actions, slow), tempfile.TemporaryDirectory() as directory:
-        outcomes = [run(aim, release, Path(directory), services) for release in aim.releases]
+        outages = OUTAGES * options.rounds
+        outcomes = [
+            run(aim, release, Path(directory), services, outages=outages)
+            for release in aim.releases
+        ]
     return exit_code(outcomes, report(outcomes))
 
 
