@@ -119,7 +119,6 @@ class ServiceRole:
     vm_ids: tuple[int, ...]
     owner_ids: frozenset[int | None] = frozenset()
     """Of its VMs; None where oneflow does not tell."""
-    cardinality: int = 1
 
     @classmethod
     def from_body(cls, body: Attributes) -> ServiceRole:
@@ -128,9 +127,8 @@ class ServiceRole:
         vm_ids = tuple(vm_id for vm_id in ids if vm_id is not None)
         infos = [values.mapping(values.mapping(n.get("vm_info")).get("VM")) for n in nodes]
         owner_ids = frozenset(values.integer(info.get("UID")) for info in infos)
-        cardinality = values.integer(body.get("cardinality", 1)) or 0
         name, state = values.text(body.get("name"), 128), _service_state(body)
-        return cls(name, state, vm_ids, owner_ids, cardinality)
+        return cls(name, state, vm_ids, owner_ids)
 
 
 @dataclass(frozen=True)
@@ -179,9 +177,8 @@ class Service:
 
     @property
     def is_complete(self) -> bool:
-        """Whether it has all its VMs, and as its owner's."""
-        has_all = all(len(role.vm_ids) >= role.cardinality for role in self.roles)
-        return has_all and not self.has_vms_of_others
+        """Whether each role has its VMs, and as its owner's."""
+        return all(role.vm_ids for role in self.roles) and not self.has_vms_of_others
 
 
 def _service_state(body: Attributes) -> int:

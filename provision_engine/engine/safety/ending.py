@@ -25,14 +25,7 @@ from provision_engine.engine.runtime.model import Phase, Runtime
 from provision_engine.engine.safety import leases, services
 from provision_engine.engine.safety.ownership import Holdings
 from provision_engine.engine.time_limits import ORDER_LEAST_SECONDS
-from provision_engine.errors import (
-    ActionRefused,
-    BadGateway,
-    EngineError,
-    Forbidden,
-    Locked,
-    NotFound,
-)
+from provision_engine.errors import ActionRefused, EngineError, Forbidden, Locked, NotFound
 
 ATTEMPTS = 6
 """A service goes at once, or with the third attempt; each costs 0.2 s of oneflow's time."""
@@ -131,13 +124,8 @@ class _Ending:
 
     def _find_lost_vms(self, service_id: int) -> None:
         """Order the end of VMs that name a service, before it is gone and its id forgotten."""
-        try:
-            vms = self._holdings.vms_of_service(service_id)
-        except BadGateway as error:  # the pool may be too long; ``reconcile`` finds them
-            log.engine.warning("VMs of service %s may be left: %s", service_id, error)
-            return
-        for vm in vms:
-            if vm.id not in self._vm_ids:
+        for vm in self._holdings.all_vms():
+            if vm.service_id == service_id and vm.id not in self._vm_ids:
                 log.engine.warning("VM %s of service %s is in no role of it", vm.id, service_id)
                 self._order(vm, 0)
                 self._lost.append(vm)
