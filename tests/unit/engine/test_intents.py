@@ -20,6 +20,7 @@ from provision_engine.errors import (
     DeployFailed,
     EngineError,
     Locked,
+    NotFound,
 )
 from tests.unit.engine.opennebula import NOW, OpenNebula
 from tests.unit.engine.test_abandoned import STRANGER, request, runtime
@@ -143,6 +144,15 @@ def test_what_cannot_be_ended_yet_is_written_down(
         start(opennebula, Plan(opennebula, state=FAILED), phase)
     assert stored(opennebula) == expected
     assert opennebula.at_purge[0][0] == expected, "oneflow may end it long after its response"
+
+
+def test_vms_are_ended_whose_service_oneflow_has_removed_meanwhile() -> None:
+    opennebula = Timed()
+    opennebula.vms_by_id[VM] = replace(opennebula.vms_by_id[VM], service_id=SERVICE)
+    with pytest.raises(NotFound):
+        start(opennebula, Plan(opennebula, is_started=False))
+    assert opennebula.events == [("order", VM, 0), ("terminate-hard", VM)]
+    assert stored(opennebula) is None
 
 
 def test_what_cannot_be_marked_for_removal_is_logged(caplog: pytest.LogCaptureFixture) -> None:
