@@ -132,5 +132,9 @@ class BackendDown(BackendUnreachable):
     """No connection could be established, so certainly nothing was done."""
 
 
+class DeployedAnew(BackendUnreachable):
+    """oneflow was restarted, and has deployed a service once more, as its own user."""
+
+
 class BackendTimeout(EngineError):
     status, error = 504, "OpenNebula did not respond in time"

@@ -42,8 +42,8 @@ Exit code: 0 nothing is wrong, or all of it is done, or --apply was not given;
     default="10m",
     show_default=True,
     metavar="TIME",
-    help="Only what is older: seconds, or 10m, 2h, 1d; what is younger than lock.stale_seconds "
-    "of engine.conf is never touched.",
+    help="Only what is older: seconds, or 10m, 2h, 1d; lost VMs as soon as they are older than "
+    "lock.stale_seconds of engine.conf, and nothing younger than that.",
 )
 def reconcile(apply: bool, older_than_seconds: float) -> int:
     """Find what was left behind, and remove or repair it.

@@ -117,12 +117,18 @@ class ServiceRole:
     name: str
     state: int
     vm_ids: tuple[int, ...]
+    owner_ids: frozenset[int | None] = frozenset()
+    """Of its VMs; None where oneflow does not tell."""
 
     @classmethod
     def from_body(cls, body: Attributes) -> ServiceRole:
-        ids = [values.integer(node.get("deploy_id")) for node in values.objects(body.get("nodes"))]
+        nodes = values.objects(body.get("nodes"))
+        ids = [values.integer(node.get("deploy_id")) for node in nodes]
         vm_ids = tuple(vm_id for vm_id in ids if vm_id is not None)
-        return cls(values.text(body.get("name"), 128), _service_state(body), vm_ids)
+        infos = [values.mapping(values.mapping(n.get("vm_info")).get("VM")) for n in nodes]
+        owner_ids = frozenset(values.integer(info.get("UID")) for info in infos)
+        name, state = values.text(body.get("name"), 128), _service_state(body)
+        return cls(name, state, vm_ids, owner_ids)
 
 
 @dataclass(frozen=True)
@@ -163,6 +169,16 @@ class Service:
     def vm_ids(self) -> list[int]:
         """Return the VMs of all roles, up to MAX_VMS."""
         return [vm_id for role in self.roles for vm_id in role.vm_ids][:MAX_VMS]
+
+    @property
+    def has_vms_of_others(self) -> bool:
+        """Whether it has VMs that are not its owner's: a restarted oneflow deployed them."""
+        return any(role.owner_ids - {self.user_id, None} for role in self.roles)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether each role has its VMs, and as its owner's."""
+        return all(role.vm_ids for role in self.roles) and not self.has_vms_of_others
 
 
 def _service_state(body: Attributes) -> int:

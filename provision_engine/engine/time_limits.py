@@ -24,6 +24,8 @@ RESERVED_SHARE, RESERVED_SECONDS = 0.25, 6.0
 """Kept for undoing what is started; oneflow takes 0.2 s for each call."""
 STANDBY_SHARE = 0.5
 """For taking a standby, before a service is started instead of it."""
+AGAIN_SHARE = 0.5
+"""Of the whole time, for starting a service once more whose VMs are not the user's."""
 WAIT_SHARE = 0.6
 """For waiting until another request has created the runtime of the same key."""
 APPEARING_SECONDS = 2.0

@@ -55,9 +55,8 @@ class RoleVms:
 
     # ---- creation ----------------------------------------------------------------------------
 
-    def create(self, service: Service, role: Json, first: int, count: int) -> bool:
+    def create(self, service: Service, role: Json, first: int, count: int, owner: User) -> bool:
         """Creates `count` VMs, numbered from `first`; False after the first that is refused."""
-        owner = self._store.owner_of(service.document)
         for number in range(first, first + count):
             role["last_vmname"] = number + 1
             try:

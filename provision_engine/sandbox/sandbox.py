@@ -127,6 +127,18 @@ class Sandbox:
         for server in self._servers.values():
             server.listen()
 
+    def kill_oneflow(self) -> None:
+        """Ends oneflow in the middle of what it does, and closes its port."""
+        self._servers["oneflow"].close()
+        with self.world.moment():
+            self.world.services.kill()
+
+    def start_oneflow(self) -> None:
+        """Starts oneflow again: what it finds deploying it deploys once more, as its own user."""
+        with self.world.moment():
+            self.world.services.catch_up()
+        self._servers["oneflow"].listen()
+
     def _catch_up(self) -> None:
         """Carries out all due steps, before a setting changes."""
         with self.world.moment():

@@ -7,6 +7,7 @@ the VMs.
 from __future__ import annotations
 
 import copy
+from contextlib import suppress
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from provision_engine.sandbox.machines import Machines
 from provision_engine.sandbox.permissions import MANAGE, allowed
 from provision_engine.sandbox.role_vms import DeploymentDied, RoleVms
 from provision_engine.sandbox.service_body import (
+    UNEXPECTED,
     Crash,
     Json,
     NoResponse,
@@ -41,6 +43,7 @@ S = ServiceState
 CAN_UNDEPLOY = frozenset({S.PENDING, S.RUNNING, S.UNDEPLOYING, S.WARNING, S.HOLD})
 CAN_RECOVER_DEPLOY = frozenset({S.PENDING, S.DEPLOYING, S.FAILED_DEPLOYING})
 CAN_RECOVER_UNDEPLOY = frozenset({S.UNDEPLOYING, S.FAILED_UNDEPLOYING})
+ONEFLOW_USER = 1
 _ENDING = frozenset({S.UNDEPLOYING, S.FAILED_UNDEPLOYING, S.DONE})
 """States of roles that another DELETE does not end again."""
 
@@ -77,6 +80,7 @@ class Services:
         self._store = store
         self._role_vms = RoleVms(store, machines, vms)
         self._parsed: dict[int, Service] = {}
+        self.is_killed = False
 
     def get(self, document: Document) -> Service:
         """The service of a document, parsed again if the document has changed."""
@@ -108,6 +112,34 @@ class Services:
             return self.get(document)
         except (Crash, NoResponse):
             return None
+
+    # ---- oneflow is killed, and started again ------------------------------------------------
+
+    def kill(self) -> None:
+        """Ends oneflow in the middle of each deployment: its VMs are in no service's document.
+
+        What it knew of all others is gone with it.
+        """
+        for service in self._in(S.DEPLOYING_NETS):
+            with suppress(OneError, Crash, DeploymentDied, *UNEXPECTED):
+                self._deploy_roles(service, self._store.owner_of(service.document))
+        self._parsed.clear()
+        self.is_killed = True
+
+    def catch_up(self) -> None:
+        """Starts oneflow: it goes on with services on their way, with its own credentials."""
+        self.is_killed = False
+        for service in self._in(S.DEPLOYING_NETS, S.DEPLOYING):
+            with suppress(OneError, Crash, *UNEXPECTED):
+                self.deploy(service.id, self._store.users.get(ONEFLOW_USER))
+        for service in self._in(S.UNDEPLOYING_NETS):
+            self._store.agenda.put(0.0, "service-gone", service.id)
+        for service in self._in(S.DEPLOYING, S.RUNNING, S.WARNING, S.UNDEPLOYING, S.SCALING):
+            self._store.agenda.put(0.0, "service-watch", service.id)
+
+    def _in(self, *wanted: ServiceState) -> list[Service]:
+        found = [self._find(document.id) for document in self._store.documents.all(SERVICE)]
+        return [service for service in found if service is not None and service.state in wanted]
 
     # ---- deployment --------------------------------------------------------------------------
 
@@ -146,14 +178,18 @@ class Services:
             self._store.timings.vms_visible_seconds, "service-deploy", service_id
         )
 
-    def deploy(self, service_id: int) -> None:
-        """Creates the VMs; FAILED_DEPLOYING after the first that oned refuses."""
+    def deploy(self, service_id: int, user: User | None = None) -> None:
+        """Creates the VMs, as the service's owner or another user.
+
+        FAILED_DEPLOYING after the first that oned refuses.
+        """
         service = self._find(service_id)
         if service is None or service.state not in CAN_RECOVER_DEPLOY | {S.DEPLOYING_NETS}:
             return
-        flow_values.resolve_late(self._store.release, service.body)
         try:
-            is_deployed = all(self._deploy_role(service, r) for r in self._next_roles(service))
+            is_deployed = self._deploy_roles(
+                service, user or self._store.owner_of(service.document)
+            )
         except DeploymentDied:
             self._parsed.pop(service_id)  # drops the changes that were not saved
             return
@@ -164,6 +200,10 @@ class Services:
         elif service.state != S.DEPLOYING:
             self._enter(service, S.DEPLOYING)
 
+    def _deploy_roles(self, service: Service, user: User) -> bool:
+        flow_values.resolve_late(self._store.release, service.body)
+        return all(self._deploy_role(service, role, user) for role in self._next_roles(service))
+
     def _next_roles(self, service: Service) -> list[Json]:
         """The roles without VMs whose parents, if any, are RUNNING."""
         running = {r.get("name") for r in service.roles if r.get("state") == S.RUNNING}
@@ -173,9 +213,9 @@ class Services:
             if not role.get("nodes") and set(role.get("parents") or ()) <= running
         ]
 
-    def _deploy_role(self, service: Service, role: Json) -> bool:
-        self._role_vms.prepare_contents(self._store.owner_of(service.document), role)
-        return self._role_vms.create(service, role, 0, int(role.get("cardinality", 1)))
+    def _deploy_role(self, service: Service, role: Json, user: User) -> bool:
+        self._role_vms.prepare_contents(user, role)
+        return self._role_vms.create(service, role, 0, int(role.get("cardinality", 1)), user)
 
     # ---- watching ----------------------------------------------------------------------------
 
@@ -236,7 +276,8 @@ class Services:
         for role in short:
             before, role["cardinality"] = role["cardinality"], int(role["min_vms"])
             self._log_scaling(service, role, "up", before)
-            self._role_vms.create(service, role, role["last_vmname"], role["cardinality"] - before)
+            owner, more = self._store.owner_of(service.document), role["cardinality"] - before
+            self._role_vms.create(service, role, role["last_vmname"], more, owner)
             role |= {"state": int(S.SCALING), "cooldown": 0, "scale_way": 0}
         if short:
             self._enter(service, S.SCALING)

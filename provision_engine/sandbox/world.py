@@ -50,7 +50,7 @@ class World:
             "service-cooled": self.services.cooled_down,
             "service-gone": self.services.gone,
         }
-        self._steps |= {name: _isolated(step) for name, step in of_services.items()}
+        self._steps |= {name: self._by_oneflow(step) for name, step in of_services.items()}
 
     @contextmanager
     def moment(self) -> Iterator[None]:
@@ -92,12 +92,12 @@ class World:
             vm.scheduled.pop(action_id, None)
         vm.changed()
 
+    def _by_oneflow(self, step: Callable[[int], None]) -> Callable[[int], None]:
+        """A step of oneflow, if that runs; where a service is spoilt, it harms no other."""
 
-def _isolated(step: Callable[[int], None]) -> Callable[[int], None]:
-    """A step of oneflow that ends, and harms no other, if somebody has spoilt the service."""
+        def do(service_id: int) -> None:
+            with suppress(OneError, ServiceError, Crash, *UNEXPECTED):
+                if not self.services.is_killed:
+                    step(service_id)
 
-    def do(service_id: int) -> None:
-        with suppress(OneError, ServiceError, Crash, *UNEXPECTED):
-            step(service_id)
-
-    return do
+        return do

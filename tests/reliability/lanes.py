@@ -281,12 +281,14 @@ def command_as(engine: EngineProcess, user: User, *arguments: str) -> Done:
     return run(*engine.command(*arguments), env={**os.environ, "ONE_AUTH": str(one_auth)})
 
 
-def reconciler(directory: Path, settings: Mapping[str, Any], user: User) -> Callable[[], str]:
+def reconciler(
+    directory: Path, settings: Mapping[str, Any], user: User, older_than: str = "0"
+) -> Callable[[], str]:
     """``provision-engine reconcile --apply`` for all that is left of a user, as a command."""
     engine = EngineProcess(directory, settings)
 
     def reconcile() -> str:
-        done = command_as(engine, user, "reconcile", "--apply", "--older-than", "0")
+        done = command_as(engine, user, "reconcile", "--apply", "--older-than", older_than)
         return done.stdout + done.stderr
 
     return reconcile

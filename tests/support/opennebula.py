@@ -135,9 +135,9 @@ class OpenNebula:
         """The ids of the documents of a type."""
         return set(self.names(kind, whose))
 
-    def vm_ids(self) -> set[int]:
-        """The ids of the user's VMs that are not DONE."""
-        pool = self._xml("vmpool.info", MINE, -1, -1, -1, "")
+    def vm_ids(self, whose: int = MINE) -> set[int]:
+        """The ids of the user's VMs that are not DONE, or of another user's."""
+        pool = self._xml("vmpool.info", whose, -1, -1, -1, "")
         return {int(text) for text in pool.xpath("VM/ID/text()")}
 
     def locks(self) -> set[int]:

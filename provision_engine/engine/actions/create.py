@@ -14,6 +14,8 @@ from provision_engine.engine.runtime.specification import Specification
 from provision_engine.engine.safety import intents, keys, leases
 from provision_engine.engine.safety.keys import OtherCreateIsFirst, Slot
 from provision_engine.engine.standby import handover
+from provision_engine.engine.time_limits import AGAIN_SHARE
+from provision_engine.errors import DeployedAnew
 
 
 def create_runtime(
@@ -28,7 +30,8 @@ def create_runtime(
     """Create a runtime. Returns (snapshot, is_new): with a key it is created once, however often.
 
     ``change_slot`` is held while it is created, ``wait_slot`` while another request with the key
-    creates it. ``version`` is as in ``plan``. When this raises, nothing of it is left, or it is
+    creates it. ``version`` is as in ``plan``. Where a restarted oneflow made the VMs its own, it is
+    started once more, if there is time. When this raises, nothing of it is left, or it is
     marked for removal. The functions are PENDING: their VMs have not been read yet.
     """
     while True:
@@ -39,6 +42,10 @@ def create_runtime(
                 return _create(context, specification, key, version), True
         except OtherCreateIsFirst:
             continue
+        except DeployedAnew:  # and undone
+            least_seconds = context.configuration.timeout_seconds * AGAIN_SHARE
+            if context.cloud.deadline.remaining_seconds < least_seconds:
+                raise
 
 
 def _create(context: Context, specification: Specification, key: str, version: str) -> Snapshot:

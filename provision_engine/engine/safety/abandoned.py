@@ -117,7 +117,7 @@ def _resolve_replacement(context: Context, runtime: Runtime) -> Runtime:
     """
     if runtime.service_id is None and (finished := _finish(context, runtime)):
         return finished
-    vm_ids = ending.end_runtime(context.holdings(runtime), runtime)
+    vm_ids = intents.end(context, runtime)
     if not vm_ids and intents.may_still_start(context, runtime):
         return runtime
     return context.runtimes.settle(runtime.without_service())

@@ -5,6 +5,10 @@ its states. So the VMs themselves are looked at: what can be terminated is termi
 other one is given an order to OpenNebula itself, which is carried out as soon as the VM's state
 allows, with every engine dead. Source: the scenarios delete-while-booting, delete-while-resizing,
 order-to-end-while-booting and slow-shutdown of the recordings.
+
+A oneflow that is killed may have created VMs that it never wrote into their service. They are
+searched for where a service lacks VMs, has some of another user, or is gone before its VMs were
+known.
 """
 
 from __future__ import annotations
@@ -77,6 +81,8 @@ class _Ending:
         self._vm_ids = set(vm_ids)
         self._alive: list[Vm] | None = None
         """Those that were alive when they were last read; None where that is too long ago."""
+        self._lost: list[Vm] = []
+        """VMs that no service names any more."""
         self._ordered: set[int] = set()
         self._shutting_down: set[int] = set()
 
@@ -87,6 +93,8 @@ class _Ending:
         """
         for attempt in range(ATTEMPTS + 1):
             service = self._look(service_id)
+            if attempt == 0 and not (service.is_complete if service else self._vm_ids):
+                self._find_lost_vms(service_id)
             if service is None:
                 return
             self._order_busy_vms()
@@ -113,6 +121,14 @@ class _Ending:
             vms = vms | self._holdings.vms(list(others))
         self._alive = [vm for vm in vms.values() if states.is_alive(vm)]
         return service
+
+    def _find_lost_vms(self, service_id: int) -> None:
+        """Order the end of VMs that name a service, before it is gone and its id forgotten."""
+        for vm in self._holdings.all_vms():
+            if vm.service_id == service_id and vm.id not in self._vm_ids:
+                log.engine.warning("VM %s of service %s is in no role of it", vm.id, service_id)
+                self._order(vm, 0)
+                self._lost.append(vm)
 
     def _remove(self, service: Service) -> None:
         cloud = self._holdings.cloud
@@ -142,7 +158,8 @@ class _Ending:
 
     def end_vms(self) -> frozenset[int]:
         """Terminate each VM that may be alive, or order its end. Returns the ids of all VMs."""
-        for vm in alive(self._holdings, self._vm_ids) if self._alive is None else self._alive:
+        known = alive(self._holdings, self._vm_ids) if self._alive is None else self._alive
+        for vm in (*known, *self._lost):
             if states.is_ending(vm) or vm.id in self._shutting_down:
                 self._order(vm, GRACE_SECONDS)
             elif not states.can_be_ended(vm):
@@ -154,7 +171,7 @@ class _Ending:
                     self._order(vm, 0)
                 except NotFound:
                     pass
-        return frozenset(self._vm_ids)
+        return frozenset(self._vm_ids.union(vm.id for vm in self._lost))
 
     def _order(self, vm: Vm, in_seconds: int) -> None:
         """Have OpenNebula itself end a VM from then on, as soon as its state allows."""

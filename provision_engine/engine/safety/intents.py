@@ -13,13 +13,12 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from provision_engine import log
-from provision_engine.cloud.objects import Service
 from provision_engine.engine import time_limits
 from provision_engine.engine.context import Context
 from provision_engine.engine.plan import Plan
 from provision_engine.engine.repository import readable
 from provision_engine.engine.runtime.model import Phase, Runtime
-from provision_engine.engine.safety import ending, services
+from provision_engine.engine.safety import ending, lost, services
 from provision_engine.engine.safety.locks import RuntimeLock
 from provision_engine.errors import EngineError
 
@@ -65,7 +64,7 @@ def start(
     ``check`` may prevent the start. When this raises, what was started has been ended, or the
     document says that a later request has to: DELETING, or REPLACING as before.
     """
-    may_have_started = False
+    may_have_started, service_id = False, None
     try:
         check()
         # A part of the request's time is reserved for undoing.
@@ -80,11 +79,18 @@ def start(
         return context.runtimes.settle(complete, phase)
     except BaseException as error:
         is_unsure = may_have_started and services.is_unsure(error)
-        _undo(context, runtime, may_have_started=may_have_started, is_unsure=is_unsure)
+        _undo(context, runtime, service_id, may_have_started=may_have_started, is_unsure=is_unsure)
         raise
 
 
-def _undo(context: Context, runtime: Runtime, *, may_have_started: bool, is_unsure: bool) -> None:
+def _undo(
+    context: Context,
+    runtime: Runtime,
+    service_id: int | None,
+    *,
+    may_have_started: bool,
+    is_unsure: bool,
+) -> None:
     """End all that was started. What cannot be ended, or may still appear, a later request ends.
 
     That is written down first, since oneflow may end a service long after its response was given
@@ -96,18 +102,19 @@ def _undo(context: Context, runtime: Runtime, *, may_have_started: bool, is_unsu
     is_replacement = runtime.phase is Phase.REPLACING
     limited = context.at_least(time_limits.UNDO_LEAST_SECONDS)
     holdings, runtimes = limited.holdings(runtime), limited.runtimes
-    found: list[Service] | None = []
+    found: list[int] | None = [] if service_id is None else [service_id]
     try:
-        if may_have_started:
-            found = services.find_started(holdings, runtime, is_unsure=is_unsure)
+        if may_have_started and service_id is None:
+            started = services.find_started(holdings, runtime, is_unsure=is_unsure)
+            found = None if started is None else [service.id for service in started]
         if not is_replacement and found != []:
             runtimes.mark(runtime, Phase.DELETING)
         if found is None:
             return
         if is_replacement:
-            for service in found:
-                runtimes.save(dataclasses.replace(runtime, service_id=service.id))
-        ending.end(holdings, [service.id for service in found])
+            for number in found:
+                runtimes.save(dataclasses.replace(runtime, service_id=number))
+        ending.end(holdings, found)
         if is_replacement:
             runtimes.settle(runtime)
             return
@@ -153,12 +160,21 @@ def remove(context: Context, runtime: Runtime, lock: RuntimeLock | None = None) 
         runtime = context.runtimes.claim(runtime)
     else:
         runtime = context.runtimes.mark(runtime, Phase.DELETING)
-    vm_ids = ending.end_runtime(context.holdings(runtime), runtime)
+    vm_ids = end(context, runtime)
     if vm_ids or not may_start:
         context.runtimes.remove(runtime.id)
         if lock is not None:
             lock.forget()
     return vm_ids
+
+
+def end(context: Context, runtime: Runtime) -> frozenset[int]:
+    """End what runs for a runtime, also where oneflow lost its service. Returns the VMs' ids."""
+    holdings = context.holdings(runtime)
+    vm_ids = ending.end_runtime(holdings, runtime)
+    if vm_ids or runtime.service_id is not None or not runtime.service_name:
+        return vm_ids
+    return ending.end(holdings, [], lost.vms_of(context, runtime))
 
 
 def may_still_start(context: Context, runtime: Runtime) -> bool:

@@ -10,12 +10,13 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from provision_engine import log
 from provision_engine.cloud.client import CloudClient
 from provision_engine.cloud.enums import DocumentType
 from provision_engine.cloud.objects import Document, Service, Vm, VmTimes
 from provision_engine.cloud.oned import Call, Oned, Outcome
 from provision_engine.deadline import Deadline
-from provision_engine.errors import Forbidden, NotFound
+from provision_engine.errors import BadGateway, Forbidden, NotFound
 
 Found = TypeVar("Found", Vm, VmTimes, Service)
 
@@ -42,6 +43,14 @@ class Holdings:
     def vms(self, vm_ids: Sequence[int]) -> dict[int, Vm]:
         """Return those of the VMs that are not DONE, by id."""
         return self.owned(self.cloud.oned.vms(vm_ids).values())
+
+    def all_vms(self) -> list[Vm]:
+        """Return all VMs that are not DONE; none where they are too many to be read."""
+        try:
+            return list(self.owned(self.cloud.oned.vms_of_user(self.owner_id)).values())
+        except BadGateway as error:
+            log.engine.warning("Lost VMs of user %s are not found: %s", self.owner_id, error)
+            return []
 
     def vm(self, vm_id: int) -> Vm:
         """Return a VM with its scheduled actions. Raises NotFound."""

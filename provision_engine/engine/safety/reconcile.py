@@ -11,21 +11,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
-from provision_engine.cloud.enums import DocumentType, ServiceState
+from provision_engine.cloud.enums import ServiceState
 from provision_engine.cloud.objects import Service
 from provision_engine.deadline import Deadline
 from provision_engine.engine.context import Context
-from provision_engine.engine.repository import readable
 from provision_engine.engine.runtime import states
 from provision_engine.engine.runtime.model import Runtime
 from provision_engine.engine.runtime.states import service_state
-from provision_engine.engine.safety import abandoned, ending, intents, services
+from provision_engine.engine.safety import abandoned, ending, intents, lost, services
 from provision_engine.engine.safety.locks import locked
 from provision_engine.errors import BackendTimeout, BadGateway, EngineError, Locked, NotFound
 
@@ -33,7 +31,6 @@ ONEFLOW_USER = 1
 """serveradmin: a oneflow that was restarted deploys a service again as this user."""
 DOOMED_STATES = (ServiceState.FAILED_UNDEPLOYING, ServiceState.FAILED_UNDEPLOYING_NETS)
 """A service in one of these was to be ended, so that it is not recovered but removed."""
-VM_ID = re.compile(r'"VM_ID":\s*"?(\d{1,9})')
 
 
 class Result(StrEnum):
@@ -89,8 +86,8 @@ class _UpToOwner(EngineError):
 class Reconciler:
     """Finds and settles for one caller: an ordinary user's own things, or everybody's.
 
-    Nothing younger than ``older_than_seconds`` is found; that has to be longer than any request
-    takes. Each user, and each remedy, may take as long as a request.
+    Nothing younger than ``older_than_seconds`` is found, except lost VMs; nothing younger than any
+    request takes. Each user, and each remedy, may take as long as a request.
     """
 
     def __init__(self, context: Context, older_than_seconds: float) -> None:
@@ -106,7 +103,10 @@ class Reconciler:
             except (BadGateway, BackendTimeout) as error:
                 name, detail = f"user {owner_id}", str(error)
                 found.append(Leftover(UNREADABLE, None, None, owner_id, name, math.inf, detail))
-        return [f for f in found if f.age_seconds > self._older_than_seconds]
+        least_seconds = {LOST_VM: self._context.stale_seconds}
+        return [
+            f for f in found if f.age_seconds > least_seconds.get(f.case, self._older_than_seconds)
+        ]
 
     def apply(self, leftover: Leftover) -> Leftover:
         """Put one thing in order, if it is still wrong. Never raises EngineError."""
@@ -141,37 +141,12 @@ class Reconciler:
 # ---- search -------------------------------------------------------------------------------------
 
 
-class _Documents:
-    """The documents of one user: the services and VMs that they name are not lost."""
-
-    def __init__(self, context: Context, owner_id: int) -> None:
-        found = context.cloud.oned.documents(DocumentType.RUNTIME, owner_id)
-        documents = [document for document in found if document.user_id == owner_id]
-        self.runtimes = readable(documents)
-        read = {runtime.id for runtime in self.runtimes}
-        self.unreadable = [document for document in documents if document.id not in read]
-        """Those that a later engine, or none, has written: what they mention is known as well."""
-
-    def know_service(self, service: Service) -> bool:
-        """Return whether one of them names a service, by its id or, unfinished, by its name."""
-        return any(
-            runtime.service_id == service.id
-            or (runtime.service_id is None and runtime.service_name == service.name)
-            for runtime in self.runtimes
-        ) or any(service.name in document.body_text for document in self.unreadable)
-
-    def vm_ids(self) -> set[int]:
-        """Return the ids of the VMs that they name."""
-        mentioned = {int(n) for d in self.unreadable for n in VM_ID.findall(d.body_text)}
-        return mentioned.union(*(runtime.vm_ids for runtime in self.runtimes))
-
-
 def _leftovers(context: Context, owner_id: int) -> Iterator[Leftover]:
     """Yield what is wrong among the things of one user."""
     # The services first: each has a document before it exists, so that one which is read
     # later cannot lack the document of a service that was just started.
     known = {service.id: service for service in context.holdings_of(owner_id).services(0)}
-    documents = _Documents(context, owner_id)
+    documents = lost.Documents(context, owner_id)
     if owner_id != ONEFLOW_USER:
         for runtime in documents.runtimes:
             if found := _inspect(context, runtime, known):
@@ -188,7 +163,7 @@ def _leftovers(context: Context, owner_id: int) -> Iterator[Leftover]:
         is_candidate = vm.user_id == owner_id and vm.is_of_engine and not states.is_ending(vm)
         if not is_candidate or vm.service_id is None or vm.id in vm_ids:
             continue
-        if vm.service_id not in known and _is_gone(context, vm.service_id):
+        if vm.service_id not in known and lost.is_gone(context, vm.service_id):
             age, detail = _age_seconds(context, vm.started_at), f"VM {vm.id}"
             yield Leftover(LOST_VM, None, vm.service_id, owner_id, vm.name, age, detail, vm.id)
 
@@ -222,15 +197,6 @@ def _age_seconds(context: Context, since: int) -> float:
 def _last_change(service: Service) -> int:
     """Return when a service was started, or its log last written (Unix time)."""
     return max(service.started_at, *(entry.get("timestamp") or 0 for entry in service.log), 0)
-
-
-def _is_gone(context: Context, service_id: int) -> bool:
-    """Return whether a service does not exist; one that only hides from this caller does."""
-    try:
-        Service.from_document(context.cloud.oned.document(service_id))
-    except EngineError as error:
-        return isinstance(error, NotFound)
-    return False
 
 
 # ---- remedies -----------------------------------------------------------------------------------
@@ -272,7 +238,7 @@ def _remove_document(context: Context, leftover: Leftover) -> Result:
 def _end_service(context: Context, leftover: Leftover) -> Result:
     holdings = context.holdings_of(leftover.owner_id)
     service = holdings.service(_id(leftover.service_id))
-    if _Documents(context, leftover.owner_id).know_service(service):
+    if lost.Documents(context, leftover.owner_id).know_service(service):
         return Result.GONE
     ending.end(holdings, [service.id])
     return Result.DONE
@@ -280,8 +246,8 @@ def _end_service(context: Context, leftover: Leftover) -> Result:
 
 def _end_vm(context: Context, leftover: Leftover) -> Result:
     vm_id, service_id = _id(leftover.vm_id), _id(leftover.service_id)
-    is_known = vm_id in _Documents(context, leftover.owner_id).vm_ids()
-    if is_known or not _is_gone(context, service_id):
+    is_known = vm_id in lost.Documents(context, leftover.owner_id).vm_ids()
+    if is_known or not lost.is_gone(context, service_id):
         return Result.GONE
     ending.end(context.holdings_of(leftover.owner_id), [], [vm_id])
     return Result.DONE

@@ -20,6 +20,7 @@ from provision_engine.errors import (
     BackendUnreachable,
     BadGateway,
     CapacityRefused,
+    DeployedAnew,
     DeployFailed,
 )
 
@@ -40,7 +41,8 @@ def wait_for_vms(
     """Wait until a service has the VMs of FAAS and DAAS, whose ``role_names`` it knows.
 
     Raises DeployFailed with the service's log as soon as it has failed, CapacityRefused with it
-    for a lack of quota, BackendTimeout when the deadline passes first.
+    for a lack of quota, DeployedAnew where its VMs are not its owner's, BackendTimeout when the
+    deadline passes first.
     """
     for _ in cloud.deadline.polls():
         service = Service.from_document(cloud.oned.document(service_id))
@@ -48,6 +50,10 @@ def wait_for_vms(
             log = [dict(entry) for entry in service.log]
             is_quota = any(from_text(str(e.get("message"))) is CapacityRefused for e in log)
             raise CapacityRefused(log) if is_quota else DeployFailed(log)
+        if service.has_vms_of_others:
+            raise DeployedAnew(
+                f"oneflow was restarted, and the VMs of service {service_id} are not the user's"
+            )
         known = states.vm_ids(service)
         vm_ids = {role: known.get(name) for role, name in role_names.items()}
         if None not in vm_ids.values():

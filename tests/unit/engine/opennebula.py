@@ -59,9 +59,15 @@ class OpenNebula:
         self.pool[runtime.id] = replace(made, locked_at=runtime.locked_at, user_id=runtime.owner_id)
 
     def add_service(
-        self, state: int, vm_ids: Iterable[int], service_id: int = 850, name: str = "a service"
+        self,
+        state: int,
+        vm_ids: Iterable[int],
+        service_id: int = 850,
+        name: str = "a service",
+        owner_of_vms: int = OWNER,
     ) -> None:
-        nodes = [{"deploy_id": vm_id} for vm_id in vm_ids]
+        info = {"VM": {"UID": str(owner_of_vms)}}
+        nodes = [{"deploy_id": vm_id, "vm_info": info} for vm_id in vm_ids]
         body = {"state": state, "roles": [{"name": "FAAS", "nodes": nodes}]}
         self.pool[service_id] = document(body, id_=service_id, type_=100, name=name)
 

@@ -14,7 +14,7 @@ from provision_engine.engine.runtime.model import Phase, Runtime
 from provision_engine.engine.safety import abandoned, worker_identity
 from provision_engine.errors import Forbidden, Locked
 from tests.unit.engine.opennebula import NOW, OpenNebula
-from tests.unit.support import OWNER, function
+from tests.unit.support import OWNER, function, vm
 
 STRANGER, STALE_SECONDS = 99, 120
 CONFIGURATION = f"timeout: 30\nlock: {{stale_seconds: {STALE_SECONDS}}}"
@@ -202,6 +202,34 @@ def test_what_a_dead_engine_left_is_finished_or_undone(
         assert (resolved.service_id, resolved.vm_ids) == expected
     if becomes is not None:
         assert opennebula.pool[ID].locked_at is None
+
+
+@pytest.mark.parametrize("phase", [CREATING, REPLACING, DELETING])
+@pytest.mark.parametrize(
+    ("parts", "other", "is_ended"),
+    [
+        ({}, "", True),
+        ({"service_id": ID - 1}, "", False),  # older than the document
+        ({"service_id": None}, "", False),
+        ({"user_id": STRANGER}, "", False),
+        ({"is_of_engine": False}, "", False),
+        ({}, "service", False),
+        ({}, "runtime", False),
+    ],
+)
+def test_a_vm_is_ended_whose_service_oneflow_removed_before_its_id_was_written_down(
+    phase: Phase, parts: dict[str, Any], other: str, is_ended: bool
+) -> None:
+    opennebula = OpenNebula()
+    known = {"service_id": SERVICE, "user_id": OWNER, "is_of_engine": True} | parts
+    opennebula.vms_by_id[VM] = replace(vm(*RUNNING, vm_id=VM), **known)
+    opennebula.add_runtime(runtime(phase))
+    if other == "service":
+        opennebula.add_service(ServiceState.RUNNING, [VM], SERVICE, "another's")
+    if other == "runtime":
+        opennebula.add_runtime(replace(runtime(READY, vm_id=VM), id=ID - 2))
+    abandoned.resolve(request(opennebula), ID)
+    assert opennebula.events == ([("terminate-hard", VM)] if is_ended else [])
 
 
 def test_the_time_in_which_a_service_may_appear_does_not_begin_again() -> None:

@@ -8,11 +8,11 @@ from collections.abc import Iterable
 import pytest
 
 from provision_engine.cloud.enums import LcmState, ServiceState, VmState
-from provision_engine.cloud.objects import ScheduledAction, User
+from provision_engine.cloud.objects import ScheduledAction, User, Vm
 from provision_engine.engine.runtime.model import Phase, Runtime
 from provision_engine.engine.safety import ending, leases
 from provision_engine.engine.safety.ending import ATTEMPTS, GRACE_SECONDS
-from provision_engine.errors import ActionRefused, BackendTimeout, Forbidden, Locked
+from provision_engine.errors import ActionRefused, BackendTimeout, BadGateway, Forbidden, Locked
 from tests.unit.engine.opennebula import NOW, Events, OpenNebula
 from tests.unit.support import OWNER, document, function, vm
 
@@ -193,6 +193,60 @@ def test_a_repetition_gives_no_second_order() -> None:
 
 def test_missing_services_and_vms_are_not_an_error() -> None:
     assert end(OpenNebula(vms={}), [SERVICE, 851], [VM]) == {VM}
+
+
+# ---- VMs that no service names any more ---------------------------------------------------------
+
+ONEFLOW_USER, LOST = 1, 20
+
+
+@pytest.mark.parametrize(
+    ("vm_ids", "owner_of_vms", "is_searched"),
+    [
+        ([VM], OWNER, False),
+        ([], OWNER, True),
+        ([VM], ONEFLOW_USER, True),
+        (None, OWNER, True),  # the service is gone
+    ],
+)
+@pytest.mark.parametrize("state", [RUNNING, BOOT])
+def test_vms_that_oneflow_has_forgotten_are_searched_for_where_that_may_be(
+    vm_ids: list[int] | None, owner_of_vms: int, is_searched: bool, state: tuple[int, int]
+) -> None:
+    opennebula = OpenNebula()
+    if vm_ids is not None:
+        opennebula.add_service(ServiceState.DEPLOYING, vm_ids, owner_of_vms=owner_of_vms)
+    lost, of_other_service = (OWNER, SERVICE), (OWNER, SERVICE + 1)
+    all_vms = (lost, (OWNER + 1, SERVICE), of_other_service, (OWNER, None))
+    for number, (user_id, service_id) in enumerate(all_vms, LOST):
+        opennebula.vms_by_id[number] = dataclasses.replace(
+            vm(*state, vm_id=number), user_id=user_id, service_id=service_id
+        )
+    ended = end(opennebula)
+    assert ended == {*(vm_ids or []), *([LOST] if is_searched else [])}
+    of_lost = [("order", LOST, 0)] + [("terminate-hard", LOST)] * (state == RUNNING)
+    done = [event for event in opennebula.events if event[0] != "purge"]
+    assert done == (of_lost if is_searched else [])
+    if is_searched:
+        assert opennebula.events[0] == ("order", LOST, 0), "its service tells of it no more"
+
+
+def test_where_there_are_too_many_vms_to_search_the_service_is_ended_all_the_same() -> None:
+    opennebula = OpenNebula()
+    opennebula.add_service(ServiceState.DEPLOYING, [])
+
+    def too_long(whose: int) -> list[Vm]:
+        raise BadGateway("too long")
+
+    opennebula.vms_of_user = too_long  # type: ignore[method-assign]
+    end(opennebula)
+    assert opennebula.events == [("purge", SERVICE)]
+
+
+def test_a_runtime_whose_vms_are_known_needs_no_search() -> None:
+    opennebula = OpenNebula(vms={VM: RUNNING})
+    opennebula.vms_of_user = None  # type: ignore[assignment]
+    assert end(opennebula, [SERVICE], [VM]) == {VM}
 
 
 # ---- which services belong to a runtime ---------------------------------------------------------

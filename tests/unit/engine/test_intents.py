@@ -20,12 +20,14 @@ from provision_engine.errors import (
     DeployFailed,
     EngineError,
     Locked,
+    NotFound,
 )
 from tests.unit.engine.opennebula import NOW, OpenNebula
 from tests.unit.engine.test_abandoned import STRANGER, request, runtime
 from tests.unit.support import OWNER, function
 
 ID, SERVICE, VM = 900, 950, 7
+ONEFLOW_USER = 1
 NAME = "nature_2f347b8c-4f5a-4d17-98bc-4680dcbbf9b0"
 CREATING, READY = Phase.CREATING, Phase.READY
 REPLACING, DELETING = Phase.REPLACING, Phase.DELETING
@@ -58,6 +60,7 @@ class Plan:
     at_start: EngineError | None = None
     state: ServiceState = ServiceState.DEPLOYING
     is_started: bool = True
+    owner_of_vms: int = OWNER
     role_names: ClassVar = {"FAAS": "FAAS"}
     seconds: float = 0.0
     """What was left at the start."""
@@ -65,7 +68,8 @@ class Plan:
     def start(self, cloud: Any, name: str) -> int:
         self.seconds = cloud.deadline.remaining_seconds
         if self.is_started:
-            self.opennebula.add_service(self.state, [VM], SERVICE, name)
+            vms = [VM], SERVICE, name, self.owner_of_vms
+            self.opennebula.add_service(self.state, *vms)
         if self.at_start:
             raise self.at_start
         return SERVICE
@@ -112,6 +116,7 @@ REFUSED, LOST, FAILED = BackendDown("no"), BackendTimeout("late"), ServiceState.
         ({"at_start": LOST, "is_started": False}, (DELETING, None), (REPLACING, None)),
         ({"at_start": LOST}, None, (READY, None)),
         ({"state": FAILED}, None, (READY, None)),
+        ({"owner_of_vms": ONEFLOW_USER}, None, (READY, None)),
     ],
 )
 def test_a_service_that_was_started_in_vain_is_ended(
@@ -139,6 +144,15 @@ def test_what_cannot_be_ended_yet_is_written_down(
         start(opennebula, Plan(opennebula, state=FAILED), phase)
     assert stored(opennebula) == expected
     assert opennebula.at_purge[0][0] == expected, "oneflow may end it long after its response"
+
+
+def test_vms_are_ended_whose_service_oneflow_has_removed_meanwhile() -> None:
+    opennebula = Timed()
+    opennebula.vms_by_id[VM] = replace(opennebula.vms_by_id[VM], service_id=SERVICE)
+    with pytest.raises(NotFound):
+        start(opennebula, Plan(opennebula, is_started=False))
+    assert opennebula.events == [("order", VM, 0), ("terminate-hard", VM)]
+    assert stored(opennebula) is None
 
 
 def test_what_cannot_be_marked_for_removal_is_logged(caplog: pytest.LogCaptureFixture) -> None:

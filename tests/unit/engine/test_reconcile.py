@@ -162,6 +162,14 @@ def test_a_vm_whose_service_is_gone_is_lost(
     assert (found(made) == [("lost VM", "VM 7", "end")]) is is_lost
 
 
+@pytest.mark.parametrize(("age", "is_found"), [(130, True), (110, False)])
+def test_a_lost_vm_is_found_as_soon_as_no_request_can_have_it(age: int, is_found: bool) -> None:
+    made = opennebula(state=RUNS)
+    service_id = SERVICE + 1
+    made.vms_by_id[8] = replace(lost_vm(started_at=NOW - age, service_id=service_id), id=8)
+    assert found(made, 2 * HOUR) == ([("lost VM", "VM 8", "end")] if is_found else [])
+
+
 # ---- for whom -----------------------------------------------------------------------------------
 
 
