@@ -59,8 +59,8 @@ def _begin() -> None:
     log.request_id.set(sent if SANE_REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex[:8])
     log.secrets.set(())
     log.labels.set({})
-    request.environ["REMOTE_ADDR"] = incoming.client_address()
-    log.label("client", request.remote_addr)
+    address = request.environ["REMOTE_ADDR"] = incoming.client_address()  # for api.log as well
+    log.label("client", address)
     incoming.check_admission()
 
 

@@ -121,7 +121,8 @@ def logs(lines: int | None, follow: bool, rotated: bool, **selection: Any) -> in
         raise OperatorError(
             f"{directory}: there is no such directory; was the engine ever started?"
         )
-    wanted, is_selective = _wanted(**selection), rotated or any(selection.values())
+    wanted = _wanted(**selection)
+    is_selective = rotated or any(v is not None and v is not False for v in selection.values())
     try:
         if wanted.passed:
             for entry in _written(directory, _files(directory), rotated):

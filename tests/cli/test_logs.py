@@ -106,6 +106,7 @@ A, B = "aaaa1111", "bbbb2222"
         (("--user", "carol"), set(), 0),
         (("--runtime", "5"), {A}, 4),
         (("--runtime", "55"), {B}, 5),
+        (("--runtime", "0"), set(), 0),
         (("--errors",), {B}, 5),
         (("--errors", "--user", "alice"), set(), 0),
         (("--user", "alice", "--request", B), set(), 0),

@@ -8,7 +8,8 @@ import pytest
 
 from provision_engine.sandbox import Sandbox
 from tests.reliability import proxies
-from tests.support.engine import engine_process
+from tests.support.engine import EngineProcess, engine_process
+from tests.support.waiting import wait_until
 
 MONITORING, ELSEWHERE = "127.0.0.1", "127.0.0.2"
 """The address that may read /metrics, and one that may not."""
@@ -32,20 +33,28 @@ Send = Callable[..., bytes]
 
 
 @pytest.fixture(scope="module", params=["haproxy", "nginx"])
-def send(
+def proxied(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Send]:
-    """Sends a GET through a proxy, from an address; returns the response."""
+) -> Iterator[tuple[Send, EngineProcess]]:
+    """Sends a GET through a proxy, from an address, and the engine; returns the response."""
+    trusting = {"trusted_proxies": ["127.0.0.1"]}
     directory = tmp_path_factory.mktemp("proxy")
     proxy = getattr(proxies, request.param)
     with (
         Sandbox() as sandbox,
-        engine_process(directory / "engine", sandbox) as engine,
+        engine_process(directory / "engine", sandbox, server=trusting) as engine,
         proxy(directory, [engine]) as port,
     ):
-        yield lambda *what, source=ELSEWHERE: exchange(
-            port, *what, source=source, has_tls=request.param == "nginx"
+        has_tls = request.param == "nginx"
+        yield (
+            lambda *what, source=ELSEWHERE: exchange(port, *what, source=source, has_tls=has_tls),
+            engine,
         )
+
+
+@pytest.fixture
+def send(proxied: tuple[Send, EngineProcess]) -> Send:
+    return proxied[0]
 
 
 def exchange(
@@ -75,3 +84,12 @@ def test_nobody_else_reads_the_metrics_whatever_the_header(send: Send) -> None:
 @pytest.mark.parametrize("header", HEADERS)
 def test_a_prefix_is_not_the_client_s_to_choose(send: Send, header: str) -> None:
     assert b" 200 OK\r\n" in send("/server/version", header)
+
+
+def test_the_logs_name_the_client_and_not_the_proxy(proxied: tuple[Send, EngineProcess]) -> None:
+    send, engine = proxied
+    assert b" 200 OK\r\n" in send("/server/version?logged", "X-Forwarded-For: 203.0.113.9")
+    (line,) = wait_until(lambda: [x for x in engine.log("api").split("\n") if "?logged" in x])
+    assert line.startswith(f"{ELSEWHERE} - - [")
+    assert f"Response HTTP Return Code: 200 (client={ELSEWHERE})" in engine.log()
+    assert "203.0.113.9" not in engine.log() + engine.log("api")
