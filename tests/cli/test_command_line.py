@@ -44,13 +44,16 @@ def test_a_wrong_command_line_is_explained_in_one_line(arguments: list[str], rea
     assert ran.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize(
-    "arguments", [[], ["runtime"], ["--help"], ["-h"], ["runtime", "ls", "-h"]]
-)
+@pytest.mark.parametrize("arguments", [[], ["runtime"], ["--help"], ["-h"]])
 def test_help_has_the_exit_codes(arguments: list[str]) -> None:
     ran = call(*arguments)
     assert (ran.returncode, ran.stderr) == (0, "")
     assert "\n  exit codes" in ran.stdout
+
+
+def test_help_of_an_action_says_where_the_exit_codes_are() -> None:
+    shown = " ".join(call("runtime", "ls", "-h").stdout.split())
+    assert "exit codes and units: provision-engine runtime --help" in shown
 
 
 def test_every_command_is_listed_and_has_help() -> None:

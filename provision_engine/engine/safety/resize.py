@@ -114,7 +114,8 @@ def apply(cloud: CloudClient, resizes: Sequence[Resize]) -> None:
 
 
 def _resize(cloud: CloudClient, vm: Vm, attributes: Mapping[str, float]) -> None:
-    lines = [f"{attribute}={size:g}" for attribute, size in attributes.items()]
+    whole = {a: int(size) if size == int(size) else size for a, size in attributes.items()}
+    lines = [f"{attribute}={size}" for attribute, size in whole.items()]
     cloud.oned.resize_vm(vm.id, "\n".join(lines))
 
 
