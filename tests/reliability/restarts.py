@@ -62,6 +62,8 @@ DEPLOYING_NETS = 11
 DEPLOY_FAILED = 500
 """oneflow could not order a VM, for one because oned was down: a device repeats that too."""
 DRIVER_SECONDS = 3
+ENDABLE = ("PENDING", "RUNNING", "UNKNOWN", "POWEROFF", "BOOT_FAILURE", "PROLOG_FAILURE")
+RECOVER_DELETE = 3
 
 
 class Case(NamedTuple):
@@ -109,6 +111,9 @@ class Outcome:
     """By action and status; 0 is a connection that broke."""
     foreign: set[int] = field(default_factory=set)
     """VMs that oneflow deployed as its own user."""
+    stuck: list[str] = field(default_factory=list)
+    """VMs of the user that oned, when it was killed, left in a state in which nobody but an
+    administrator can end them; each carries an order."""
 
 
 class Device(threading.Thread):
@@ -192,7 +197,7 @@ def run(
             device.end.set()
         for device in working:
             device.join()
-        outcome.wrong += _left_of_user(lane)
+        outcome.wrong += _left_of_user(lane, outcome, admin)
         outcome.foreign = admin.vm_ids(ONEFLOW_USER) - before
         limits = {
             "timeout": timeout_seconds,
@@ -210,7 +215,7 @@ def _sandbox(lane: Lane) -> Sandbox:
     return lane.installation.sandbox
 
 
-def _left_of_user(lane: Lane) -> list[str]:
+def _left_of_user(lane: Lane, outcome: Outcome, admin: OpenNebula) -> list[str]:
     """What the user still has, although no request is pending and the user looks at a list."""
 
     def is_empty() -> bool:
@@ -219,6 +224,14 @@ def _left_of_user(lane: Lane) -> list[str]:
 
     with contextlib.suppress(AssertionError):
         wait_until(is_empty, stale_seconds(lane.timeout_seconds) + LEFT_SECONDS, 1.0)
+        return []
+    for vm_id in lane.opennebula.vm_ids():
+        state = lane.opennebula.vm_state(vm_id)
+        if state not in ENDABLE and "SCHED_ACTION" in lane.opennebula.vm(vm_id)["TEMPLATE"]:
+            outcome.stuck.append(f"{vm_id} in {state}")
+            admin.call("vm.recover", vm_id, RECOVER_DELETE)
+    with contextlib.suppress(AssertionError):
+        wait_until(is_empty, LEFT_SECONDS, 1.0)
         return []
     return [f"left: {lane.opennebula.holdings()}"]
 
@@ -251,6 +264,7 @@ def report(outcomes: Sequence[Outcome]) -> str:
             f"{outcome.case.release}: {responses}",
             f"  VMs of oneflow: {len(outcome.foreign)}",
         ]
+        lines += [f"  VM {stuck}, with an order" for stuck in outcome.stuck]
         lines += [f"  WRONG {wrong}" for wrong in outcome.wrong]
     return "\n".join(lines)
 
