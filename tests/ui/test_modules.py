@@ -102,16 +102,19 @@ def test_reasons(page: Page, function: dict[str, str], expected: list[object]) -
     ("states", "state", "possible"),
     [
         (["RUNNING"], "RUNNING", {"resize", "lease", "edit", "suspend"}),
-        (["RUNNING", "ERROR"], "ERROR", {"lease", "recover"}),
-        (["PENDING", "RUNNING"], "PENDING", {"edit"}),
-        (["UPDATING"], "UPDATING", {"edit"}),
-        (["SUSPENDED", "SUSPENDED"], "SUSPENDED", {"lease", "edit", "resume"}),
+        (["RUNNING", "ERROR"], "ERROR", {"recover"}),
+        (["PENDING BOOT", "RUNNING"], "PENDING", {"lease"}),
+        (["PENDING NO_CAPACITY", "RUNNING"], "PENDING", {"lease", "edit"}),
+        (["PENDING NO_MATCHING_HOST", "PENDING BOOT"], "PENDING", {"lease"}),
+        (["UPDATING"], "UPDATING", {"lease"}),
+        (["SUSPENDED", "SUSPENDED"], "SUSPENDED", {"lease", "resume"}),
     ],
 )
 def test_the_state_of_a_runtime_decides_what_can_be_done(
     page: Page, states: list[str], state: str, possible: set[str]
 ) -> None:
-    runtime = {role: {"STATE": it} for role, it in zip(("FAAS", "DAAS"), states, strict=False)}
+    members = [dict(zip(("STATE", "REASON_CODE"), it.split(), strict=False)) for it in states]
+    runtime = dict(zip(("FAAS", "DAAS"), members, strict=False))
     assert page.module("states", f"m.stateOf({js(runtime)})") == state
     abilities = page.module("states", f"m.abilities({js(runtime)})")
     assert {name for name, why_not in abilities.items() if not why_not} == possible
