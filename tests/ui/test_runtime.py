@@ -152,6 +152,13 @@ def test_the_timeline_shows_how_long_each_step_took(home: Page) -> None:
     home.until_text(".timeline", "to the second")
 
 
+def test_the_start_up_of_a_runtime_that_waits_goes_on(page: Page) -> None:
+    page.enter(stays=True)
+    page.open_new(name="waiting", requirements="FREE_CPU > 100000")
+    page.driver.refresh()  # the durations are OpenNebula's
+    page.until_text(".timeline", "Waiting for a host", "2s so far")
+
+
 def test_each_action_has_its_command(home: Page) -> None:
     home.open_new(name="camera")
     number = home.driver.current_url.rpartition("/")[2]

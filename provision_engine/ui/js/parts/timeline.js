@@ -16,12 +16,13 @@ const EVENTS = {
 
 export function Timeline({ runtime, steps }) {
   const creation = useStore(creations).get(runtime.ID);
-  useNow();
-  const bars = creation ? seen(creation, performance.now()) : known(steps || [], roles(runtime));
+  const now = useNow();
+  const bars = creation ? seen(creation, performance.now()) : known(steps || [], runtime, now);
   const totalMs = Math.max(1, ...bars.flatMap((bar) => bar.spans.map((span) => span.endMs)));
   const isEmpty = !bars.some((bar) => bar.spans.length);
+  const isOpen = bars.some((bar) => bar.spans.some((span) => span.isOpen));
   const format = creation ? precise : coarse;
-  const total = isEmpty ? "" : `${format(totalMs)} ${creation ? "as seen from here" : "until the boot, to the second"}`;
+  const total = isEmpty ? "" : `${format(totalMs)} ${creation ? "as seen from here" : isOpen ? "so far" : "until the boot, to the second"}`;
   return html`<section class="card timeline" aria-labelledby="timeline-title">
     <header><h2 id="timeline-title">Start-up</h2><span class="quiet">${total}</span></header>
     ${steps === null && !creation ? html`<div class="skeleton"></div>` : isEmpty ? html`<p class="quiet">OpenNebula remembers nothing of it.</p>`
