@@ -2,7 +2,7 @@
 import { RUNTIME, RUNTIMES } from "./api.js";
 import { observed } from "./connection.js";
 import { poll } from "./poll.js";
-import { put, remove } from "./runtimes.js";
+import { find, put, remove } from "./runtimes.js";
 import { logOut, session } from "./session.js";
 import { functions, isMoving, roles } from "./states.js";
 import { createStore } from "./store.js";
@@ -16,10 +16,10 @@ const NOTHING = { runtime: null, steps: null, events: [], error: null };
 /** `error`: why the runtime cannot be shown. `events`: changes that this page has seen. */
 export const current = createStore(NOTHING);
 
-/** Read a runtime until the returned function is called. */
+/** Read a runtime until the returned function is called. Until the first response, the list's is shown. */
 export function watchRuntime(id) {
   let etag = null, latest = null, timelineOf = null;
-  current.set(NOTHING);
+  current.set({ ...NOTHING, runtime: find(id) });
 
   async function refresh() {
     const { client } = session.get();

@@ -28,6 +28,11 @@ export function showStandby(showsStandby) {
   pollNow();
 }
 
+/** The runtime as the list last knew it; null if it did not. */
+export function find(id) {
+  return (runtimes.get().all || []).find((it) => it.ID === id) || null;
+}
+
 /** Show the runtime of a response. */
 export function put(runtime) {
   const { all } = runtimes.get();
