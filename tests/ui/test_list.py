@@ -1,4 +1,4 @@
-"""The list: newest first, search, filters, pages, changes to several at once."""
+"""The list: failed first, newest first, sorting, search, filters, pages, changes to several at once."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ def names(page: Page) -> list[str]:
         "return [...document.querySelectorAll('#runtimes td.name a')].map((a) => a.title)"
     )
     return found
+
+
+def number(name: str) -> int:
+    return int(name.removeprefix("runtime"))
 
 
 def many(sandbox: Sandbox, count: int) -> None:
@@ -113,6 +117,24 @@ def test_search_and_filters_narrow_the_list_and_stand_in_the_address(
     assert home.find(".count.bad").get_attribute("aria-pressed") == "true"
 
 
+def test_what_failed_is_first_and_columns_sort(page: Page, sandbox: Sandbox) -> None:
+    many(sandbox, 12)
+    sandbox.store.put_vm(sandbox.store.live_vms()[5].id, "POWEROFF")
+    enter_as_user0(page)
+    page.until_text("#runtimes tbody tr:first-child", "owered off")
+    by_default = names(page)
+    assert by_default[1:] == sorted(by_default[1:], key=number, reverse=True)
+    page.press("Name", "#runtimes th button")
+    page.until(lambda: names(page) == sorted(by_default, key=number))
+    assert "sort=name" in page.driver.current_url
+    page.click("#runtimes th[aria-sort=ascending] button")
+    page.until(lambda: names(page) == sorted(by_default, key=number, reverse=True))
+    page.click("#runtimes th[aria-sort=descending] button")
+    page.until(lambda: names(page) == by_default)
+    rows = [row.rect for row in page.all("#runtimes tbody tr")]
+    assert sum(row["y"] + row["height"] <= 800 for row in rows) >= 10
+
+
 def test_the_summary_counts_states_and_shows_the_quota(page: Page, sandbox: Sandbox) -> None:
     sandbox.store.set_quota("devuser", VMS=4, MEMORY=2048)
     page.enter()
@@ -181,7 +203,7 @@ def test_five_hundred_runtimes_take_few_requests_and_one_screenful(
     record_property("milliseconds_from_response_to_list", milliseconds)
     print(f"500 runtimes: shown {milliseconds} ms after the response, {len(sent)} requests")
 
-    page.press("Older", ".pager button")
+    page.press("Next", ".pager button")
     page.until_text(".pager", "26–50 of 500")
     page.write("#search", "runtime499")
     page.until(lambda: names(page) == ["runtime499"])

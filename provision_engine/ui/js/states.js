@@ -65,6 +65,11 @@ export function stateOf(runtime) {
   return WORST_FIRST.find((state) => states.includes(state)) || states[0];
 }
 
+/** 0 for the worst state. */
+export function severityOf(runtime) {
+  return WORST_FIRST.indexOf(stateOf(runtime));
+}
+
 export function isMoving(runtime) {
   return ["PENDING", "UPDATING"].some((state) => functions(runtime).some((it) => it.STATE === state));
 }

@@ -3,6 +3,7 @@ import { html } from "../html.js";
 import { useNow } from "../clock.js";
 import { age, moment, secondsSince, shortName, sizes } from "../format.js";
 import { toRuntime } from "../router.js";
+import { nextSort } from "../sorting.js";
 import { canNeverStart, detailOf, flavourOf, reasonOf, ROLE_NAMES, roles, stateOf } from "../states.js";
 import { CopyButton, Status } from "./basics.js";
 import { leaseText } from "./lease.js";
@@ -10,20 +11,28 @@ import { Menu } from "./menu.js";
 import { itemsFor } from "./runtime-menu.js";
 
 const COLUMNS = ["Name", "State", "Endpoint", "Size", "Lease", "Age"];
+const UNSORTED = ["Endpoint"];
 
 // CSS changes the display of the elements, which removes their roles; so they are explicit.
-export function Table({ runtimes, selected, select }) {
+export function Table({ runtimes, selected, select, sort, onSort }) {
   const ids = runtimes.map((runtime) => runtime.ID);
   const areAll = ids.every((id) => selected.has(id)), isSome = ids.some((id) => selected.has(id));
-  return html`<div class="card table-card"><table class="runtimes" id="runtimes" role="table" aria-label="Runtimes, newest first">
+  return html`<div class="card table-card"><table class="runtimes" id="runtimes" role="table" aria-label="Runtimes">
     <thead role="rowgroup"><tr role="row">
       <th role="columnheader" scope="col" class="check-cell"><label class="pick"><input type="checkbox" aria-label="Select this page" checked=${areAll}
         indeterminate=${isSome && !areAll} onChange=${(event) => select(ids, event.target.checked)} /></label></th>
-      ${COLUMNS.map((text) => html`<th role="columnheader" scope="col" class="col-${text.toLowerCase()}">${text}</th>`)}
+      ${COLUMNS.map((text) => html`<${Column} text=${text} sort=${sort} onSort=${onSort} />`)}
       <th role="columnheader" scope="col" class="col-menu"><span class="unseen">Actions</span></th></tr></thead>
     <tbody role="rowgroup">
     ${runtimes.map((runtime) => html`<${Row} key=${runtime.ID} runtime=${runtime} isSelected=${selected.has(runtime.ID)} select=${select} />`)}
   </tbody></table></div>`;
+}
+
+function Column({ text, sort, onSort }) {
+  const name = text.toLowerCase(), direction = { [name]: "ascending", [`-${name}`]: "descending" }[sort];
+  return html`<th role="columnheader" scope="col" class="col-${name}" aria-sort=${direction}>
+    ${UNSORTED.includes(text) ? text : html`<button type="button" class="sort" onClick=${() => onSort(nextSort(sort, name))}>${text}
+      ${direction && html`<span aria-hidden="true">${direction === "ascending" ? "↑" : "↓"}</span>`}</button>`}</th>`;
 }
 
 function Row({ runtime, isSelected, select }) {

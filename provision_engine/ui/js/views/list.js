@@ -6,6 +6,7 @@ import { configuration } from "../quota.js";
 import { replace, route, toList } from "../router.js";
 import { runtimes, showStandby, watchList } from "../runtimes.js";
 import { session } from "../session.js";
+import { sorted } from "../sorting.js";
 import { flavourOf, STATES, stateOf } from "../states.js";
 import { useStore } from "../store.js";
 import { Empty, Title } from "../parts/basics.js";
@@ -38,7 +39,7 @@ export function List() {
   const [selected, setSelected] = useState(new Set());
   useEffect(watchList, []);
 
-  const found = useMemo(() => (all ? matching(all, parameters) : []), [all, parameters]);
+  const found = useMemo(() => (all ? sorted(matching(all, parameters), parameters.sort) : []), [all, parameters]);
   const pages = Math.max(1, Math.ceil(found.length / PAGE_SIZE));
   const page = Math.min(pages, Math.max(1, Number(parameters.page) || 1));
   const shown = found.slice((page - 1) * PAGE_SIZE, page * PAGE_SIZE);
@@ -59,7 +60,7 @@ export function List() {
     ${all === null ? html`<${Loading} />`
       : all.length === 0 ? html`<${FirstSteps} />`
         : found.length === 0 ? html`<${NothingFound} />`
-          : html`<${Table} runtimes=${shown} selected=${selected} select=${select} />
+          : html`<${Table} runtimes=${shown} selected=${selected} select=${select} sort=${parameters.sort} onSort=${(sort) => filter({ sort })} />
             <${Pager} page=${page} pages=${pages} size=${PAGE_SIZE} count=${found.length}
               go=${(next) => replace(toList({ ...parameters, page: next > 1 ? next : "" }))} />`}
     ${isCut && html`<p class="quiet note">Only the newest ${plural(all.length, "runtime")} are shown and searched; the API lists the older ones.</p>`}
