@@ -222,7 +222,7 @@ def test_the_columns_do_not_move_when_the_content_changes(page: Page, sandbox: S
     page.until_text("#runtimes", "Running")
     before = columns()
     sandbox.store.put_vm(sandbox.store.live_vms()[0].id, "UNKNOWN")
-    page.until_text("#runtimes", "Failed")
+    page.until_text("#runtimes", "Error")
     page.create(
         "nature-s3", name="a name that is much longer than the first one was, and then some"
     )

@@ -102,6 +102,8 @@ def test_a_failure_is_explained_and_recovered(home: Page, sandbox: Sandbox) -> N
     home.until_text(".function", "Running")
     sandbox.store.put_vm(sandbox.store.live_vms()[0].id, "POWEROFF")
     home.until_text(".problem", "owered off")
+    home.until_text(".heading", "Error")
+    home.until_text(".events", "Function: Error")
     home.press("Recover", ".problem button")
     home.until_text("dialog[open]", "owered off", "Id and name stay the same")
     home.press("Cancel", "dialog button")

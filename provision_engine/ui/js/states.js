@@ -8,7 +8,7 @@ export const STATES = {
   PENDING: { label: "Pending", tone: "busy" },
   UPDATING: { label: "Updating", tone: "change" },
   SUSPENDED: { label: "Suspended", tone: "idle" },
-  ERROR: { label: "Failed", tone: "bad" },
+  ERROR: { label: "Error", tone: "bad" },
 };
 
 // The state of a runtime is the first of these that one of its functions has.
@@ -118,6 +118,6 @@ export function abilities(runtime) {
     edit: failed || suspended || (isWaitingForHost(runtime) ? "" : moving),
     suspend: moving || failed || suspended,
     resume: state === "SUSPENDED" ? "" : "Only a suspended runtime can be resumed",
-    recover: state === "ERROR" ? "" : "Only a failed runtime needs this",
+    recover: state === "ERROR" ? "" : "Only a runtime in error needs this",
   };
 }
