@@ -63,7 +63,7 @@ def test_a_page_of_a_runtime_survives_a_backend_that_is_down(home: Page, sandbox
 def test_the_list_s_state_is_shown_of_a_runtime_that_is_opened_while_a_backend_is_down(
     page: Page, sandbox: Sandbox
 ) -> None:
-    page.enter(stays=True)
+    page.enter()
     page.create(name="survivor")
     page.until_text("#runtimes", "Running")
     page.driver.refresh()

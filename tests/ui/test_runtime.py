@@ -10,7 +10,7 @@ from .browser import Page
 
 
 def test_its_address_can_be_opened_directly(page: Page) -> None:
-    page.enter(stays=True)
+    page.enter()
     page.open_new(name="camera")
     address = page.driver.current_url
     page.driver.get("about:blank")
@@ -150,12 +150,11 @@ def test_the_timeline_shows_how_long_each_step_took(home: Page) -> None:
     home.until_text(".events", "Function: VM created", "Data: VM created")
     # Another session shows what OpenNebula has stored.
     home.driver.refresh()
-    home.log_in()
     home.until_text(".timeline", "to the second")
 
 
 def test_the_start_up_of_a_runtime_that_waits_goes_on(page: Page) -> None:
-    page.enter(stays=True)
+    page.enter()
     page.open_new(name="waiting", requirements="FREE_CPU > 100000")
     page.driver.refresh()  # the durations are OpenNebula's
     page.until_text(".timeline", "Waiting for a host", "2s so far")

@@ -1,5 +1,5 @@
-// The session. The password stays in memory or, if the user chooses so, in this tab's
-// sessionStorage until the tab closes.
+// The session. The password stays in this tab's sessionStorage until the tab closes or, if the
+// user chooses so, in memory only.
 import { basicAuthorization, createClient } from "./api.js";
 import { createStore } from "./store.js";
 
