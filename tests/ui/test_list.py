@@ -236,3 +236,24 @@ def test_device_info_is_shown_as_text_and_not_as_markup(page: Page) -> None:
     page.create(name=name)
     page.until_text("#runtimes", name, "Running")
     assert "hacked" not in page.driver.title
+
+
+def test_keys_search_create_and_explain_themselves(home: Page) -> None:
+    home.create(name="camera")
+    home.until(lambda: names(home) == ["camera"])
+    home.go("#/flavours")
+    home.until_text("h1", "Flavours")
+    home.type_keys("?")
+    home.until_text("dialog[open]", "Keys", "Search the list", "New runtime")
+    assert home.violations() == []
+    home.press("Close")
+    home.until(lambda: not home.all("dialog"))
+    home.run("document.activeElement.blur()")
+    home.type_keys("/")
+    home.until(lambda: home.focused.get_attribute("id") == "search")
+    home.type_keys("n/?")
+    home.until_text(".empty", "No runtime matches")
+    assert not home.all("dialog")
+    home.run("document.activeElement.blur()")
+    home.type_keys("n")
+    home.until_text("dialog[open]", "New runtime")

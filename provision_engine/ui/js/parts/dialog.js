@@ -57,7 +57,7 @@ export function Dialog({ title, act, submit, busyText, explain, cancel = "Cancel
       <p class="error dialog-error" role="alert" hidden=${!state.error}>${state.error && (explain ? explain(state.error) : state.error.message)}</p>
       <p class="dialog-note" role="alert" hidden=${!isAsking}>${isAsking && "Discard what you have entered? Esc again discards it."}</p>
       <footer>
-        <button type="button" class="plain" onClick=${closeDialog} disabled=${state.isBusy}>${isAsking ? "Discard" : cancel}</button>
+        ${cancel && html`<button type="button" class="plain" onClick=${closeDialog} disabled=${state.isBusy}>${isAsking ? "Discard" : cancel}</button>`}
         <${BusyButton} type="submit" class=${tone} isBusy=${state.isBusy} busyText=${busyText} disabled=${isBlocked}>${submit}<//>
       </footer>
     </form>
