@@ -257,3 +257,25 @@ def test_keys_search_create_and_explain_themselves(home: Page) -> None:
     home.run("document.activeElement.blur()")
     home.type_keys("n")
     home.until_text("dialog[open]", "New runtime")
+
+
+def test_an_administrator_sees_all_runtimes_with_their_owners(
+    page: Page, sandbox: Sandbox
+) -> None:
+    many(sandbox, 2)
+    enter_as_user0(page)
+    assert page.all("#filter-all-users") == []
+    page.click("#logout")
+    page.log_in("oneadmin", "opennebula")
+    page.until_text(".empty", "No runtimes yet")
+    page.click("#filter-all-users")
+    page.until(lambda: len(names(page)) == 2)
+    assert page.text("#runtimes td.owner") == "user0 user0"
+    page.click('#runtimes a[title="runtime1"]')
+    page.until_text(".function", "Running")
+    page.click(".back")
+    page.until_text("#runtimes td.owner", "user0 user0")
+    page.write("#search", "user0 runtime1")
+    page.until(lambda: names(page) == ["runtime1"])
+    page.click("#filter-all-users")
+    page.until_text(".empty", "No runtimes yet")

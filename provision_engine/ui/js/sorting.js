@@ -3,6 +3,7 @@ import { functions, severityOf, stateOf } from "./states.js";
 
 const KEYS = {
   name: (runtime) => runtime.NAME,
+  owner: (runtime) => runtime.OWNER || "",
   state: (runtime) => severityOf(runtime),
   size: (runtime) => functions(runtime).reduce((sum, it) => sum + it.MEMORY, 0),
   lease: (runtime) => Date.parse((runtime.LEASE || {}).EXPIRES) || Infinity,

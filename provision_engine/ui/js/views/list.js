@@ -4,7 +4,7 @@ import { openDialog } from "../dialogs.js";
 import { plural } from "../format.js";
 import { configuration } from "../quota.js";
 import { replace, route, toList } from "../router.js";
-import { runtimes, showStandby, watchList } from "../runtimes.js";
+import { runtimes, showAlso, watchList } from "../runtimes.js";
 import { session } from "../session.js";
 import { sorted } from "../sorting.js";
 import { flavourOf, STATES, stateOf } from "../states.js";
@@ -26,13 +26,13 @@ export function matching(all, { q = "", state = "", flavour = "" }) {
 }
 
 function text(runtime) {
-  const parts = [runtime.NAME, runtime.ID, flavourOf(runtime)];
+  const parts = [runtime.NAME, runtime.OWNER, runtime.ID, flavourOf(runtime)];
   for (const role of ["FAAS", "DAAS"]) if (runtime[role]) parts.push(runtime[role].ENDPOINT, `vm${runtime[role].VM_ID}`);
   return parts.join(" ").toLowerCase();
 }
 
 export function List() {
-  const { all, isCut } = useStore(runtimes);
+  const { all, isCut, showsAllUsers } = useStore(runtimes), { isAdministrator } = useStore(session);
   const { parameters } = useStore(route);
   const { standby } = useStore(configuration);
   const hasStandby = Object.keys(standby?.flavours || {}).length > 0;
@@ -55,20 +55,20 @@ export function List() {
     <div class="title-row"><${Title} text="Runtimes" />
       <button type="button" class="primary" id="new" onClick=${() => openDialog("create")}><${Icon} name="plus" />New runtime</button></div>
     ${all !== null && all.length > 0 && html`<${Summary} all=${all} state=${parameters.state} onState=${(state) => filter({ state })} />`}
-    ${all !== null && (all.length > 0 || hasStandby) && html`<${Toolbar} all=${all} parameters=${parameters} filter=${filter} hasStandby=${hasStandby} />`}
+    ${all !== null && (all.length > 0 || hasStandby || isAdministrator) && html`<${Toolbar} all=${all} parameters=${parameters} filter=${filter} hasStandby=${hasStandby} isAdministrator=${isAdministrator} />`}
     ${chosen.length > 0 && html`<${Selection} chosen=${chosen} found=${found} select=${select} />`}
     ${all === null ? html`<${Loading} />`
       : all.length === 0 ? html`<${FirstSteps} />`
         : found.length === 0 ? html`<${NothingFound} />`
-          : html`<${Table} runtimes=${shown} selected=${selected} select=${select} sort=${parameters.sort} onSort=${(sort) => filter({ sort })} />
+          : html`<${Table} runtimes=${shown} hasOwners=${showsAllUsers} selected=${selected} select=${select} sort=${parameters.sort} onSort=${(sort) => filter({ sort })} />
             <${Pager} page=${page} pages=${pages} size=${PAGE_SIZE} count=${found.length}
               go=${(next) => replace(toList({ ...parameters, page: next > 1 ? next : "" }))} />`}
     ${isCut && html`<p class="quiet note">Only the newest ${plural(all.length, "runtime")} are shown and searched; the API lists the older ones.</p>`}
   </main>`;
 }
 
-function Toolbar({ all, parameters, filter, hasStandby }) {
-  const { showsStandby } = useStore(runtimes);
+function Toolbar({ all, parameters, filter, hasStandby, isAdministrator }) {
+  const { showsStandby, showsAllUsers } = useStore(runtimes);
   const flavours = [...new Set(all.map(flavourOf))].sort();
   return html`<div class="toolbar" role="search">
     <label class="search"><span class="unseen">Search</span><${Icon} name="search" />
@@ -83,7 +83,9 @@ function Toolbar({ all, parameters, filter, hasStandby }) {
       ${flavours.map((flavour) => html`<option value=${flavour} selected=${flavour === parameters.flavour}>${flavour}</option>`)}
     </select></label>
     ${hasStandby && html`<label class="check"><input type="checkbox" id="filter-standby" checked=${showsStandby}
-      onChange=${(event) => showStandby(event.target.checked)} /><span>Show standby</span></label>`}
+      onChange=${(event) => showAlso({ showsStandby: event.target.checked })} /><span>Show standby</span></label>`}
+    ${isAdministrator && html`<label class="check"><input type="checkbox" id="filter-all-users" checked=${showsAllUsers}
+      onChange=${(event) => showAlso({ showsAllUsers: event.target.checked })} /><span>All users</span></label>`}
   </div>`;
 }
 
