@@ -279,3 +279,27 @@ def test_an_administrator_sees_all_runtimes_with_their_owners(
     page.until(lambda: names(page) == ["runtime1"])
     page.click("#filter-all-users")
     page.until_text(".empty", "No runtimes yet")
+
+
+def test_several_are_suspended_resumed_and_recovered_at_once(home: Page, sandbox: Sandbox) -> None:
+    for name in ("a", "b", "c"):
+        home.create(name=name)
+    home.until(lambda: len(home.all("#runtimes .status.good")) == 3)
+    sandbox.store.put_vm(sandbox.store.live_vms()[0].id, "POWEROFF")
+    home.until(lambda: len(home.all("#runtimes .status.bad")) == 1)
+    home.click('[aria-label="Select this page"]')
+    home.until_text(".selection", "3 selected", "Suspend 2", "Recover 1")
+    assert home.violations() == []
+    home.press("Suspend 2", ".selection button")
+    home.until_text("dialog[open]", "Suspend 2 runtimes?", "keep disks and addresses")
+    home.confirm()
+    home.until(lambda: len(home.all("#runtimes .status.idle")) == 2)
+    home.until_text(".selection", "1 selected")
+    home.press("Recover 1", ".selection button")
+    home.confirm()
+    home.until(lambda: not home.all(".selection"))
+    home.until(lambda: len(home.all("#runtimes .status.good")) == 1)
+    home.click('[aria-label="Select this page"]')
+    home.press("Resume 2", ".selection button")
+    home.confirm()
+    home.until(lambda: len(home.all("#runtimes .status.good")) == 3)

@@ -7,7 +7,7 @@ import { replace, route, toList } from "../router.js";
 import { runtimes, showAlso, watchList } from "../runtimes.js";
 import { session } from "../session.js";
 import { sorted } from "../sorting.js";
-import { flavourOf, STATES, stateOf } from "../states.js";
+import { abilities, flavourOf, STATES, stateOf } from "../states.js";
 import { useStore } from "../store.js";
 import { Empty, Title } from "../parts/basics.js";
 import { Icon } from "../parts/icons.js";
@@ -16,6 +16,11 @@ import { Summary } from "../parts/summary.js";
 import { Table } from "../parts/table.js";
 
 const PAGE_SIZE = 25;
+const AT_ONCE = [
+  { action: "suspend", label: "Suspend", icon: "pause" },
+  { action: "resume", label: "Resume", icon: "play" },
+  { action: "recover", label: "Recover", icon: "retry" },
+];
 
 /** Those that match the filters. Pure. */
 export function matching(all, { q = "", state = "", flavour = "" }) {
@@ -90,12 +95,17 @@ function Toolbar({ all, parameters, filter, hasStandby, isAdministrator }) {
 }
 
 function Selection({ chosen, found, select }) {
+  const deselect = (list) => select(list.map((it) => it.ID), false);
+  const open = (action, list) => openDialog("several", { action, runtimes: list, onDone: () => deselect(list) });
   return html`<div class="selection" role="region" aria-label="Selection">
     <strong>${chosen.length.toLocaleString("en")} selected</strong>
     ${chosen.length < found.length && html`<button type="button" class="link" onClick=${() => select(found.map((it) => it.ID), true)}>Select all ${found.length.toLocaleString("en")}</button>`}
-    <button type="button" class="link" onClick=${() => select(found.map((it) => it.ID), false)}>Clear</button>
-    <button type="button" class="danger small" id="delete-selected"
-      onClick=${() => openDialog("delete", { runtimes: chosen, onDone: () => select(chosen.map((it) => it.ID), false) })}><${Icon} name="trash" />Delete</button>
+    <button type="button" class="link" onClick=${() => deselect(found)}>Clear</button>
+    <div class="selection-actions">${AT_ONCE.map(({ action, label, icon }) => {
+      const able = chosen.filter((runtime) => !abilities(runtime)[action]);
+      return able.length > 0 && html`<button type="button" class="plain small" onClick=${() => open(action, able)}><${Icon} name=${icon} />${label} ${able.length}</button>`;
+    })}
+      <button type="button" class="danger small" id="delete-selected" onClick=${() => open("delete", chosen)}><${Icon} name="trash" />Delete</button></div>
   </div>`;
 }
 
