@@ -78,7 +78,7 @@ class Album:
         self.page.log_in(password="wrong")
         self.page.until_text("#login-error", "does not know")
         self.take("login")
-        self.page.enter(stays=True)
+        self.page.enter()
         self.take("empty")
 
     def take_list(self) -> None:

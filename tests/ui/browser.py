@@ -111,15 +111,15 @@ class Page:
         self.driver.execute_script("location.hash = arguments[0]", view)
 
     def log_in(
-        self, user: str = "devuser", password: str = "devpass", *, stays: bool = False
+        self, user: str = "devuser", password: str = "devpass", *, stays: bool = True
     ) -> None:
         self.write("[name=username]", user)
         self.write("[name=password]", password)
-        if stays:
+        if not stays:
             self.click("[name=remember]")
         self.click("#login button")
 
-    def enter(self, *, stays: bool = False) -> None:
+    def enter(self, *, stays: bool = True) -> None:
         """Log in, and wait for the list."""
         self.log_in(stays=stays)
         self.until(lambda: self.all("#runtimes, .empty"))

@@ -71,8 +71,9 @@ def test_no_view_has_a_violation(page: Page, sandbox: Sandbox, is_dark: bool) ->
     check(page, "create", is_dark)
     page.write('dialog [name="FAAS.CPU"]', "2000000")
     page.until_text("dialog .field .error", "2000000")
-    check(page, "create with an error", is_dark)
     page.type_keys(ESCAPE)
+    check(page, "create with an error", is_dark)
+    page.press("Discard")
     for name in ("greenhouse", "ferry", "picky"):
         page.go("#/")
         page.click(f'#runtimes a[title="{name}"]')

@@ -60,6 +60,24 @@ def test_a_page_of_a_runtime_survives_a_backend_that_is_down(home: Page, sandbox
     home.until(lambda: not home.all("#banner"))
 
 
+def test_the_list_s_state_is_shown_of_a_runtime_that_is_opened_while_a_backend_is_down(
+    page: Page, sandbox: Sandbox
+) -> None:
+    page.enter()
+    page.create(name="survivor")
+    page.until_text("#runtimes", "Running")
+    page.driver.refresh()
+    page.until_text("#runtimes", "Running")
+    sandbox.faults.set("oned", "refuse")
+    page.until_text("#banner", "reach")
+    page.click('#runtimes a[title="survivor"]')
+    page.until_text(".function", "Running", "128 MB")
+    page.until_text(".timeline", "Shown once OpenNebula responds again")
+    assert page.all(".skeleton") == []
+    sandbox.faults.clear()
+    page.until_text(".timeline", "to the second")
+
+
 def test_an_action_that_fails_leaves_a_message_until_somebody_closes_it(
     home: Page, sandbox: Sandbox
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from selenium.webdriver.common.keys import Keys
+
 from provision_engine.sandbox import Sandbox
 
 from .browser import RUNTIMES, Page
@@ -66,8 +68,12 @@ def test_a_dry_run_checks_while_one_types_and_creates_nothing(home: Page, sandbo
     home.until_text("dialog .field .error", "2000000")
     field = home.find('dialog [name="FAAS.CPU"]')
     assert field.get_attribute("aria-invalid") == "true"
-    home.write('dialog [name="FAAS.CPU"]', "2")
-    home.until_text("#check", "Can be created")
+    home.until_text("#check", "Fix the fields marked in red")
+    home.write('dialog [name="FAAS.CPU"]', "2000")
+    home.until_text("#check", "Can be created", "when a host has 2000 CPU and 128 MB free")
+    home.write('dialog [name="FAAS.MEMORY"]', "-5")
+    home.until_text("dialog .field .error", "-5 is less than the minimum of 1")
+    assert "-10" not in home.text("dialog")
     assert sandbox.store.count()["runtimes"] == 0
 
 
@@ -100,6 +106,8 @@ def test_a_rejected_create_leaves_the_form_open_and_says_why(page: Page, sandbox
     page.until_text("dialog[open] .dialog-error", "quota", "4")
     assert page.find("dialog [name=name]").get_attribute("value") == "too much"
     page.write('dialog [name="FAAS.CPU"]', "4")
+    page.until_text("#check", "Can be created")
+    assert page.text("dialog[open] .dialog-error") == ""
     page.submit()
     page.until_text("#runtimes", "too much", "Running", "4 CPU")
 
@@ -142,3 +150,17 @@ def test_the_command_of_the_dialog_contains_its_fields(home: Page) -> None:
     home.press("The same from a shell", "dialog summary")
     command = home.until_text("dialog pre", "curl -u 'devuser'", RUNTIMES)
     assert '"NAME":"it\'\\\'\'s"' in command
+
+
+def test_esc_asks_before_it_discards_a_filled_form(home: Page) -> None:
+    home.click("#new")
+    home.until(lambda: home.all("dialog[open] [name=name]"))
+    home.type_keys(Keys.ESCAPE)
+    home.until(lambda: not home.all("dialog[open]"))
+    for discard in (lambda: home.press("Discard"), lambda: home.type_keys(Keys.ESCAPE)):
+        home.fill_in(name="camera")
+        home.type_keys(Keys.ESCAPE)
+        home.until_text("dialog[open] .dialog-note", "Discard what you have entered?")
+        assert home.find("dialog [name=name]").get_attribute("value") == "camera"
+        discard()
+        home.until(lambda: not home.all("dialog"))

@@ -1,4 +1,4 @@
-"""The list: newest first, search, filters, pages, changes to several at once."""
+"""The list: failed first, newest first, sorting, search, filters, pages, changes to several at once."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ def names(page: Page) -> list[str]:
         "return [...document.querySelectorAll('#runtimes td.name a')].map((a) => a.title)"
     )
     return found
+
+
+def number(name: str) -> int:
+    return int(name.removeprefix("runtime"))
 
 
 def many(sandbox: Sandbox, count: int) -> None:
@@ -113,6 +117,24 @@ def test_search_and_filters_narrow_the_list_and_stand_in_the_address(
     assert home.find(".count.bad").get_attribute("aria-pressed") == "true"
 
 
+def test_what_failed_is_first_and_columns_sort(page: Page, sandbox: Sandbox) -> None:
+    many(sandbox, 12)
+    sandbox.store.put_vm(sandbox.store.live_vms()[5].id, "POWEROFF")
+    enter_as_user0(page)
+    page.until_text("#runtimes tbody tr:first-child", "owered off")
+    by_default = names(page)
+    assert by_default[1:] == sorted(by_default[1:], key=number, reverse=True)
+    page.press("Name", "#runtimes th button")
+    page.until(lambda: names(page) == sorted(by_default, key=number))
+    assert "sort=name" in page.driver.current_url
+    page.click("#runtimes th[aria-sort=ascending] button")
+    page.until(lambda: names(page) == sorted(by_default, key=number, reverse=True))
+    page.click("#runtimes th[aria-sort=descending] button")
+    page.until(lambda: names(page) == by_default)
+    rows = [row.rect for row in page.all("#runtimes tbody tr")]
+    assert sum(row["y"] + row["height"] <= 800 for row in rows) >= 10
+
+
 def test_the_summary_counts_states_and_shows_the_quota(page: Page, sandbox: Sandbox) -> None:
     sandbox.store.set_quota("devuser", VMS=4, MEMORY=2048)
     page.enter()
@@ -181,7 +203,7 @@ def test_five_hundred_runtimes_take_few_requests_and_one_screenful(
     record_property("milliseconds_from_response_to_list", milliseconds)
     print(f"500 runtimes: shown {milliseconds} ms after the response, {len(sent)} requests")
 
-    page.press("Older", ".pager button")
+    page.press("Next", ".pager button")
     page.until_text(".pager", "26–50 of 500")
     page.write("#search", "runtime499")
     page.until(lambda: names(page) == ["runtime499"])
@@ -200,7 +222,7 @@ def test_the_columns_do_not_move_when_the_content_changes(page: Page, sandbox: S
     page.until_text("#runtimes", "Running")
     before = columns()
     sandbox.store.put_vm(sandbox.store.live_vms()[0].id, "UNKNOWN")
-    page.until_text("#runtimes", "Failed")
+    page.until_text("#runtimes", "Error")
     page.create(
         "nature-s3", name="a name that is much longer than the first one was, and then some"
     )
@@ -214,3 +236,70 @@ def test_device_info_is_shown_as_text_and_not_as_markup(page: Page) -> None:
     page.create(name=name)
     page.until_text("#runtimes", name, "Running")
     assert "hacked" not in page.driver.title
+
+
+def test_keys_search_create_and_explain_themselves(home: Page) -> None:
+    home.create(name="camera")
+    home.until(lambda: names(home) == ["camera"])
+    home.go("#/flavours")
+    home.until_text("h1", "Flavours")
+    home.type_keys("?")
+    home.until_text("dialog[open]", "Keys", "Search the list", "New runtime")
+    assert home.violations() == []
+    home.press("Close")
+    home.until(lambda: not home.all("dialog"))
+    home.run("document.activeElement.blur()")
+    home.type_keys("/")
+    home.until(lambda: home.focused.get_attribute("id") == "search")
+    home.type_keys("n/?")
+    home.until_text(".empty", "No runtime matches")
+    assert not home.all("dialog")
+    home.run("document.activeElement.blur()")
+    home.type_keys("n")
+    home.until_text("dialog[open]", "New runtime")
+
+
+def test_an_administrator_sees_all_runtimes_with_their_owners(
+    page: Page, sandbox: Sandbox
+) -> None:
+    many(sandbox, 2)
+    enter_as_user0(page)
+    assert page.all("#filter-all-users") == []
+    page.click("#logout")
+    page.log_in("oneadmin", "opennebula")
+    page.until_text(".empty", "No runtimes yet")
+    page.click("#filter-all-users")
+    page.until(lambda: len(names(page)) == 2)
+    assert page.text("#runtimes td.owner") == "user0 user0"
+    page.click('#runtimes a[title="runtime1"]')
+    page.until_text(".function", "Running")
+    page.click(".back")
+    page.until_text("#runtimes td.owner", "user0 user0")
+    page.write("#search", "user0 runtime1")
+    page.until(lambda: names(page) == ["runtime1"])
+    page.click("#filter-all-users")
+    page.until_text(".empty", "No runtimes yet")
+
+
+def test_several_are_suspended_resumed_and_recovered_at_once(home: Page, sandbox: Sandbox) -> None:
+    for name in ("a", "b", "c"):
+        home.create(name=name)
+    home.until(lambda: len(home.all("#runtimes .status.good")) == 3)
+    sandbox.store.put_vm(sandbox.store.live_vms()[0].id, "POWEROFF")
+    home.until(lambda: len(home.all("#runtimes .status.bad")) == 1)
+    home.click('[aria-label="Select this page"]')
+    home.until_text(".selection", "3 selected", "Suspend 2", "Recover 1")
+    assert home.violations() == []
+    home.press("Suspend 2", ".selection button")
+    home.until_text("dialog[open]", "Suspend 2 runtimes?", "keep disks and addresses")
+    home.confirm()
+    home.until(lambda: len(home.all("#runtimes .status.idle")) == 2)
+    home.until_text(".selection", "1 selected")
+    home.press("Recover 1", ".selection button")
+    home.confirm()
+    home.until(lambda: not home.all(".selection"))
+    home.until(lambda: len(home.all("#runtimes .status.good")) == 1)
+    home.click('[aria-label="Select this page"]')
+    home.press("Resume 2", ".selection button")
+    home.confirm()
+    home.until(lambda: len(home.all("#runtimes .status.good")) == 3)

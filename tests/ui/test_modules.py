@@ -102,22 +102,36 @@ def test_reasons(page: Page, function: dict[str, str], expected: list[object]) -
     ("states", "state", "possible"),
     [
         (["RUNNING"], "RUNNING", {"resize", "lease", "edit", "suspend"}),
-        (["RUNNING", "ERROR"], "ERROR", {"lease", "recover"}),
-        (["PENDING", "RUNNING"], "PENDING", {"edit"}),
-        (["UPDATING"], "UPDATING", {"edit"}),
-        (["SUSPENDED", "SUSPENDED"], "SUSPENDED", {"lease", "edit", "resume"}),
+        (["RUNNING", "ERROR"], "ERROR", {"recover"}),
+        (["PENDING BOOT", "RUNNING"], "PENDING", {"lease"}),
+        (["PENDING NO_CAPACITY", "RUNNING"], "PENDING", {"lease", "edit"}),
+        (["PENDING NO_MATCHING_HOST", "PENDING BOOT"], "PENDING", {"lease"}),
+        (["UPDATING"], "UPDATING", {"lease"}),
+        (["SUSPENDED", "SUSPENDED"], "SUSPENDED", {"lease", "resume"}),
     ],
 )
 def test_the_state_of_a_runtime_decides_what_can_be_done(
     page: Page, states: list[str], state: str, possible: set[str]
 ) -> None:
-    runtime = {role: {"STATE": it} for role, it in zip(("FAAS", "DAAS"), states, strict=False)}
+    members = [dict(zip(("STATE", "REASON_CODE"), it.split(), strict=False)) for it in states]
+    runtime = dict(zip(("FAAS", "DAAS"), members, strict=False))
     assert page.module("states", f"m.stateOf({js(runtime)})") == state
     abilities = page.module("states", f"m.abilities({js(runtime)})")
     assert {name for name, why_not in abilities.items() if not why_not} == possible
 
 
-def test_the_steps_of_a_create_become_bars(page: Page) -> None:
+@pytest.mark.parametrize(
+    ("state", "since", "is_open"),
+    [
+        ("RUNNING", "2026-01-01T00:00:09Z", False),
+        ("PENDING", "2026-01-01T00:00:01Z", True),
+        ("PENDING", "2026-01-01T00:08:00Z", False),  # since a resume
+    ],
+)
+def test_the_steps_of_a_create_become_bars(
+    page: Page, state: str, since: str, is_open: bool
+) -> None:
+    runtime = {role: {"STATE": state, "SINCE": since} for role in ("FAAS", "DAAS")}
     steps = [
         {"STEP": "ASKED", "AT": "2026-01-01T00:00:00Z"},
         {"STEP": "SERVICE", "AT": "2026-01-01T00:00:00Z"},
@@ -126,11 +140,22 @@ def test_the_steps_of_a_create_become_bars(page: Page) -> None:
         {"STEP": "SCHEDULED", "FUNCTION": "FAAS", "AT": "2026-01-01T00:00:04Z"},
         {"STEP": "COPIED", "FUNCTION": "FAAS", "AT": "2026-01-01T00:00:09Z"},
     ]
-    bars = page.module("spans", f"m.known({js(steps)}, ['FAAS', 'DAAS'])")
-    spans = [[(s["step"], s["startMs"], s["endMs"]) for s in bar["spans"]] for bar in bars]
+    expression = f"m.known({js(steps)}, {js(runtime)}, Date.parse('2026-01-01T00:09:00Z'))"
+    spans = [
+        [(s["step"], s["startMs"], s["endMs"], s["isOpen"]) for s in bar["spans"]]
+        for bar in page.module("spans", expression)
+    ]
     assert spans == [
-        [("ORDER", 0, 1000), ("SCHEDULE", 1000, 4000), ("COPY", 4000, 9000)],
-        [("ORDER", 0, 1000)],
+        [
+            ("ORDER", 0, 1000, False),
+            ("SCHEDULE", 1000, 4000, False),
+            ("COPY", 4000, 9000, False),
+            *([("BOOT", 9000, 540_000, True)] if is_open else []),
+        ],
+        [
+            ("ORDER", 0, 1000, False),
+            *([("SCHEDULE", 1000, 540_000, True)] if is_open else []),
+        ],
     ]
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from selenium.webdriver.common.keys import Keys
+
 from provision_engine.sandbox import Sandbox
 
 from .browser import Page
 
 
 def test_its_address_can_be_opened_directly(page: Page) -> None:
-    page.enter(stays=True)
+    page.enter()
     page.open_new(name="camera")
     address = page.driver.current_url
     page.driver.get("about:blank")
@@ -61,13 +63,25 @@ def test_a_lease_is_set_renewed_and_removed(home: Page) -> None:
     home.until_text("#app", "No lease: it runs until it is deleted")
 
 
-def test_while_pending_a_lease_cannot_be_renewed_and_the_page_says_so(
-    home: Page, sandbox: Sandbox
+def test_while_it_waits_for_a_host_its_lease_and_its_requirements_can_be_changed(
+    home: Page,
 ) -> None:
     home.open_new(name="waiting", lease="3600", requirements="FREE_CPU > 100000")
-    home.until_text("#app", "Possible once no function is pending or updating")
-    [button] = [b for b in home.all(".card-actions button") if b.text == "Renew"]
-    assert not button.is_enabled()
+    home.press("Renew", ".card-actions button")
+    home.write("dialog [name=duration]", "2")
+    home.confirm()
+    home.until_text(".lease-left", "of 2h")
+    home.click('[aria-label="More actions"]')
+    home.until_text('[role="menuitem"]', "Suspend", "Wait until no function is pending")
+    home.type_keys(Keys.ESCAPE)
+    home.press("Edit requirements")
+    home.write("dialog [name=name]", "not waiting")
+    home.confirm()
+    home.until_text("h1", "not waiting")
+    home.press("Edit requirements")
+    home.write("dialog [name=requirements]", "FREE_CPU > 5")
+    home.confirm()
+    home.until_text(".function", "Running")
 
 
 def test_name_scheduling_and_location_are_edited(home: Page) -> None:
@@ -88,6 +102,8 @@ def test_a_failure_is_explained_and_recovered(home: Page, sandbox: Sandbox) -> N
     home.until_text(".function", "Running")
     sandbox.store.put_vm(sandbox.store.live_vms()[0].id, "POWEROFF")
     home.until_text(".problem", "owered off")
+    home.until_text(".heading", "Error")
+    home.until_text(".events", "Function: Error")
     home.press("Recover", ".problem button")
     home.until_text("dialog[open]", "owered off", "Id and name stay the same")
     home.press("Cancel", "dialog button")
@@ -134,8 +150,14 @@ def test_the_timeline_shows_how_long_each_step_took(home: Page) -> None:
     home.until_text(".events", "Function: VM created", "Data: VM created")
     # Another session shows what OpenNebula has stored.
     home.driver.refresh()
-    home.log_in()
     home.until_text(".timeline", "to the second")
+
+
+def test_the_start_up_of_a_runtime_that_waits_goes_on(page: Page) -> None:
+    page.enter()
+    page.open_new(name="waiting", requirements="FREE_CPU > 100000")
+    page.driver.refresh()  # the durations are OpenNebula's
+    page.until_text(".timeline", "Waiting for a host", "2s so far")
 
 
 def test_each_action_has_its_command(home: Page) -> None:
@@ -194,6 +216,10 @@ def test_suspend_and_resume(home: Page) -> None:
     home.until_text(".function", "Running")
     home.press("Suspend", ".heading-actions button")
     home.until_text(".heading", "Suspended")
+    home.until_text("#app", "To edit: resume the runtime first.")
+    home.press("Set a lease", ".card-actions button")
+    home.confirm()
+    home.until_text(".lease-left", "of 1h")
     assert home.violations() == []
     home.press("Resume", ".heading-actions button")
     home.until_text(".heading", "Running")

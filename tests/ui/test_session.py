@@ -27,15 +27,16 @@ def test_a_password_may_contain_any_character(page: Page, sandbox: Sandbox) -> N
     page.until_text(".user", "jürgen")
 
 
-def test_by_default_the_password_is_in_memory_only(home: Page) -> None:
-    assert stored(home) == '[{},{},""]'
-    home.open()
-    home.until(lambda: home.all("#login"))
-    assert home.all(".top nav") == []
+def test_on_request_the_password_is_in_memory_only(page: Page) -> None:
+    page.enter(stays=False)
+    assert stored(page) == '[{},{},""]'
+    page.open()
+    page.until(lambda: page.all("#login"))
+    assert page.all(".top nav") == []
 
 
-def test_a_remembered_session_survives_a_reload_and_ends_with_the_logout(page: Page) -> None:
-    page.enter(stays=True)
+def test_a_session_survives_a_reload_and_ends_with_the_logout(page: Page) -> None:
+    page.enter()
     page.driver.refresh()
     page.until_text(".user", "devuser")
     assert page.all("#login") == []
@@ -47,7 +48,7 @@ def test_a_remembered_session_survives_a_reload_and_ends_with_the_logout(page: P
 
 
 def test_a_password_that_changed_ends_the_session(page: Page, sandbox: Sandbox) -> None:
-    page.enter(stays=True)
+    page.enter()
     session = page.run("return sessionStorage.getItem('provision-engine.session')")
     page.run(
         "const [session] = arguments;"

@@ -36,43 +36,50 @@ export function update(id, members) {
   return change("PUT", `${RUNTIMES}/${id}`, { body: { [RUNTIME]: members } });
 }
 
+/** Repeat a request while the engine asks for it. */
+async function patiently(send) {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await send();
+    } catch (error) {
+      if (![423, 429].includes(error.status) || attempt === MAX_ATTEMPTS) throw error;
+      await pause(error.retryAfterSeconds || 1);
+    }
+  }
+}
+
 export function suspend(id) {
-  return change("POST", `${RUNTIMES}/${id}/suspend`);
+  return patiently(() => change("POST", `${RUNTIMES}/${id}/suspend`));
 }
 
 export function resume(id) {
-  return change("POST", `${RUNTIMES}/${id}/resume`);
+  return patiently(() => change("POST", `${RUNTIMES}/${id}/resume`));
 }
 
 /** `mustReplace`: even if the data VM loses its disk. */
 export function recover(id, mustReplace = false) {
-  return change("POST", `${RUNTIMES}/${id}/recover${mustReplace ? "?replace=true" : ""}`);
+  return patiently(() => change("POST", `${RUNTIMES}/${id}/recover${mustReplace ? "?replace=true" : ""}`));
 }
 
-/** Delete; one that is already gone is not an error. Repeats while the engine asks for it (423). */
+/** Delete; one that is already gone is not an error. */
 export async function destroy(id) {
-  for (let attempt = 1; ; attempt += 1) {
-    try {
-      await session.get().client.call("DELETE", `${RUNTIMES}/${id}`);
-      break;
-    } catch (error) {
-      if (error.status === 404) break;
-      if (![423, 429].includes(error.status) || attempt === MAX_ATTEMPTS) throw error;
-      await pause(error.retryAfterSeconds || 1);
-    }
+  try {
+    await patiently(() => session.get().client.call("DELETE", `${RUNTIMES}/${id}`));
+  } catch (error) {
+    if (error.status !== 404) throw error;
   }
   remove(id);
   pollNow();
 }
 
-/** Delete several, a few at once, and continue after failures, which are returned: [{runtime, error}]. */
-export async function destroyAll(list, onProgress) {
+/** Act on several, a few at once, and continue after failures, which are returned: [{runtime, error}]. */
+export async function actOnAll(action, list, onProgress) {
   const waiting = [...list], failures = [];
   let done = 0;
   async function work() {
     for (let runtime = waiting.shift(); runtime; runtime = waiting.shift()) {
       try {
-        await destroy(runtime.ID);
+        await action(runtime.ID);
       } catch (error) {
         failures.push({ runtime, error });
       }

@@ -8,6 +8,8 @@ import { CreateDialog } from "./dialogs/create.js";
 import { EditDialog, LeaseDialog, LiftDialog, ResizeDialog } from "./dialogs/change.js";
 import { DeleteDialog } from "./dialogs/delete.js";
 import { RecoverDialog } from "./dialogs/recover.js";
+import { SeveralDialog } from "./dialogs/several.js";
+import { ShortcutsDialog } from "./dialogs/shortcuts.js";
 import { toasts } from "./messages.js";
 import { Banner } from "./parts/banner.js";
 import { Header } from "./parts/header.js";
@@ -26,7 +28,7 @@ import { RuntimeView } from "./views/runtime.js";
 const VIEWS = { list: List, runtime: RuntimeView, flavours: Flavours, map: MapView };
 const DIALOGS = {
   create: CreateDialog, resize: ResizeDialog, edit: EditDialog, lease: LeaseDialog, lift: LiftDialog,
-  recover: RecoverDialog, delete: DeleteDialog,
+  recover: RecoverDialog, delete: DeleteDialog, several: SeveralDialog, shortcuts: ShortcutsDialog,
 };
 
 // The data of a user is removed at the logout.

@@ -2,9 +2,9 @@
 import { RUNTIME, RUNTIMES } from "./api.js";
 import { observed } from "./connection.js";
 import { poll } from "./poll.js";
-import { put, remove } from "./runtimes.js";
+import { find, put, remove } from "./runtimes.js";
 import { logOut, session } from "./session.js";
-import { functions, isMoving, roles } from "./states.js";
+import { functions, isMoving, ROLE_NAMES, roles, STATES } from "./states.js";
 import { createStore } from "./store.js";
 
 const MOVING_PAUSE_MS = 1000;
@@ -16,10 +16,10 @@ const NOTHING = { runtime: null, steps: null, events: [], error: null };
 /** `error`: why the runtime cannot be shown. `events`: changes that this page has seen. */
 export const current = createStore(NOTHING);
 
-/** Read a runtime until the returned function is called. */
+/** Read a runtime until the returned function is called. Until the first response, the list's is shown. */
 export function watchRuntime(id) {
   let etag = null, latest = null, timelineOf = null;
-  current.set(NOTHING);
+  current.set({ ...NOTHING, runtime: find(id) });
 
   async function refresh() {
     const { client } = session.get();
@@ -75,11 +75,11 @@ export function differences(before, after) {
   const changes = [];
   for (const role of roles(after)) {
     const [old, now] = [before[role] || {}, after[role]];
-    if (old.STATE !== now.STATE) changes.push({ role, text: `is ${now.STATE}` });
-    if (old.VM_ID !== undefined && old.VM_ID !== now.VM_ID) changes.push({ role, text: `has a new VM, ${now.VM_ID}` });
-    if (["CPU", "MEMORY", "DISK_SIZE"].some((name) => old[name] !== now[name])) changes.push({ role, text: "was resized" });
+    if (old.STATE !== now.STATE) changes.push({ role, text: STATES[now.STATE].label });
+    if (old.VM_ID !== undefined && old.VM_ID !== now.VM_ID) changes.push({ role, text: `new VM, ${now.VM_ID}` });
+    if (["CPU", "MEMORY", "DISK_SIZE"].some((name) => old[name] !== now[name])) changes.push({ role, text: "resized" });
   }
-  const texts = changes.map(({ role, text }) => `${role} ${text}`);
+  const texts = changes.map(({ role, text }) => `${ROLE_NAMES[role]}: ${text}`);
   if (JSON.stringify(before.LEASE) !== JSON.stringify(after.LEASE)) texts.push("Lease changed");
   if (before.NAME !== after.NAME) texts.push(`Renamed to ${after.NAME}`);
   return texts;

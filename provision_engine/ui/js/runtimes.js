@@ -1,4 +1,4 @@
-// The caller's runtimes, newest first, refreshed while the list is shown.
+// The caller's runtimes, or all users', newest first, refreshed while the list is shown.
 import { nextLink, RUNTIME, RUNTIMES } from "./api.js";
 import { observed } from "./connection.js";
 import { poll, pollNow } from "./poll.js";
@@ -10,7 +10,8 @@ const PAGE_SIZE = 500;
 const MAX_LOADED = 2000;
 
 /** `all` is null until the first response. `isCut`: there are more than were read. */
-export const runtimes = createStore({ all: null, isCut: false, showsStandby: false });
+const NOTHING = { all: null, isCut: false, showsStandby: false, showsAllUsers: false };
+export const runtimes = createStore(NOTHING);
 
 /** The runtime of the last response, for views of a single one. */
 export const lastSeen = createStore(null);
@@ -22,10 +23,16 @@ export function watchList() {
   return poll(refresh);
 }
 
-export function showStandby(showsStandby) {
-  runtimes.patch({ showsStandby });
+/** Also list standby runtimes, or those of all users: {showsStandby, showsAllUsers}. */
+export function showAlso(members) {
+  runtimes.patch(members);
   generation += 1;
   pollNow();
+}
+
+/** The runtime as the list last knew it; null if it did not. */
+export function find(id) {
+  return (runtimes.get().all || []).find((it) => it.ID === id) || null;
 }
 
 /** Show the runtime of a response. */
@@ -35,7 +42,9 @@ export function put(runtime) {
   lastSeen.set(runtime);
   if (all === null) return;
   const others = all.filter((it) => it.ID !== runtime.ID);
-  runtimes.patch({ all: sorted([...others, runtime]) });
+  // Only lists of all users name the owners.
+  const { OWNER } = find(runtime.ID) || {};
+  runtimes.patch({ all: sorted([...others, OWNER ? { OWNER, ...runtime } : runtime]) });
 }
 
 export function remove(id) {
@@ -46,7 +55,7 @@ export function remove(id) {
 
 export function forgetAll() {
   generation += 1;
-  runtimes.set({ all: null, isCut: false, showsStandby: false });
+  runtimes.set(NOTHING);
 }
 
 async function refresh() {
@@ -58,13 +67,15 @@ async function refresh() {
     if (began === generation && session.get().client === client) runtimes.patch({ all, isCut });
   } catch (error) {
     if (error.status === 401) logOut("OpenNebula no longer accepts this password.");
+    if (error.status === 403) runtimes.patch({ showsAllUsers: false });   // no administrator any more
   }
   return PAUSE_MS;
 }
 
 async function readAll(client) {
-  const standby = runtimes.get().showsStandby ? "&standby=true" : "";
-  let path = `${RUNTIMES}?order=desc&limit=${PAGE_SIZE}${standby}`;
+  const { showsStandby, showsAllUsers } = runtimes.get();
+  const more = `${showsStandby ? "&standby=true" : ""}${showsAllUsers ? "&all=true" : ""}`;
+  let path = `${RUNTIMES}?order=desc&limit=${PAGE_SIZE}${more}`;
   const all = [];
   while (path && all.length < MAX_LOADED) {
     const { data, headers } = await client.call("GET", path);

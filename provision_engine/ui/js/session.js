@@ -1,10 +1,10 @@
-// The session. The password stays in memory or, if the user chooses so, in this tab's
-// sessionStorage until the tab closes.
-import { basicAuthorization, createClient } from "./api.js";
+// The session. The password stays in this tab's sessionStorage until the tab closes or, if the
+// user chooses so, in memory only.
+import { basicAuthorization, createClient, RUNTIMES } from "./api.js";
 import { createStore } from "./store.js";
 
 const KEY = "provision-engine.session";
-const LOGGED_OUT = { user: null, client: null, flavours: [], message: "" };
+const LOGGED_OUT = { user: null, client: null, isAdministrator: false, flavours: [], message: "" };
 
 export const session = createStore(LOGGED_OUT);
 
@@ -43,6 +43,11 @@ export async function refreshFlavours() {
 
 async function start(user, authorization) {
   const client = createClient(authorization);
-  const flavours = await client.get("/flavours");
-  session.set({ user, client, flavours, message: "" });
+  const [flavours, isAdministrator] = await Promise.all([client.get("/flavours"), maySeeAll(client)]);
+  session.set({ user, client, isAdministrator, flavours, message: "" });
+}
+
+/** Does the engine show this user the runtimes of all users? */
+function maySeeAll(client) {
+  return client.get(`${RUNTIMES}?all=true&limit=1`).then(() => true, () => false);
 }

@@ -8,7 +8,7 @@ export const STATES = {
   PENDING: { label: "Pending", tone: "busy" },
   UPDATING: { label: "Updating", tone: "change" },
   SUSPENDED: { label: "Suspended", tone: "idle" },
-  ERROR: { label: "Failed", tone: "bad" },
+  ERROR: { label: "Error", tone: "bad" },
 };
 
 // The state of a runtime is the first of these that one of its functions has.
@@ -50,6 +50,8 @@ const STEPS_OF_REASONS = {
   BOOT: "BOOT", NOT_READY: "READY", NOT_ANSWERING: "READY",
 };
 
+const WAITING_FOR_HOST = ["WAITING", "NO_MATCHING_HOST", "NO_CAPACITY"];
+
 export function roles(runtime) {
   return ROLES.filter((role) => runtime[role]);
 }
@@ -61,6 +63,11 @@ export function functions(runtime) {
 export function stateOf(runtime) {
   const states = functions(runtime).map((it) => it.STATE);
   return WORST_FIRST.find((state) => states.includes(state)) || states[0];
+}
+
+/** 0 for the worst state. */
+export function severityOf(runtime) {
+  return WORST_FIRST.indexOf(stateOf(runtime));
 }
 
 export function isMoving(runtime) {
@@ -94,18 +101,23 @@ export function stepOf(it) {
   return it.STATE === "RUNNING" ? "RUNNING" : it.STATE;
 }
 
+/** Is every function that does not run waiting for a host? Then other requirements may help. */
+function isWaitingForHost(runtime) {
+  return functions(runtime).every((it) => it.STATE === "RUNNING" || WAITING_FOR_HOST.includes(it.REASON_CODE));
+}
+
 /** Which changes the engine accepts now, and why not the others. */
 export function abilities(runtime) {
   const state = stateOf(runtime);
-  const moving = isMoving(runtime) ? "Possible once no function is pending or updating" : "";
+  const moving = isMoving(runtime) ? "Wait until no function is pending or updating" : "";
   const failed = state === "ERROR" ? "Recover the runtime first" : "";
   const suspended = state === "SUSPENDED" ? "Resume the runtime first" : "";
   return {
     resize: moving || failed || suspended,
-    lease: moving,
-    edit: failed,
+    lease: failed,
+    edit: failed || suspended || (isWaitingForHost(runtime) ? "" : moving),
     suspend: moving || failed || suspended,
     resume: state === "SUSPENDED" ? "" : "Only a suspended runtime can be resumed",
-    recover: state === "ERROR" ? "" : "Only a failed runtime needs this",
+    recover: state === "ERROR" ? "" : "Only a runtime in error needs this",
   };
 }

@@ -6,7 +6,7 @@ import { duration, moment, shortName } from "../format.js";
 import { notify } from "../messages.js";
 import { configuration } from "../quota.js";
 import { toRuntime } from "../router.js";
-import { ROLE_NAMES, roles } from "../states.js";
+import { isMoving, ROLE_NAMES, roles } from "../states.js";
 import { useStore } from "../store.js";
 import { Dialog } from "../parts/dialog.js";
 import { changedSizes, SelectField, SizeFields, TextField } from "../parts/fields.js";
@@ -43,7 +43,7 @@ export function EditDialog({ runtime }) {
 
   async function act() {
     try {
-      await update(runtime.ID, changes(before, form, DEVICE_INFO));
+      await update(runtime.ID, changes(before, form, DEVICE_INFO, isMoving(runtime)));
     } catch (error) {
       setFailure({ path: fieldOf(error, ["NAME", "SCHEDULING.POLICY", "SCHEDULING.REQUIREMENTS", "DEVICE_INFO.GEOGRAPHIC_LOCATION"]), text: error.detail });
       throw error;
@@ -59,10 +59,11 @@ export function EditDialog({ runtime }) {
   <//>`;
 }
 
-function changes(before, form, device) {
+/** While functions wait for a host, the engine accepts only changes that name the scheduling. */
+function changes(before, form, device, isWaiting) {
   const members = {};
   if (form.name !== before.name) members.NAME = form.name;
-  if (form.policy !== before.policy || form.requirements !== before.requirements) {
+  if (isWaiting || form.policy !== before.policy || form.requirements !== before.requirements) {
     members.SCHEDULING = { POLICY: form.policy, REQUIREMENTS: form.requirements };
   }
   if (form.location !== before.location) members.DEVICE_INFO = { ...device, GEOGRAPHIC_LOCATION: form.location };

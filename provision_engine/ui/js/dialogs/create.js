@@ -5,7 +5,7 @@ import { RUNTIME } from "../api.js";
 import { follow } from "../creations.js";
 import { createCommand } from "../curl.js";
 import { fieldOf } from "../errors.js";
-import { duration, shortName } from "../format.js";
+import { duration, megabytes, shortName } from "../format.js";
 import { notify } from "../messages.js";
 import { configuration, quota, refreshQuota } from "../quota.js";
 import { toRuntime } from "../router.js";
@@ -62,7 +62,7 @@ export function CreateDialog({ flavour: preset }) {
       <${TextField} label="Location" isOptional name="location" maxlength="4096" value=${form.location} placeholder="40.4168, -3.7038"
         hint="Coordinates show up on the map." error=${errorOf("DEVICE_INFO.GEOGRAPHIC_LOCATION")} onInput=${(location) => set({ location })} />
     </details>
-    <${Check} check=${check} />
+    <${Check} check=${check} flavour=${flavour} form=${form} />
     ${body && html`<details class="more"><summary><${Icon} name="chevron" />The same from a shell</summary>
       <div class="code-box"><pre tabindex="0" role="region" aria-label="Command"><code>${createCommand(body, user, location.origin)}</code></pre><${CopyButton} text=${createCommand(body, user, location.origin)} label="Copy the command" /></div></details>`}
   <//>`;
@@ -82,17 +82,26 @@ function Sizes({ role, flavour, form, set, errorOf }) {
 function hintOf(member, format, values, defaults, used, capacity) {
   const { LIMIT = null, USED = 0 } = (used || {})[QUOTA_OF[member]] || {};
   if (LIMIT !== null) return `${format(Math.max(0, LIMIT - USED))} left in the quota`;
-  const { mult } = (capacity || {})[member.toLowerCase()] || {};
-  return mult ? `Can grow to ${format((Number(values[member]) || defaults[member]) * mult)}` : "Can only grow";
+  const { mult } = (capacity || {})[member.toLowerCase()] || {}, size = Number(values[member]) || defaults[member];
+  return !mult ? "Can only grow" : size > 0 ? `Can grow to ${format(size * mult)}` : null;
 }
 
-function Check({ check }) {
+function Check({ check, flavour, form }) {
   if (check.error && !check.field) return html`<div class="finding bad" id="check" role="status"><${Icon} name="warn" /><p>${check.error.message}</p></div>`;
-  if (check.error) return html`<p class="check-line bad-text" id="check" role="status">Something has to be corrected.</p>`;
-  if (!check.plan) return html`<p class="check-line quiet" id="check" role="status">${check.isBusy ? "Checking…" : ""}</p>`;
+  if (check.error) return html`<p class="check-line bad-text" id="check" role="status">Fix the fields marked in red.</p>`;
+  if (!check.plan || check.isBusy) return html`<p class="check-line quiet" id="check" role="status">${check.isBusy ? "Checking…" : ""}</p>`;
   const warnings = check.plan.WARNINGS || [];
   return html`<div id="check" role="status"><p class="check-line good-text"><${Icon} name="check" />Can be created, from flow template ${check.plan.FLOW_TEMPLATE} of ${check.plan.OWNER}</p>
+    <p class="hint">It starts when a host has ${needs(flavour, form)} free; if no host is that large, it stays pending.</p>
     ${warnings.map((warning) => html`<div class="finding busy"><${Icon} name="warn" /><p>${warning.TEXT || warning.CODE}</p></div>`)}</div>`;
+}
+
+/** What its hosts must have free, since a dry run does not know the hosts: `2 CPU and 128 MB`. */
+function needs(flavour, form) {
+  return ROLES.filter((role) => flavour[role]).map((role) => {
+    const { CPU, MEMORY } = { ...flavour[role], ...changedSizes(form.sizes[role] || {}) };
+    return `${CPU} CPU and ${megabytes(MEMORY)}`;
+  }).join(", another ");
 }
 
 function NothingUsable() {
@@ -113,8 +122,8 @@ function useDryRun(body) {
       try {
         next.plan = await dryRun(body);
       } catch (error) {
-        if (error.isRetryable) return;   // not about the body
-        Object.assign(next, { error, field: fieldOf(error, PATHS) });
+        // Others are not about the body.
+        if (!error.isRetryable) Object.assign(next, { error, field: fieldOf(error, PATHS) });
       }
       if (isCurrent) setCheck(next);
     }, TYPING_MS);

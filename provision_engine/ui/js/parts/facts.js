@@ -18,7 +18,7 @@ export function Facts({ runtime }) {
       <${Fact} name="REQUIREMENTS" value=${SCHEDULING.REQUIREMENTS} isCode />
       ${Object.entries(DEVICE_INFO).map(([name, value]) => html`<${Fact} name=${name} value=${name === "LATENCY_TO_PE" ? `${value} s` : value} />`)}
       <${Fact} name="Service" value=${runtime.SERVICE_ID} />
-    </dl></section>`;
+    </dl>${whyNot && html`<p class="hint">To edit: ${whyNot.toLowerCase()}.</p>`}</section>`;
 }
 
 function Fact({ name, value, isCode }) {

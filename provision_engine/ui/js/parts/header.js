@@ -1,5 +1,6 @@
 // The bar at the top: views, theme, the user.
 import { html, useState } from "../html.js";
+import { openDialog } from "../dialogs.js";
 import { route } from "../router.js";
 import { logOut, session } from "../session.js";
 import { useStore } from "../store.js";
@@ -19,6 +20,7 @@ export function Header({ version }) {
       <a href=${href} aria-current=${name === current ? "page" : undefined}>${text}</a>`)}</nav>`}
     <div class="top-end">
       <a class="api-link" href="/docs">API</a>
+      ${user && html`<button type="button" class="icon-button keys" aria-label="Keys" title="Keys (?)" onClick=${() => openDialog("shortcuts")}>?</button>`}
       <${ThemeButton} />
       ${user && html`<span class="user" title="Logged in as ${user}">${user}</span>
         <button type="button" class="plain small" id="logout" onClick=${() => logOut()}>Log out</button>`}

@@ -45,8 +45,8 @@ export function Menu({ label, items, className = "icon-button", children }) {
       <div class="menu-list" role="menu" aria-label=${label} ref=${list} onKeyDown=${onKeyDown}>
         ${items.filter(Boolean).map((item) => html`<button type="button" role="menuitem" tabindex="-1"
           class=${item.isDangerous ? "dangerous" : ""} aria-disabled=${Boolean(item.whyNot)}
-          title=${item.whyNot || ""} onClick=${() => choose(item)}>
-          <${Icon} name=${item.icon} />${item.label}</button>`)}
+          onClick=${() => choose(item)}>
+          <${Icon} name=${item.icon} /><span>${item.label}${item.whyNot && html`<span class="hint">${item.whyNot}</span>`}</span></button>`)}
       </div>`}
   </div>`;
 }

@@ -19,7 +19,7 @@ export function itemsFor(runtime, isOnOwnPage = false) {
       ? { label: "Resume", icon: "play", act: () => run(resume, runtime, "is being resumed") }
       : { label: "Suspend", icon: "pause", whyNot: can.suspend, act: () => run(suspend, runtime, "is being suspended") },
     state === "ERROR" && dialogItem("Recover…", "retry", "recover", ""),
-    { label: "Delete…", icon: "trash", isDangerous: true, act: () => openDialog("delete", { runtimes: [runtime] }) },
+    { ...dialogItem("Delete…", "trash", "delete", ""), isDangerous: true },
   ].filter(Boolean);
 }
 

@@ -1,6 +1,7 @@
 // How long each step of a create took, one bar for each function, on one scale.
 import { html } from "../html.js";
 import { useNow } from "../clock.js";
+import { connection } from "../connection.js";
 import { creations } from "../creations.js";
 import { age, clock, coarse, moment, precise, secondsSince } from "../format.js";
 import { ROLE_NAMES, roles } from "../states.js";
@@ -16,15 +17,16 @@ const EVENTS = {
 
 export function Timeline({ runtime, steps }) {
   const creation = useStore(creations).get(runtime.ID);
-  useNow();
-  const bars = creation ? seen(creation, performance.now()) : known(steps || [], roles(runtime));
+  const now = useNow(), { failure } = useStore(connection);
+  const bars = creation ? seen(creation, performance.now()) : known(steps || [], runtime, now);
   const totalMs = Math.max(1, ...bars.flatMap((bar) => bar.spans.map((span) => span.endMs)));
   const isEmpty = !bars.some((bar) => bar.spans.length);
+  const isOpen = bars.some((bar) => bar.spans.some((span) => span.isOpen));
   const format = creation ? precise : coarse;
-  const total = isEmpty ? "" : `${format(totalMs)} ${creation ? "as seen from here" : "until the boot, to the second"}`;
+  const total = isEmpty ? "" : `${format(totalMs)} ${creation ? "as seen from here" : isOpen ? "so far" : "until the boot, to the second"}`;
   return html`<section class="card timeline" aria-labelledby="timeline-title">
     <header><h2 id="timeline-title">Start-up</h2><span class="quiet">${total}</span></header>
-    ${steps === null && !creation ? html`<div class="skeleton"></div>` : isEmpty ? html`<p class="quiet">OpenNebula remembers nothing of it.</p>`
+    ${steps === null && !creation ? (failure ? html`<p class="quiet">Shown once OpenNebula responds again.</p>` : html`<div class="skeleton"></div>`) : isEmpty ? html`<p class="quiet">OpenNebula remembers nothing of it.</p>`
       : bars.map((bar) => html`<div class="bar-row">${bars.length > 1 && html`<span class="bar-role">${ROLE_NAMES[bar.role]}</span>`}
         <div class="bar" aria-hidden="true">${bar.spans.map((span) => html`<span class="span ${span.step} ${span.isOpen ? "open" : ""}"
           title="${NAMES[span.step]} ${format(span.endMs - span.startMs)}"

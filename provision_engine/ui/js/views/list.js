@@ -4,9 +4,10 @@ import { openDialog } from "../dialogs.js";
 import { plural } from "../format.js";
 import { configuration } from "../quota.js";
 import { replace, route, toList } from "../router.js";
-import { runtimes, showStandby, watchList } from "../runtimes.js";
+import { runtimes, showAlso, watchList } from "../runtimes.js";
 import { session } from "../session.js";
-import { flavourOf, STATES, stateOf } from "../states.js";
+import { sorted } from "../sorting.js";
+import { abilities, flavourOf, STATES, stateOf } from "../states.js";
 import { useStore } from "../store.js";
 import { Empty, Title } from "../parts/basics.js";
 import { Icon } from "../parts/icons.js";
@@ -15,6 +16,11 @@ import { Summary } from "../parts/summary.js";
 import { Table } from "../parts/table.js";
 
 const PAGE_SIZE = 25;
+const AT_ONCE = [
+  { action: "suspend", label: "Suspend", icon: "pause" },
+  { action: "resume", label: "Resume", icon: "play" },
+  { action: "recover", label: "Recover", icon: "retry" },
+];
 
 /** Those that match the filters. Pure. */
 export function matching(all, { q = "", state = "", flavour = "" }) {
@@ -25,20 +31,20 @@ export function matching(all, { q = "", state = "", flavour = "" }) {
 }
 
 function text(runtime) {
-  const parts = [runtime.NAME, runtime.ID, flavourOf(runtime)];
+  const parts = [runtime.NAME, runtime.OWNER, runtime.ID, flavourOf(runtime)];
   for (const role of ["FAAS", "DAAS"]) if (runtime[role]) parts.push(runtime[role].ENDPOINT, `vm${runtime[role].VM_ID}`);
   return parts.join(" ").toLowerCase();
 }
 
 export function List() {
-  const { all, isCut } = useStore(runtimes);
+  const { all, isCut, showsAllUsers } = useStore(runtimes), { isAdministrator } = useStore(session);
   const { parameters } = useStore(route);
   const { standby } = useStore(configuration);
   const hasStandby = Object.keys(standby?.flavours || {}).length > 0;
   const [selected, setSelected] = useState(new Set());
   useEffect(watchList, []);
 
-  const found = useMemo(() => (all ? matching(all, parameters) : []), [all, parameters]);
+  const found = useMemo(() => (all ? sorted(matching(all, parameters), parameters.sort) : []), [all, parameters]);
   const pages = Math.max(1, Math.ceil(found.length / PAGE_SIZE));
   const page = Math.min(pages, Math.max(1, Number(parameters.page) || 1));
   const shown = found.slice((page - 1) * PAGE_SIZE, page * PAGE_SIZE);
@@ -54,20 +60,20 @@ export function List() {
     <div class="title-row"><${Title} text="Runtimes" />
       <button type="button" class="primary" id="new" onClick=${() => openDialog("create")}><${Icon} name="plus" />New runtime</button></div>
     ${all !== null && all.length > 0 && html`<${Summary} all=${all} state=${parameters.state} onState=${(state) => filter({ state })} />`}
-    ${all !== null && (all.length > 0 || hasStandby) && html`<${Toolbar} all=${all} parameters=${parameters} filter=${filter} hasStandby=${hasStandby} />`}
+    ${all !== null && (all.length > 0 || hasStandby || isAdministrator) && html`<${Toolbar} all=${all} parameters=${parameters} filter=${filter} hasStandby=${hasStandby} isAdministrator=${isAdministrator} />`}
     ${chosen.length > 0 && html`<${Selection} chosen=${chosen} found=${found} select=${select} />`}
     ${all === null ? html`<${Loading} />`
       : all.length === 0 ? html`<${FirstSteps} />`
         : found.length === 0 ? html`<${NothingFound} />`
-          : html`<${Table} runtimes=${shown} selected=${selected} select=${select} />
+          : html`<${Table} runtimes=${shown} hasOwners=${showsAllUsers} selected=${selected} select=${select} sort=${parameters.sort} onSort=${(sort) => filter({ sort })} />
             <${Pager} page=${page} pages=${pages} size=${PAGE_SIZE} count=${found.length}
               go=${(next) => replace(toList({ ...parameters, page: next > 1 ? next : "" }))} />`}
     ${isCut && html`<p class="quiet note">Only the newest ${plural(all.length, "runtime")} are shown and searched; the API lists the older ones.</p>`}
   </main>`;
 }
 
-function Toolbar({ all, parameters, filter, hasStandby }) {
-  const { showsStandby } = useStore(runtimes);
+function Toolbar({ all, parameters, filter, hasStandby, isAdministrator }) {
+  const { showsStandby, showsAllUsers } = useStore(runtimes);
   const flavours = [...new Set(all.map(flavourOf))].sort();
   return html`<div class="toolbar" role="search">
     <label class="search"><span class="unseen">Search</span><${Icon} name="search" />
@@ -82,17 +88,24 @@ function Toolbar({ all, parameters, filter, hasStandby }) {
       ${flavours.map((flavour) => html`<option value=${flavour} selected=${flavour === parameters.flavour}>${flavour}</option>`)}
     </select></label>
     ${hasStandby && html`<label class="check"><input type="checkbox" id="filter-standby" checked=${showsStandby}
-      onChange=${(event) => showStandby(event.target.checked)} /><span>Show standby</span></label>`}
+      onChange=${(event) => showAlso({ showsStandby: event.target.checked })} /><span>Show standby</span></label>`}
+    ${isAdministrator && html`<label class="check"><input type="checkbox" id="filter-all-users" checked=${showsAllUsers}
+      onChange=${(event) => showAlso({ showsAllUsers: event.target.checked })} /><span>All users</span></label>`}
   </div>`;
 }
 
 function Selection({ chosen, found, select }) {
+  const deselect = (list) => select(list.map((it) => it.ID), false);
+  const open = (action, list) => openDialog("several", { action, runtimes: list, onDone: () => deselect(list) });
   return html`<div class="selection" role="region" aria-label="Selection">
     <strong>${chosen.length.toLocaleString("en")} selected</strong>
     ${chosen.length < found.length && html`<button type="button" class="link" onClick=${() => select(found.map((it) => it.ID), true)}>Select all ${found.length.toLocaleString("en")}</button>`}
-    <button type="button" class="link" onClick=${() => select(found.map((it) => it.ID), false)}>Clear</button>
-    <button type="button" class="danger small" id="delete-selected"
-      onClick=${() => openDialog("delete", { runtimes: chosen, onDone: () => select(chosen.map((it) => it.ID), false) })}><${Icon} name="trash" />Delete</button>
+    <button type="button" class="link" onClick=${() => deselect(found)}>Clear</button>
+    <div class="selection-actions">${AT_ONCE.map(({ action, label, icon }) => {
+      const able = chosen.filter((runtime) => !abilities(runtime)[action]);
+      return able.length > 0 && html`<button type="button" class="plain small" onClick=${() => open(action, able)}><${Icon} name=${icon} />${label} ${able.length}</button>`;
+    })}
+      <button type="button" class="danger small" id="delete-selected" onClick=${() => open("delete", chosen)}><${Icon} name="trash" />Delete</button></div>
   </div>`;
 }
 

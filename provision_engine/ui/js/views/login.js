@@ -9,7 +9,7 @@ export function Login({ failure }) {
   const { message } = useStore(session);
   const [user, setUser] = useState("");
   const [password, setPassword] = useState("");
-  const [mustRemember, setRemember] = useState(false);
+  const [mustRemember, setRemember] = useState(true);
   const [state, setState] = useState({ isBusy: false, error: failure });
 
   async function onSubmit(event) {

@@ -4,7 +4,7 @@ import { openDialog } from "../dialogs.js";
 import { moment, secondsSince, shortName, age } from "../format.js";
 import { current, show, watchRuntime } from "../runtime.js";
 import { lastSeen } from "../runtimes.js";
-import { canNeverStart, detailOf, flavourOf, functions, reasonOf, stateOf } from "../states.js";
+import { abilities, canNeverStart, detailOf, flavourOf, functions, reasonOf, stateOf } from "../states.js";
 import { useStore } from "../store.js";
 import { useNow } from "../clock.js";
 import { CopyButton, Empty, Status, Title } from "../parts/basics.js";
@@ -82,12 +82,12 @@ function Problem({ runtime }) {
   const stuck = functions(runtime).find(canNeverStart);
   const it = failed || stuck;
   if (!it) return null;
-  const detail = detailOf(it);
+  const detail = detailOf(it), whyNot = abilities(runtime).edit;
   return html`<div class="problem ${failed ? "bad" : "busy"}" role="group" aria-label="Problem"><${Icon} name="warn" />
     <div><strong>${reasonOf(it)}</strong>${detail && detail !== reasonOf(it) && html`<p>${detail}</p>`}
       ${!failed && html`<p>It stays pending until the requirements change or such a host appears.</p>`}</div>
     ${failed ? html`<button type="button" class="primary" onClick=${() => openDialog("recover", { runtime })}>Recover</button>`
-      : html`<button type="button" class="primary" onClick=${() => openDialog("edit", { runtime })}>Edit requirements</button>`}
+      : html`<button type="button" class="primary" disabled=${Boolean(whyNot)} title=${whyNot} onClick=${() => openDialog("edit", { runtime })}>Edit requirements</button>`}
   </div>`;
 }
 
