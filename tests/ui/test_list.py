@@ -1,4 +1,4 @@
-"""The list: failed first, newest first, sorting, search, filters, pages, changes to several at once."""
+"""The list of runtimes: it follows the engine, sorts, narrows down, and acts on several at once."""
 
 from __future__ import annotations
 
@@ -259,9 +259,7 @@ def test_keys_search_create_and_explain_themselves(home: Page) -> None:
     home.until_text("dialog[open]", "New runtime")
 
 
-def test_an_administrator_sees_all_runtimes_with_their_owners(
-    page: Page, sandbox: Sandbox
-) -> None:
+def test_an_administrator_sees_all_runtimes_with_their_owners(page: Page, sandbox: Sandbox) -> None:
     many(sandbox, 2)
     enter_as_user0(page)
     assert page.all("#filter-all-users") == []
