@@ -70,7 +70,7 @@ def test_a_dry_run_checks_while_one_types_and_creates_nothing(home: Page, sandbo
     assert field.get_attribute("aria-invalid") == "true"
     home.until_text("#check", "Fix the fields marked in red")
     home.write('dialog [name="FAAS.CPU"]', "2000")
-    home.until_text("#check", "Can be created", "when a host has 2000 CPU and 128 MB free")
+    home.until_text("#check", "Can be created", "once a host has room for 2000 CPU and 128 MB")
     home.write('dialog [name="FAAS.MEMORY"]', "-5")
     home.until_text("dialog .field .error", "-5 is less than the minimum of 1")
     assert "-10" not in home.text("dialog")

@@ -92,7 +92,7 @@ function Check({ check, flavour, form }) {
   if (!check.plan || check.isBusy) return html`<p class="check-line quiet" id="check" role="status">${check.isBusy ? "Checking…" : ""}</p>`;
   const warnings = check.plan.WARNINGS || [];
   return html`<div id="check" role="status"><p class="check-line good-text"><${Icon} name="check" />Can be created, from flow template ${check.plan.FLOW_TEMPLATE} of ${check.plan.OWNER}</p>
-    <p class="hint">It starts when a host has ${needs(flavour, form)} free; if no host is that large, it stays pending.</p>
+    <p class="hint">It starts once a host has room for ${needs(flavour, form)}; until then it stays pending.</p>
     ${warnings.map((warning) => html`<div class="finding busy"><${Icon} name="warn" /><p>${warning.TEXT || warning.CODE}</p></div>`)}</div>`;
 }
 
@@ -101,7 +101,7 @@ function needs(flavour, form) {
   return ROLES.filter((role) => flavour[role]).map((role) => {
     const { CPU, MEMORY } = { ...flavour[role], ...changedSizes(form.sizes[role] || {}) };
     return `${CPU} CPU and ${megabytes(MEMORY)}`;
-  }).join(", another ");
+  }).join(", and one for ");
 }
 
 function NothingUsable() {
