@@ -111,6 +111,8 @@ def stop(
             f"{engine.configuration}, not from {mine}: repeat with --config "
             f"{engine.configuration}"
         )
+    if engine.pid <= 0:
+        raise OperatorError("the engine is still starting: repeat in a moment")
     # The pid file is locked by the process that it names, so this pid belongs to no other.
     try:
         os.kill(engine.pid, signal.SIGTERM)

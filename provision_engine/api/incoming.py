@@ -54,7 +54,8 @@ def client_address() -> str:
     hops = request.headers.get("X-Forwarded-For", "").split(",")
     with suppress(ValueError):  # what is no address is not believed
         while hops and server.trusts(ipaddress.ip_address(address)):
-            address = str(ipaddress.ip_address(hops.pop().strip()))
+            # Without a scope, which may be any text.
+            address = str(ipaddress.ip_address(hops.pop().strip())).partition("%")[0]
     return address
 
 

@@ -160,7 +160,7 @@ def _received(action: str, runtime_id: str = "") -> Context:
         log.label("user", user)
     finally:
         if runtime_id:
-            log.label("runtime", runtime_id)
+            log.label("runtime", runtime_id.lstrip("0") or "0")
         received = f"{action} {runtime_id[:40]}".rstrip()
         log.engine.info("Received request to %s%s", received, log.labelled())
     return caller

@@ -114,6 +114,15 @@ def _text(match: re.Match[str]) -> str:
     return str(match["plain"]).strip()
 
 
+def check(attributes: Attributes) -> None:
+    """Raise ValueError where a text ends in a backslash, which would swallow the closing quote."""
+    for name, value in attributes.items():
+        for one in value if isinstance(value, list) else [value]:
+            texts = one.values() if isinstance(one, dict) else [one]
+            if any(text.endswith("\\") for text in texts):
+                raise ValueError(f"{name} ends in a backslash")
+
+
 def quoted(text: str) -> str:
     return '"' + text.replace('"', '\\"') + '"'
 

@@ -89,6 +89,8 @@ def _connecting(address: str, port: int) -> socket.socket | None:
         version = ipaddress.ip_address(address).version
     except ValueError:
         return None
+    if "%" in address:  # a scope, which may be any text
+        return None
     try:
         connecting = socket.socket(socket.AF_INET if version == 4 else socket.AF_INET6)
     except OSError:  # no IPv6, or no descriptor left

@@ -16,7 +16,15 @@ from provision_engine.engine.runtime.flow_template import FlowTemplate
 from provision_engine.engine.runtime.model import Function, Phase, Runtime
 from provision_engine.engine.runtime.specification import Specification
 from provision_engine.engine.safety import services
-from provision_engine.errors import CapacityRefused, NotFound, UnknownFlavours
+from provision_engine.errors import (
+    BadGateway,
+    CapacityRefused,
+    DeployFailed,
+    Forbidden,
+    NoFlowTemplate,
+    NotFound,
+    UnknownFlavours,
+)
 
 
 @dataclass(frozen=True)
@@ -91,6 +99,25 @@ class Plan:
         except NotFound as error:  # it was removed while it was cached here
             flavours = {role: function.flavour for role, function in self.functions.items()}
             raise UnknownFlavours.from_roles(flavours) from error
+
+
+def operators_requirements(context: Context, runtime: Runtime) -> dict[str, str] | None:
+    """Return what the operator requires of the hosts of a runtime, by FAAS and DAAS.
+
+    Returns None where its flow template or a VM template is not to be had any more.
+    """
+    specification = Specification(
+        functions={role: Function(f.flavour) for role, f in runtime.functions.items()}
+    )
+    try:
+        planned = plan(context, specification)
+    except (NoFlowTemplate, Forbidden, DeployFailed, CapacityRefused, BadGateway):
+        return None
+    found = {
+        role: planned.operators[name].get("SCHED_REQUIREMENTS", "")
+        for role, name in planned.role_names.items()
+    }
+    return {role: text if isinstance(text, str) else "" for role, text in found.items()}
 
 
 def plan(context: Context, specification: Specification, version: str = "") -> Plan:

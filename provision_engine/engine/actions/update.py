@@ -10,6 +10,7 @@ from provision_engine.cloud.enums import VmState
 from provision_engine.cloud.objects import Vm
 from provision_engine.engine.actions import read, recover, suspend
 from provision_engine.engine.context import Context
+from provision_engine.engine.plan import operators_requirements
 from provision_engine.engine.runtime import attributes
 from provision_engine.engine.runtime.model import Runtime
 from provision_engine.engine.runtime.snapshot import Precondition, Snapshot
@@ -96,13 +97,20 @@ class _Update:
 
     def _check_states(self) -> None:
         if self._changes.is_about_lease:
-            return  # its time runs in every state
+            self._check_ends()
+            return
         for role, condition in self._snapshot.conditions.items():
             is_waiting = condition.reason in WAITING_FOR_HOST
             if is_waiting and self._changes.is_about_scheduling:
                 continue  # the change may be what lets it be scheduled
             if condition.state is not State.RUNNING:
                 raise Locked(f"{role} is {condition.state}")
+
+    def _check_ends(self) -> None:
+        """Raise Locked where the end of a VM cannot be changed; its time runs in every state."""
+        for role, condition in self._snapshot.conditions.items():
+            if condition.reason is Reason.ENDING or role not in self._vms:
+                raise Locked(f"{role} is {condition.state}: {condition.text or 'it is ending'}")
 
     # ---- doing -----------------------------------------------------------------------------
 
@@ -135,9 +143,15 @@ class _Update:
         is_moved = before.scheduling != after.scheduling
         if not is_moved and before.device_info == after.device_info:
             return
-        for vm in self._vms.values():
-            operators = attributes.operators_requirements(vm.requirements, before.scheduling)
-            values = attributes.user_attributes(after.scheduling, after.device_info, operators)
+        operators = operators_requirements(self._context, before) if is_moved else {}
+        scheduling = after.scheduling if is_moved else {}
+        for role, vm in self._vms.items():
+            required = (
+                attributes.without_sent(vm.requirements, before.scheduling)
+                if operators is None
+                else operators.get(role, "")
+            )
+            values = attributes.user_attributes(scheduling, after.device_info, required)
             self._context.cloud.oned.update_vm(vm.id, template.render(values))
             if is_moved and vm.state == VmState.ACTIVE:
                 self._reschedule(vm)

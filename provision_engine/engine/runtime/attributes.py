@@ -67,7 +67,7 @@ def user_attributes(
     return attributes
 
 
-def operators_requirements(requirements: str, scheduling: Mapping[str, str]) -> str:
+def without_sent(requirements: str, scheduling: Mapping[str, str]) -> str:
     """Return the operator's part of a VM's requirements, without what its device has sent."""
     sent = _requirements(scheduling)
     if requirements == sent:

@@ -102,7 +102,9 @@ class Dialect:
         if not self.has_text_contents:
             return _attributes(contents)
         try:
-            return template.parse(contents) if isinstance(contents, str) else {}
+            found = template.parse(contents) if isinstance(contents, str) else {}
+            template.check(found)
+            return found
         except ValueError as error:
             name = one_line(values.text(role.get("name")))
             raise NoFlowTemplate(f"Role {name} of a flow template: {error}") from error

@@ -8,10 +8,10 @@ import pytest
 
 from provision_engine.cloud.client import Credentials
 from provision_engine.engine.runtime.attributes import (
-    operators_requirements,
     role_attributes,
     texts_of_several_lines,
     user_attributes,
+    without_sent,
 )
 from provision_engine.engine.runtime.model import Function
 from provision_engine.engine.runtime.specification import Specification
@@ -82,11 +82,11 @@ def test_the_operators_requirements_are_found_again_in_those_of_a_vm(
 ) -> None:
     scheduling = {"REQUIREMENTS": sent} if sent else {}
     made = user_attributes(scheduling, {}, operators).get("SCHED_REQUIREMENTS", operators)
-    assert operators_requirements(made, scheduling) == operators
+    assert without_sent(made, scheduling) == operators
 
 
 def test_requirements_that_a_person_has_written_into_a_vm_count_as_the_operators() -> None:
-    assert operators_requirements("HOST = 1", {"REQUIREMENTS": "A > 1"}) == "HOST = 1"
+    assert without_sent("HOST = 1", {"REQUIREMENTS": "A > 1"}) == "HOST = 1"
 
 
 def test_the_first_disk_gets_the_size_and_the_others_stay() -> None:
