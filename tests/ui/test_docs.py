@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .browser import DESKTOP, Page
+from .browser import DESKTOP, PHONE, Page
 
 
 @pytest.mark.parametrize("is_dark", [False, True], ids=["light", "dark"])
@@ -19,3 +19,11 @@ def test_swagger_ui_shows_the_document_without_leaving_the_host(page: Page, is_d
     assert page.violations("{exclude: ['#api']}") == []
     page.press("Runtimes", "nav a")
     page.until(lambda: page.all("#login"))
+
+
+def test_it_fits_a_phone(page: Page) -> None:
+    page.show_on(PHONE)
+    page.driver.get(f"{page.address}/docs")
+    page.click("#operations-runtimes-create_runtime button.opblock-summary-control")
+    page.until_text("#operations-runtimes-create_runtime", "Idempotency-Key", "dry_run")
+    assert page.run("return document.documentElement.scrollWidth") == PHONE[0]

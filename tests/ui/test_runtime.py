@@ -198,12 +198,18 @@ def test_an_unchanged_runtime_is_not_sent_again(home: Page) -> None:
     home.until(lambda: 304 in home.run("return window.statuses"))
 
 
-def test_the_map_leads_to_the_runtimes_of_a_place(home: Page) -> None:
+def test_the_map_leads_to_the_runtimes_of_a_place_and_counts_failures(
+    home: Page, sandbox: Sandbox
+) -> None:
     home.create(name="madrid", location="40.4168, -3.7038")
     home.create(name="sydney", location="-33.8568, 151.2153")
     home.create(name="sydney 2", location="-33.9, 151.2")
+    home.until(lambda: len(home.all("#runtimes .status.good")) == 3)
+    sandbox.store.put_vm(sandbox.store.live_vms()[1].id, "POWEROFF")
     home.press("Map", "nav a")
     home.until(lambda: len(home.all(".map .pin")) == 2)
+    home.until(lambda: home.text(".map .pin.many") == "1/2")
+    assert "1 with an error" in home.find(".map .pin.many").get_attribute("aria-label")
     home.click(".map .pin.many")
     home.until_text(".places", "sydney", "sydney 2")
     assert "madrid" not in home.text(".places")

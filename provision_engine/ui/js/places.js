@@ -15,15 +15,15 @@ export function placeOf(runtime) {
   return coordinates((runtime.DEVICE_INFO || {}).GEOGRAPHIC_LOCATION);
 }
 
-/** Runtimes that are within the same cell of a grid: [{latitude, longitude, runtimes}]. */
+/** Runtimes that are within the same cell of a grid: [{cell, latitude, longitude, runtimes}]. */
 export function clusters(runtimes, cellDegrees = 3) {
   const found = new Map();
   for (const runtime of runtimes) {
     const at = placeOf(runtime);
     if (!at) continue;
-    const key = `${Math.round(at.latitude / cellDegrees)}/${Math.round(at.longitude / cellDegrees)}`;
-    if (!found.has(key)) found.set(key, { ...at, runtimes: [] });
-    found.get(key).runtimes.push(runtime);
+    const cell = `${Math.round(at.latitude / cellDegrees)}/${Math.round(at.longitude / cellDegrees)}`;
+    if (!found.has(cell)) found.set(cell, { cell, ...at, runtimes: [] });
+    found.get(cell).runtimes.push(runtime);
   }
   return [...found.values()];
 }
