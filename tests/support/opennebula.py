@@ -267,14 +267,19 @@ class OpenNebula:
         with contextlib.suppress(requests.ConnectionError, requests.Timeout):
             self.flow("POST", f"/service/{service_id}/action", action=action)
 
-    def sweep(self, before: Holdings | None = None) -> Holdings:
-        """Starts to remove what was not there before, and returns what that was."""
+    def sweep(self, before: Holdings | None = None, ending: set[int] | None = None) -> Holdings:
+        """Starts to remove what was not there before, and returns what that was.
+
+        The VMs in ``ending`` are on their way: to end one again would begin anew each time.
+        """
+        ending = set() if ending is None else ending
         holdings = self.holdings()
         left = {what: ids - (before or {}).get(what, set()) for what, ids in holdings.items()}
         for service_id in left["services"]:
             self.end_service(service_id)
-        for vm_id in left["VMs"]:
-            self.refusal("vm.action", "terminate-hard", vm_id)
+        for vm_id in left["VMs"] - ending:
+            if not self.refusal("vm.action", "terminate-hard", vm_id):
+                ending.add(vm_id)
         for document_id in left["runtimes"] | left["locks"]:
             self.refusal("document.unlock", document_id)
         for document_id in left["runtimes"]:
@@ -283,15 +288,16 @@ class OpenNebula:
 
     def clear(self, seconds: float = 300.0) -> None:
         """Removes everything that the user owns. Retries a VM that boots until it can be ended."""
-        wait_until(self._is_swept, seconds, 0.0)
-
-    def _is_swept(self) -> bool:
-        """Sweep, and give what ends by itself a moment before oneflow is asked once more."""
+        ending: set[int] = set()
 
         def is_empty() -> bool:
             return not any(self.holdings().values())
 
-        if self.sweep():
-            with contextlib.suppress(AssertionError):
-                wait_until(is_empty, SWEEP_SECONDS, 0.1)
-        return is_empty()
+        def is_swept() -> bool:
+            """Sweep, and give what ends by itself a moment before oneflow is asked once more."""
+            if self.sweep(ending=ending):
+                with contextlib.suppress(AssertionError):
+                    wait_until(is_empty, SWEEP_SECONDS, 0.1)
+            return is_empty()
+
+        wait_until(is_swept, seconds, 0.0)
