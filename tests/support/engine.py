@@ -142,9 +142,10 @@ class EngineProcess:
     def kill(self) -> None:
         """Sends SIGKILL to the engine and its workers, which are a process group."""
         with self._guard:
-            if self.process is not None and self.process.returncode is None:
-                os.killpg(self.process.pid, signal.SIGKILL)
-                self.process.wait()
+            process = self.process  # another thread may start the next one meanwhile
+            if process is not None and process.returncode is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
 
     close = kill
 
