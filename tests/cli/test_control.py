@@ -181,7 +181,8 @@ def test_a_typo_under_a_running_engine_is_a_warning_of_status_and_stop(engine: E
     warning += f"provision-engine: warning: going by the pid file {engine.pid_file}\n"
     for command, word in (("status", "running"), ("stop", "stopped")):
         done = engine.call(command)
-        assert (done.returncode, done.stderr) == (0, warning)
+        # A busy machine stops slowly: then there is a line about that as well.
+        assert (done.returncode, done.stderr[: len(warning)]) == (0, warning)
         assert done.stdout.startswith(f"{word} {described(engine, pid)}\n")
     assert engine.call("status").returncode == 1
 
