@@ -194,7 +194,7 @@ def test_stop_returns_when_all_processes_have_ended(engine: Engine) -> None:
     pid = engine.start()
     workers = wait_until(lambda: len(engine.workers(pid)) == 2 and engine.workers(pid))
     done = engine.call("stop")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0, done.stderr
     assert done.stdout == f"stopped {described(engine, pid)}\n"
     assert not any(is_alive(process) for process in workers)
     wait_until(lambda: not is_alive(pid))
@@ -344,7 +344,7 @@ def test_another_path_to_the_same_configuration_is_the_same(engine: Engine, tmp_
     link = tmp_path / "link.conf"
     link.symlink_to(engine.file)
     done = call("--config", str(link), "stop")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_served_address_is_shown_even_if_the_file_has_changed(engine: Engine) -> None:
