@@ -113,11 +113,8 @@ def operators_requirements(context: Context, runtime: Runtime) -> dict[str, str]
         planned = plan(context, specification)
     except (NoFlowTemplate, Forbidden, DeployFailed, CapacityRefused, BadGateway):
         return None
-    found = {
-        role: planned.operators[name].get("SCHED_REQUIREMENTS", "")
-        for role, name in planned.role_names.items()
-    }
-    return {role: text if isinstance(text, str) else "" for role, text in found.items()}
+    names = planned.role_names.items()
+    return {role: attributes.requirements_of(planned.operators[name]) for role, name in names}
 
 
 def plan(context: Context, specification: Specification, version: str = "") -> Plan:

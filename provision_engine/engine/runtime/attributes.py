@@ -44,8 +44,7 @@ def role_attributes(
         lease = leases.action(f"+{specification.lease_seconds}")
         others = leases.others(sizes.vectors(template, "SCHED_ACTION"))
         attributes["SCHED_ACTION"] = [*others, lease] if others else lease
-    found = template.get("SCHED_REQUIREMENTS", "")
-    operators = found if isinstance(found, str) else ""
+    operators = requirements_of(template)
     sent = user_attributes(specification.scheduling, specification.device_info, operators)
     return attributes | sent | {"FLAVOURS": str(flow_template_id)}
 
@@ -65,6 +64,12 @@ def user_attributes(
     if device_info:
         attributes["DEVICE_INFO"] = {name: str(value) for name, value in device_info.items()}
     return attributes
+
+
+def requirements_of(template: Attributes) -> str:
+    """Return what an operator's template requires of the hosts of a VM; empty for anything else."""
+    found = template.get("SCHED_REQUIREMENTS")
+    return found if isinstance(found, str) else ""
 
 
 def without_sent(requirements: str, scheduling: Mapping[str, str]) -> str:
