@@ -39,11 +39,11 @@ class Server:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
+            self.accepted.append(connection)  # first: the test looks as soon as there is an answer
             if self._behaviour == "closes":
                 connection.close()
             elif self._behaviour == "speaks":
                 connection.sendall(b"220 hello\r\n")
-            self.accepted.append(connection)
 
     def close(self) -> None:
         self._listener.close()
